@@ -1,0 +1,85 @@
+"""What can go wrong, as a tree. Every message is one sentence or two: what was expected, what came, where, next step.
+
+ThawlineError
+├── UsageError            an option or argument that cannot be                      (ValueError)
+├── DataError             the data cannot be used as it is                          (ValueError)
+│   └── MissingDataError  a path that is not there                                  (FileNotFoundError)
+├── UndecodableError      one sample cannot be read; the data set lists and skips it (ValueError)
+├── ModelError            a model cannot be opened                                  (ValueError)
+│   ├── UnknownModelError no model of that name                                     (LookupError)
+│   ├── WeightsError      the weights do not fit, or are not the ones promised
+│   └── HubError          the model hub cannot be reached                           (ConnectionError)
+├── RunError              a run folder that cannot be written, read or understood   (ValueError)
+├── ReceiptError          something frozen moved                                    (AssertionError)
+└── StorageError          a disk that is full or cannot be written                  (OSError)
+
+The command line prints the text of a ThawlineError, without a traceback, and exits with 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ThawlineError(Exception):
+    """Base of every error that the user can do something about."""
+
+
+class UsageError(ThawlineError, ValueError):
+    """An option or argument that cannot be."""
+
+
+class DataError(ThawlineError, ValueError):
+    """The data cannot be used as it is."""
+
+
+class MissingDataError(DataError, FileNotFoundError):
+    """A path that is not there."""
+
+    def __str__(self) -> str:  # OSError would print "[Errno None]"
+        return str(self.args[0])
+
+
+class UndecodableError(ThawlineError, ValueError):
+    """One sample cannot be read; its text is the reason, without the name of the sample."""
+
+
+class ModelError(ThawlineError, ValueError):
+    """A model cannot be opened."""
+
+
+class UnknownModelError(ModelError, LookupError):
+    """No model of that name."""
+
+
+class WeightsError(ModelError):
+    """The weights do not fit the architecture, or are not the ones promised."""
+
+
+class HubError(ModelError, ConnectionError):
+    """The model hub cannot be reached."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class RunError(ThawlineError, ValueError):
+    """A run folder that cannot be written, read or understood."""
+
+
+class ReceiptError(ThawlineError, AssertionError):
+    """Something that was declared frozen moved."""
+
+
+class StorageError(ThawlineError, OSError):
+    """A disk that is full or cannot be written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
+    """Return ``" Did you mean 'a', 'b'?"`` for the known names closest to ``name``, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=n, cutoff=0.5)
+    return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""

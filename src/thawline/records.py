@@ -1,0 +1,180 @@
+"""The frozen records that one room hands to the next.
+
+Spec = asked, Plan = decided, Report = measured, Bundle = saved. Shapes: N samples, C classes, D feature dimensions.
+Importing this module loads neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Payload = bytes | NDArray[np.uint8]
+    """One sample as it is stored: the bytes of an image file, or uint8 pixels (H, W) or (H, W, 3)."""
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+class Source(Protocol):
+    """Where the samples of a data set lie. Safe to call from several threads."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Payload:
+        """Return sample ``index`` as stored; raises UndecodableError where it cannot be read any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was found and could not be used."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Labelled samples, every one of which has been decoded once and found readable."""
+
+    name: str
+    """Short name, from the folder or file."""
+    files: tuple[str, ...]
+    """(N,) what the user calls each sample: path below the folder, ``table.csv`` cell, or ``train.parquet#17``."""
+    labels: NDArray[np.int64]
+    """(N,) index into ``classes``."""
+    classes: tuple[str, ...]
+    source: Source
+    digests: tuple[str, ...]
+    """(N,) SHA-256 (hex) of each sample's content; equal content, equal digest, whatever its name."""
+    thumbs: NDArray[np.uint8]
+    """(N, 16, 16, 3) RGB, the whole picture squashed: what duplicates are judged by and the pixel baseline sees."""
+    groups: NDArray[np.int64]
+    """(N,) samples with equal numbers must stay on one side of a split (declared, identical or nearly identical)."""
+    given: NDArray[np.str_] | None = None
+    """(N,) ``train``, ``val`` or ``test`` where the data came already split."""
+    skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Sentences that the user should read before believing any number."""
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Row numbers of a data set; the three parts are disjoint in rows, in content and in groups."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+    origin: str
+    """One sentence: given by the data, or drawn with which fractions and seed."""
+    dropped: NDArray[np.int64]
+    """Rows left out because a given split would have had their content or group on both sides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the backbone's input; everything here changes numbers, so everything enters the key.
+
+    The picture is turned upright (EXIF), made RGB, resized with antialiasing so that its shorter side is
+    ``resize_px`` (``crop_mode='center'``) or to exactly the input size (``'squash'``), cropped in the centre, divided
+    by 255 and normalised per channel.
+    """
+
+    input_px: tuple[int, int]
+    """Height and width that the backbone sees."""
+    resize_px: int
+    """Length of the shorter side before the crop; ignored by ``squash``."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_mode: Literal["center", "squash"] = "center"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What the frozen backbone says about each sample, in data-set order."""
+
+    values: NDArray[np.float32]
+    """(N, D)"""
+    files: tuple[str, ...]
+    labels: NDArray[np.int64]
+    """(N,)"""
+    rung: str
+    """``pooled`` (the backbone's own pooled output) or the layer they were read from."""
+    key: str
+    """Digest of everything but the samples that decides the numbers."""
+    computed: int
+    """Rows that were run now."""
+    reused: int
+    """Rows that were found in the store."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One measured number with its doubt."""
+
+    name: str
+    value: float
+    ci95: tuple[float, float]
+    """95 % interval: Wilson for proportions, percentile bootstrap otherwise."""
+    n: int
+    """Samples it was measured on."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} (95 % {self.ci95[0]:.3f} to {self.ci95[1]:.3f}, n={self.n})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """How one classifier did on one set of samples."""
+
+    metrics: Mapping[str, Score]
+    """accuracy, balanced_accuracy, macro_f1, log_loss and, from six classes on, top5_accuracy."""
+    per_class: tuple[Mapping[str, float], ...]
+    """For each class: precision, recall, f1, n."""
+    confusion: NDArray[np.int64]
+    """(C, C) counts; row = true class, column = predicted class."""
+
+    def __getitem__(self, name: str) -> Score:
+        return self.metrics[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a simpler method reaches on the same split, and what that method was."""
+
+    name: str
+    """Key in ``--json``: majority, knn, pixels."""
+    title: str
+    """For people: ``logistic regression on 16 x 16 pixels``."""
+    scores: Scores
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of training: what was thawed, what it cost, what it reached."""
+
+    name: str
+    trainable: int
+    """Parameters that learned."""
+    frozen: int
+    """Parameters that did not."""
+    score: float
+    """Score by which the stage was judged, on data it did not fit (see ``score_name``)."""
+    score_name: str
+    seconds: float
+    details: Mapping[str, object] = field(default_factory=dict)
