@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOME = {
+    "Backbone": "thawline.backbones",
     "Bundle": "thawline.bundles",
     "Dataset": "thawline.records",
     "FitPlan": "thawline.planning",
@@ -29,7 +30,7 @@ _HOME = {
 }
 """Public name -> the room it lives in."""
 
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOME), "__version__"]
 
 if TYPE_CHECKING:
     from thawline.backbones import open_backbone as open_backbone

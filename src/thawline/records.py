@@ -65,6 +65,8 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     """Sentences that the user should read before believing any number."""
     root: Path | None = None
+    seconds: float = 0.0
+    """Time that opening took."""
 
     def __len__(self) -> int:
         return len(self.files)

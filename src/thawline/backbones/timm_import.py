@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from types import ModuleType
+from typing import Any
 
 _KEEP_ALIVE: list[object] = []
 """torch removes an operator when the ``Library`` that declared it is collected."""
@@ -26,7 +27,7 @@ def import_timm() -> ModuleType:
             raise
         import torch
 
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _KEEP_ALIVE.append(library)

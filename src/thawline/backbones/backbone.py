@@ -1,0 +1,248 @@
+"""A pre-trained model without its head, built only when something has to be run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from thawline.backbones.weights import TensorFile
+from thawline.errors import ModelError, WeightsError, nearest
+from thawline.records import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from thawline.backbones.receipt import Receipt
+
+POOLED = "pooled"
+"""The rung at the end of the backbone: its own pooled output, what a classifier would see."""
+
+
+_NOT_ARCHITECTURE = frozenset(
+    (
+        "cache_dir checkpoint_path exportable features_only no_jit num_classes pretrained pretrained_cfg "
+        "pretrained_cfg_overlay pretrained_strict scriptable"
+    ).split()
+)
+"""Arguments of ``timm.create_model`` that a weights file must not decide: they load files or change the result."""
+
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Endings of the buffers that normalisation layers keep beside their parameters."""
+
+
+class Backbone:
+    """An architecture with weights, known by digest; its torch module is built on first use.
+
+    A run whose features are all in the store never builds it and so never imports torch.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        architecture: str,
+        model_args: Mapping[str, Any],
+        preprocessing: Preprocessing,
+        weights_sha256: str,
+        tensors: TensorFile,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Describe a backbone without building it.
+
+        Args:
+            name: What the user calls it, such as ``timm/mobilenetv2_100``.
+            architecture: Name in timm.
+            model_args: Keyword arguments of ``timm.create_model`` that the weights need.
+            preprocessing: What the weights were trained to see.
+            weights_sha256: From ``identity``: equal digests mean equal numbers for equal inputs.
+            tensors: Where the weights lie; read when the module is built.
+            settings: What was asked of ``open_backbone`` beside the name, so that a plan can ask for it again.
+        """
+        self.name = name
+        self.architecture = architecture
+        self.model_args = dict(model_args)
+        self.preprocessing = preprocessing
+        self.weights_sha256 = weights_sha256
+        self.tensors = tensors
+        self.settings = dict(settings or {})
+        self._module: nn.Module | None = None
+        self._digests: dict[str, str] = {}
+        self._building = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, weights {self.weights_sha256[:12]})"
+
+    @property
+    def is_built(self) -> bool:
+        return self._module is not None
+
+    def module(self) -> nn.Module:
+        """Return the frozen torch module, in inference mode; (B, 3, H, W) normalised float -> (B, D) pooled.
+
+        Raises:
+            WeightsError: The weights are of another architecture; names the tensors that differ.
+            ModelError: The architecture does not take these arguments.
+        """
+        with self._building:
+            if self._module is None:
+                from thawline.backbones.receipt import tensor_digests
+
+                self._check_fit()
+                module = build(self.architecture, self.model_args, self.preprocessing)
+                module.load_state_dict(self.tensors.load())
+                self._digests = tensor_digests(module)
+                self._module = module
+            return self._module
+
+    def n_parameters(self) -> int:
+        """Parameters of the backbone, head excluded; from the header of its weights, so without building it."""
+        shapes = self.tensors.shapes()
+        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
+
+    def _blueprint(self) -> nn.Module:
+        """The architecture without memory behind its tensors."""
+        import torch
+
+        with torch.device("meta"):
+            return build(self.architecture, self.model_args, self.preprocessing)
+
+    def _check_fit(self) -> None:
+        """Compare shapes before anything is allocated: arguments in a hostile file may ask for any amount of memory."""
+        wanted = {name: tuple(tensor.shape) for name, tensor in self._blueprint().state_dict().items()}
+        given = self.tensors.shapes()
+        problems = [f"missing {name}" for name in wanted if name not in given]
+        problems += [f"unexpected {name}" for name in given if name not in wanted]
+        problems += [
+            f"{name} is {given[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if name in given and given[name] != shape
+        ]
+        if problems:
+            shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+            raise WeightsError(
+                f"weights must fit the architecture {self.architecture}; {len(problems)} tensors differ "
+                f"({self.tensors.path}): {shown}. Give the architecture that the weights were made with, "
+                "and its --model-arg settings."
+            )
+
+    def rung_dim(self, rung: str = POOLED) -> int | None:
+        """Length D of the features at a rung where it is known without running, else None."""
+        if rung == POOLED and self._module is not None:
+            width = getattr(self._module, "head_hidden_size", None) or getattr(self._module, "num_features", None)
+            return int(width) if width else None
+        return None
+
+    def extractor(self, rung: str = POOLED) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return a function from normalised images (B, 3, H, W) to features (B, D) at a rung.
+
+        Args:
+            rung: ``pooled``, or the name of any layer (``blocks.4``): its output is averaged over positions.
+        Raises:
+            ModelError: No such layer; names the nearest.
+        """
+        module = self.module()
+        if rung == POOLED:
+            return module
+        layers = {name for name, _ in module.named_modules() if name}
+        if rung not in layers:
+            raise ModelError(
+                f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)}"
+            )
+        return lambda images: _run_to(module, rung, images)
+
+    def receipt(self, stage: str) -> Receipt:
+        """Prove that nothing in the backbone moved since it was loaded.
+
+        Raises:
+            ReceiptError: Names the tensor that moved.
+        """
+        from thawline.backbones.receipt import Receipt, issue_receipt
+
+        if self._module is None:
+            return Receipt(stage=stage, ran=False, frozen_parameters=0, frozen_buffers=0, frozen_sha256="", thawed=())
+        return issue_receipt(stage, self._module, self._digests)
+
+
+def identity(file_sha256: str, architecture: str, model_args: Mapping[str, Any]) -> str:
+    """Digest of everything about a model that decides its numbers, preprocessing excepted (it has its own key)."""
+    described = json.dumps([file_sha256, architecture, model_args], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def build(architecture: str, model_args: Mapping[str, Any], preprocessing: Preprocessing) -> nn.Module:
+    """Create the architecture without its classifier, frozen and in inference mode, weights not yet loaded.
+
+    Raises:
+        ModelError: timm does not take these arguments, or the model does not take this input size.
+    """
+    import torch
+
+    from thawline.backbones.timm_import import import_timm
+
+    timm = import_timm()
+    # timm would take a name with a scheme ("hf-hub:...") for a place to fetch code or weights from
+    if not timm.is_model(architecture):
+        near = nearest(architecture, timm.list_models())
+        raise ModelError(f"architecture must be one that timm knows; got {architecture!r}.{near}")
+    if forbidden := sorted(_NOT_ARCHITECTURE & model_args.keys()):
+        raise ModelError(
+            f"model arguments must describe the architecture; got {forbidden[0]!r}, which says where to load from."
+        )
+    config = timm.get_pretrained_cfg(architecture)
+    fixed = config is not None and config.fixed_input_size and "img_size" not in model_args
+    if fixed and tuple(config.input_size[1:]) != preprocessing.input_px:
+        raise ModelError(
+            f"{architecture} takes {config.input_size[1]} px input only; got {preprocessing.input_px[0]} px. "
+            f"Leave the input size out, or give weights trained with --model-arg img_size={preprocessing.input_px[0]}."
+        )
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
+        try:
+            module: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **model_args)
+        except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"model arguments must be ones that timm's {architecture} takes; got {dict(model_args)!r}: {error}."
+            ) from error
+    return module.eval().requires_grad_(False)
+
+
+class _Reached(Exception):
+    """Thrown out of a forward pass once the layer asked for has spoken: what lies above it need not run."""
+
+
+def _run_to(module: nn.Module, rung: str, images: torch.Tensor) -> torch.Tensor:
+    caught: list[torch.Tensor] = []
+
+    def stop(_layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        caught.append(output)
+        raise _Reached
+
+    hook = module.get_submodule(rung).register_forward_hook(stop)
+    try:
+        module(images)
+    except _Reached:
+        return _pool(caught[0], module, rung)
+    finally:
+        hook.remove()
+    raise ModelError(f"layer {rung!r} is not run in a forward pass, so it has no output. Choose another layer.")
+
+
+def _pool(activation: object, module: nn.Module, rung: str) -> torch.Tensor:
+    """Average an activation over positions: (B, C, H, W), (B, H, W, C) or (B, T, C) -> (B, C)."""
+    import torch
+
+    if isinstance(activation, torch.Tensor):
+        if activation.ndim == 2:
+            return activation
+        if activation.ndim == 3:
+            n_prefix = int(getattr(module, "num_prefix_tokens", 0))  # class and register tokens are not positions
+            return activation[:, n_prefix:].mean(1)  # (B, T, C) -> (B, C)
+        if activation.ndim == 4:
+            channels_last = getattr(module, "output_fmt", "NCHW") == "NHWC"
+            return activation.mean((1, 2) if channels_last else (2, 3))
+    raise ModelError(f"layer {rung!r} gives no image-shaped or token-shaped output. Choose another layer.")

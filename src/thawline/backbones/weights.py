@@ -1,0 +1,188 @@
+"""Weights on disk: safetensors only, read without running anything, identified by SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from thawline.errors import ModelError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+_HEADER_LIMIT = 100 * 2**20
+"""The safetensors library refuses larger headers; so do we, before reading one."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A safetensors file and what it says about itself."""
+
+    path: Path
+    sha256: str
+    architecture: str | None
+    """timm architecture, from the metadata or the ``config.json`` beside the file; None where neither says."""
+    model_args: dict[str, Any]
+    """Keyword arguments of ``timm.create_model`` that the weights need."""
+    pretrained_cfg: dict[str, Any]
+    """Input size, mean, std, interpolation and crop, in timm's words; empty where nothing says."""
+
+    @property
+    def tensors(self) -> TensorFile:
+        """The file's tensors without those of its classifier, which the new head replaces."""
+        classifier = self.pretrained_cfg.get("classifier") or ()
+        heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+        return TensorFile(self.path, excluded=tuple(f"{head}." for head in heads))
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFile:
+    """Some of the tensors of a safetensors file: those under a prefix, which is taken off, less those excluded."""
+
+    path: Path
+    prefix: str = ""
+    excluded: tuple[str, ...] = ()
+    """Beginnings of names, prefix taken off, that do not belong."""
+
+    def entries(self) -> dict[str, Mapping[str, Any]]:
+        """Name -> dtype, shape and data_offsets, as the header has them."""
+        header, _ = read_header(self.path)
+        names = {name.removeprefix(self.prefix): name for name in header if name.startswith(self.prefix)}
+        return {
+            short: header[name]
+            for short, name in names.items()
+            if name != "__metadata__" and not short.startswith(self.excluded)
+        }
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(entry["shape"]) for name, entry in self.entries().items()}
+
+    def load(self) -> dict[str, torch.Tensor]:
+        """Return the tensors on the CPU, in the precision of the file."""
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            return {name: file.get_tensor(self.prefix + name) for name in self.entries()}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
+    """Read the header of a safetensors file (or of ``model.safetensors`` in a folder) and check its digest.
+
+    Args:
+        path: The file, or a folder that holds ``model.safetensors`` and ``config.json`` as timm's hub folders do.
+        sha256: Digest that the file must have.
+    Raises:
+        WeightsError: Not there, not safetensors, or not the promised bytes.
+    """
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise WeightsError(
+            f"weights must be a safetensors file or a folder holding model.safetensors; {path} is not there."
+        )
+    try:
+        metadata = _read_metadata(path)
+        digest = file_sha256(path)
+    except OSError as error:
+        raise WeightsError(f"weights must be readable; {path}: {error.strerror or error}.") from error
+    if sha256 is not None and digest != sha256.lower():
+        raise WeightsError(
+            f"weights must have SHA-256 {sha256.lower()}; got {digest} ({path}). "
+            "Fetch the file again, or give the digest of the file you mean to trust."
+        )
+    described = _config_beside(path) | metadata
+    return WeightsFile(
+        path=path,
+        sha256=digest,
+        architecture=described.get("architecture"),
+        model_args=dict(described.get("model_args") or {}),
+        pretrained_cfg=dict(described.get("pretrained_cfg") or {}),
+    )
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return a safetensors header and the offset at which its data begin.
+
+    Raises:
+        WeightsError: Not safetensors, or cut short.
+    Source:
+        The safetensors format: 8 bytes of little-endian length, a JSON header, the data.
+    """
+    problem = WeightsError(
+        f"weights must be in the safetensors format; {path} is not (pickled .pt and .bin files are never opened). "
+        "Convert it with safetensors.torch.save_file."
+    )
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+            raise problem
+        try:
+            header = cast("dict[str, Any]", json.loads(file.read(length)))
+            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise problem from error
+    if end != size - 8 - length:
+        raise WeightsError(
+            f"weights must be complete; {path} holds {size:,} bytes where its header promises {end + 8 + length:,}. "
+            "Fetch the file again."
+        )
+    return header, 8 + length
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """Return what a safetensors file says of itself, JSON values decoded."""
+    header, _ = read_header(path)
+    return {key: _decoded(key, value, path) for key, value in (header.get("__metadata__") or {}).items()}
+
+
+def _decoded(key: str, value: str, path: Path) -> Any:
+    """Metadata values are strings; those that hold settings are JSON."""
+    if key not in ("model_args", "pretrained_cfg"):
+        return value
+    try:
+        return _mapping(json.loads(value))
+    except ValueError as error:
+        raise WeightsError(f"metadata {key!r} must be a JSON object; got {value[:80]!r} ({path}).") from error
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    """Read ``config.json`` in the same folder, as timm's hub folders carry it; empty where there is none."""
+    config = path.parent / "config.json"
+    if not config.is_file():
+        return {}
+    try:
+        return _mapping(json.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"config.json beside the weights must be a JSON object; {config} is not: {error}."
+        ) from error
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"got {type(value).__name__}")
+    return value
+
+
+def check_architecture(name: str, weights: WeightsFile) -> None:
+    """Refuse weights that say they belong to another architecture than ``name``.
+
+    Raises:
+        ModelError: The two names differ.
+    """
+    if weights.architecture is not None and weights.architecture != name:
+        raise ModelError(
+            f"weights of {name!r} were asked for; {weights.path} says it holds {weights.architecture!r}. "
+            f"Write timm/{weights.architecture}@{weights.path}."
+        )

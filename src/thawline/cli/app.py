@@ -1,0 +1,54 @@
+"""The command ``thawline``: every verb, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from thawline import __version__
+from thawline.cli import cache, demo, evaluate, features, fit, models, predict, report
+from thawline.cli.console import guarded
+
+app = typer.Typer(
+    name="thawline",
+    help="How much of a pre-trained model should your data retrain? Measure it, do it fast, prove it, ship it.",
+    epilog="Start with [bold]thawline demo[/bold]; then [bold]thawline fit YOUR_FOLDER[/bold].",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"thawline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for _verb in (
+    demo.demo,
+    models.models,
+    fit.fit,
+    evaluate.evaluate,
+    predict.predict,
+    features.features,
+    report.report,
+):
+    app.command(epilog=_verb.__globals__["EXAMPLES"])(guarded(_verb))
+app.add_typer(cache.app, name="cache")
+
+
+def main() -> None:
+    """Entry point of the command ``thawline``."""
+    app()

@@ -1,0 +1,67 @@
+"""``thawline cache``: what the feature store holds, and how to empty it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from thawline.cli import options
+from thawline.cli.console import guarded, out, print_json
+
+app = typer.Typer(help="Show or clear the stored features.", invoke_without_command=True, rich_markup_mode="rich")
+
+
+def show(context: typer.Context, json_: options.Json = False) -> None:
+    """Show what the cache holds: model, layer, rows, size, last used."""
+    if context.invoked_subcommand is not None:
+        return
+    from thawline.cli.results import table
+    from thawline.features import FeatureStore, format_bytes
+
+    store = FeatureStore()
+    entries = store.usage()
+    total = sum(entry.bytes for entry in entries)
+    if json_:
+        described = [asdict(entry) | {"last_used": entry.last_used.isoformat()} for entry in entries]
+        print_json({"folder": str(store.root), "bytes": total, "limit_bytes": store.limit_bytes, "entries": described})
+        return
+    rows = table("key", "model", "layer", "precision", "rows", "size", "last used")
+    for entry in entries:
+        rows.add_row(
+            entry.key[:12],
+            entry.model,
+            entry.rung,
+            entry.precision,
+            f"{entry.rows:,}",
+            format_bytes(entry.bytes),
+            f"{entry.last_used:%Y-%m-%d %H:%M}",
+        )
+    out.print(rows)
+    out.print(f"{format_bytes(total)} of at most {format_bytes(store.limit_bytes)} in {store.root}", soft_wrap=True)
+
+
+def clear(
+    older_than_days: Annotated[
+        float | None, typer.Option(min=0, help="Only what was not used for so many days.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Only this key, or its beginning, as `thawline cache` shows it.")
+    ] = None,
+    json_: options.Json = False,
+) -> None:
+    """Delete stored features; they are computed again when needed."""
+    from thawline.features import FeatureStore, format_bytes
+
+    age = None if older_than_days is None else timedelta(days=older_than_days)
+    freed = FeatureStore().clear(older_than=age, key=key)
+    if json_:
+        print_json({"freed_bytes": freed})
+    else:
+        out.print(f"{format_bytes(freed)} freed.")
+
+
+app.callback(epilog="Examples:\n\nthawline cache\n\nthawline cache clear --older-than-days 30")(guarded(show))
+app.command()(guarded(clear))

@@ -1,0 +1,107 @@
+"""``thawline demo``: the whole path, offline, on data that ship with scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from thawline.cli import options
+from thawline.cli.console import listening, out, print_json
+
+if TYPE_CHECKING:
+    from thawline.cli.console import BarListener, NoteListener
+    from thawline.runs import Run
+
+EXAMPLES = "Examples:\n\nthawline demo\n\nthawline demo --run my-demo --json"
+
+PER_CLASS = (10, 30, 100)
+"""Labelled digits of each kind that the three runs may learn from."""
+N_PICTURES = 5
+
+
+def demo(
+    run: Annotated[Path | None, typer.Option(help="Folder for the three runs (default: runs/demo-1, -2, ...).")] = None,
+    model: options.Model = None,
+    seed: options.Seed = 0,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run the whole path offline on handwritten digits: 10, 30 and 100 labelled examples of each."""
+    from thawline import planning, runs
+    from thawline.backbones import DEFAULT_MODEL, open_backbone
+    from thawline.data.digits import open_digits
+    from thawline.errors import RunError
+    from thawline.runs.folder import first_free
+
+    place = run or first_free(Path("runs"), "demo")
+    if place.exists():
+        raise RunError(f"--run must be a new folder; {place} is there already. Choose another name.")
+    backbone = open_backbone(model or DEFAULT_MODEL)
+    finished = []
+    with listening(quiet=quiet or json_) as listener:
+        for n in PER_CLASS:
+            data = open_digits(n, seed=seed)
+            plan = planning.plan(data, backbone, seed=seed)
+            folder = place / f"{n}-per-class"
+            finished.append(runs.fit(data, plan, backbone=backbone, run=folder, listener=listener))
+        asked = _ask(finished[-1], place / "pictures", listener, seed)
+    if json_:
+        print_json({"runs": [one.to_json() for one in finished], **asked})
+    else:
+        _print(finished, asked, place)
+
+
+def _ask(run: Run, folder: Path, listener: BarListener | NoteListener, seed: int) -> dict[str, Any]:
+    """Write some test digits as picture files and ask the saved bundle about them, as a user would."""
+    import numpy as np
+    from PIL import Image
+
+    from thawline.bundles import load_bundle
+    from thawline.data.digits import open_digits
+
+    data = open_digits(PER_CLASS[-1], seed=seed)
+    folder.mkdir()
+    test = [row for row in range(len(data)) if data.given is not None and data.given[row] == "test"][:N_PICTURES]
+    paths = []
+    for number, row in enumerate(test):
+        paths.append(folder / f"digit-{number + 1}-is-a-{data.classes[data.labels[row]]}.png")
+        Image.fromarray(np.asarray(data.source.read(row))).save(paths[-1])
+    answer = load_bundle(run.folder).predict(paths, progress=lambda d, t: listener.progress("features", d, t))
+    return answer.to_json(n_top=2)
+
+
+def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
+    from thawline.cli.results import METHODS, table
+
+    names = ["majority", "pixels", "knn"]
+    out.print("Handwritten digits, test accuracy with its 95 % interval on the same 600 digits:")
+    rows = table("labelled digits", *(METHODS[name] for name in names), "Thawline")
+    for n, run in zip(PER_CLASS, finished, strict=True):
+        simpler = [run.report.content["baselines"][name]["accuracy"]["value"] for name in names]
+        score = run.report.accuracy
+        low, high = score.ci95
+        rows.add_row(
+            f"{n} of each",
+            *(f"{value:.3f}" for value in simpler),
+            f"[bold]{score.value:.3f}[/] ({low:.3f} to {high:.3f})",
+        )
+    out.print(rows)
+    best = finished[-1]
+    out.print(escape(best.report.verdict))
+    right = sum(f"is-a-{p['label']}." in p["file"] for p in asked["predictions"])
+    out.print(f"Asked about {len(asked['predictions'])} picture files, the saved model named {right} rightly.")
+    features = [run.report.content["features"] for run in finished]
+    out.print(
+        f"Features: {sum(f['computed'] for f in features):,} computed, {sum(f['reused'] for f in features):,} reused "
+        f"from the cache. Receipts: {', '.join(run.report.content['receipt'] for run in finished)}."
+    )
+    out.print(f"\nReport: [bold]{escape(str(best.report_path))}[/]\n", soft_wrap=True)
+    out.print("Now with your own pictures, one folder per class:")
+    out.print("  [bold]thawline fit YOUR_FOLDER[/]")
+    out.print("  [bold]thawline fit YOUR_FOLDER --model timm/mobilenetv2_100[/]    (a stronger model, from the hub)")
+    out.print(
+        f"  [bold]thawline predict {escape(str(best.folder))} {escape(str(place / 'pictures'))}[/]", soft_wrap=True
+    )

@@ -1,0 +1,91 @@
+"""``thawline features``: what a frozen backbone says about each picture, as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thawline.cli import options
+from thawline.cli.console import listening, out, print_json
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "thawline features photos/ --out features.npz\n\n"
+    "thawline features photos/ --layer s4 --out features.parquet   (an earlier layer)"
+)
+
+
+def features(
+    data: options.Data,
+    target: Annotated[Path, typer.Option("--out", help="File to write, .npz or .parquet: values, files, labels.")],
+    model: options.Model = None,
+    layer: options.Layer = "pooled",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    label_column: options.LabelColumn = None,
+    file_column: options.FileColumn = None,
+    image_column: options.ImageColumn = None,
+    root: options.Root = None,
+    strict: options.Strict = False,
+    model_arg: options.ModelArg = None,
+    input_px: options.InputPx = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    interpolation: options.Interpolation = None,
+    crop_pct: options.CropPct = None,
+    sha256: options.Sha256 = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = "auto",
+    device: options.Device = "auto",
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compute features, or those of an earlier layer, and write them to a file."""
+    from thawline.backbones import DEFAULT_MODEL, open_backbone
+    from thawline.data import open_data
+    from thawline.features import extract_features
+    from thawline.features.export import check_target, write_features
+
+    check_target(target, force=force)
+    settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
+    with listening(quiet=quiet or json_) as listener:
+        backbone = open_backbone(model or DEFAULT_MODEL, **settings)
+        opened = open_data(
+            data,
+            label_column=label_column,
+            file_column=file_column,
+            image_column=image_column,
+            root=root,
+            strict=strict,
+            progress=lambda done, total: listener.progress("reading", done, total),
+        )
+        extracted = extract_features(
+            opened,
+            backbone,
+            rung=layer,
+            engine=engine,
+            precision=precision,
+            device=device,
+            progress=lambda done, total: listener.progress("features", done, total),
+        )
+    write_features(extracted, opened.classes, target)
+    n, dim = extracted.values.shape
+    if json_:
+        print_json(
+            {
+                "out": str(target),
+                "model": backbone.name,
+                "layer": layer,
+                "n": n,
+                "dim": dim,
+                "features": {"computed": extracted.computed, "reused": extracted.reused},
+                "seconds": round(extracted.seconds, 4),
+            }
+        )
+    else:
+        out.print(
+            f"{n:,} samples x {dim:,} features ({layer}) in {target}; {extracted.computed:,} computed, "
+            f"{extracted.reused:,} from the cache, {extracted.seconds:.1f} s.",
+            soft_wrap=True,
+        )

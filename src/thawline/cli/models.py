@@ -1,0 +1,43 @@
+"""``thawline models``: what can be opened."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from thawline.cli import options
+from thawline.cli.console import out, print_json
+
+EXAMPLES = "Examples:\n\nthawline models\n\nthawline models mobilenet\n\nthawline models 'vit_small*'"
+
+
+def models(
+    query: Annotated[str | None, typer.Argument(help="Part of a name, or a pattern with * and ?.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 40,
+    json_: options.Json = False,
+) -> None:
+    """List the models that can be opened: size, input, licence, and whether they work offline."""
+    from thawline.backbones import list_models
+    from thawline.cli.results import table
+
+    entries = list_models(query)
+    if json_:
+        print_json({"n": len(entries), "models": [asdict(entry) for entry in entries]})
+        return
+    rows = table("model", "parameters", "input", "offline", "licence")
+    for entry in entries[:limit]:
+        size = f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "-"
+        rows.add_row(
+            escape(entry.name), size, f"{entry.input_px} px", "yes" if entry.offline else "no", escape(entry.licence)
+        )
+    out.print(rows)
+    if len(entries) > limit:
+        out.print(f"{len(entries) - limit:,} more; narrow the query or raise --limit.")
+    if query is None:
+        out.print("Hundreds more come from timm: [bold]thawline models mobilenet[/] searches them.")
+        out.print("Weights on this disk: [bold]--model timm/NAME@FILE.safetensors[/].")
+    elif not entries:
+        out.print(f"No model matches {escape(repr(query))}.")

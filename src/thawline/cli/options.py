@@ -1,0 +1,120 @@
+"""Options that several verbs share, each written once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thawline.errors import UsageError
+
+_DATA, _MODEL, _RUN, _OUTPUT = "Data", "Model", "Run", "Output"
+
+Data = Annotated[
+    Path, typer.Argument(help="Folder of class folders, CSV/TSV/Parquet table, or folder of train/test tables.")
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `thawline fit` wrote.")]
+
+LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels.", rich_help_panel=_DATA)]
+FileColumn = Annotated[str | None, typer.Option(help="Column of the file names.", rich_help_panel=_DATA)]
+ImageColumn = Annotated[str | None, typer.Option(help="Column of the image bytes (Parquet).", rich_help_panel=_DATA)]
+GroupColumn = Annotated[
+    str | None, typer.Option(help="Column whose equal values stay on one side of the split.", rich_help_panel=_DATA)
+]
+SplitColumn = Annotated[str | None, typer.Option(help="Column that says train, val or test.", rich_help_panel=_DATA)]
+Root = Annotated[Path | None, typer.Option(help="Folder that file names in a table start from.", rich_help_panel=_DATA)]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse data with unreadable files.", rich_help_panel=_DATA)]
+Split = Annotated[
+    str, typer.Option(help="Shares for train/val/test where the data bring no split.", rich_help_panel=_DATA)
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors (default: embedded).", rich_help_panel=_MODEL
+    ),
+]
+ModelArg = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Argument of timm.create_model; may be repeated.", rich_help_panel=_MODEL),
+]
+InputPx = Annotated[int | None, typer.Option(help="Side of the model's square input.", rich_help_panel=_MODEL)]
+Mean = Annotated[str | None, typer.Option(help="Mean, one number or three with commas.", rich_help_panel=_MODEL)]
+Std = Annotated[str | None, typer.Option(help="Standard deviation, likewise.", rich_help_panel=_MODEL)]
+Interpolation = Annotated[str | None, typer.Option(help="nearest, bilinear, bicubic, lanczos.", rich_help_panel=_MODEL)]
+CropPct = Annotated[float | None, typer.Option(help="Share of the resized side that is kept.", rich_help_panel=_MODEL)]
+Sha256 = Annotated[str | None, typer.Option(help="Digest the weights file must have.", rich_help_panel=_MODEL)]
+Layer = Annotated[str, typer.Option(help="Where features are read: pooled, or a layer.", rich_help_panel=_MODEL)]
+
+Seed = Annotated[int, typer.Option(help="Decides the split, the folds and the bootstrap.", rich_help_panel=_RUN)]
+Engine = Annotated[str, typer.Option(help="auto or torch.", rich_help_panel=_RUN)]
+Precision = Annotated[str, typer.Option(help="auto, f32 or bf16.", rich_help_panel=_RUN)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=_OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", rich_help_panel=_OUTPUT)]
+
+
+def model_settings(
+    model_arg: list[str] | None,
+    input_px: int | None,
+    mean: str | None,
+    std: str | None,
+    interpolation: str | None,
+    crop_pct: float | None,
+    sha256: str | None,
+) -> dict[str, Any]:
+    """Keyword arguments of ``open_backbone`` from what was typed."""
+    return {
+        "model_args": _model_args(model_arg or []) or None,
+        "input_px": input_px,
+        "mean": _channels("--mean", mean),
+        "std": _channels("--std", std),
+        "interpolation": interpolation,
+        "crop_pct": crop_pct,
+        "sha256": sha256,
+    }
+
+
+def fractions(text: str) -> tuple[float, float, float]:
+    """``70/15/15`` or ``0.7/0.15/0.15`` -> shares that sum to 1.
+
+    Raises:
+        UsageError: Not three numbers that can be shares.
+    """
+    try:
+        shares = [float(part) for part in text.split("/")]
+        total = sum(shares)
+        train, val, test = (share / total for share in shares)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--split must be three shares such as 70/15/15; got {text!r}.") from error
+    return train, val, test
+
+
+def _model_args(pairs: list[str]) -> dict[str, Any]:
+    arguments = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--model-arg must be NAME=VALUE, such as pad_type=same; got {pair!r}.")
+        try:
+            arguments[name] = json.loads(value)
+        except ValueError:
+            arguments[name] = value
+    return arguments
+
+
+def _channels(option: str, text: str | None) -> float | tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} must be one number or three with commas, such as 0.5; got {text!r}.") from error
+    if len(values) == 3:
+        return values
+    if len(values) == 1:
+        return values[0]
+    raise UsageError(f"{option} must be one number or three with commas, such as 0.5; got {text!r}.")

@@ -1,0 +1,58 @@
+"""``thawline predict``: ask a run about new pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thawline.cli import options
+from thawline.cli.console import listening, print_json
+from thawline.errors import DataError
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "thawline predict runs/ants photo.jpg\n\n"
+    "thawline predict runs/ants table.csv --out predictions.csv\n\n"
+    "thawline predict runs/ants new_photos/*.jpg --json"
+)
+
+
+def predict(
+    run: options.RunFolder,
+    files: Annotated[list[Path], typer.Argument(help="Pictures, a folder of pictures, or a table with their names.")],
+    out: Annotated[Path | None, typer.Option(help="Write there, as CSV or, with the ending .json, JSON.")] = None,
+    file_column: options.FileColumn = None,
+    image_column: options.ImageColumn = None,
+    root: options.Root = None,
+    device: options.Device = "auto",
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Predict the class of new pictures; prints CSV with label and probabilities."""
+    from thawline.bundles import load_bundle
+    from thawline.data import open_files
+    from thawline.scale.disk import written_whole
+
+    bundle = load_bundle(run, device=device)
+    with listening(quiet=quiet or json_ or not sys.stderr.isatty()) as listener:
+        opened = open_files(files, file_column=file_column, image_column=image_column, root=root)
+        predictions = bundle.predict(opened, progress=lambda done, total: listener.progress("features", done, total))
+        for skipped in predictions.failed:
+            listener.note(f"{skipped.file} could not be read: {skipped.reason}")
+    if not len(predictions):
+        raise DataError(f"at least one picture must be readable; none of {len(predictions.failed)} was.")
+    if out is not None:
+        with written_whole(out) as file:
+            if out.suffix.lower() == ".json":
+                import json
+
+                json.dump(predictions.to_json(), file, ensure_ascii=False, indent=2)
+            else:
+                predictions.write_csv(file)
+    if json_:
+        print_json(predictions.to_json())
+    elif out is None:
+        predictions.write_csv(sys.stdout)

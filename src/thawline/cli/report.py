@@ -1,0 +1,30 @@
+"""``thawline report``: look at a finished run again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from thawline.cli import options
+from thawline.cli.console import print_json
+
+EXAMPLES = "Examples:\n\nthawline report runs/ants\n\nthawline report runs/ants --open"
+
+
+def report(
+    run: options.RunFolder,
+    open_: Annotated[bool, typer.Option("--open", help="Show report.html in the browser.")] = False,
+    json_: options.Json = False,
+) -> None:
+    """Print the numbers of a finished run and where its report lies."""
+    from thawline import runs
+    from thawline.cli.results import print_run
+
+    finished = runs.open_run(run)
+    if json_:
+        print_json(finished.to_json())
+    else:
+        print_run(finished)
+    if open_:
+        typer.launch(str(finished.report_path))

@@ -1,0 +1,95 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from thawline.cli.console import out
+
+if TYPE_CHECKING:
+    from thawline.runs import Evaluation, Run
+
+METHODS = {
+    "majority": "always the commonest class",
+    "knn": "nearest neighbours on the features",
+    "pixels": "logistic regression on pixels",
+}
+_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss (nats, lower is better)",
+    "top5_accuracy": "top-5 accuracy",
+}
+
+
+def table(*columns: str) -> Table:
+    """A plain table; every column but the first is set to the right."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index == 0 else "right")
+    return grid
+
+
+def print_run(run: Run) -> None:
+    """Print what a fit reached, beside the simpler methods, and where everything lies."""
+    content = run.report.content
+    n, features, seconds = content["n"], content["features"], content["seconds"]
+    out.print(
+        f"[bold]{escape(content['model'])}[/], thaw line: {content['thaw']} "
+        f"({content['stages'][0]['frozen']:,} parameters frozen, {content['stages'][0]['trainable']:,} in the new head)"
+    )
+    out.print(
+        f"{len(content['classes'])} classes; {n['train']:,} to train, {n['val']:,} to validate, {n['test']:,} to test; "
+        f"{len(content['skipped'])} files skipped"
+    )
+    rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss")
+    methods = {"[bold]this model[/]": content["test"]}
+    methods |= {METHODS.get(name, name): metrics for name, metrics in content["baselines"].items()}
+    for title, metrics in methods.items():
+        accuracy = metrics["accuracy"]
+        low, high = accuracy["ci95"]
+        rows.add_row(
+            title,
+            f"{accuracy['value']:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{metrics['macro_f1']['value']:.3f}",
+            f"{metrics['log_loss']['value']:.3f}",
+        )
+    out.print(rows)
+    out.print(escape(content["verdict"]))
+    out.print(
+        f"Features: {features['computed']:,} computed, {features['reused']:,} from the cache. Receipt: "
+        f"{content['receipt']}. {seconds['total']:.1f} s, of which features {seconds['features']:.1f} s and head "
+        f"{seconds['head']:.1f} s."
+    )
+    out.print(
+        f"Run folder: [bold]{escape(str(run.folder))}[/]   report: [bold]{escape(str(run.report_path))}[/]",
+        soft_wrap=True,
+    )
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the scores of a run on other data."""
+    out.print(f"[bold]{escape(str(evaluation.run))}[/] on {escape(evaluation.data)}, {evaluation.n:,} samples")
+    print_metrics(evaluation.to_json()["test"])
+    rows = table("class", "n", "recall", "precision", "F1")
+    for name, row in zip(evaluation.classes, evaluation.scores.per_class, strict=True):
+        rows.add_row(
+            escape(name), f"{row['n']:.0f}", f"{row['recall']:.3f}", f"{row['precision']:.3f}", f"{row['f1']:.3f}"
+        )
+    out.print(rows)
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """Print metrics with their intervals."""
+    rows = table("metric", "value", "95 % interval")
+    for name, metric in metrics.items():
+        low, high = metric["ci95"]
+        rows.add_row(_METRICS.get(name, name), f"{metric['value']:.3f}", f"{low:.3f} to {high:.3f}")
+    out.print(rows)

@@ -1,0 +1,122 @@
+"""Pictures that are in memory already, and plain lists of paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from thawline.data.listing import PART_NAMES, Label, Listing
+from thawline.data.sources import ArraySource, FileSource
+from thawline.errors import DataError
+from thawline.records import Part
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def open_array(
+    pixels: NDArray[Any],
+    labels: Iterable[Any] | None,
+    groups: Iterable[Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    given: Iterable[str] | None = None,
+) -> Listing:
+    """Take uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or floats that are exact multiples of 1/255 in [0, 1].
+
+    Raises:
+        DataError: Another shape or range; as many labels as pictures are needed.
+    """
+    values = _as_uint8(_checked_shape(pixels))
+    n = len(values)
+    return Listing(
+        name="array",
+        files=tuple(f"array#{i}" for i in range(n)),
+        source=ArraySource(values),
+        labels=None if labels is None else checked_labels(labels, n),
+        groups=checked_groups(groups, n),
+        given=checked_given(given, n),
+        class_names=class_names,
+    )
+
+
+def open_paths(
+    paths: Sequence[str | os.PathLike[str]],
+    labels: Iterable[Any] | None,
+    groups: Iterable[Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    given: Iterable[str] | None = None,
+) -> Listing:
+    """Take the paths of picture files, wherever they lie: who names each file may read it."""
+    files = tuple(os.fspath(path) for path in paths)
+    return Listing(
+        name="files",
+        files=files,
+        source=FileSource(tuple(str(Path(file).expanduser().absolute()) for file in files)),
+        labels=None if labels is None else checked_labels(labels, len(files)),
+        groups=checked_groups(groups, len(files)),
+        given=checked_given(given, len(files)),
+        class_names=class_names,
+    )
+
+
+def checked_labels(labels: Iterable[Any], n: int) -> tuple[Label, ...]:
+    """Return one string or integer per sample; raises DataError."""
+    found = [item.item() if isinstance(item, np.generic) else item for item in labels]
+    if len(found) != n:
+        raise DataError(f"labels must be one per sample; got {len(found)} labels for {n} samples.")
+    for i, label in enumerate(found):
+        if not isinstance(label, str | int) or label == "":
+            raise DataError(f"labels must be strings or integers; got {label!r} for sample {i}.")
+    if len({isinstance(label, str) for label in found}) > 1:
+        raise DataError("labels must be all strings or all integers; got both.")
+    return tuple(label if isinstance(label, str) else int(label) for label in found)
+
+
+def checked_groups(groups: Iterable[Any] | None, n: int) -> tuple[object, ...] | None:
+    """Return one group per sample; raises DataError."""
+    if groups is None:
+        return None
+    found = tuple(item.item() if isinstance(item, np.generic) else item for item in groups)
+    if len(found) != n:
+        raise DataError(f"groups must be one per sample; got {len(found)} groups for {n} samples.")
+    return cast("tuple[object, ...]", found)
+
+
+def checked_given(given: Iterable[str] | None, n: int) -> tuple[Part, ...] | None:
+    """Return the part of each sample; raises DataError."""
+    if given is None:
+        return None
+    found = [str(part) for part in given]
+    unknown = next((part for part in found if part.lower() not in PART_NAMES), None)
+    if len(found) != n or unknown is not None:
+        what = f"{len(found)} for {n} samples" if unknown is None else repr(unknown)
+        raise DataError(f"given must be train, val or test for each sample; got {what}.")
+    return tuple(PART_NAMES[part.lower()] for part in found)
+
+
+def _checked_shape(pixels: NDArray[Any]) -> NDArray[Any]:
+    shape = pixels.shape
+    if pixels.ndim == 4 and shape[3] == 1:
+        pixels = pixels[..., 0]
+    elif not (pixels.ndim == 3 or (pixels.ndim == 4 and shape[3] == 3)):
+        hint = " Move the channels last." if pixels.ndim == 4 and shape[1] in (1, 3) else ""
+        raise DataError(f"images must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); got {shape}.{hint}")
+    if 0 in shape:
+        raise DataError(f"images must not be empty; got shape {shape}.")
+    return pixels
+
+
+def _as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, dtype=np.uint8)
+    low, high = pixels.min(), pixels.max()
+    advice = "Scale them to 0..255 and convert with .astype(numpy.uint8)."
+    if np.issubdtype(pixels.dtype, np.floating) and 0 <= low and high <= 1:
+        scaled = np.rint(pixels * 255)
+        if np.abs(scaled - pixels * 255).max() < 1e-2:  # what uint8 / 255 leaves, in half precision too
+            return np.asarray(scaled, dtype=np.uint8)
+    raise DataError(f"images must be uint8, 0 to 255; got {pixels.dtype} from {low} to {high}. {advice}")

@@ -1,0 +1,320 @@
+"""Open whatever the user brings, read every sample once, and say what should be known before any number is believed."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.data.arrays import open_array, open_paths
+from thawline.data.columns import Columns
+from thawline.data.duplicates import duplicate_groups
+from thawline.data.folder import list_pictures, open_folder
+from thawline.data.hub import is_hub_object, open_hub
+from thawline.data.listing import Listing, first_few, name_classes
+from thawline.data.scan import Progress, Scan, contrast, scan
+from thawline.data.scan_store import ScanStore
+from thawline.data.sources import SubsetSource
+from thawline.data.split import PART_WORDS, leaking_rows
+from thawline.data.table import TABLE_SUFFIXES, find_part_tables, open_part_tables, open_table
+from thawline.errors import DataError, MissingDataError, UsageError
+from thawline.records import Dataset, Skipped
+from thawline.scale.paths import cache_root
+
+Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
+FLAT = 4
+"""Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
+
+
+def open_data(
+    what: Any,
+    labels: Iterable[Any] | None = None,
+    *,
+    kind: Kind = "auto",
+    label_column: str | None = None,
+    file_column: str | None = None,
+    image_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    groups: Iterable[Any] | Mapping[str, Any] | None = None,
+    given: Iterable[str] | None = None,
+    strict: bool = False,
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open labelled pictures and read each of them once.
+
+    Args:
+        what: A folder of class folders (below train, val and test folders or not); a CSV, TSV or Parquet table, or a
+            folder of train and test tables; a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a list of paths; a
+            Hugging Face ``datasets`` object.
+        labels: (N,) strings or integers, for arrays and lists of paths.
+        kind: What ``what`` is, where that is to be said.
+        label_column: Column of labels, if it is not called label, class, category or target.
+        file_column: Column of file names, if it is not called filename, file, path, image, image_path or id.
+        image_column: Column of image bytes, where a table or data set has several.
+        group_column: Column whose equal values (a patient, a session) must stay on one side of a split.
+        split_column: Column that says train, val or test.
+        root: Folder that the file names of a table start from, if not the folder of the table.
+        class_names: Names of the labels 0, 1, 2 ...
+        groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
+        given: (N,) train, val or test, for arrays and lists of paths that come already split.
+        strict: Refuse data with unreadable files instead of leaving those out.
+        name: Name of the data set, if not that of the folder or file.
+        progress: Called with samples read and samples in all.
+    Raises:
+        MissingDataError: The path is not there.
+        DataError: The data cannot be trained on as they are; the text says why and what to do.
+        UsageError: An option that cannot be, or does not go with this kind of data.
+    """
+    if kind not in get_args(Kind):
+        raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
+    columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
+    place = Path(os.fspath(root)).expanduser() if root is not None else None
+    kind = _kind_of(what) if kind == "auto" else kind
+    if kind not in ("array", "files"):
+        _only_without(given, "given", f"a {kind}", "split_column, or train and test parts,")
+    if kind in ("folder", "table"):
+        path = _existing(what)
+        if labels is not None:
+            raise UsageError("labels go with arrays and lists of paths; folders and tables carry their own.")
+        if path.is_dir():
+            listing = _open_directory(path, columns, place, class_names, groups)
+        else:
+            _only_without(groups, "groups", "a table", "group_column")
+            listing = open_table(path, columns, root=place, class_names=class_names)
+    elif kind == "hub":
+        _only_without(labels, "labels", "a datasets object", "label_column")
+        listing = open_hub(
+            what, image_column=image_column, label_column=label_column, group_column=group_column, groups=groups,
+            class_names=class_names,
+        )  # fmt: skip
+    else:
+        if labels is None:
+            raise UsageError("labels must be given with an array or a list of paths: one string or integer per sample.")
+        open_it = open_array if kind == "array" else open_paths
+        listing = open_it(what, labels, groups, class_names, given)
+    return _assemble(listing if name is None else replace(listing, name=name), strict=strict, progress=progress)
+
+
+def open_files(
+    what: Any,
+    *,
+    file_column: str | None = None,
+    image_column: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open pictures without labels, to predict on: a path, a list of paths, a folder, a table, an array, a hub object.
+
+    What cannot be read lands in ``skipped`` and never stops the rest. Labels are all -1 and there are no classes.
+
+    Raises:
+        MissingDataError: The one path given is not there.
+        DataError: The table or array cannot be understood, or there is nothing in it.
+    """
+    kind = _kind_of(what)
+    if kind in ("folder", "table"):
+        path = _existing(what)
+        place = Path(os.fspath(root)).expanduser() if root is not None else None
+        if path.is_dir():
+            listing = list_pictures(path)
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            listing = open_table(path, Columns(file=file_column, image=image_column), root=place, labelled=False)
+        else:
+            listing = open_paths([what], None)
+    elif kind == "hub":
+        listing = open_hub(what, image_column=image_column, labelled=False)
+    else:
+        listing = (open_array if kind == "array" else open_paths)(what, None)
+    if not listing.files and not listing.skipped:
+        raise DataError(f"{what if isinstance(what, str | os.PathLike) else 'the list'}: found no pictures.")
+    seen = scan(listing.source, store=_store(), progress=progress)
+    rows, unreadable = _readable(listing, seen)
+    return Dataset(
+        name=listing.name,
+        files=tuple(listing.files[row] for row in rows),
+        labels=np.full(len(rows), -1, dtype=np.int64),
+        classes=(),
+        source=SubsetSource(listing.source, rows),
+        digests=tuple(seen.digests[row] for row in rows),
+        thumbs=seen.thumbs[rows],
+        groups=np.arange(len(rows), dtype=np.int64),
+        skipped=(*listing.skipped, *unreadable),
+        root=listing.root,
+    )
+
+
+def subset(dataset: Dataset, rows: Iterable[int] | NDArray[np.int64]) -> Dataset:
+    """Return some rows of a data set, in the order asked for; classes, skipped files and warnings stay as they are."""
+    chosen = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
+    return replace(
+        dataset,
+        files=tuple(dataset.files[row] for row in chosen),
+        labels=dataset.labels[chosen],
+        source=SubsetSource(dataset.source, np.arange(len(dataset))[chosen]),
+        digests=tuple(dataset.digests[row] for row in chosen),
+        thumbs=dataset.thumbs[chosen],
+        groups=dataset.groups[chosen],
+        given=None if dataset.given is None else dataset.given[chosen],
+    )
+
+
+def _kind_of(what: Any) -> Kind:
+    if isinstance(what, str | os.PathLike):
+        return "folder" if Path(what).expanduser().is_dir() else "table"
+    if isinstance(what, np.ndarray):
+        return "array"
+    if is_hub_object(what):
+        return "hub"
+    if isinstance(what, Sequence) and all(isinstance(item, str | os.PathLike) for item in what):
+        return "files"
+    raise UsageError(
+        f"data must be a folder, a table, a NumPy array, a list of paths or a datasets object; "
+        f"got {type(what).__name__}."
+    )
+
+
+def _existing(what: str | os.PathLike[str]) -> Path:
+    path = Path(what).expanduser()
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
+    raise MissingDataError(f"{path} is not there. Give a folder of class folders, or a CSV, TSV or Parquet table.")
+
+
+def _only_without(value: object, option: str, kind: str, instead: str) -> None:
+    if value is not None:
+        raise UsageError(f"{option} does not go with {kind}; give {instead} instead.")
+
+
+def _open_directory(
+    path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
+) -> Listing:
+    tables = find_part_tables(path)
+    if tables:
+        _only_without(groups, "groups", "tables", "group_column")
+        return open_part_tables(path, tables, columns, root=root, class_names=class_names)
+    if columns != Columns():
+        raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
+    if groups is not None and not isinstance(groups, Mapping):
+        raise UsageError("groups of a folder must be a mapping from file (its path below the folder) to group.")
+    return open_folder(path, groups)
+
+
+def _store() -> ScanStore:
+    return ScanStore(cache_root() / "scan.sqlite")
+
+
+def _readable(listing: Listing, seen: Scan) -> tuple[NDArray[np.int64], list[Skipped]]:
+    rows = np.array([row for row in range(len(listing.files)) if row not in seen.failures], dtype=np.int64)
+    return rows, [Skipped(listing.files[row], reason) for row, reason in sorted(seen.failures.items())]
+
+
+def _assemble(listing: Listing, *, strict: bool, progress: Progress | None) -> Dataset:
+    assert listing.labels is not None
+    where = str(listing.root or listing.name)
+    classes, numbers = name_classes(listing.labels, listing.class_names, where)
+    seen = scan(listing.source, store=_store(), progress=progress)
+    rows, unreadable = _readable(listing, seen)
+    skipped = (*listing.skipped, *unreadable)
+    found = f"{len(listing.files) + len(listing.skipped)} files"
+    if skipped and (strict or not len(rows)):
+        some = "; ".join(f"{s.file} ({s.reason})" for s in skipped[:3])
+        raise DataError(f"{where}: {len(skipped)} of {found} cannot be read: {some}.")
+    all_labels = np.array(numbers, dtype=np.int64)
+    present = np.unique(all_labels[rows])
+    lost = [name for i, name in enumerate(classes) if i not in present]
+    if lost:
+        raise DataError(f"{where}: no file of class {lost[0]!r} can be read. Repair its files or remove the class.")
+    digests = tuple(seen.digests[row] for row in rows)
+    declared = None if listing.groups is None else [listing.groups[row] for row in rows]
+    dataset = Dataset(
+        name=listing.name,
+        files=tuple(listing.files[row] for row in rows),
+        labels=all_labels[rows],
+        classes=classes,
+        source=SubsetSource(listing.source, rows) if len(rows) < len(listing.files) else listing.source,
+        digests=digests,
+        thumbs=seen.thumbs[rows],
+        groups=duplicate_groups(digests, seen.thumbs[rows], declared),
+        given=None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows],
+        skipped=skipped,
+        root=listing.root,
+    )
+    _refuse_untrainable(dataset, where)
+    warnings = [*_skipped_sentence(skipped, found), *listing.warnings, *_sentences(dataset)]
+    return replace(dataset, warnings=tuple(warnings))
+
+
+def _refuse_untrainable(dataset: Dataset, where: str) -> None:
+    if len(dataset.classes) < 2:
+        raise DataError(f"{where}: expected two classes or more; found only {dataset.classes[0]!r}.")
+    given = None if dataset.given is None or set(dataset.given) == {"train"} else dataset.given
+    if given is not None and "train" not in given:
+        raise DataError(f"{where}: the given split has no train part.")
+    counts = np.bincount(dataset.labels[given == "train"] if given is not None else dataset.labels)
+    counts = np.pad(counts, (0, len(dataset.classes) - len(counts)))
+    if given is not None and counts.min() == 0:
+        missing = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
+        raise DataError(f"{where}: the given split has no training sample of class {first_few(missing)}.")
+    if given is None and counts.min() < 2:
+        single = [dataset.classes[i] for i in np.flatnonzero(counts == 1)]
+        raise DataError(
+            f"{where}: class {first_few(single)} has one sample, which cannot be both trained on and tested. "
+            f"Add samples, or remove the class."
+        )
+
+
+def _skipped_sentence(skipped: Sequence[Skipped], found: str) -> list[str]:
+    if not skipped:
+        return []
+    return [f"{len(skipped)} of {found} cannot be used and are left out; first {skipped[0].file}: {skipped[0].reason}."]
+
+
+def _sentences(dataset: Dataset) -> list[str]:
+    """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split."""
+    n, said = len(dataset), []
+    flat = int((contrast(dataset.thumbs) <= FLAT).sum())
+    if flat:
+        said.append(
+            f"{flat} of {n} pictures have no contrast (all black, or all one colour): nothing can be learned from them."
+        )
+    copies = Counter(dataset.digests)
+    more = sum(count - 1 for count in copies.values())
+    if more:
+        said.append(f"{more} of {n} samples repeat the content of another; copies stay on one side of the split.")
+    said += _contradictions(dataset, copies)
+    if dataset.given is not None:
+        for part, (rows, other) in leaking_rows(dataset).items():
+            if len(rows):
+                said.append(
+                    f"{len(rows)} {PART_WORDS[part]} samples stand in the {other} part too (same content or group), "
+                    f"and are left out; first {dataset.files[rows[0]]}."
+                )
+    return said
+
+
+def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:
+    first: dict[str, int] = {}
+    clashes: dict[str, tuple[int, int]] = {}
+    for row, digest in enumerate(dataset.digests):
+        if copies[digest] > 1 and dataset.labels[first.setdefault(digest, row)] != dataset.labels[row]:
+            clashes.setdefault(digest, (first[digest], row))
+    if not clashes:
+        return []
+    a, b = next(iter(clashes.values()))
+    return [
+        f"{len(clashes)} pictures stand under two classes with identical content, for one {dataset.files[a]} "
+        f"({dataset.classes[dataset.labels[a]]}) and {dataset.files[b]} ({dataset.classes[dataset.labels[b]]})."
+    ]

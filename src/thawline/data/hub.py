@@ -1,0 +1,128 @@
+"""Hugging Face ``datasets`` objects: columns are found by the type of their feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from thawline.data.arrays import checked_groups, checked_labels
+from thawline.data.columns import LABEL_COLUMNS
+from thawline.data.listing import PART_NAMES, Listing
+from thawline.data.sources import ChainSource, FileSource
+from thawline.errors import DataError, UndecodableError
+from thawline.records import Part
+
+
+def is_hub_object(what: object) -> bool:
+    """Tell a ``datasets`` object without importing the library."""
+    return type(what).__module__.split(".")[0] == "datasets"
+
+
+class HubSource:
+    """The image column of a ``datasets.Dataset``, read as the stored bytes."""
+
+    def __init__(self, table: Any, column: str) -> None:
+        from datasets import Image
+
+        self._column = table.select_columns([column]).cast_column(column, Image(decode=False)).with_format(None)
+        self._name = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def read(self, index: int) -> bytes:
+        value = self._column[index][self._name] or {}
+        if value.get("bytes"):
+            return bytes(value["bytes"])
+        if value.get("path"):
+            return FileSource((value["path"],)).read(0)
+        raise UndecodableError("the cell is empty")
+
+
+def open_hub(
+    what: Any,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    groups: Iterable[Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    labelled: bool = True,
+) -> Listing:
+    """List a ``datasets.Dataset``, or a ``DatasetDict`` whose splits become the given parts.
+
+    Raises:
+        DataError: It streams, a split has an unknown name, or its columns are not an image and a label.
+    """
+    import datasets
+
+    if isinstance(what, datasets.Dataset):
+        tables: Mapping[str, Any] = {"train": what}
+    elif isinstance(what, datasets.DatasetDict) and what:
+        tables = what
+    else:
+        raise DataError(
+            f"data must be a datasets.Dataset or a DatasetDict; got {type(what).__name__}. "
+            f"Load it without streaming=True."
+        )
+    unknown = [split for split in tables if split.lower() not in PART_NAMES]
+    if unknown:
+        raise DataError(
+            f"splits must be named train, val or test; got {unknown[0]!r}. Remove it, or pass one split alone."
+        )
+    columns = next(iter(tables.values())).features
+    image_column = image_column or _image_column(columns)
+    _known(image_column, columns)
+    label_column = (label_column or _label_column(columns)) if labelled else None
+    for column in (label_column, group_column):
+        if column is not None:
+            _known(column, columns)
+    feature = columns[label_column] if label_column is not None else None
+    files, labels, parts, declared, sources = [], [], [], [], []
+    for split, table in tables.items():
+        part: Part = PART_NAMES[split.lower()]
+        files += [f"{split}#{i}" for i in range(len(table))]
+        parts += [part] * len(table)
+        sources.append(HubSource(table, image_column))
+        if label_column is not None:
+            labels += list(table.with_format(None)[label_column])
+        if group_column is not None:
+            declared += list(table.with_format(None)[group_column])
+    if isinstance(feature, datasets.ClassLabel) and -1 in labels:
+        raise DataError(f"labels must not be missing; {labels.count(-1)} of {len(labels)} rows have none (label -1).")
+    return Listing(
+        name=name or next(iter(tables.values())).info.dataset_name or "dataset",
+        files=tuple(files),
+        source=ChainSource(sources),
+        labels=checked_labels(labels, len(files)) if label_column is not None else None,
+        given=tuple(parts) if len(tables) > 1 else None,
+        groups=tuple(declared) if group_column is not None else checked_groups(groups, len(files)),
+        class_names=class_names or (feature.names if isinstance(feature, datasets.ClassLabel) else None),
+    )
+
+
+def _image_column(columns: Mapping[str, Any]) -> str:
+    from datasets import Image
+
+    found = [column for column, feature in columns.items() if isinstance(feature, Image)]
+    if len(found) != 1:
+        raise DataError(
+            f"data must have one Image column; got {len(found)} among {', '.join(columns)}. Give image_column."
+        )
+    return found[0]
+
+
+def _label_column(columns: Mapping[str, Any]) -> str:
+    from datasets import ClassLabel
+
+    found = [column for column, feature in columns.items() if isinstance(feature, ClassLabel)]
+    found = found if len(found) == 1 else [column for column in (*LABEL_COLUMNS, "labels") if column in columns]
+    if not found:
+        raise DataError(f"data must have a label column; got {', '.join(columns)}. Give label_column.")
+    return found[0]
+
+
+def _known(column: str, columns: Mapping[str, Any]) -> None:
+    if column not in columns:
+        raise DataError(f"column {column!r} is not there; the columns are {', '.join(columns)}.")

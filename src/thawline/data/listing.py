@@ -1,0 +1,92 @@
+"""What an opener found, before any sample has been read; and the words that openers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thawline.errors import DataError
+from thawline.records import Part, Skipped, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Label = str | int
+
+PART_NAMES: Mapping[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names that folders, files and cells give to the three parts, in lower case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Listing:
+    """Samples by name and place, not yet read."""
+
+    name: str
+    files: tuple[str, ...]
+    source: Source
+    labels: tuple[Label, ...] | None = None
+    """(N,) as written; None where the samples carry none."""
+    given: tuple[Part, ...] | None = None
+    groups: tuple[object, ...] | None = None
+    """(N,) hashable; None stands for a group of its own."""
+    class_names: Sequence[str] | None = None
+    """Names of the labels 0, 1, 2 ..., where labels are such numbers."""
+    skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    root: Path | None = None
+
+
+def name_classes(
+    labels: Sequence[Label], class_names: Sequence[str] | None, where: str
+) -> tuple[tuple[str, ...], list[int]]:
+    """Sort the labels that occur (numbers by value, the rest by name), name them, and number each sample's.
+
+    Raises:
+        DataError: ``class_names`` do not fit the labels.
+    """
+    present = set(labels)
+    try:
+        order = sorted(present, key=int)
+        numeric = len({int(label) for label in order}) == len(order)
+    except ValueError:
+        numeric = False
+    if not numeric:
+        order = sorted(present, key=str)
+    index = {label: i for i, label in enumerate(order)}
+    if class_names is None:
+        names = tuple(str(label) for label in order)
+    elif not numeric:
+        unknown = sorted({str(label) for label in present} - set(class_names))
+        if unknown:
+            raise DataError(f"class_names must name every label; {unknown[0]!r} is not among them ({where}).")
+        names = tuple(str(label) for label in order)
+    else:
+        for label in order:
+            if not 0 <= int(label) < len(class_names):
+                raise DataError(
+                    f"class_names must name every label; got {len(class_names)} names, and label {label} ({where})."
+                )
+        names = tuple(unambiguous(class_names)[int(label)] for label in order)
+    return names, [index[label] for label in labels]
+
+
+def unambiguous(names: Sequence[str]) -> list[str]:
+    """Append its number to each name that occurs more than once."""
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def first_few(names: Iterable[object], n: int = 3) -> str:
+    """``'a', 'b', 'c' and 4 more``, for messages."""
+    found = [str(name) for name in names]
+    more = f" and {len(found) - n} more" if len(found) > n else ""
+    return ", ".join(map(repr, found[:n])) + more

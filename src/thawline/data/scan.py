@@ -1,0 +1,130 @@
+"""Read every sample once: what it contains (SHA-256), whether it decodes, and how it looks from far away."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from thawline.data.decode import thumbnail
+from thawline.data.scan_store import Look, ScanStore
+from thawline.data.sources import Stamp, stamp_of
+from thawline.errors import UndecodableError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.records import Payload, Source
+
+Progress = Callable[[int, int], None]
+"""Called with samples done and samples in all."""
+
+THUMB_PX = 16
+_CHUNK = 32
+_MAX_WORKERS = 16
+_LARGE_BYTES = 8 * 2**20
+_large_one_at_a_time = Lock()
+"""Memory stays bounded: of files this large, which may decode to hundreds of megabytes, one is decoded at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan:
+    """What reading every sample once has shown."""
+
+    digests: tuple[str, ...]
+    """(N,) SHA-256 (hex); empty where the sample cannot be read."""
+    thumbs: NDArray[np.uint8]
+    """(N, 16, 16, 3); zero where the sample cannot be read."""
+    failures: dict[int, str]
+    """Row -> why it cannot be read."""
+
+
+class _Result(NamedTuple):
+    row: int
+    stamp: Stamp | None
+    look: Look | None
+    failure: str = ""
+
+
+def scan(source: Source, *, store: ScanStore | None = None, progress: Progress | None = None) -> Scan:
+    """Read, hash and decode each sample, in a pool of threads, except those that ``store`` remembers unchanged.
+
+    Payloads are dropped as soon as they are looked at, so memory is bounded by the number of threads.
+    """
+    n = len(source)
+    digests, thumbs = [""] * n, np.zeros((n, THUMB_PX, THUMB_PX, 3), dtype=np.uint8)
+    failures: dict[int, str] = {}
+
+    def keep(row: int, look: Look) -> None:
+        digests[row] = look.digest
+        thumbs[row] = np.frombuffer(look.thumb, dtype=np.uint8).reshape(THUMB_PX, THUMB_PX, 3)
+
+    stamps = [stamp_of(source, row) for row in range(n)]
+    known = store.recall([stamp for stamp in stamps if stamp is not None]) if store is not None else {}
+    unknown = []
+    for row, stamp in enumerate(stamps):
+        if stamp is not None and stamp in known:
+            keep(row, known[stamp])
+        else:
+            unknown.append(row)
+    done = n - len(unknown)
+    if progress is not None:
+        progress(done, n)
+    chunks = [unknown[start : start + _CHUNK] for start in range(0, len(unknown), _CHUNK)]
+    pool = ThreadPoolExecutor(max_workers=min(_n_cpus(), _MAX_WORKERS), thread_name_prefix="scan")
+    try:
+        for results in pool.map(lambda rows: [_look_at(source, row, stamps[row]) for row in rows], chunks):
+            for row, stamp, look, failure in results:
+                if look is None:
+                    failures[row] = failure
+                else:
+                    keep(row, look)
+                    if store is not None and stamp is not None:
+                        store.remember(stamp, look)
+            done += len(results)
+            if progress is not None:
+                progress(done, n)
+    finally:  # after Ctrl-C, do not read on to the end
+        pool.shutdown(wait=True, cancel_futures=True)
+        if store is not None:
+            store.flush()
+    return Scan(tuple(digests), thumbs, failures)
+
+
+def digest_of(payload: Payload) -> str:
+    """SHA-256 (hex) of a file's bytes, or of an array's shape and pixels."""
+    if isinstance(payload, np.ndarray):
+        shape = "x".join(map(str, payload.shape))
+        return hashlib.sha256(f"uint8 {shape}\0".encode() + np.ascontiguousarray(payload).tobytes()).hexdigest()
+    return hashlib.sha256(payload).hexdigest()
+
+
+def _look_at(source: Source, row: int, stamp: Stamp | None) -> _Result:
+    try:
+        payload = source.read(row)
+        large = len(payload) > _LARGE_BYTES
+        with _large_one_at_a_time if large else nullcontext():
+            thumb = thumbnail(payload, THUMB_PX)
+        return _Result(row, stamp, Look(digest_of(payload), thumb.tobytes()))
+    except UndecodableError as error:
+        return _Result(row, stamp, None, str(error))
+
+
+def _n_cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def contrast(thumbs: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Largest difference between two places of a thumbnail in any one channel, (N,) from 0 to 255."""
+    spread: NDArray[np.int64] = np.ptp(thumbs.astype(np.int64), axis=(1, 2)).max(axis=1, initial=0)
+    return spread

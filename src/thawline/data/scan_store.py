@@ -1,0 +1,107 @@
+"""What earlier scans found, in one SQLite file: an aid that may be missing, damaged or locked, and is never trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from thawline.data.sources import Stamp
+
+_SCHEMA = 1
+"""Raised when the meaning of a row changes, or the way thumbnails are made; a file of another schema is rebuilt."""
+_MAX_BYTES = 2 * 2**30
+_FLUSH_ROWS = 5_000
+_LOCK_WAIT_S = 5.0
+_SETTLED_NS = 2_000_000_000
+"""A file that changed less than this before it was read may change again within one tick of its clock: not kept."""
+
+
+class Look(NamedTuple):
+    """What reading one sample has shown."""
+
+    digest: str
+    thumb: bytes
+    """16 x 16 x 3 bytes."""
+
+
+class ScanStore:
+    """Looks by stamp. No method raises: whatever is wrong with the file, the samples are read again.
+
+    Each operation opens the file anew and is one transaction, so two processes at once are safe; each row carries a
+    checksum of its own, because SQLite does not notice flipped bits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: list[tuple[Stamp, Look]] = []
+
+    def recall(self, stamps: Sequence[Stamp]) -> dict[Stamp, Look]:
+        """Return the looks of those samples that are known and have not changed since."""
+        found: dict[Stamp, Look] = {}
+        wanted = {stamp.key: stamp for stamp in stamps}
+        if not wanted or not self._path.exists():
+            return found
+        with self._connection() as connection:
+            names = list(wanted)
+            for start in range(0, len(names), 500):
+                keys = names[start : start + 500]
+                marks = ",".join("?" * len(keys))
+                rows = connection.execute(f"SELECT * FROM look WHERE key IN ({marks})", keys).fetchall()
+                for key, size, mtime_ns, ctime_ns, inode, digest, thumb, checksum in rows:
+                    stamp = Stamp(key, size, mtime_ns, ctime_ns, inode)
+                    if stamp == wanted[key] and checksum == _checksum(stamp, digest, thumb):
+                        found[stamp] = Look(digest, thumb)
+        return found
+
+    def remember(self, stamp: Stamp, look: Look) -> None:
+        """Keep one look; written with the next batch."""
+        if time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) < _SETTLED_NS:
+            return
+        self._pending.append((stamp, look))
+        if len(self._pending) >= _FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        rows = [(*stamp, *look, _checksum(stamp, *look)) for stamp, look in self._pending]
+        self._pending.clear()
+        if not rows:
+            return
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists() and self._path.stat().st_size > _MAX_BYTES:
+                self._path.unlink()
+        with self._connection() as connection:
+            connection.executemany("INSERT OR REPLACE INTO look VALUES (?,?,?,?,?,?,?,?)", rows)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=_LOCK_WAIT_S)) as connection, connection:
+                _create(connection)
+                yield connection
+        except sqlite3.OperationalError:
+            pass  # locked, read-only, disk full: read the samples again
+        except (sqlite3.Error, TypeError, ValueError):  # damaged; wrong types in a row show as the latter two
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone() == (_SCHEMA,):
+        return
+    connection.execute("DROP TABLE IF EXISTS look")
+    connection.execute(
+        "CREATE TABLE look (key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,"
+        " digest TEXT, thumb BLOB, checksum BLOB)"
+    )
+    connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+
+def _checksum(stamp: Stamp, digest: str, thumb: bytes) -> bytes:
+    return hashlib.blake2b(repr((*stamp, digest)).encode() + thumb, digest_size=8).digest()

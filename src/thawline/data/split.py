@@ -1,0 +1,179 @@
+"""Three parts that share no content and no group: given by the data, or drawn so that classes keep their shares."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thawline.errors import DataError, UsageError
+from thawline.records import PARTS, Dataset, Part, Split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PART_WORDS: dict[Part, str] = {"train": "training", "val": "validation", "test": "test"}
+_TRAIN, _VAL, _TEST = range(3)
+
+
+def split_data(dataset: Dataset, *, fractions: tuple[float, float, float] = (0.70, 0.15, 0.15), seed: int = 0) -> Split:
+    """Split a data set into training, validation and test rows, each in ascending order.
+
+    A given split is kept, less the rows that it has on both sides. Otherwise whole groups are drawn so that each class
+    has about its share in each part. The draw depends on the content and the seed, not on names or order: every class
+    keeps a training sample and, from two groups on, a test sample.
+
+    Args:
+        fractions: Shares of train, val and test; they add up to 1.
+    Raises:
+        UsageError: Fractions that cannot be.
+        DataError: Nothing of a class is left to train on.
+    """
+    if dataset.given is not None and len(set(dataset.given)) > 1:
+        return _given(dataset)
+    shares = _checked(fractions)
+    parts = _draw(dataset, shares, seed)
+    percent = " / ".join(f"{100 * share:g}" for share in shares)
+    origin = (
+        f"drawn: {percent} % for training, validation and test, stratified by class, copies and groups kept together, "
+        f"seed {seed}."
+    )
+    rows = [np.flatnonzero(parts == part).astype(np.int64) for part in range(3)]
+    return Split(rows[_TRAIN], rows[_VAL], rows[_TEST], origin, np.empty(0, dtype=np.int64))
+
+
+def leaking_rows(dataset: Dataset) -> dict[Part, tuple[NDArray[np.int64], str]]:
+    """Rows of a given split whose content or group stands in a later part too, and that part: what the split drops."""
+    assert dataset.given is not None
+    given, groups = dataset.given, dataset.groups
+    in_test = np.isin(groups, groups[given == "test"])
+    in_val = np.isin(groups, groups[(given == "val") & ~in_test])
+    leaks: dict[Part, tuple[NDArray[np.int64], str]] = {}
+    has_test = bool((given == "test").any())
+    train, val = given == "train", given == "val"
+    other = "test" if has_test else "validation"
+    if has_test and (train & in_val & ~in_test).any():
+        other = "validation or test"
+    leaks["train"] = np.flatnonzero(train & (in_test | in_val)).astype(np.int64), other
+    leaks["val"] = np.flatnonzero(val & in_test).astype(np.int64), "test"
+    return leaks
+
+
+def _given(dataset: Dataset) -> Split:
+    given = dataset.given
+    assert given is not None
+    dropped = np.sort(np.concatenate([rows for rows, _ in leaking_rows(dataset).values()]))
+    kept = ~np.isin(np.arange(len(dataset)), dropped)
+    train, val, test = (np.flatnonzero((given == part) & kept).astype(np.int64) for part in PARTS)
+    origin = "given by the data"
+    if not len(test):
+        origin, val, test = f"{origin} as train and val; val is used as the test part", test, val
+    elif not len(val):
+        origin += " as train and test"
+    if len(dropped):
+        origin += f"; {len(dropped)} rows left out because their content or group stands on both sides"
+    counts = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
+    if counts.min() == 0:
+        name = dataset.classes[int(counts.argmin())]
+        raise DataError(
+            f"{dataset.name}: no training sample of class {name!r} is left once those that stand in the validation or "
+            f"test part are left out. Draw a new split, or clean the given one."
+        )
+    return Split(train, val, test, f"{origin}.", dropped)
+
+
+def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+    fits = len(fractions) == 3 and all(0 <= share < 1 for share in fractions)  # NaN fails the comparison
+    if not fits or not math.isclose(sum(fractions), 1, abs_tol=1e-6) or fractions[0] == 0:
+        raise UsageError(f"fractions must be three shares for train, val and test that add up to 1; got {fractions!r}.")
+    return fractions
+
+
+def _draw(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> NDArray[np.int64]:
+    """Return the part of each row (0 train, 1 val, 2 test).
+
+    scikit-learn's StratifiedGroupKFold cuts into equal folds, so 70/15/15 needs twenty of them and it refuses classes
+    of fewer than twenty samples: hence this. Groups of several rows go first, largest first, where their classes still
+    lack most; single rows, of which there are most, then fill each class exactly to its target.
+    """
+    rank = _random_rank(dataset, seed)
+    members = _members(dataset.groups)
+    several = sorted((rows for rows in members if len(rows) > 1), key=lambda rows: (-len(rows), rank[rows].min()))
+    lacking = _targets(dataset, shares)
+    parts = np.full(len(dataset), -1, dtype=np.int64)
+    for rows in several:
+        classes, counts = np.unique(dataset.labels[rows], return_counts=True)
+        # The part whose lack is filled best: what is still wanted there, relative to what was wanted of it at all.
+        short = np.minimum(lacking[:, classes], counts).clip(min=0).sum(axis=1)
+        over = (counts - lacking[:, classes]).clip(min=0).sum(axis=1)
+        part = int(np.lexsort((-np.array(shares), -lacking[:, classes].sum(axis=1), -short, over))[0])
+        parts[rows] = part
+        lacking[part, classes] -= counts
+    for label in range(len(dataset.classes)):
+        free = np.flatnonzero((parts < 0) & (dataset.labels == label))
+        free = free[np.argsort(rank[free])]
+        parts[free] = _fill(len(free), lacking[:, label])
+    _keep_every_class(dataset, parts, members, rank, with_test=shares[_TEST] > 0)
+    return parts
+
+
+def _random_rank(dataset: Dataset, seed: int) -> NDArray[np.int64]:
+    """A random order of the rows that the content and the seed decide: equal content, equal rank."""
+    keys = np.array([hashlib.sha256(f"split {seed} {digest}".encode()).hexdigest() for digest in dataset.digests])
+    rank: NDArray[np.int64] = np.unique(keys, return_inverse=True)[1]
+    return rank
+
+
+def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    order = np.argsort(groups, kind="stable")
+    return list(np.split(order, np.flatnonzero(np.diff(groups[order])) + 1))
+
+
+def _targets(dataset: Dataset, shares: tuple[float, float, float]) -> NDArray[np.int64]:
+    """Rows wanted of each class in each part, (3, C): rounded so that the parts keep their shares over all classes."""
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    wanted = np.zeros((3, len(counts)), dtype=np.int64)
+    for part in (_TEST, _VAL):
+        exact = shares[part] * counts
+        wanted[part] = np.floor(exact + 1e-9)
+        missing = round(shares[part] * counts.sum()) - wanted[part].sum()
+        wanted[part, np.argsort(wanted[part] - exact, kind="stable")[: max(missing, 0)]] += 1
+    if shares[_TEST] > 0:
+        wanted[_TEST] = np.maximum(wanted[_TEST], counts > 1)
+    wanted[_VAL] = np.minimum(wanted[_VAL], counts - wanted[_TEST] - 1).clip(min=0)
+    wanted[_TRAIN] = counts - wanted[_VAL] - wanted[_TEST]
+    return wanted
+
+
+def _fill(n: int, lacking: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Parts of ``n`` single rows: test and val get what they lack, train the rest."""
+    test = min(n, max(int(lacking[_TEST]), 0))
+    if n and test == n and lacking[_TRAIN] > 0:
+        test = n - 1
+    val = min(n - test, max(int(lacking[_VAL]), 0), max(n - test - int(lacking[_TRAIN] > 0), 0))
+    return np.repeat([_TEST, _VAL, _TRAIN], [test, val, n - test - val])
+
+
+def _keep_every_class(
+    dataset: Dataset,
+    parts: NDArray[np.int64],
+    members: list[NDArray[np.int64]],
+    rank: NDArray[np.int64],
+    with_test: bool,
+) -> None:
+    """Move the smallest fitting group where a class would have no training or, with two groups or more, no test sample.
+
+    Groups that hold several classes can make both wishes impossible at once; training then comes first.
+    """
+    holders: list[list[NDArray[np.int64]]] = [[] for _ in dataset.classes]
+    for rows in sorted(members, key=lambda rows: (len(rows), rank[rows].min())):
+        for label in np.unique(dataset.labels[rows]):
+            holders[label].append(rows)
+    for part in (_TEST, _TRAIN) if with_test else (_TRAIN,):
+        for own in holders:
+            if len(own) < (2 if part == _TEST else 1) or any(parts[rows[0]] == part for rows in own):
+                continue
+            # from val where possible; else from the part that has more of this class's groups than it needs
+            parts[min(own, key=lambda rows: parts[rows[0]] != _VAL)] = part

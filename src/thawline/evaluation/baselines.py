@@ -1,0 +1,79 @@
+"""What simpler methods reach on the same split: the least that a pre-trained model must beat."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from thawline.evaluation.scoring import score
+from thawline.heads import fit_head
+from thawline.records import Baseline
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredBaseline(Baseline):
+    """A baseline that can be compared sample by sample."""
+
+    probabilities: NDArray[np.float64]
+    """(N, C) on the test part."""
+    uses_backbone: bool
+    """Whether it stands on the pre-trained model's features, too."""
+
+
+def baselines(
+    train_features: NDArray[np.float32],
+    train_thumbs: NDArray[np.uint8],
+    train_labels: ArrayLike,
+    test_features: NDArray[np.float32],
+    test_thumbs: NDArray[np.uint8],
+    test_labels: ArrayLike,
+    n_classes: int,
+    *,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> tuple[MeasuredBaseline, ...]:
+    """Fit on the training part and score on the test part: majority class, kNN on features, pixels.
+
+    Args:
+        train_features, test_features: (N, D)
+        train_thumbs, test_thumbs: (N, 16, 16, 3) uint8.
+        groups: (N,) of the training part, held out together while the strength for pixels is chosen.
+    Returns:
+        ``majority`` (class frequencies as probabilities), ``knn`` and ``pixels``, in this order.
+    """
+    y = np.asarray(train_labels)
+
+    def majority() -> NDArray[np.float64]:
+        frequency = np.bincount(y, minlength=n_classes) / len(y)
+        return np.tile(frequency, (len(test_features), 1))
+
+    def knn() -> NDArray[np.float64]:
+        return fit_head("knn", train_features, y, n_classes, groups=groups, seed=seed).head.predict_proba(test_features)
+
+    def pixels() -> NDArray[np.float64]:
+        fitted = fit_head("logistic", _flat(train_thumbs), y, n_classes, groups=groups, seed=seed)
+        return fitted.head.predict_proba(_flat(test_thumbs))
+
+    def measure(
+        name: str, title: str, predict: Callable[[], NDArray[np.float64]], *, uses_backbone: bool
+    ) -> MeasuredBaseline:
+        started = time.perf_counter()
+        p = predict()
+        seconds = time.perf_counter() - started
+        return MeasuredBaseline(name, title, score(test_labels, p, n_classes, seed=seed), seconds, p, uses_backbone)
+
+    side = f"{train_thumbs.shape[1]} x {train_thumbs.shape[2]}"
+    return (
+        measure("majority", "always the commonest class", majority, uses_backbone=False),
+        measure("knn", "five nearest neighbours on the same features", knn, uses_backbone=True),
+        measure("pixels", f"logistic regression on {side} pixels", pixels, uses_backbone=False),
+    )
+
+
+def _flat(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, H, W, 3) uint8 -> (N, H * W * 3) in 0..1."""
+    return thumbs.reshape(len(thumbs), -1).astype(np.float32) / np.float32(255)

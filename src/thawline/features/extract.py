@@ -1,0 +1,250 @@
+"""From samples to features: look up what is stored, run the rest, store it while running."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.data.decode import prepare
+from thawline.data.scan import digest_of
+from thawline.errors import DataError, ModelError, UndecodableError, UsageError
+from thawline.features.engines import EngineChoice, build_engine, choose_engine
+from thawline.features.keys import FeatureKey, preprocessing_sha256
+from thawline.features.store import FeatureStore
+from thawline.records import Dataset, Features, Source
+from thawline.scale import executor
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone
+
+FLUSH_BYTES = 32 * 2**20
+FLUSH_S = 10.0
+"""Computed rows wait at most this long, or until they are this large: an interruption loses no more."""
+
+Progress = Callable[[int, int], None]
+"""Called with (samples run so far, samples to run): before the first batch and after each; never when all is stored."""
+
+
+class Samples(Protocol):
+    """Pictures without labels; a Dataset is one."""
+
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def digests(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extracted:
+    """What the frozen backbone says about each sample, and where that came from."""
+
+    values: NDArray[np.float32]
+    """(N, D)"""
+    key: str
+    computed: int
+    """Samples that were run now."""
+    reused: int
+    """The others: found in the store, or equal in content to one that was run."""
+    seconds: float
+
+
+def extract_features(
+    dataset: Dataset,
+    backbone: Backbone,
+    *,
+    rung: str = "pooled",
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    batch_size: int = 32,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Run the frozen backbone once per distinct sample that is not stored yet.
+
+    Args:
+        rung: ``pooled``, or a layer of the backbone, whose output is then averaged over positions.
+        engine: ``auto`` or ``torch``.
+        precision: ``auto``, ``f32`` or ``bf16``.
+        device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+        batch_size: Samples in one run of the network; does not change the numbers.
+        store: Where rows are found and kept; by default the one in the cache folder.
+        progress: Told (samples run so far, samples to run).
+    Returns:
+        values float32 (N, D) in data-set order. When everything is stored, torch is not imported.
+    Raises:
+        DataError: A sample can no longer be read, or has changed, since the data was opened; names it.
+        ModelError: The backbone gives NaN or infinity; names the first sample.
+        StorageError: The cache cannot be written; what was computed before is kept.
+        UsageError: An option cannot be.
+    """
+    extracted = extract_rows(
+        dataset,
+        backbone,
+        rung=rung,
+        engine=engine,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        store=store,
+        progress=progress,
+    )
+    return Features(
+        values=extracted.values,
+        files=dataset.files,
+        labels=dataset.labels,
+        rung=rung,
+        key=extracted.key,
+        computed=extracted.computed,
+        reused=extracted.reused,
+        seconds=extracted.seconds,
+    )
+
+
+def extract_rows(
+    samples: Samples,
+    backbone: Backbone,
+    *,
+    rung: str = "pooled",
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    batch_size: int = 32,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+) -> Extracted:
+    """Do what ``extract_features`` does, for samples that have no labels."""
+    started = time.perf_counter()
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
+    store = store or FeatureStore()
+    choice = choose_engine(engine, precision, device, memory=store.root)
+    key = feature_key(backbone, rung, choice)
+    first = _first_of_each(samples.digests)
+    distinct = list(first)
+    rows = store.lookup(key, distinct)
+    missing = np.flatnonzero(~rows.found)
+    run = _Run(samples, backbone, key, choice, store, batch_size, progress)
+    fresh = run.over([first[distinct[i]] for i in missing])
+    values = rows.complete(fresh)
+    if len(distinct) < len(samples.digests):
+        place = {digest: i for i, digest in enumerate(distinct)}
+        values = values[[place[digest] for digest in samples.digests]]
+    reused = len(samples.digests) - len(missing)
+    return Extracted(values, key.digest(), len(missing), reused, time.perf_counter() - started)
+
+
+def feature_key(backbone: Backbone, rung: str, choice: EngineChoice) -> FeatureKey:
+    """Everything but the samples that decides the numbers."""
+    return FeatureKey(
+        weights_sha256=backbone.weights_sha256,
+        preprocessing_sha256=preprocessing_sha256(backbone.preprocessing),
+        rung=rung,
+        precision=choice.precision,
+        engine=choice.identity,
+        model=backbone.name,
+    )
+
+
+def _first_of_each(digests: Sequence[str]) -> dict[str, int]:
+    """Digest -> the first row that has it, in order of rows."""
+    first: dict[str, int] = {}
+    for i, digest in enumerate(digests):
+        first.setdefault(digest, i)
+    return first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One pass of the backbone over the samples that are not stored."""
+
+    samples: Samples
+    backbone: Backbone
+    key: FeatureKey
+    choice: EngineChoice
+    store: FeatureStore
+    batch_size: int
+    progress: Progress | None
+
+    def over(self, positions: Sequence[int]) -> NDArray[np.float32]:
+        """Run these samples, store their rows on the way, and return them, (n, D)."""
+        if not positions:
+            return np.empty((0, 0), np.float32)
+        self.store.prepare(self.key)
+        engine = build_engine(self.choice, self.backbone, self.key.rung)
+        self._report(0, len(positions))
+        fresh = np.empty((0, 0), np.float32)
+        done = 0
+        batches = executor().pipelined(
+            positions, self._prepare, lambda images: engine.run(np.stack(images)), batch_size=self.batch_size
+        )
+        with closing(batches), _Writer(self.store, self.key) as writer:
+            for batch, values in batches:
+                self._refuse_non_finite(batch, values)
+                writer.add([self.samples.digests[i] for i in batch], values)
+                if not done:
+                    fresh = np.empty((len(positions), values.shape[1]), np.float32)
+                fresh[done : done + len(batch)] = values
+                done += len(batch)
+                self._report(done, len(positions))
+        return fresh
+
+    def _prepare(self, position: int) -> NDArray[np.uint8]:
+        file = self.samples.files[position]
+        try:
+            payload = self.samples.source.read(position)
+            pixels = prepare(payload, self.backbone.preprocessing)
+        except UndecodableError as error:
+            raise DataError(f"{file} cannot be read now: {error}. Open the data again, or leave it out.") from error
+        if digest_of(payload) != self.samples.digests[position]:  # its row would be stored as that of the old content
+            raise DataError(f"{file} has changed since the data was opened. Open the data again.")
+        return pixels
+
+    def _refuse_non_finite(self, batch: Sequence[int], values: NDArray[np.float32]) -> None:
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            file = self.samples.files[batch[int(np.argmin(finite))]]
+            advice = "Try --precision f32." if self.choice.precision == "bf16" else "Its weights may be damaged."
+            raise ModelError(f"{self.backbone.name} gives NaN or infinity at {self.key.rung!r} for {file}. {advice}")
+
+    def _report(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
+
+
+class _Writer:
+    """Hands rows to the store every few seconds and at the end, whatever ends it."""
+
+    def __init__(self, store: FeatureStore, key: FeatureKey) -> None:
+        self._store, self._key = store, key
+        self._digests: list[str] = []
+        self._values: list[NDArray[np.float32]] = []
+        self._since = time.monotonic()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def add(self, digests: Sequence[str], values: NDArray[np.float32]) -> None:
+        self._digests.extend(digests)
+        self._values.append(values)
+        if sum(v.nbytes for v in self._values) >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        digests, values = self._digests, self._values
+        self._digests, self._values, self._since = [], [], time.monotonic()
+        if digests:
+            self._store.append(self._key, digests, np.concatenate(values))

@@ -1,0 +1,112 @@
+"""The torch engine: any device, float32 or bfloat16."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from thawline.errors import UsageError
+from thawline.features.keys import Precision
+from thawline.scale.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone
+
+_FULL = 32
+
+
+class TorchEngine:
+    """Runs a backbone with torch, channels-last, under inference mode."""
+
+    name = "torch"
+
+    def __init__(
+        self, backbone: Backbone, rung: str = "pooled", *, precision: str = "auto", device: str = "auto"
+    ) -> None:
+        """Build the backbone and move it, in place and value for value, to where it runs.
+
+        Args:
+            precision: ``auto``, ``f32`` or ``bf16`` (weights stay float32; convolutions and products run in bfloat16).
+            device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+        Raises:
+            UsageError: The device is not there.
+            ModelError: The backbone cannot be built, or has no such rung.
+        """
+        self.device, self.precision = resolve(precision, device)
+        self._device = torch.device(self.device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
+        backbone.module().to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._extract = backbone.extractor(rung)
+        self._shape = (*backbone.preprocessing.input_px, 3)
+        self._mean, self._std = (
+            torch.tensor(values, device=self._device).view(1, 3, 1, 1)
+            for values in (backbone.preprocessing.mean, backbone.preprocessing.std)
+        )
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D); a sample's bits do not depend on its neighbours."""
+        if batch.dtype != np.uint8 or batch.shape[1:] != self._shape or not len(batch):
+            shape = ", ".join(map(str, self._shape))
+            raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
+        padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
+        pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
+        with torch.inference_mode(), self._arithmetic():
+            images = pixels.permute(0, 3, 1, 2).float().div(255)  # (B, H, W, 3) -> (B, 3, H, W), channels-last as it is
+            features = self._extract(images.sub(self._mean).div(self._std))  # (B, D)
+        values: NDArray[np.float32] = features[: len(batch)].float().cpu().numpy()
+        return values
+
+    @contextlib.contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            if self._device.type == "cuda":  # cuDNN would otherwise round float32 to TF32 and pick kernels by timing
+                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+                stack.enter_context(flags)
+            stack.enter_context(
+                torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+            )
+            yield
+
+
+def padded_size(n: int) -> int:
+    """Size that a batch of ``n`` is filled up to: 8, 16, or a multiple of 32.
+
+    Kernels are chosen by shape, and for very small batches other ones are taken that add up in another order: the same
+    picture would get other last bits alone than among others.
+    """
+    return 8 if n <= 8 else 16 if n <= 16 else -(-n // _FULL) * _FULL
+
+
+def resolve(precision: str, device: str) -> tuple[str, Precision]:
+    """Replace ``auto`` by what it means here and check that the device is there.
+
+    Raises:
+        UsageError: The device is not there.
+    """
+    here = [kind for kind, there in (("cuda", torch.cuda.is_available()), ("mps", torch.mps.is_available())) if there]
+    here.append("cpu")
+    chosen = here[0] if device == "auto" else device
+    kind, _, number = chosen.partition(":")
+    if kind not in here or (number and int(number) >= torch.cuda.device_count()):
+        raise UsageError(f"device must be one that torch finds here ({', '.join(here)}); got {device!r}.")
+    if precision == "auto":
+        precision = "bf16" if _computes_in_bf16(kind) else "f32"
+    return chosen, "bf16" if precision == "bf16" else "f32"
+
+
+def _computes_in_bf16(kind: str) -> bool:
+    """Whether bfloat16 has instructions of its own here, rather than being emulated."""
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if kind != "cpu":
+        return False
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,188 @@
+"""The scikit-learn face of frozen features."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from thawline.backbones import DEFAULT_MODEL, POOLED, open_backbone
+from thawline.data.scan import digest_of
+from thawline.data.sources import FileSource
+from thawline.errors import DataError, ModelError, UndecodableError
+from thawline.features.extract import extract_rows
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone
+    from thawline.records import Payload
+
+_PNG_MODES = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"))
+
+
+class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Pictures -> what a frozen pre-trained backbone says about them, found again in the store by content.
+
+    X is a list of paths, of encoded files (``bytes``), of Pillow images or of uint8 arrays, or one uint8 array
+    (N, H, W) or (N, H, W, 3).
+
+    Args:
+        model: Name of the backbone, as in ``thawline models``.
+        rung: ``pooled``, or a layer of the backbone.
+        precision: ``auto``, ``f32`` or ``bf16``.
+        batch_size: Samples in one run of the network; does not change the numbers.
+    Attributes:
+        weights_sha256_: The backbone that was fitted with; another one of the same name is refused.
+        n_features_out_: D.
+    Example:
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.pipeline import make_pipeline
+        >>> classifier = make_pipeline(ThawlineFeatures(), LogisticRegression())
+    """
+
+    def __init__(
+        self, model: str = DEFAULT_MODEL, *, rung: str = POOLED, precision: str = "auto", batch_size: int = 32
+    ) -> None:
+        self.model = model
+        self.rung = rung
+        self.precision = precision
+        self.batch_size = batch_size
+
+    def fit(self, X: Any, y: object = None) -> ThawlineFeatures:
+        """Open the backbone and run the first sample; nothing is learned.
+
+        Raises:
+            ModelError: The backbone cannot be opened, or has no such rung.
+            DataError: X is none of what is taken, or its first sample cannot be read.
+        """
+        pictures = _pictures(X)
+        self._backbone = open_backbone(self.model)
+        self.weights_sha256_ = self._backbone.weights_sha256
+        self.n_features_out_ = self._rows(pictures[:1]).shape[1]
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Pictures -> float32 (N, D).
+
+        Raises:
+            DataError: X is none of what is taken, or a sample cannot be read; names it.
+            ModelError: The model of this name now has other weights.
+        """
+        check_is_fitted(self)
+        return self._rows(_pictures(X))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_sha256_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []  # always float32
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_backbone"}
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.n_features_out_)
+
+    def _rows(self, pictures: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
+        return extract_rows(
+            _described(pictures), self._opened(), rung=self.rung, precision=self.precision, batch_size=self.batch_size
+        ).values
+
+    def _opened(self) -> Backbone:
+        """The backbone of ``fit``, opened again where this estimator was copied or loaded."""
+        if not hasattr(self, "_backbone"):
+            backbone = open_backbone(self.model)
+            if backbone.weights_sha256 != self.weights_sha256_:
+                raise ModelError(f"{self.model} must have the weights it was fitted with; it has others. Fit again.")
+            self._backbone = backbone
+        return self._backbone
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pictures:
+    """Samples in memory or on disk, whichever each of them is."""
+
+    payloads: tuple[Payload | str, ...]
+    """Encoded bytes, pixels, or the path of a file."""
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def read(self, index: int) -> Payload:
+        payload = self.payloads[index]
+        return FileSource((payload,)).read(0) if isinstance(payload, str) else payload
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Described:
+    files: tuple[str, ...]
+    source: _Pictures
+    digests: tuple[str, ...]
+
+
+def _pictures(X: Any) -> NDArray[Any] | list[Any]:
+    """Check X as a whole and make it something to index."""
+    if isinstance(X, str | bytes | Path | Image.Image) or not isinstance(X, Iterable):
+        raise DataError(f"X must be a list of pictures or a uint8 array; got one {type(X).__name__}. Write [picture].")
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS":
+        if X.dtype != np.uint8 or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3)):
+            raise DataError(f"X must be uint8 (N, H, W) or (N, H, W, 3); got {X.dtype} {X.shape}. Scale it to 0..255.")
+    elif isinstance(X, np.ndarray) and X.ndim != 1:
+        raise DataError(f"X must be one list of pictures; got an array of {X.ndim} dimensions.")
+    pictures = X if isinstance(X, np.ndarray) else list(X)
+    if not len(pictures):
+        raise DataError("X must hold at least one picture; got 0 samples, shape (0,).")
+    return pictures
+
+
+def _described(pictures: NDArray[Any] | list[Any]) -> _Described:
+    source = _Pictures(tuple(_payload(picture, i) for i, picture in enumerate(pictures)))
+    files = tuple(p if isinstance(p, str) else f"X[{i}]" for i, p in enumerate(source.payloads))
+    digests = []
+    for i, file in enumerate(files):
+        try:
+            digests.append(digest_of(source.read(i)))
+        except UndecodableError as error:
+            raise DataError(f"{file} cannot be read: {error}.") from error
+    return _Described(files, source, tuple(digests))
+
+
+def _payload(picture: Any, position: int) -> Payload | str:
+    match picture:
+        case str() | Path():
+            return str(picture)
+        case bytes():
+            return picture
+        case Image.Image():
+            return _encoded(picture)
+        case np.ndarray() if picture.dtype == np.uint8 and picture.ndim in (2, 3) and picture.shape[2:] in ((), (3,)):
+            return picture
+        case _:
+            kind = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+            raise DataError(
+                f"X[{position}] must be a path, bytes, a Pillow image or uint8 (H, W[, 3]); got {kind}. "
+                "Convert it, or leave it out."
+            )
+
+
+def _encoded(image: Image.Image) -> bytes:
+    """A Pillow image as the file that would hold it, so that transparency and 16 bits are treated as in files."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode not in _PNG_MODES:
+        upright = upright.convert("RGB")
+    buffer = io.BytesIO()
+    upright.save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()

@@ -1,0 +1,17 @@
+"""Fit a new classifier on features, in seconds.
+
+Takes features (N, D) with labels and, where known, groups that must not be told apart by chance; gives a head, the
+strength that cross-validation or leave-one-out chose for it, and every strength that lost. Refuses features that are
+not finite, labels that are no classes and training parts with fewer than two classes; imports no torch.
+"""
+
+from thawline.heads.fitting import FittedHead as FittedHead
+from thawline.heads.fitting import HeadKind as HeadKind
+from thawline.heads.fitting import fit_head as fit_head
+from thawline.heads.fitting import refit_head as refit_head
+from thawline.heads.head import Head as Head
+from thawline.heads.head import LinearHead as LinearHead
+from thawline.heads.head import NeighboursHead as NeighboursHead
+from thawline.heads.head import head_from_tensors as head_from_tensors
+
+__all__ = ["FittedHead", "Head", "HeadKind", "LinearHead", "NeighboursHead", "fit_head", "head_from_tensors", "refit_head"]

@@ -1,0 +1,139 @@
+"""One door to all heads: features and labels in, a fitted head and what was tried out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from numpy.typing import ArrayLike
+
+from thawline.errors import UsageError, nearest
+from thawline.heads.head import Head
+from thawline.heads.training_rows import TrainingRows, check_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thawline.heads.logistic import Progress
+
+HeadKind = Literal["logistic", "ridge", "knn"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FittedHead:
+    """A head, and why it is this one."""
+
+    head: Head
+    chosen: float
+    """What the path was searched for: C of logistic, lambda of ridge (both on features scaled to unit variance
+    overall), k of knn."""
+    path: tuple[dict[str, float], ...]
+    """Each strength tried, with ``mean``, the log loss on rows it was not fitted on; empty where none was tried."""
+    cv_log_loss: float | None
+    """That of the chosen one; None where nothing could be held out."""
+    held_out_logits: NDArray[np.float64] | None
+    """(N, C) logits of each training row by a fit that had seen neither it nor its group; rows of nan where there was
+    none."""
+    seconds: float
+
+
+def fit_head(
+    kind: HeadKind,
+    values: ArrayLike,
+    labels: ArrayLike,
+    n_classes: int,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FittedHead:
+    """Fit a head on training rows, choosing its strength on parts of them held out in turn.
+
+    Args:
+        kind: ``logistic`` (cross-validated), ``ridge`` or ``knn`` (leave-one-out).
+        values: (N, D) features.
+        labels: (N,) in 0..n_classes-1. A class without a row gets next to no probability.
+        groups: (N,) rows with equal numbers are held out together (duplicates, one patient).
+        seed: Decides the folds.
+        progress: Called with strengths tried and strengths foreseen.
+    Raises:
+        UsageError: The kind is not known.
+        DataError: Features that are not finite, labels that are no classes, or fewer than two classes.
+    """
+    if kind not in get_args(HeadKind):
+        raise UsageError(f"Head must be one of {', '.join(get_args(HeadKind))}; got {kind!r}.{nearest(kind, _KINDS)}")
+    started = time.perf_counter()
+    rows = check_rows(values, labels, n_classes, groups)
+    head, chosen, path, loss, logits = _FIT[kind](rows, seed, progress)
+    return FittedHead(
+        head=head,
+        chosen=chosen,
+        path=path,
+        cv_log_loss=loss,
+        held_out_logits=logits,
+        seconds=time.perf_counter() - started,
+    )
+
+
+_Outcome = tuple[Head, float, tuple[dict[str, float], ...], float | None, "NDArray[np.float64] | None"]
+
+
+def _logistic(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
+    from thawline.heads.logistic import fit_logistic  # loads scipy.optimize, which a prediction does not need
+
+    head, path = fit_logistic(rows, seed=seed, progress=progress)
+    return head, path.strength, path.steps, path.log_loss, path.held_out_logits
+
+
+def _ridge(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
+    from thawline.heads.ridge import fit_ridge
+
+    head, path = fit_ridge(rows)
+    return head, path.penalty, path.steps, path.log_loss, path.held_out_logits
+
+
+def _knn(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
+    from thawline.heads.knn import fit_knn
+
+    head, loss, logits = fit_knn(rows, seed=seed)
+    return head, float(head.k), (), loss, logits
+
+
+_FIT = {"logistic": _logistic, "ridge": _ridge, "knn": _knn}
+_KINDS = tuple(_FIT)
+
+
+def refit_head(
+    fitted: FittedHead, values: ArrayLike, labels: ArrayLike, n_classes: int, *, groups: ArrayLike | None = None
+) -> Head:
+    """Fit the same kind of head on other (usually more) rows, at the strength that was chosen before.
+
+    Args:
+        fitted: Holds the kind and the chosen strength.
+        values, labels, n_classes, groups: As in ``fit_head``.
+    """
+    rows = check_rows(values, labels, n_classes, groups)
+    return _REFIT[fitted.head.kind](rows, fitted.chosen)
+
+
+def _refit_logistic(rows: TrainingRows, strength: float) -> Head:
+    from thawline.heads.logistic import fit_at
+
+    return fit_at(rows, strength)
+
+
+def _refit_ridge(rows: TrainingRows, penalty: float) -> Head:
+    from thawline.heads.ridge import fit_ridge
+
+    return fit_ridge(rows, penalties=(penalty / rows.values.shape[1],))[0]
+
+
+def _refit_knn(rows: TrainingRows, k: float) -> Head:
+    from thawline.heads.knn import fit_knn
+
+    return fit_knn(rows, k=int(k))[0]
+
+
+_REFIT = {"logistic": _refit_logistic, "ridge": _refit_ridge, "knn": _refit_knn}

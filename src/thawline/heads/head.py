@@ -1,0 +1,204 @@
+"""Classifiers that stand on features, as plain arrays that can be saved and loaded bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.errors import DataError, RunError
+
+BLOCK_ROWS = 1024
+"""Rows of similarities held at a time: 1,024 x 50,000 stored rows are 200 MB."""
+
+
+class Head(Protocol):
+    """What every head can do, whatever it learned from."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def classes_n(self) -> int: ...
+
+    @property
+    def n_parameters(self) -> int: ...
+
+    def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (N, C) for features (N, D); their softmax over C are the probabilities."""
+        ...
+
+    def predict_proba(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (N, C); each row sums to 1."""
+        ...
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]: ...
+
+    def settings(self) -> dict[str, object]: ...
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn (N, C) logits into (N, C) probabilities."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return cast(NDArray[np.float64], powers / powers.sum(axis=1, keepdims=True))
+
+
+def unit_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each row of (N, D) to length 1; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearHead:
+    """One weight vector and one bias per class: what logistic regression and ridge leave behind."""
+
+    kind: str
+    weight: NDArray[np.float64]
+    """(C, D), for features as the backbone gives them."""
+    bias: NDArray[np.float64]
+    """(C,)"""
+    temperature: float = 1.0
+    """The decision is divided by this before the softmax."""
+
+    @property
+    def classes_n(self) -> int:
+        return len(self.bias)
+
+    @property
+    def n_parameters(self) -> int:
+        return self.weight.size + self.bias.size
+
+    def decision(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (N, C) before the temperature.
+
+        Raises:
+            DataError: The features have another width than those the head was fitted on.
+        """
+        _require_width(values, self.weight.shape[1])
+        return np.asarray(values.astype(np.float64) @ self.weight.T + self.bias)
+
+    def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self.decision(values) / self.temperature
+
+    def predict_proba(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        return softmax(self.logits(values))
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        return {"weight": self.weight, "bias": self.bias}
+
+    def settings(self) -> dict[str, object]:
+        return {"temperature": self.temperature}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeighboursHead:
+    """The k nearest stored rows by cosine vote; one further vote is shared equally by all classes.
+
+    The shared vote (additive smoothing with 1/C) keeps every probability above zero, so that the log loss is finite,
+    and does not drown five votes where there are two hundred classes, as one vote for each class would.
+    """
+
+    values: NDArray[np.float32]
+    """(M, D) stored rows of length 1."""
+    labels: NDArray[np.int64]
+    """(M,)"""
+    classes_n: int
+    k: int = 5
+
+    @property
+    def kind(self) -> str:
+        return "knn"
+
+    @property
+    def n_parameters(self) -> int:
+        return self.values.size
+
+    def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        return cast(NDArray[np.float64], np.log(self.predict_proba(values)))
+
+    def predict_proba(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self.vote(values)
+
+    def vote(
+        self, values: NDArray[np.float32], groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    ) -> NDArray[np.float64]:
+        """Return (N, C) probabilities.
+
+        Args:
+            values: (N, D)
+            groups: Group of each of the N rows and of each of the M stored rows; a row never asks its own group.
+        """
+        _require_width(values, self.values.shape[1])
+        rows = unit_rows(values)
+        votes = np.zeros((len(rows), self.classes_n))
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            similarity = rows[block] @ self.values.T  # (B, M)
+            if groups is not None:
+                similarity[groups[0][block, None] == groups[1][None, :]] = -np.inf
+            votes[block] = self._count(similarity)
+        return cast(NDArray[np.float64], (votes + 1 / self.classes_n) / (votes.sum(axis=1, keepdims=True) + 1))
+
+    def _count(self, similarity: NDArray[np.float32]) -> NDArray[np.float64]:
+        k = min(self.k, similarity.shape[1])
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]  # (B, k)
+        allowed = np.isfinite(np.take_along_axis(similarity, nearest, axis=1))
+        cells = np.arange(len(similarity))[:, None] * self.classes_n + self.labels[nearest]
+        counts = np.bincount(cells[allowed], minlength=len(similarity) * self.classes_n)
+        return counts.reshape(-1, self.classes_n).astype(np.float64)
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        return {"values": self.values, "labels": self.labels}
+
+    def settings(self) -> dict[str, object]:
+        return {"classes_n": self.classes_n, "k": self.k}
+
+
+def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], settings: Mapping[str, object]) -> Head:
+    """Rebuild a head from what its ``tensors()`` and ``settings()`` gave; it predicts the same bits.
+
+    Raises:
+        RunError: The kind is not known, or a tensor or setting is absent or has the wrong shape or type.
+    """
+    try:
+        if kind in ("logistic", "ridge"):
+            return _linear_head(kind, tensors["weight"], tensors["bias"], float(cast(float, settings["temperature"])))
+        if kind == "knn":
+            classes_n, k = int(cast(int, settings["classes_n"])), int(cast(int, settings["k"]))
+            return _neighbours_head(tensors["values"], tensors["labels"], classes_n, k)
+    except KeyError as error:
+        raise RunError(f"A {kind} head must hold {error}; it is absent. Fit the run again.") from error
+    except (TypeError, ValueError) as error:
+        raise RunError(f"The saved {kind} head is damaged: {error}. Fit the run again.") from error
+    raise RunError(f"Head must be logistic, ridge or knn; got {kind!r}. Was the run written by a newer version?")
+
+
+def _linear_head(kind: str, weight: NDArray[np.generic], bias: NDArray[np.generic], temperature: float) -> LinearHead:
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise ValueError(f"weight must be (C, D) and bias (C,); got {weight.shape} and {bias.shape}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0; got {temperature}")
+    return LinearHead(kind, weight.astype(np.float64), bias.astype(np.float64), temperature)
+
+
+def _neighbours_head(
+    values: NDArray[np.generic], labels: NDArray[np.generic], classes_n: int, k: int
+) -> NeighboursHead:
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(f"values must be (M, D) and labels (M,); got {values.shape} and {labels.shape}")
+    numbers = labels.astype(np.int64)
+    if k < 1 or not len(numbers) or numbers.min() < 0 or numbers.max() >= classes_n:
+        raise ValueError(f"k must be at least 1 and labels lie in 0..{classes_n - 1}; got k = {k}")
+    return NeighboursHead(values.astype(np.float32), numbers, classes_n, k)
+
+
+def _require_width(values: NDArray[np.float32], width: int) -> None:
+    if values.ndim != 2 or values.shape[1] != width:
+        raise DataError(
+            f"Features must be (N, {width}), as the head was fitted; got {values.shape}. "
+            "Extract them with the same backbone and layer."
+        )

@@ -1,0 +1,35 @@
+"""The k nearest neighbours by cosine: nothing is learned, so it is what a learned head must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.heads.head import NeighboursHead, unit_rows
+from thawline.heads.training_rows import TrainingRows
+
+K_NEIGHBOURS = 5
+JUDGED_ROWS = 5_000
+"""Rows asked to judge the head; the cost is this times N x D."""
+
+
+def fit_knn(
+    rows: TrainingRows, *, k: int = K_NEIGHBOURS, seed: int = 0
+) -> tuple[NeighboursHead, float | None, NDArray[np.float64] | None]:
+    """Store the rows; return the head, the log loss of rows that could not ask their own group, and their logits.
+
+    Returns:
+        The head; the mean log loss over at most 5,000 rows drawn by ``seed``; logits (N, C), nan for rows not drawn.
+        Loss and logits are None where all rows are one group.
+    """
+    head = NeighboursHead(unit_rows(rows.values), rows.labels, rows.n_classes, k)
+    if rows.groups.max() == 0:
+        return head, None, None
+    drawn = np.sort(np.random.default_rng((seed, _PURPOSE)).permutation(len(rows))[:JUDGED_ROWS])
+    logits = np.full((len(rows), rows.n_classes), np.nan)
+    logits[drawn] = np.log(head.vote(rows.values[drawn], (rows.groups[drawn], rows.groups)))
+    return head, float(-np.mean(logits[drawn, rows.labels[drawn]])), logits
+
+
+_PURPOSE = 0x4B4E4E
+"""Sets these draws apart from others with the same seed ("KNN")."""

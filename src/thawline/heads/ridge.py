@@ -1,0 +1,157 @@
+"""Ridge classification: least squares on -1/+1 targets, its penalty chosen by leave-one-out in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from thawline.heads.head import LinearHead
+from thawline.heads.training_rows import TrainingRows
+
+PENALTIES = tuple(10 ** (half / 2) for half in range(-8, 9))
+"""Lambda divided by D, on features of unit variance overall."""
+UNCHOSEN_PENALTY = 1.0
+"""Where all rows are one group, so that nothing can be left out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RidgePath:
+    """Every penalty that was tried, and what it reached on rows left out."""
+
+    steps: tuple[dict[str, float], ...]
+    """In ascending lambda: lambda, mean (log loss after temperature), squared_error, accuracy, temperature."""
+    penalty: float
+    log_loss: float | None
+    held_out_logits: NDArray[np.float64] | None
+    """(N, C) at the chosen penalty, after temperature."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spectrum:
+    """Centred, scaled features as U sqrt(e) V', and the targets seen from there."""
+
+    left: NDArray[np.float64]
+    """U (N, R)"""
+    eigenvalues: NDArray[np.float64]
+    """e (R,), above zero."""
+    right: NDArray[np.float64]
+    """V (D, R)"""
+    mean: NDArray[np.float64]
+    scale: float
+    targets: NDArray[np.float64]
+    """(N, C) of -1 and +1."""
+
+    def coefficients(self, penalty: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return weight (C, D) and bias (C,) for features as they come; ``penalty`` counts on scaled features."""
+        shrunk = np.sqrt(self.eigenvalues) / (self.eigenvalues + penalty)
+        weight = ((self.targets.T @ self.left) * shrunk) @ self.right.T / self.scale
+        return weight, self.targets.mean(axis=0) - weight @ self.mean
+
+    def left_out(self, penalty: float, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return decisions (N, C), each row's by the fit on all other groups.
+
+        With the hat matrix H = 1/N + U e/(e + lambda) U', leaving out rows G turns their residuals r into
+        (I - H_GG)^-1 r; for one row that is r / (1 - h_ii).
+
+        Args:
+            groups: (N,) numbered 0..G-1, at least two.
+        """
+        shrink = self.eigenvalues / (self.eigenvalues + penalty)
+        centred = self.targets - self.targets.mean(axis=0)
+        residual = centred - (self.left * shrink) @ (self.left.T @ centred)
+        decisions = self.targets.copy()
+        n = len(residual)
+        for rows in _groups_by_size(groups):  # (M, G): M groups of G rows
+            if rows.shape[1] == 1:
+                leverage = 1 / n + np.square(self.left[rows[:, 0]]) @ shrink
+                decisions[rows[:, 0]] -= residual[rows[:, 0]] / (1 - leverage[:, None])
+                continue
+            own = self.left[rows]  # (M, G, R)
+            kept = np.eye(rows.shape[1]) - 1 / n - (own * shrink) @ own.transpose(0, 2, 1)
+            decisions[rows] -= np.linalg.solve(kept, residual[rows])
+        return decisions
+
+
+def spectrum(rows: TrainingRows) -> Spectrum:
+    """Eigendecompose the smaller of X X' and X' X, X being the centred features divided by one global scale."""
+    x = rows.values.astype(np.float64)
+    mean = x.mean(axis=0)
+    x -= mean
+    scale = float(np.sqrt(np.mean(np.square(x)))) or 1.0
+    x /= scale
+    wide = x.shape[1] > len(x)
+    eigenvalues, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    # Directions at rounding level carry nothing at the penalties tried, and dividing by their length would.
+    kept = eigenvalues > max(eigenvalues[-1], 1.0) * len(eigenvalues) * np.finfo(np.float64).eps
+    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
+    length = np.sqrt(eigenvalues)
+    left, right = (vectors, x.T @ vectors / length) if wide else (x @ vectors / length, vectors)
+    return Spectrum(left, eigenvalues, right, mean, scale, 2 * np.eye(rows.n_classes)[rows.labels] - 1)
+
+
+def fit_ridge(rows: TrainingRows, *, penalties: Sequence[float] = PENALTIES) -> tuple[LinearHead, RidgePath]:
+    """Choose lambda by the log loss of rows left out (with their group), then fit on all rows.
+
+    The decisions become probabilities through a softmax whose temperature is fitted on those of the rows left out.
+
+    Args:
+        penalties: Values of lambda / D on globally scaled features.
+    Source:
+        Targets as sklearn.linear_model.RidgeClassifier; leave-one-out: Rifkin and Lippert 2007, "Notes on regularized
+        least squares", MIT-CSAIL-TR-2007-025.
+    """
+    basis = spectrum(rows)
+    width = rows.values.shape[1]
+    if rows.groups.max() == 0:
+        return LinearHead("ridge", *basis.coefficients(UNCHOSEN_PENALTY * width)), RidgePath(
+            (), UNCHOSEN_PENALTY * width, None, None
+        )
+    steps, decisions = [], []
+    for penalty in sorted(penalties):
+        left_out = basis.left_out(penalty * width, rows.groups)
+        steps.append({"lambda": penalty * width} | _judge(left_out, basis.targets, rows.labels))
+        decisions.append(left_out)
+    chosen = max(range(len(steps)), key=lambda i: (-steps[i]["mean"], i))  # the stronger penalty among equals
+    step = steps[chosen]
+    head = LinearHead("ridge", *basis.coefficients(step["lambda"]), temperature=step["temperature"])
+    logits = decisions[chosen] / step["temperature"]
+    return head, RidgePath(tuple(steps), step["lambda"], step["mean"], logits)
+
+
+def fit_temperature(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the temperature in [1e-3, 1e3] with the smallest log loss of softmax(decisions / T), and that loss."""
+    found = minimize_scalar(
+        lambda log_t: mean_log_loss(decisions / np.exp(log_t), labels),
+        bounds=(np.log(1e-3), np.log(1e3)),
+        method="bounded",
+        options={"xatol": 1e-3},
+    )
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def mean_log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the mean of -log softmax at the label."""
+    return float(np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]))
+
+
+def _judge(decisions: NDArray[np.float64], targets: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    temperature, loss = fit_temperature(decisions, labels)
+    return {
+        "mean": loss,
+        "squared_error": float(np.mean(np.square(decisions - targets))),
+        "accuracy": float(np.mean(decisions.argmax(axis=1) == labels)),
+        "temperature": temperature,
+    }
+
+
+def _groups_by_size(groups: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield, for each size G of group, the rows (M, G) of the M groups of that size."""
+    sizes = np.bincount(groups)
+    for size in np.unique(sizes[groups]):
+        rows = np.flatnonzero(sizes[groups] == size)
+        yield rows[np.argsort(groups[rows], kind="stable")].reshape(-1, size)

@@ -1,0 +1,58 @@
+"""The rows that a head is fitted on: checked once, at the door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from thawline.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingRows:
+    """Features, labels and groups of the same N rows."""
+
+    values: NDArray[np.float32]
+    """(N, D), finite."""
+    labels: NDArray[np.int64]
+    """(N,) in 0..n_classes-1; at least two classes occur."""
+    groups: NDArray[np.int64]
+    """(N,) 0..G-1; rows of one group never help to predict each other while a strength is chosen."""
+    n_classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def check_rows(values: ArrayLike, labels: ArrayLike, n_classes: int, groups: ArrayLike | None = None) -> TrainingRows:
+    """Return the rows as a head needs them; without ``groups`` each row is its own.
+
+    Raises:
+        DataError: Shapes that do not agree, a feature that is not finite (names the first), a label that is no class,
+            or fewer than two classes.
+    """
+    features, classes = np.asarray(values, dtype=np.float32), np.asarray(labels)
+    if features.ndim != 2 or not features.size or classes.shape != features.shape[:1]:
+        raise DataError(f"A head needs features (N, D) with labels (N,); got {features.shape} with {classes.shape}.")
+    if not np.isfinite(features).all():
+        row, column = np.argwhere(~np.isfinite(features))[0]
+        raise DataError(
+            f"Features must be finite; row {row}, column {column} is {features[row, column]}. "
+            "Extract them again in f32 precision."
+        )
+    if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0 or classes.max() >= n_classes:
+        raise DataError(f"Labels must be whole numbers in 0..{n_classes - 1}; got {np.unique(classes)[[0, -1]]}.")
+    if len(np.unique(classes)) < 2:
+        raise DataError(f"A head needs rows of at least two classes; all {len(classes)} are of class {classes[0]}.")
+    return TrainingRows(features, classes.astype(np.int64), _number_groups(groups, len(classes)), n_classes)
+
+
+def _number_groups(groups: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    if groups is None:
+        return np.arange(n)
+    given = np.asarray(groups)
+    if given.shape != (n,):
+        raise DataError(f"Groups must be ({n},), one for each row; got {given.shape}.")
+    return np.unique(given, return_inverse=True)[1].astype(np.int64)

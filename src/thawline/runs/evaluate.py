@@ -1,0 +1,68 @@
+"""Judge a finished run on labelled data that it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thawline.errors import DataError, nearest
+from thawline.evaluation import score, to_json
+from thawline.records import Dataset, Scores
+from thawline.runs.listener import Listener, Silent
+
+if TYPE_CHECKING:
+    from thawline.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Scores of a run on a data set."""
+
+    run: Path
+    data: str
+    n: int
+    classes: tuple[str, ...]
+    """The run's classes; rows and columns of the confusion matrix."""
+    scores: Scores
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``thawline evaluate --json`` prints."""
+        return {
+            "run": str(self.run),
+            "data": self.data,
+            "n": self.n,
+            "test": to_json(self.scores),
+            "per_class": [
+                {"class": name, **row} for name, row in zip(self.classes, self.scores.per_class, strict=True)
+            ],
+            "confusion": self.scores.confusion.tolist(),
+        }
+
+
+def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | None = None) -> Evaluation:
+    """Score a run's bundle on labelled data.
+
+    Raises:
+        DataError: The data have a class that the run does not know.
+    """
+    import numpy as np
+
+    listener = listener or Silent()
+    bundle = run.bundle
+    if unknown := [name for name in data.classes if name not in bundle.classes]:
+        raise DataError(
+            f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
+            f"{', '.join(map(repr, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
+            "Rename the class or leave it out."
+        )
+    predictions = bundle.predict(data, progress=lambda done, total: listener.progress("features", done, total))
+    index = {name: position for position, name in enumerate(bundle.classes)}
+    labels = np.array([index[data.classes[label]] for label in data.labels], dtype=np.int64)
+    return Evaluation(
+        run=run.folder,
+        data=data.name,
+        n=len(data),
+        classes=bundle.classes,
+        scores=score(labels, predictions.probabilities, len(bundle.classes), seed=seed),
+    )

@@ -1,0 +1,124 @@
+"""From what a walk measured to what its report says."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from thawline.errors import UndecodableError
+from thawline.records import PARTS, Part
+from thawline.runs.report import MAX_MISTAKES, Mistake, ReportData, thumbnail_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from thawline.records import Dataset
+    from thawline.runs.fit import Measured
+
+_PACKAGES = ("thawline", "torch", "timm", "numpy", "pillow", "scikit-learn")
+
+
+def report_data(measured: Measured, folder: Path) -> ReportData:
+    """Gather what the report of a run says.
+
+    Args:
+        measured: What the walk found out.
+        folder: Where the run folder will stand, for the commands to try next.
+    """
+    fitted, data = measured.fitted, measured.data
+    stage = fitted.stages[0]
+    return ReportData(
+        title=data.name,
+        verdict=measured.verdict,
+        model=measured.backbone.name,
+        thaw=measured.plan.thaw,
+        trainable=stage.trainable,
+        frozen=stage.frozen,
+        classes=data.classes,
+        counts=_counts(measured),
+        split_origin=measured.split.origin,
+        test=measured.test,
+        val=measured.val,
+        receipt=measured.receipt.status,
+        preprocessing=measured.backbone.preprocessing,
+        skipped=data.skipped,
+        warnings=data.warnings,
+        baselines=measured.baselines,
+        head_path=_path(measured),
+        head_c=fitted.probe.chosen,
+        stages=fitted.stages,
+        seconds=measured.seconds,
+        computed=measured.features.computed,
+        reused=measured.features.reused,
+        mistakes=_mistakes(measured),
+        environment=environment(),
+        commands=_commands(folder),
+    )
+
+
+def environment() -> dict[str, str]:
+    """Machine and versions, for a reader who wants to repeat the numbers."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = {"system": platform.platform(), "Python": platform.python_version(), "CPU cores": str(cores)}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _path(measured: Measured) -> tuple[dict[str, float], ...]:
+    """Strengths tried, as the chart wants them; only logistic regression counts in C."""
+    if measured.plan.head != "logistic":
+        return ()
+    steps = measured.fitted.probe.path
+    return tuple({"C": s["C"], "log_loss": s["mean"], "se": s["standard_error"]} for s in steps)
+
+
+def _counts(measured: Measured) -> dict[Part, list[int]]:
+    import numpy as np
+
+    labels, n_classes = measured.data.labels, len(measured.data.classes)
+    return {part: np.bincount(labels[getattr(measured.split, part)], minlength=n_classes).tolist() for part in PARTS}
+
+
+def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
+    """The wrong predictions on the test part, the most confident first."""
+    import numpy as np
+
+    probabilities, rows = measured.predictions.probabilities, measured.split.test
+    guesses, labels = probabilities.argmax(1), measured.data.labels[rows]
+    wrong = np.flatnonzero(guesses != labels)
+    order = wrong[np.argsort(-probabilities[wrong, guesses[wrong]], kind="stable")][:MAX_MISTAKES]
+    return tuple(
+        Mistake(
+            file=measured.data.files[rows[i]],
+            true=measured.data.classes[labels[i]],
+            predicted=measured.data.classes[guesses[i]],
+            probability=float(probabilities[i, guesses[i]]),
+            thumbnail=_thumbnail(measured.data, int(rows[i])),
+        )
+        for i in order
+    )
+
+
+def _thumbnail(data: Dataset, row: int) -> bytes | None:
+    from thawline.data.decode import open_image
+
+    try:
+        return thumbnail_png(open_image(data.source.read(row)))
+    except UndecodableError:  # it went away since it was opened: the report can do without the picture
+        return None
+
+
+def _commands(folder: Path) -> tuple[tuple[str, str], ...]:
+    run = shlex.quote(str(folder))
+    return (
+        (f"thawline predict {run} photo.jpg", "ask this model about a new picture"),
+        (f"thawline evaluate {run} NEW_DATA", "judge it on labelled data it has not seen"),
+        (f"thawline fit DATA --plan {run}/plan.toml", "do exactly this again, or edit the plan first"),
+    )

@@ -1,0 +1,67 @@
+"""Steps run in this process: threads prepare, the calling thread runs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from thawline.scale.executor import Item, Prepared, Result
+
+_AHEAD = 2
+"""Batches that may be prepared, or in preparation, beyond the one that runs."""
+
+
+class LocalExecutor:
+    """Overlaps preparing (decoding, resizing) with running (the network) inside one process."""
+
+    def pipelined(
+        self,
+        items: Sequence[Item],
+        prepare: Callable[[Item], Prepared],
+        run: Callable[[list[Prepared]], Result],
+        *,
+        batch_size: int,
+        workers: int | None = None,
+    ) -> Generator[tuple[Sequence[Item], Result]]:
+        """See ``Executor.pipelined``."""
+        pool = ThreadPoolExecutor(workers or _default_workers(), thread_name_prefix="thawline-prepare")
+        upcoming = iter(items)
+        pending: deque[Future[Prepared]] = deque()
+
+        def look_ahead(n: int) -> None:
+            pending.extend(pool.submit(prepare, item) for item in itertools.islice(upcoming, n))
+
+        try:
+            look_ahead((1 + _AHEAD) * batch_size)
+            for start in range(0, len(items), batch_size):
+                batch = items[start : start + batch_size]
+                prepared = [_result(pending.popleft(), start + i) for i in range(len(batch))]
+                look_ahead(batch_size)
+                yield batch, _run(run, prepared, start)
+        finally:
+            # Not waiting keeps Ctrl-C prompt: a step that is under way ends by itself, the others never start.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[Prepared], position: int) -> Prepared:
+    try:
+        return future.result()
+    except Exception as error:
+        error.add_note(f"while preparing item {position}")
+        raise
+
+
+def _run(run: Callable[[list[Prepared]], Result], prepared: list[Prepared], start: int) -> Result:
+    try:
+        return run(prepared)
+    except Exception as error:
+        error.add_note(f"while running items {start} to {start + len(prepared) - 1}")
+        raise
+
+
+def _default_workers() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return max(2, min(8, usable))

@@ -1,0 +1,76 @@
+"""The first stage of every training, and the only one while the line stands above the whole backbone: a new head."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from thawline.records import Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thawline.heads import FittedHead, Head
+    from thawline.records import Split
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A trained head, and how it came to be."""
+
+    head: Head
+    """Fitted on the training and validation parts together, with the strength that the training part chose."""
+    probe: FittedHead
+    """The choice of strength: fitted and cross-validated on the training part only."""
+    validation_probabilities: NDArray[np.float64] | None
+    """(n_val, C) from the head that saw the training part only; None without a validation part."""
+    stages: tuple[Stage, ...]
+
+
+def fit_probe(
+    kind: Literal["logistic", "ridge"],
+    values: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    split: Split,
+    n_classes: int,
+    *,
+    groups: NDArray[np.int64],
+    seed: int,
+    backbone_parameters: int,
+) -> Fitted:
+    """Fit a head on frozen features.
+
+    Its strength of regularisation is chosen by cross-validation inside the training part. The validation part then
+    measures that head; as a linear probe has nothing else to choose, the head that ships is fitted once more on both
+    parts at that strength: no labelled sample outside the test part goes unused.
+
+    Args:
+        values: (N, D) features of all samples.
+        labels: (N,)
+        groups: (N,) samples with equal numbers share a fold.
+        backbone_parameters: Frozen parameters, for the record.
+    """
+    import numpy as np
+
+    from thawline.heads import fit_head, refit_head
+
+    train, val = split.train, split.val
+    started = time.perf_counter()
+    probe = fit_head(kind, values[train], labels[train], n_classes, groups=groups[train], seed=seed)
+    head, validation_probabilities = probe.head, None
+    if len(val):
+        validation_probabilities = probe.head.predict_proba(values[val])
+        both = np.sort(np.concatenate([train, val]))
+        head = refit_head(probe, values[both], labels[both], n_classes, groups=groups[both])
+    stage = Stage(
+        name="head",
+        trainable=head.n_parameters,
+        frozen=backbone_parameters,
+        score=probe.cv_log_loss,
+        score_name="cross-validated log loss on the training part",
+        seconds=time.perf_counter() - started,
+        details={"kind": kind, "chosen": probe.chosen, "path": [dict(point) for point in probe.path]},
+    )
+    return Fitted(head=head, probe=probe, validation_probabilities=validation_probabilities, stages=(stage,))

@@ -1,0 +1,96 @@
+"""Fixtures for every test: offline, a cache folder of its own, tiny pictures, and the real data where there is some."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+# Both are read once, when the libraries are imported. Sockets to other machines are closed by pytest-socket.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+TINY_CLASSES = ("disc", "square", "stripes")
+TINY_PER_CLASS = 10
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Point every cache at a temporary folder, also for fixtures of wider scope, which run before `clean_cache`."""
+    folder = tmp_path_factory.mktemp("session")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THAWLINE_CACHE", str(folder / "cache"))
+        patch.setenv("HF_HOME", str(folder / "huggingface"))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def clean_cache(session_folders: Path, monkeypatch: pytest.MonkeyPatch, _cache_number: count[int]) -> Path:
+    """Give each test a cache folder that no other test has seen; it does not exist until something is written."""
+    folder = session_folders / f"cache-{next(_cache_number)}"
+    monkeypatch.setenv("THAWLINE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _cache_number() -> count[int]:
+    return count()
+
+
+@pytest.fixture(scope="session")
+def _tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "photos"
+    for label, name in enumerate(TINY_CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(TINY_PER_CLASS):
+            draw_shape(name, np.random.default_rng((label, i))).save(folder / name / f"{name}_{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny_photos(_tiny_photos: Path, tmp_path: Path) -> Path:
+    """A folder of three class folders with ten distinct pictures each, about 64 x 48; yours to change."""
+    return shutil.copytree(_tiny_photos, tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; skips where there is none."""
+    return _folder_from_environment("THAWLINE_REAL_DATA")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """The folder of real pre-trained weights; skips where there is none."""
+    return _folder_from_environment("THAWLINE_REAL_WEIGHTS")
+
+
+def _folder_from_environment(variable: str) -> Path:
+    if not os.environ.get(variable):
+        pytest.skip(f"{variable} is not set: this test needs real data, which is not part of the project")
+    return Path(os.environ[variable])
+
+
+def draw_shape(name: str, rng: np.random.Generator) -> Image.Image:
+    """Draw one bright shape, anywhere and of any colour, on a blurred ground of noise."""
+    width, height = int(rng.integers(56, 72)), int(rng.integers(44, 56))
+    noise = rng.integers(0, 70, (height, width, 3)) + rng.integers(0, 50, 3)
+    ground = Image.fromarray(noise.astype(np.uint8)).filter(ImageFilter.GaussianBlur(4))
+    draw = ImageDraw.Draw(ground)
+    colour = tuple(int(c) for c in rng.integers(140, 256, 3))
+    r = int(rng.integers(10, 18))
+    x, y = int(rng.integers(r, width - r)), int(rng.integers(r, height - r))
+    if name == "disc":
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    elif name == "square":
+        draw.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+    else:
+        for offset in range(-r, r, 5):
+            draw.line((x - 2 * r, y + offset, x + 2 * r, y + offset), fill=colour, width=2)
+    return ground

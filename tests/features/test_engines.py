@@ -1,0 +1,213 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from thawline.errors import UsageError
+from thawline.features import EngineChoice, choose_engine, torch_engine
+from thawline.features import engines as engines_module
+from thawline.features.torch_engine import TorchEngine, padded_size, resolve
+
+
+def _pixels(n: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+
+
+def _plain(backbone: object, pixels: np.ndarray) -> np.ndarray:
+    """The float32 eager reference: one picture layout, no padding, no autocast."""
+    p = backbone.preprocessing  # type: ignore[attr-defined]
+    images = (pixels.astype(np.float32) / 255 - np.float32(p.mean)) / np.float32(p.std)
+    with torch.no_grad():
+        return backbone.module()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()  # type: ignore[attr-defined]
+
+
+def test_f32_gives_what_plain_torch_gives(toy: ModuleType) -> None:
+    expected = _plain(toy.ToyBackbone(), _pixels(11))
+    engine = TorchEngine(toy.ToyBackbone(), precision="f32", device="cpu")
+    got = engine.run(_pixels(11))
+    assert (engine.name, engine.precision, got.dtype) == ("torch", "f32", np.float32)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_bf16_points_the_same_way_and_is_not_f32(toy: ModuleType) -> None:
+    expected = _plain(toy.ToyBackbone(), _pixels(11))
+    got = TorchEngine(toy.ToyBackbone(), precision="bf16", device="cpu").run(_pixels(11))
+    cosine = (got * expected).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(expected, axis=1)
+    assert got.dtype == np.float32
+    assert cosine.min() > 0.999
+    assert np.abs(got - expected).max() > 1e-4
+
+
+def test_another_rung_is_read_where_it_is_asked(toy: ModuleType) -> None:
+    backbone = toy.ToyBackbone()
+    got = TorchEngine(backbone, "3", precision="f32", device="cpu").run(_pixels(2))
+    p = backbone.preprocessing
+    images = (_pixels(2).astype(np.float32) / 255 - np.float32(p.mean)) / np.float32(p.std)
+    expected = backbone.module()[:4](torch.from_numpy(images).permute(0, 3, 1, 2)).mean((2, 3)).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_bits_do_not_depend_on_what_a_sample_is_batched_with(toy: ModuleType, precision: str) -> None:
+    engine = TorchEngine(toy.ToyBackbone(), precision=precision, device="cpu")
+    pixels = _pixels(40)
+    whole = engine.run(pixels[:32])
+    for size in (1, 2, 3, 5, 8, 13, 31):
+        parts = [engine.run(pixels[start : min(start + size, 32)]) for start in range(0, 32, size)]
+        assert np.concatenate(parts).tobytes() == whole.tobytes(), size
+    order = np.random.default_rng(0).permutation(32)
+    assert engine.run(pixels[order]).tobytes() == whole[order].tobytes()
+    assert engine.run(pixels)[:32].tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (32, 32), (33, 64), (70, 96)])
+def test_batches_come_in_few_sizes(n: int, size: int) -> None:
+    assert padded_size(n) == size
+
+
+def test_the_backbone_is_built_once_and_its_values_stay(toy: ModuleType) -> None:
+    backbone = toy.ToyBackbone()
+    before = {name: tensor.clone() for name, tensor in backbone.module().state_dict().items()}
+    TorchEngine(backbone, precision="bf16", device="cpu").run(_pixels(3))
+    TorchEngine(backbone, precision="f32", device="cpu").run(_pixels(3))
+    assert backbone.n_built == 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in backbone.module().state_dict().items())
+
+
+def test_a_cpu_engine_keeps_freed_memory(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(torch_engine, "keep_freed_memory", lambda: calls.append(1))
+    backbone = toy.ToyBackbone()
+    monkeypatch.setattr(backbone, "module", lambda plain=backbone.module: calls.append(2) or plain())
+    TorchEngine(backbone, device="cpu")
+    assert calls[:2] == [1, 2]  # before the weights are loaded
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [np.zeros((2, 16, 16, 3), np.float32), np.zeros((2, 3, 16, 16), np.uint8), np.zeros((0, 16, 16, 3), np.uint8)],
+)
+def test_refuses_what_is_no_batch(toy: ModuleType, batch: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"batch must be uint8 \(B, 16, 16, 3\) with B > 0; got"):
+        TorchEngine(toy.ToyBackbone(), device="cpu").run(batch)
+
+
+def test_auto_is_resolved_by_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def machine(cuda: bool, mps: bool, native: set[str]) -> tuple[str, str]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(torch_engine, "_computes_in_bf16", lambda kind: kind in native)
+        return resolve("auto", "auto")
+
+    assert machine(True, False, {"cuda"}) == ("cuda", "bf16")
+    assert machine(True, True, set()) == ("cuda", "f32")
+    assert machine(False, True, {"cpu"}) == ("mps", "f32")
+    assert machine(False, False, {"cpu"}) == ("cpu", "bf16")
+    assert resolve("f32", "cpu") == ("cpu", "f32")
+
+
+@pytest.mark.parametrize(
+    ("processor", "bf16", "amx", "onednn", "native"),
+    [
+        ("x86_64", True, False, True, True),
+        ("AMD64", False, True, True, True),
+        ("x86_64", False, False, True, False),  # oneDNN says yes to emulation in AVX-512
+        ("aarch64", False, False, True, True),
+        ("aarch64", False, False, False, False),
+    ],
+)
+def test_emulated_bf16_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, processor: str, bf16: bool, amx: bool, onednn: bool, native: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    assert torch_engine._computes_in_bf16("cpu") is native
+    assert torch_engine._computes_in_bf16("mps") is False
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, toy: ModuleType) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"device must be one that torch finds here \(cpu\); got 'cuda'"):
+        TorchEngine(toy.ToyBackbone(), device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match=r"\(cuda, cpu\); got 'cuda:2'"):
+        resolve("f32", "cuda:2")
+    assert resolve("f32", "cuda:1") == ("cuda:1", "f32")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"engine": "tensorflow"}, "engine must be auto or torch; got 'tensorflow'"),
+        ({"precision": "f64"}, "precision must be auto, f32 or bf16; got 'f64'"),
+        ({"device": "tpu"}, "device must be auto, cpu, mps, cuda or cuda:N; got 'tpu'. Leave it out"),
+        ({"device": "cuda:x"}, "got 'cuda:x'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, str], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        choose_engine(**options)
+
+
+def test_the_identity_names_what_rounds_differently() -> None:
+    one = EngineChoice("torch", "cuda:1", "f32")
+    assert one.identity == f"torch {torch.__version__} cuda"
+    assert EngineChoice("torch", "cpu", "f32").identity != one.identity
+    assert EngineChoice("absent-package", "cpu", "f32").identity == "absent-package absent cpu"
+
+
+def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def resolve_here(precision: str, device: str) -> tuple[str, str]:
+        asked.append((precision, device))
+        return ("cpu" if device == "auto" else device), ("bf16" if precision == "auto" else precision)
+
+    monkeypatch.setattr(torch_engine, "resolve", resolve_here)
+    for _ in range(2):
+        assert choose_engine(memory=tmp_path) == EngineChoice("torch", "cpu", "bf16")
+        assert choose_engine(precision="f32", memory=tmp_path) == EngineChoice("torch", "cpu", "f32")
+    assert asked == [("auto", "auto"), ("f32", "auto")]
+    assert choose_engine(precision="f32", device="cpu") == EngineChoice("torch", "cpu", "f32")
+    assert len(asked) == 2  # nothing was left to auto
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "another")
+    choose_engine(memory=tmp_path)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", '{"QUESTION": ["tpu", "f32"]}', '{"QUESTION": ["auto", 1]}'])
+def test_a_memory_that_makes_no_sense_is_asked_again(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: ("cpu", "f32"))
+    question = engines_module._fingerprint("auto", "auto")
+    (tmp_path / "hardware.json").write_text(content.replace("QUESTION", question))
+    assert choose_engine(memory=tmp_path) == EngineChoice("torch", "cpu", "f32")
+    assert json.loads((tmp_path / "hardware.json").read_text())[question] == ["cpu", "f32"]
+
+
+def test_a_memory_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert choose_engine(memory=tmp_path / "file").device in ("cpu", "cuda", "mps")
+
+
+def test_without_proc_the_processor_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", missing)
+    monkeypatch.setattr("platform.processor", lambda: "a processor")
+    assert engines_module._cpu_flags() == "a processor"
+
+
+def test_importing_the_room_loads_no_torch(in_child: Callable) -> None:
+    done = in_child("import sys, thawline.features.extract\nprint('torch' in sys.modules, 'timm' in sys.modules)")
+    assert done.stdout.split() == ["False", "False"], done.stderr

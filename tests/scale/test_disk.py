@@ -1,0 +1,58 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from thawline.errors import StorageError
+from thawline.scale.disk import storage_errors, written_whole
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.csv") as file:
+        file.write("one\n")
+        assert not (tmp_path / "a.csv").exists()
+    assert (tmp_path / "a.csv").read_text() == "one\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interruption_leaves_the_old_file(tmp_path: Path, stop: type[BaseException]) -> None:
+    (tmp_path / "a.csv").write_text("old")
+    with pytest.raises(stop), written_whole(tmp_path / "a.csv") as file:
+        file.write("half")
+        raise stop
+    assert (tmp_path / "a.csv").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, code: int) -> None:
+    with pytest.raises(StorageError, match=r"must have room for .*a.bin; it is full \([\d,]+ MiB free\)"):
+        with written_whole(tmp_path / "a.bin", "wb") as file:
+            file.write(b"half")
+            raise OSError(code, "full")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="must be a place that can be written; Not a directory"):
+        with written_whole(tmp_path / "file" / "a.csv"):
+            pass
+    with pytest.raises(StorageError, match="must be a place that can be written; No such file"):
+        with written_whole(tmp_path / "none" / "a.csv"):
+            pass
+
+
+def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="odd") as caught, storage_errors(tmp_path):
+        raise OSError(errno.EIO, "odd")
+    assert not isinstance(caught.value, StorageError)
+    first = StorageError("already said")
+    with pytest.raises(StorageError) as caught, storage_errors(tmp_path):
+        raise first
+    assert caught.value is first
