@@ -7,19 +7,36 @@ from its room when first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from thawline.lazy import lazily
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone as Backbone
+    from thawline.backbones import open_backbone as open_backbone
+    from thawline.bundles import Bundle as Bundle
+    from thawline.bundles import load_bundle as load_bundle
+    from thawline.data import open_data as open_data
+    from thawline.data import split_data as split_data
+    from thawline.errors import ThawlineError as ThawlineError
+    from thawline.features import ThawlineFeatures as ThawlineFeatures
+    from thawline.features import extract_features as extract_features
+    from thawline.planning import FitPlan as FitPlan
+    from thawline.planning import plan as plan
+    from thawline.records import Dataset as Dataset
+    from thawline.runs import fit as fit
+    from thawline.training import ThawlineClassifier as ThawlineClassifier
+    from thawline.version import __version__ as __version__
 
 _HOME = {
     "Backbone": "thawline.backbones",
     "Bundle": "thawline.bundles",
     "Dataset": "thawline.records",
     "FitPlan": "thawline.planning",
-    "ThawlineClassifier": "thawline.runs",
+    "ThawlineClassifier": "thawline.training",
     "ThawlineError": "thawline.errors",
     "ThawlineFeatures": "thawline.features",
+    "__version__": "thawline.version",
     "extract_features": "thawline.features",
     "fit": "thawline.runs",
     "load_bundle": "thawline.bundles",
@@ -30,17 +47,5 @@ _HOME = {
 }
 """Public name -> the room it lives in."""
 
-__all__ = [*sorted(_HOME), "__version__"]
-
-if TYPE_CHECKING:
-    from thawline.backbones import open_backbone as open_backbone
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'thawline' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

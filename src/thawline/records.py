@@ -110,17 +110,16 @@ class Features:
 
     values: NDArray[np.float32]
     """(N, D)"""
-    files: tuple[str, ...]
-    labels: NDArray[np.int64]
-    """(N,)"""
     rung: str
     """``pooled`` (the backbone's own pooled output) or the layer they were read from."""
+    precision: Literal["f32", "bf16"]
+    """What the backbone was run in."""
     key: str
     """Digest of everything but the samples that decides the numbers."""
     computed: int
-    """Rows that were run now."""
+    """Samples that were run now."""
     reused: int
-    """Rows that were found in the store."""
+    """The others: found in the store, or equal in content to one that was run."""
     seconds: float
 
 
@@ -175,8 +174,8 @@ class Stage:
     """Parameters that learned."""
     frozen: int
     """Parameters that did not."""
-    score: float
-    """Score by which the stage was judged, on data it did not fit (see ``score_name``)."""
+    score: float | None
+    """Score by which the stage was judged, on data it did not fit; None where nothing could be held out."""
     score_name: str
     seconds: float
     details: Mapping[str, object] = field(default_factory=dict)

@@ -84,6 +84,11 @@ def test_no_mistake_is_not_certainty():
     assert 0.7 < scores["macro_f1"].ci95[0] < 0.95
 
 
+def test_classes_with_neither_samples_nor_predictions_do_not_count():
+    scores = score([0, 1, 1], np.eye(5)[[0, 1, 0]], 5)
+    assert scores["macro_f1"].value == pytest.approx(f1_score([0, 1, 1], [0, 1, 0], average="macro"))
+
+
 def test_same_seed_same_interval(predictions):
     labels, p = predictions(60, 3)
     first, again, other = (score(labels, p, 3, seed=s)["log_loss"] for s in (0, 0, 1))

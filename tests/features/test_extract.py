@@ -12,8 +12,9 @@ import thawline
 from thawline.data.decode import prepare
 from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, StorageError, UsageError
-from thawline.features import Extracted, FeatureKey, FeatureStore, extract_features, extract_rows
+from thawline.features import EngineChoice, FeatureKey, FeatureStore, extract_features
 from thawline.features import extract as extract_module
+from thawline.features.extract import feature_key
 from thawline.features.torch_engine import TorchEngine
 from thawline.records import Dataset, Features
 
@@ -32,8 +33,7 @@ def test_gives_what_the_engine_says_of_each_sample_in_order(toy: ModuleType) -> 
     assert isinstance(got, Features)
     assert got.values.dtype == np.float32 and got.values.shape == (37, 24)
     assert got.values.tobytes() == _reference(toy, data).tobytes()
-    assert (got.files, got.rung, got.computed, got.reused) == (data.files, "pooled", 37, 0)
-    np.testing.assert_array_equal(got.labels, data.labels)
+    assert (got.rung, got.precision, got.computed, got.reused) == ("pooled", "f32", 37, 0)
     assert got.seconds > 0
 
 
@@ -91,6 +91,17 @@ def test_whatever_changes_numbers_is_computed_anew(toy: ModuleType, monkeypatch:
     assert {entry.model for entry in FeatureStore().usage()} == {"toy/conv"}
 
 
+def test_the_key_holds_what_the_engine_rounds_like(toy: ModuleType) -> None:
+    choices = [
+        EngineChoice("torch", "cpu", "f32"),
+        EngineChoice("torch", "cuda", "f32"),
+        EngineChoice("x", "cpu", "f32"),
+    ]
+    keys = [feature_key(toy.ToyBackbone(), "pooled", choice) for choice in choices]
+    assert [key.engine for key in keys] == [choice.identity for choice in choices]
+    assert len({key.digest() for key in keys}) == 3
+
+
 def test_progress_is_told_what_is_run_and_nothing_when_all_is_stored(toy: ModuleType) -> None:
     told: list[tuple[int, int]] = []
     for _ in range(2):
@@ -98,13 +109,6 @@ def test_progress_is_told_what_is_run_and_nothing_when_all_is_stored(toy: Module
             toy.toy_dataset(10), toy.ToyBackbone(), batch_size=4, progress=lambda *now: told.append(now), **CPU
         )
     assert told == [(0, 10), (4, 10), (8, 10), (10, 10)]
-
-
-def test_rows_of_samples_without_labels(toy: ModuleType) -> None:
-    data = toy.toy_dataset(5)
-    got = extract_rows(data, toy.ToyBackbone(), store=FeatureStore(), **CPU)
-    assert isinstance(got, Extracted)
-    assert got.values.tobytes() == _reference(toy, data).tobytes()
 
 
 def test_when_all_is_stored_torch_is_never_imported(toy: ModuleType, in_child: Callable) -> None:
@@ -200,8 +204,8 @@ def test_values_that_are_not_finite_name_the_sample(toy: ModuleType, precision: 
     data.source.pixels[4] = 255
     data = replace(data, digests=tuple(toy.digest_of(p) for p in data.source.pixels))
     with pytest.raises(ModelError, match=rf"^toy/conv gives NaN or infinity at 'pooled' for p4\.png\. {advice}$"):
-        extract_features(data, toy.ToyBackbone(nan=True), batch_size=2, precision=precision, device="cpu")
-    assert FeatureStore().usage()[0].rows == 4  # the batches before it
+        extract_features(data, toy.ToyBackbone(nan=True), batch_size=3, precision=precision, device="cpu")
+    assert FeatureStore().usage()[0].rows == 3  # the batch before it
 
 
 def test_a_cache_that_cannot_be_written_is_refused_before_the_work(toy: ModuleType, tmp_path: Any) -> None:

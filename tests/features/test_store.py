@@ -159,6 +159,25 @@ def test_a_damaged_shard_is_set_aside_and_said_once(
     np.testing.assert_array_equal(fresh.gather(key, digests), values)
 
 
+def test_damage_in_a_cache_that_may_only_be_read_is_passed_over(
+    tmp_path: Path, key: FeatureKey, sample_digests: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FeatureStore(tmp_path).append(key, sample_digests(3), _values(3))
+    store = FeatureStore(tmp_path)
+    (path,) = _files(store, key)
+    path.write_bytes(path.read_bytes()[:-1])
+    attempts: list[Path] = []
+
+    def denied(self: Path, **_: bool) -> None:
+        attempts.append(self)
+        assert len(attempts) == 1, "tried again and again"
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", denied)
+    for _ in range(2):
+        assert not store.lookup(key, sample_digests(3)).found.any()
+
+
 def test_a_shard_is_checked_once_per_store(
     tmp_path: Path, key: FeatureKey, sample_digests: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:

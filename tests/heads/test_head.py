@@ -9,7 +9,9 @@ import pytest
 
 from thawline.errors import DataError, RunError, UsageError
 from thawline.heads import fit_head, head_from_tensors
+from thawline.heads.fitting import refit_head
 from thawline.heads.folds import stratified_group_folds
+from thawline.heads.head import softmax
 
 
 @pytest.mark.parametrize("kind", ["logistic", "ridge", "knn"])
@@ -21,6 +23,16 @@ def test_a_saved_head_predicts_the_same_bits(blobs, kind):
     assert np.array_equal(again.logits(values), head.logits(values))
     assert np.array_equal(again.predict_proba(values), head.predict_proba(values))
     assert head.logits(values).dtype == np.float64
+
+
+@pytest.mark.parametrize("kind", ["logistic", "ridge", "knn"])
+def test_refitting_on_the_same_rows_gives_the_same_head(blobs, kind):
+    values, labels = blobs(50, 7, 3)
+    fitted = fit_head(kind, values, labels, 3)
+    again = refit_head(fitted, values, labels, 3)
+    assert again.kind == kind
+    assert again.settings() == pytest.approx(fitted.head.settings(), rel=1e-9)
+    assert np.abs(again.predict_proba(values) - fitted.head.predict_proba(values)).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["logistic", "ridge", "knn"])
@@ -92,6 +104,11 @@ def test_never_more_folds_than_groups():
 
 
 def test_a_mixed_group_is_dealt_by_its_commonest_class():
-    labels = np.array([0, 0, 1, 0, 0, 1, 1])
-    fold = stratified_group_folds(labels, np.array([0, 0, 0, 1, 1, 1, 2]), 2, 0)
-    assert fold[0] != fold[3], "both groups are mostly class 0"
+    labels, groups = np.array([1, 1, 0, 2, 2, 2, 1, 1]), np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    for seed in range(6):
+        fold = stratified_group_folds(labels, groups, 2, seed)
+        assert fold[0] != fold[6], "groups 0 and 2 are mostly class 1"
+
+
+def test_softmax_stands_large_logits():
+    assert softmax(np.array([[1e4, 1e4, -1e4]])) == pytest.approx(np.array([[0.5, 0.5, 0.0]]))

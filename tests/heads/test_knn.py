@@ -35,6 +35,12 @@ def test_fewer_rows_than_neighbours_and_a_row_of_zeros():
     assert p[0] == pytest.approx([(1 + 1 / 3) / 3, (1 / 3) / 3, (1 + 1 / 3) / 3])
 
 
+def test_the_own_group_has_no_vote_even_where_too_few_others_are_left():
+    values, labels = np.array([[1.0, 0.0], [1.0, 0.1], [0.9, 0.0], [0.0, 1.0]]), np.array([0, 0, 0, 1])
+    logits = fit_head("knn", values, labels, 2, groups=[0, 0, 0, 1]).held_out_logits
+    assert np.exp(logits) == pytest.approx(np.array([[0.25, 0.75]] * 3 + [[3.5 / 4, 0.5 / 4]]))
+
+
 def test_one_group_cannot_be_judged():
     fitted = fit_head("knn", [[1.0, 0.0], [0.0, 1.0]], [0, 1], 2, groups=[1, 1])
     assert fitted.cv_log_loss is None

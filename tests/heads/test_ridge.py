@@ -80,10 +80,10 @@ def test_temperature_is_the_minimum():
 
 def test_copies_with_random_labels_stay_at_chance():
     rng = np.random.default_rng(0)
-    values = np.repeat(rng.standard_normal((60, 40)), 4, axis=0)
-    labels, groups = np.repeat(rng.integers(0, 2, 60), 4), np.repeat(np.arange(60), 4)
+    values = np.repeat(rng.standard_normal((300, 100)), 2, axis=0)
+    labels, groups = np.repeat(rng.integers(0, 2, 300), 2), np.repeat(np.arange(300), 2)
     assert fit_head("ridge", values, labels, 2, groups=groups).cv_log_loss > np.log(2) - 0.02
-    assert fit_head("ridge", values, labels, 2).cv_log_loss < 0.2
+    assert fit_head("ridge", values, labels, 2).cv_log_loss < 0.9 * np.log(2)
 
 
 def test_one_group_and_constant_features_still_give_a_head():

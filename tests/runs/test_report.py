@@ -104,9 +104,7 @@ def make_report(n_classes: int = 3, n: int = 90, **changes: object) -> ReportDat
             Baseline("knn", "nearest neighbours", make_scores(n_classes, n, 0.8, 3), 0.25),
             Baseline("majority", "always the most frequent class", make_scores(n_classes, n, 0.4, 4), 0.01),
         ),
-        head_path=tuple(
-            {"C": 10.0**e, "mean": 0.3 + 0.01 * e**2, "standard_error": 0.02, "iterations": 7} for e in range(-3, 4)
-        ),
+        head_path=tuple({"C": 10.0**e, "log_loss": 0.3 + 0.01 * e**2, "se": 0.02} for e in range(-3, 4)),
         head_c=0.1,
         stages=(
             Stage(name="probe", trainable=1203, frozen=998_877, score=0.2718, score_name="cv_log_loss", seconds=2.5),
@@ -303,6 +301,22 @@ def test_the_least_that_a_run_can_have_is_a_report_too() -> None:
         assert absent not in text
 
 
+def test_the_best_baseline_stands_next_to_the_model() -> None:
+    report = make_report()
+    text = Page(render_report(replace(report, baselines=report.baselines[::-1]))).text
+    assert text.index("Nearest neighbours") < text.index("Always the most frequent class")
+
+
+def test_without_a_validation_part_it_is_said_what_chose() -> None:
+    text = Page(render_report(make_report(counts={"train": [9] * 3, "val": [0] * 3, "test": [9] * 3}))).text
+    assert "settings were chosen by cross-validation" in text
+
+
+def test_a_long_verdict_is_set_smaller() -> None:
+    assert 'class="verdict long"' in render_report(make_report(verdict="word " * 40))
+    assert 'class="verdict"' in render_report(make_report())
+
+
 def test_squashed_pictures_are_described_as_such() -> None:
     squash = Preprocessing(input_px=(64, 48), resize_px=72, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
     text = Page(render_report(make_report(preprocessing=squash))).text
@@ -402,7 +416,7 @@ def test_the_kept_strength_is_ringed() -> None:
 
 
 def test_the_strengths_of_ridge_are_lambdas_and_run_the_other_way() -> None:
-    path = tuple({"lambda": 10.0**e, "mean": 0.4 + 0.1 * e, "squared_error": 1.0} for e in (1, 0))
+    path = tuple({"lambda": 10.0**e, "log_loss": 0.4 + 0.1 * e} for e in (1, 0))
     page = Page(render_report(make_report(head_path=path, head_c=1.0)))
     assert "kept, lambda = 1." in page.text and "strong regularisation on the right" in page.text
     assert "standard error wide" not in page.text

@@ -39,19 +39,19 @@ def test_prepares_in_other_threads_and_runs_in_the_calling_one() -> None:
 
 def test_preparing_goes_on_while_a_batch_runs() -> None:
     prepared: list[int] = []
-    next_batch_is_ready = threading.Event()
+    two_more_are_ready = threading.Event()
 
     def prepare(i: int) -> int:
         prepared.append(i)
-        if i == 3:
-            next_batch_is_ready.set()
+        if i == 5:
+            two_more_are_ready.set()
         return i
 
     def run(batch: list[int]) -> bool:
-        return next_batch_is_ready.wait(10)  # only comes true if items 2 and 3 are prepared meanwhile
+        return two_more_are_ready.wait(10)  # only comes true if items 2 to 5 are prepared meanwhile
 
-    results = list(LocalExecutor().pipelined(range(4), prepare, run, batch_size=2, workers=2))
-    assert [ran for _, ran in results] == [True, True]
+    results = list(LocalExecutor().pipelined(range(6), prepare, run, batch_size=2, workers=2))
+    assert [ran for _, ran in results] == [True, True, True]
 
 
 def test_look_ahead_is_bounded_however_many_items_there_are() -> None:
@@ -71,7 +71,7 @@ def test_look_ahead_is_bounded_however_many_items_there_are() -> None:
         with lock:
             done += len(batch)
     assert prepared == 1000
-    assert furthest <= 4 * 4  # the batch that runs, two ahead, and the one just handed over
+    assert furthest <= 3 * 4  # the batch that runs and two ahead
 
 
 @pytest.mark.parametrize("broken", [0, 6, 9])
@@ -113,7 +113,8 @@ def test_ctrl_c_stops_at_once_what_has_not_begun() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(LocalExecutor().pipelined(range(100), prepare, run, batch_size=1, workers=2))
-    at_interrupt = len(begun)  # the steps under way still wait: the interrupt did not wait for them
+    assert _workers(), "the interrupt waited for the steps under way"
+    at_interrupt = len(begun)
     release.set()
     _join_workers()
     assert len(begun) == at_interrupt <= 3
@@ -129,7 +130,10 @@ def test_closing_early_stops_the_work() -> None:
 
 def _join_workers() -> None:
     deadline = time.monotonic() + 10
-    for thread in threading.enumerate():
-        if thread.name.startswith("thawline-prepare"):
-            thread.join(deadline - time.monotonic())
-            assert not thread.is_alive()
+    for thread in _workers():
+        thread.join(deadline - time.monotonic())
+        assert not thread.is_alive()
+
+
+def _workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("thawline-prepare")]

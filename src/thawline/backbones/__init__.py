@@ -6,10 +6,27 @@ trained with, known by digest and built only when something must be run. Refuses
 not the promised bytes, or do not fit the architecture tensor for tensor, and a hub that does not answer.
 """
 
-from thawline.backbones.backbone import POOLED, Backbone
-from thawline.backbones.catalogue import CatalogueEntry, list_models
-from thawline.backbones.embedded import DEFAULT_MODEL
-from thawline.backbones.opening import open_backbone
-from thawline.backbones.receipt import Receipt
+from typing import TYPE_CHECKING
 
-__all__ = ["DEFAULT_MODEL", "POOLED", "Backbone", "CatalogueEntry", "Receipt", "list_models", "open_backbone"]
+from thawline.lazy import lazily
+
+if TYPE_CHECKING:
+    from thawline.backbones.backbone import POOLED as POOLED
+    from thawline.backbones.backbone import Backbone as Backbone
+    from thawline.backbones.catalogue import CatalogueEntry as CatalogueEntry
+    from thawline.backbones.catalogue import list_models as list_models
+    from thawline.backbones.embedded import DEFAULT_MODEL as DEFAULT_MODEL
+    from thawline.backbones.opening import open_backbone as open_backbone
+    from thawline.backbones.receipt import Receipt as Receipt
+
+_HOME = {
+    "DEFAULT_MODEL": "thawline.backbones.embedded",
+    "POOLED": "thawline.backbones.backbone",
+    "Backbone": "thawline.backbones.backbone",
+    "CatalogueEntry": "thawline.backbones.catalogue",
+    "Receipt": "thawline.backbones.receipt",
+    "list_models": "thawline.backbones.catalogue",
+    "open_backbone": "thawline.backbones.opening",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.weights import TensorFile
@@ -49,7 +50,6 @@ class Backbone:
         architecture: str,
         model_args: Mapping[str, Any],
         preprocessing: Preprocessing,
-        weights_sha256: str,
         tensors: TensorFile,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -60,7 +60,6 @@ class Backbone:
             architecture: Name in timm.
             model_args: Keyword arguments of ``timm.create_model`` that the weights need.
             preprocessing: What the weights were trained to see.
-            weights_sha256: From ``identity``: equal digests mean equal numbers for equal inputs.
             tensors: Where the weights lie; read when the module is built.
             settings: What was asked of ``open_backbone`` beside the name, so that a plan can ask for it again.
         """
@@ -68,7 +67,6 @@ class Backbone:
         self.architecture = architecture
         self.model_args = dict(model_args)
         self.preprocessing = preprocessing
-        self.weights_sha256 = weights_sha256
         self.tensors = tensors
         self.settings = dict(settings or {})
         self._module: nn.Module | None = None
@@ -77,6 +75,16 @@ class Backbone:
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, weights {self.weights_sha256[:12]})"
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Digest of tensors, architecture and arguments: equal ones give equal numbers for equal inputs.
+
+        It is always taken from the content of the weights, never from what somebody says about them: the feature store
+        would otherwise mix up two models.
+        """
+        described = json.dumps([self.tensors.digest(), self.architecture, self.model_args], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()
 
     @property
     def is_built(self) -> bool:
@@ -167,12 +175,6 @@ class Backbone:
         if self._module is None:
             return Receipt(stage=stage, ran=False, frozen_parameters=0, frozen_buffers=0, frozen_sha256="", thawed=())
         return issue_receipt(stage, self._module, self._digests)
-
-
-def identity(file_sha256: str, architecture: str, model_args: Mapping[str, Any]) -> str:
-    """Digest of everything about a model that decides its numbers, preprocessing excepted (it has its own key)."""
-    described = json.dumps([file_sha256, architecture, model_args], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def build(architecture: str, model_args: Mapping[str, Any], preprocessing: Preprocessing) -> nn.Module:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from thawline.backbones.backbone import Backbone, identity
+from thawline.backbones.backbone import Backbone
 from thawline.backbones.embedded import DEFAULT_MODEL, EMBEDDED
 from thawline.backbones.preprocessing import preprocessing_from
 from thawline.backbones.weights import WeightsFile, check_architecture, open_weights
@@ -73,7 +73,6 @@ def open_backbone(
         architecture=architecture,
         model_args=arguments,
         preprocessing=preprocessing_from(config, name),
-        weights_sha256=identity(weights.sha256, architecture, arguments),
         tensors=weights.tensors,
         settings=_asked(model_args=model_args, **given, sha256=sha256),
     )

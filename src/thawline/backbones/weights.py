@@ -23,7 +23,6 @@ class WeightsFile:
     """A safetensors file and what it says about itself."""
 
     path: Path
-    sha256: str
     architecture: str | None
     """timm architecture, from the metadata or the ``config.json`` beside the file; None where neither says."""
     model_args: dict[str, Any]
@@ -61,6 +60,18 @@ class TensorFile:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in self.entries().items()}
 
+    def digest(self) -> str:
+        """SHA-256 over names, types, shapes and bytes: equal wherever and with whatever else the tensors are stored."""
+        _, start = read_header(self.path)
+        whole = hashlib.sha256()
+        with self.path.open("rb") as file:
+            for name, entry in sorted(self.entries().items()):
+                first, last = entry["data_offsets"]
+                file.seek(start + first)
+                content = hashlib.sha256(file.read(last - first)).hexdigest()
+                whole.update(f"{name} {entry['dtype']} {entry['shape']} {content}\n".encode())
+        return whole.hexdigest()
+
     def load(self) -> dict[str, torch.Tensor]:
         """Return the tensors on the CPU, in the precision of the file."""
         from safetensors import safe_open
@@ -76,7 +87,7 @@ def file_sha256(path: Path) -> str:
 
 
 def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
-    """Read the header of a safetensors file (or of ``model.safetensors`` in a folder) and check its digest.
+    """Read the header of a safetensors file (or of ``model.safetensors`` in a folder), and check its digest if asked.
 
     Args:
         path: The file, or a folder that holds ``model.safetensors`` and ``config.json`` as timm's hub folders do.
@@ -92,7 +103,7 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
         )
     try:
         metadata = _read_metadata(path)
-        digest = file_sha256(path)
+        digest = None if sha256 is None else file_sha256(path)
     except OSError as error:
         raise WeightsError(f"weights must be readable; {path}: {error.strerror or error}.") from error
     if sha256 is not None and digest != sha256.lower():
@@ -103,7 +114,6 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
     described = _config_beside(path) | metadata
     return WeightsFile(
         path=path,
-        sha256=digest,
         architecture=described.get("architecture"),
         model_args=dict(described.get("model_args") or {}),
         pretrained_cfg=dict(described.get("pretrained_cfg") or {}),

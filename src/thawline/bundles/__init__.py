@@ -5,7 +5,21 @@ code of its own, and predictions that equal the run's bit for bit on the same ma
 incomplete, altered, or written by a newer version.
 """
 
-from thawline.bundles.bundle import Bundle, load_bundle, save_bundle
-from thawline.bundles.predictions import Predictions
+from typing import TYPE_CHECKING
 
-__all__ = ["Bundle", "Predictions", "load_bundle", "save_bundle"]
+from thawline.lazy import lazily
+
+if TYPE_CHECKING:
+    from thawline.bundles.bundle import Bundle as Bundle
+    from thawline.bundles.bundle import load_bundle as load_bundle
+    from thawline.bundles.bundle import save_bundle as save_bundle
+    from thawline.bundles.predictions import Predictions as Predictions
+
+_HOME = {
+    "Bundle": "thawline.bundles.bundle",
+    "Predictions": "thawline.bundles.predictions",
+    "load_bundle": "thawline.bundles.bundle",
+    "save_bundle": "thawline.bundles.bundle",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

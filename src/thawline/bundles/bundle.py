@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +14,7 @@ from thawline.bundles.predictions import Predictions
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.errors import RunError
 from thawline.records import Preprocessing
+from thawline.version import __version__
 
 if TYPE_CHECKING:
     from thawline.heads import Head
@@ -108,8 +109,6 @@ class Bundle:
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write ``model.safetensors`` and ``bundle.json`` into an existing folder."""
-    from thawline import __version__
-
     write_model(folder / MODEL_FILE, bundle.backbone.tensors, bundle.head.tensors())
     spec = BundleSpec(
         thawline=__version__,
@@ -121,7 +120,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         layer=bundle.layer,
         engine=bundle.engine,
         precision=bundle.precision,
-        head=bundle.head.kind,
+        head=cast("Any", bundle.head.kind),
         head_settings=bundle.head.settings(),
         classes=bundle.classes,
         tensors_sha256=file_sha256(folder / MODEL_FILE),
@@ -150,7 +149,6 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
         architecture=spec.architecture,
         model_args=spec.model_args,
         preprocessing=spec.preprocessing,
-        weights_sha256=spec.weights_sha256,
         tensors=TensorFile(folder / MODEL_FILE, prefix=BACKBONE),
     )
     return Bundle(

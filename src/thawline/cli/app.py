@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from thawline import __version__
 from thawline.cli import cache, demo, evaluate, features, fit, models, predict, report
 from thawline.cli.console import guarded
+from thawline.version import __version__
 
 app = typer.Typer(
     name="thawline",

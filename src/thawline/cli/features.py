@@ -69,7 +69,7 @@ def features(
             device=device,
             progress=lambda done, total: listener.progress("features", done, total),
         )
-    write_features(extracted, opened.classes, target)
+    write_features(extracted, opened, target)
     n, dim = extracted.values.shape
     if json_:
         print_json(

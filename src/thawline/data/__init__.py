@@ -4,10 +4,9 @@ Gives a `Dataset` in which every sample has been read and decoded once, and a `S
 in one sentence, what cannot be trained on, and lists each file that cannot be read.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.data.dataset import open_data as open_data
@@ -18,18 +17,12 @@ if TYPE_CHECKING:
     from thawline.data.split import split_data as split_data
 
 _HOME = {
-    "open_data": "dataset",
-    "open_files": "dataset",
-    "open_image": "decode",
-    "prepare": "decode",
-    "split_data": "split",
-    "subset": "dataset",
+    "open_data": "thawline.data.dataset",
+    "open_files": "thawline.data.dataset",
+    "open_image": "thawline.data.decode",
+    "prepare": "thawline.data.decode",
+    "split_data": "thawline.data.split",
+    "subset": "thawline.data.dataset",
 }
-
+__getattr__, __dir__ = lazily(__name__, _HOME)
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -109,6 +109,8 @@ def read_csv(path: Path, columns: Columns, labelled: bool) -> Cells:
         raise DataError(
             f"{path}: expected UTF-8 text; got byte 0x{error.object[error.start]:02x}. Save it as UTF-8."
         ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
     except csv.Error as error:
         raise DataError(f"{path}: not a readable table: {error}.") from error
     return Cells(path, cells, places, "line")

@@ -90,6 +90,10 @@ def open_data(
             listing = _open_directory(path, columns, place, class_names, groups)
         else:
             _only_without(groups, "groups", "a table", "group_column")
+            if path.suffix.lower() not in TABLE_SUFFIXES:
+                raise DataError(
+                    f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file."
+                )
             listing = open_table(path, columns, root=place, class_names=class_names)
     elif kind == "hub":
         _only_without(labels, "labels", "a datasets object", "label_column")
@@ -201,15 +205,19 @@ def _only_without(value: object, option: str, kind: str, instead: str) -> None:
 def _open_directory(
     path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
 ) -> Listing:
-    tables = find_part_tables(path)
-    if tables:
+    try:
+        tables = find_part_tables(path)
+        listing = None if tables else open_folder(path, groups if isinstance(groups, Mapping) else None)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be listed: {error.strerror}.") from error
+    if listing is None:
         _only_without(groups, "groups", "tables", "group_column")
         return open_part_tables(path, tables, columns, root=root, class_names=class_names)
     if columns != Columns():
         raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
     if groups is not None and not isinstance(groups, Mapping):
         raise UsageError("groups of a folder must be a mapping from file (its path below the folder) to group.")
-    return open_folder(path, groups)
+    return listing
 
 
 def _store() -> ScanStore:

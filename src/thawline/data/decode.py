@@ -181,7 +181,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scale deep grey by the range its format promises (16 bits), else by the range that its values suggest."""
-    values = np.asarray(image, dtype=np.float32)
+    values: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
     if not np.isfinite(values).all():
         raise UndecodableError("some of its values are infinite or not a number")
     low, high = float(values.min()), float(values.max())
@@ -193,7 +193,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         low, high = 0.0, 255.0
     elif low >= 0 and high <= 65535 and image.mode == "I":
         low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / max(high - low, np.finfo(np.float32).tiny))
+    scaled = (values - low) * (255.0 / max(high - low, 1e-30))
     return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
 
 

@@ -82,16 +82,15 @@ def near_pairs(thumbs: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
     near = _project(values)
     order = np.argsort(near[:, 0], kind="stable")
     near = near[order]
-    squares = (near**2).sum(axis=1)
+    squares, ones = (near**2).sum(axis=1, keepdims=True), np.ones((len(near), 1), dtype=np.float32)
+    ours, theirs = np.hstack([-2 * near, squares, ones]), np.hstack([near, ones, squares])
     for start in range(0, len(rows), _BLOCK):
         stop = min(start + _BLOCK, len(rows))
         last = int(np.searchsorted(near[:, 0], near[stop - 1, 0] + radius * 1.001, side="right"))
         for left in range(start, last, _WINDOW):
             right = min(left + _WINDOW, last)
-            distances = (
-                squares[start:stop, None] + squares[None, left:right] - 2 * near[start:stop] @ near[left:right].T
-            )
-            a, b = np.nonzero(distances <= radius**2 * 1.01)  # the slack covers float32 rounding
+            squared = ours[start:stop] @ theirs[left:right].T  # |x|^2 - 2 x y + |y|^2 in one product
+            a, b = np.divmod(np.flatnonzero(squared <= radius**2 * 1.01), right - left)  # slack for float32 rounding
             a, b = a + start, b + left
             a, b = order[a[a < b]], order[b[a < b]]
             keep = _distances(values, a, b) <= np.minimum(allowed[a], allowed[b])
@@ -126,4 +125,4 @@ def _distances(values: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.in
 
 
 def _parts(values: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [values[start : start + _WINDOW] for start in range(0, len(values), _WINDOW)]
+    return [values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK)]

@@ -100,14 +100,18 @@ def _unwrap(folder: Path) -> Path:
     base = folder
     while True:
         names = _folders(base)
-        if len(names) != 1 or _pictures_in(base) or not _folders(base / names[0]) or _pictures_in(base / names[0]):
+        if len(names) != 1 or _pictures_in(base):
             return base
-        base = base / names[0]
+        inner = base / names[0]
+        if inner.is_symlink() or not _folders(inner) or _pictures_in(inner):
+            return base
+        base = inner
 
 
 def _part_folders(base: Path) -> list[tuple[Part, Path]]:
     """The train, val and test folders, if that is what the folders are: a class may be called ``train`` as well."""
     named = [(PART_NAMES[name.lower()], base / name) for name in _folders(base) if name.lower() in PART_NAMES]
+    named = [(part, path) for part, path in named if not path.is_symlink()]
     is_split = any(part == "train" and _folders(path) and not _pictures_in(path) for part, path in named)
     return named if is_split else []
 
@@ -115,12 +119,19 @@ def _part_folders(base: Path) -> list[tuple[Part, Path]]:
 def _folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, links included: ``_collect`` says why it does not follow them."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+        return sorted(e.name for e in entries if not e.name.startswith(".") and _is_folder(e))
 
 
 def _pictures_in(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if _is_picture_name(e.name) and not e.is_dir())
+        return sorted(e.name for e in entries if _is_picture_name(e.name) and not _is_folder(e))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _is_picture_name(name: str) -> bool:
@@ -134,7 +145,7 @@ def _collect(found: _Found, folder: Path, class_folder: Path, label: str, part: 
         reason = _why_not_followed(path, inside) if path.is_symlink() else None
         if reason is not None:
             found.skipped.append(Skipped(name, reason))
-        elif not path.is_dir():
+        else:
             found.files.append(name)
             found.labels.append(label)
             found.parts.append(part)
@@ -150,7 +161,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for entry in ordered:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(folder / entry.name)
         elif _is_picture_name(entry.name):
             yield folder / entry.name

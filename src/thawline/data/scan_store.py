@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,16 +46,18 @@ class ScanStore:
         wanted = {stamp.key: stamp for stamp in stamps}
         if not wanted or not self._path.exists():
             return found
-        with self._connection() as connection:
-            names = list(wanted)
-            for start in range(0, len(names), 500):
-                keys = names[start : start + 500]
-                marks = ",".join("?" * len(keys))
-                rows = connection.execute(f"SELECT * FROM look WHERE key IN ({marks})", keys).fetchall()
-                for key, size, mtime_ns, ctime_ns, inode, digest, thumb, checksum in rows:
-                    stamp = Stamp(key, size, mtime_ns, ctime_ns, inode)
-                    if stamp == wanted[key] and checksum == _checksum(stamp, digest, thumb):
-                        found[stamp] = Look(digest, thumb)
+        keys = list(wanted)
+
+        def look_up(connection: sqlite3.Connection) -> None:
+            for start in range(0, len(keys), 500):
+                some = keys[start : start + 500]
+                marks = ",".join("?" * len(some))
+                for row in connection.execute(f"SELECT * FROM look WHERE key IN ({marks})", some):
+                    stamp, look = Stamp(*row[:5]), Look(*row[5:7])
+                    if stamp == wanted[stamp.key] and row[7] == _checksum(stamp, look):
+                        found[stamp] = look
+
+        self._transact(look_up)
         return found
 
     def remember(self, stamp: Stamp, look: Look) -> None:
@@ -68,7 +70,7 @@ class ScanStore:
 
     def flush(self) -> None:
         """Write what is pending."""
-        rows = [(*stamp, *look, _checksum(stamp, *look)) for stamp, look in self._pending]
+        rows = [(*stamp, *look, _checksum(stamp, look)) for stamp, look in self._pending]
         self._pending.clear()
         if not rows:
             return
@@ -76,18 +78,18 @@ class ScanStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists() and self._path.stat().st_size > _MAX_BYTES:
                 self._path.unlink()
-        with self._connection() as connection:
-            connection.executemany("INSERT OR REPLACE INTO look VALUES (?,?,?,?,?,?,?,?)", rows)
+        insert = "INSERT OR REPLACE INTO look VALUES (?,?,?,?,?,?,?,?)"
+        self._transact(lambda connection: connection.executemany(insert, rows))
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
         try:
             with contextlib.closing(sqlite3.connect(self._path, timeout=_LOCK_WAIT_S)) as connection, connection:
+                connection.text_factory = lambda text: text.decode(errors="replace")  # damaged text fails its checksum
                 _create(connection)
-                yield connection
+                work(connection)
         except sqlite3.OperationalError:
             pass  # locked, read-only, disk full: read the samples again
-        except (sqlite3.Error, TypeError, ValueError):  # damaged; wrong types in a row show as the latter two
+        except sqlite3.Error:  # damaged
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
@@ -103,5 +105,5 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {_SCHEMA}")
 
 
-def _checksum(stamp: Stamp, digest: str, thumb: bytes) -> bytes:
-    return hashlib.blake2b(repr((*stamp, digest)).encode() + thumb, digest_size=8).digest()
+def _checksum(stamp: Stamp, look: Look) -> bytes:
+    return hashlib.blake2b(repr((*stamp, *look)).encode(errors="replace"), digest_size=8).digest()

@@ -6,38 +6,16 @@ reused. Refuses values that are not finite, samples that can no longer be read, 
 checksum: those are computed again.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-_HOME = {
-    "CacheEntry": "thawline.features.store",
-    "Engine": "thawline.features.engines",
-    "EngineChoice": "thawline.features.engines",
-    "Extracted": "thawline.features.extract",
-    "FeatureKey": "thawline.features.keys",
-    "FeatureStore": "thawline.features.store",
-    "ThawlineFeatures": "thawline.features.transformer",
-    "build_engine": "thawline.features.engines",
-    "choose_engine": "thawline.features.engines",
-    "extract_features": "thawline.features.extract",
-    "extract_rows": "thawline.features.extract",
-    "format_bytes": "thawline.features.sizes",
-    "parse_bytes": "thawline.features.sizes",
-}
-"""Public name -> its module: torch and scikit-learn are loaded only by what needs them."""
-
-__all__ = sorted(_HOME)
+from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.features.engines import Engine as Engine
     from thawline.features.engines import EngineChoice as EngineChoice
     from thawline.features.engines import build_engine as build_engine
     from thawline.features.engines import choose_engine as choose_engine
-    from thawline.features.extract import Extracted as Extracted
     from thawline.features.extract import extract_features as extract_features
-    from thawline.features.extract import extract_rows as extract_rows
     from thawline.features.keys import FeatureKey as FeatureKey
     from thawline.features.sizes import format_bytes as format_bytes
     from thawline.features.sizes import parse_bytes as parse_bytes
@@ -45,8 +23,18 @@ if TYPE_CHECKING:
     from thawline.features.store import FeatureStore as FeatureStore
     from thawline.features.transformer import ThawlineFeatures as ThawlineFeatures
 
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'thawline.features' has no attribute {name!r}")
+_HOME = {
+    "CacheEntry": "thawline.features.store",
+    "Engine": "thawline.features.engines",
+    "EngineChoice": "thawline.features.engines",
+    "FeatureKey": "thawline.features.keys",
+    "FeatureStore": "thawline.features.store",
+    "ThawlineFeatures": "thawline.features.transformer",
+    "build_engine": "thawline.features.engines",
+    "choose_engine": "thawline.features.engines",
+    "extract_features": "thawline.features.extract",
+    "format_bytes": "thawline.features.sizes",
+    "parse_bytes": "thawline.features.sizes",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

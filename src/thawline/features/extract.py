@@ -17,7 +17,7 @@ from thawline.errors import DataError, ModelError, UndecodableError, UsageError
 from thawline.features.engines import EngineChoice, build_engine, choose_engine
 from thawline.features.keys import FeatureKey, preprocessing_sha256
 from thawline.features.store import FeatureStore
-from thawline.records import Dataset, Features, Source
+from thawline.records import Features, Source
 from thawline.scale import executor
 
 if TYPE_CHECKING:
@@ -44,22 +44,8 @@ class Samples(Protocol):
     def digests(self) -> tuple[str, ...]: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Extracted:
-    """What the frozen backbone says about each sample, and where that came from."""
-
-    values: NDArray[np.float32]
-    """(N, D)"""
-    key: str
-    computed: int
-    """Samples that were run now."""
-    reused: int
-    """The others: found in the store, or equal in content to one that was run."""
-    seconds: float
-
-
 def extract_features(
-    dataset: Dataset,
+    samples: Samples,
     backbone: Backbone,
     *,
     rung: str = "pooled",
@@ -73,6 +59,7 @@ def extract_features(
     """Run the frozen backbone once per distinct sample that is not stored yet.
 
     Args:
+        samples: A data set, or pictures without labels.
         rung: ``pooled``, or a layer of the backbone, whose output is then averaged over positions.
         engine: ``auto`` or ``torch``.
         precision: ``auto``, ``f32`` or ``bf16``.
@@ -81,49 +68,13 @@ def extract_features(
         store: Where rows are found and kept; by default the one in the cache folder.
         progress: Told (samples run so far, samples to run).
     Returns:
-        values float32 (N, D) in data-set order. When everything is stored, torch is not imported.
+        values float32 (N, D) in the order of the samples. When everything is stored, torch is not imported.
     Raises:
         DataError: A sample can no longer be read, or has changed, since the data was opened; names it.
         ModelError: The backbone gives NaN or infinity; names the first sample.
         StorageError: The cache cannot be written; what was computed before is kept.
         UsageError: An option cannot be.
     """
-    extracted = extract_rows(
-        dataset,
-        backbone,
-        rung=rung,
-        engine=engine,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        store=store,
-        progress=progress,
-    )
-    return Features(
-        values=extracted.values,
-        files=dataset.files,
-        labels=dataset.labels,
-        rung=rung,
-        key=extracted.key,
-        computed=extracted.computed,
-        reused=extracted.reused,
-        seconds=extracted.seconds,
-    )
-
-
-def extract_rows(
-    samples: Samples,
-    backbone: Backbone,
-    *,
-    rung: str = "pooled",
-    engine: str = "auto",
-    precision: str = "auto",
-    device: str = "auto",
-    batch_size: int = 32,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
-) -> Extracted:
-    """Do what ``extract_features`` does, for samples that have no labels."""
     started = time.perf_counter()
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
@@ -141,7 +92,15 @@ def extract_rows(
         place = {digest: i for i, digest in enumerate(distinct)}
         values = values[[place[digest] for digest in samples.digests]]
     reused = len(samples.digests) - len(missing)
-    return Extracted(values, key.digest(), len(missing), reused, time.perf_counter() - started)
+    return Features(
+        values=values,
+        rung=rung,
+        precision=choice.precision,
+        key=key.digest(),
+        computed=len(missing),
+        reused=reused,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def feature_key(backbone: Backbone, rung: str, choice: EngineChoice) -> FeatureKey:

@@ -18,7 +18,7 @@ from thawline.backbones import DEFAULT_MODEL, POOLED, open_backbone
 from thawline.data.scan import digest_of
 from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, UndecodableError
-from thawline.features.extract import extract_rows
+from thawline.features.extract import extract_features
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -97,7 +97,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return int(self.n_features_out_)
 
     def _rows(self, pictures: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
-        return extract_rows(
+        return extract_features(
             _described(pictures), self._opened(), rung=self.rung, precision=self.precision, batch_size=self.batch_size
         ).values
 

@@ -14,4 +14,13 @@ from thawline.heads.head import LinearHead as LinearHead
 from thawline.heads.head import NeighboursHead as NeighboursHead
 from thawline.heads.head import head_from_tensors as head_from_tensors
 
-__all__ = ["FittedHead", "Head", "HeadKind", "LinearHead", "NeighboursHead", "fit_head", "head_from_tensors", "refit_head"]
+__all__ = [
+    "FittedHead",
+    "Head",
+    "HeadKind",
+    "LinearHead",
+    "NeighboursHead",
+    "fit_head",
+    "head_from_tensors",
+    "refit_head",
+]

@@ -15,6 +15,11 @@ BLOCK_ROWS = 1024
 """Rows of similarities held at a time: 1,024 x 50,000 stored rows are 200 MB."""
 
 
+_DECISION_ROWS = 256
+"""Every product has this many rows, padded where fewer are left: BLAS rounds a row differently beside fewer others, and
+one picture must get the bits that it gets among many."""
+
+
 class Head(Protocol):
     """What every head can do, whatever it learned from."""
 
@@ -79,7 +84,14 @@ class LinearHead:
             DataError: The features have another width than those the head was fitted on.
         """
         _require_width(values, self.weight.shape[1])
-        return np.asarray(values.astype(np.float64) @ self.weight.T + self.bias)
+        n, width = values.shape
+        decision = np.empty((n, self.classes_n))
+        block = np.zeros((_DECISION_ROWS, width))
+        for start in range(0, n, _DECISION_ROWS):
+            rows = values[start : start + _DECISION_ROWS]
+            block[: len(rows)] = rows
+            decision[start : start + len(rows)] = (block @ self.weight.T)[: len(rows)] + self.bias
+        return decision
 
     def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         return self.decision(values) / self.temperature

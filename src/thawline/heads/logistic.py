@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +16,8 @@ from thawline.heads.training_rows import TrainingRows
 
 DECADES = tuple(10.0**power for power in range(-6, 5))
 """First pass over C, strong to weak, on features scaled to unit variance overall; stops once the loss clearly rises."""
-REFINEMENT = tuple(10 ** (quarter / 4) for quarter in (-3, -2, -1, 1, 2, 3))
-"""Second pass: the quarter decades around the best of the first."""
+REFINEMENT = (10**0.5, 10**0.25)
+"""Second pass: half a decade to both sides of the best, then a quarter decade to both sides of the best of those."""
 UNCHOSEN_STRENGTH = 1e-2
 """C where no class has two groups, so that nothing can be held out: strong, as rows are few."""
 N_FOLDS = 5
@@ -24,8 +25,8 @@ ONE_FOLD_ROWS = 20_000
 """From here on one fold is held out instead of each in turn: its 4,000 rows and more tell strengths apart."""
 ABSENT_LOGIT = -1e4
 """Bias of a class without a training row: its probability is 0, and the number can be stored."""
-PATH_TOLERANCE, PATH_ITERATIONS = 5e-4, 100
-TIGHT_TOLERANCE, TIGHT_ITERATIONS = 1e-8, 3000
+PATH_TOLERANCE, PATH_ITERATIONS = 1e-3, 100
+TIGHT_TOLERANCE, TIGHT_ITERATIONS = 1e-7, 3000
 
 Progress = Callable[[int, int], None]
 """Called with the number of strengths tried and the number foreseen."""
@@ -107,9 +108,10 @@ def fit_logistic(
 def fit_at(
     rows: TrainingRows, strength: float, *, scaled: Scaled | None = None, start: Weights | None = None
 ) -> LinearHead:
-    """Fit on all rows at one C, to a gradient of 1e-8; C counts on globally scaled features."""
+    """Fit on all rows at one C, to a gradient of 1e-7; C counts on globally scaled features."""
     scaled = scaled or scale_features(rows.values)
     problems = _problems(rows, scaled, np.ones((len(rows), 1), dtype=np.bool_))
+    # The first part of the way in float32, in which an iteration takes half the time.
     rough = solve(
         problems, strength, start or problems.start(), tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS
     )
@@ -160,8 +162,8 @@ class _Trial:
         self.steps: dict[float, dict[str, float]] = {}
 
     def run(self, strength: float) -> None:
-        stronger = [known for known in self.solutions if known < strength]
-        start = self.solutions[max(stronger)] if stronger else self.problems.start()
+        known = min(self.solutions, key=lambda c: abs(math.log(c / strength)), default=None)
+        start = self.problems.start() if known is None else self.solutions[known]
         solution = solve(self.problems, strength, start, tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS)
         losses = self.problems.losses(solution)[1]
         row_losses = losses[self.judged].astype(np.float64)
@@ -181,24 +183,31 @@ class _Trial:
             report(len(self.steps), foreseen)
 
     def search(self, report: Progress) -> None:
-        """Walk the decades until the loss clearly rises, then the quarter decades around the best."""
-        foreseen = len(DECADES) + len(REFINEMENT)
+        """Walk the decades until the loss clearly rises, then close in on the best."""
+        foreseen = len(DECADES) + 2 * len(REFINEMENT)
         for strength in DECADES:
             self.run(strength)
             report(len(self.steps), foreseen)
             if self.has_clearly_risen(strength):
                 break
-        centre = self.best()
-        self.run_all([centre * factor for factor in REFINEMENT], report)
+        foreseen = len(self.steps) + 2 * len(REFINEMENT)
+        for factor in REFINEMENT:
+            centre = self.best()
+            for strength in (centre / factor, centre * factor):
+                self.run(strength)
+                report(len(self.steps), foreseen)
 
     def best(self) -> float:
         """Return the strength with the smallest mean loss, the stronger penalty among equals."""
         return min(sorted(self.steps), key=lambda strength: self.steps[strength]["mean"])
 
     def has_clearly_risen(self, strength: float) -> bool:
-        """Say whether the loss stands two standard errors, and 5 %, above the best so far."""
-        best, last = self.steps[self.best()], self.steps[strength]
-        return last["mean"] > max(best["mean"] + 2 * best["standard_error"], 1.05 * best["mean"])
+        """Say whether the loss stands more than one standard error above the best so far.
+
+        All strengths are judged on the same rows, so that their differences are far surer than each of them.
+        """
+        best = self.steps[self.best()]
+        return self.steps[strength]["mean"] > best["mean"] + best["standard_error"]
 
     def together(self, strength: float) -> Weights | None:
         """Return the mean of the folds' solutions, near that of all rows; None where a fold lacks a class."""

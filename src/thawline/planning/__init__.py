@@ -4,6 +4,21 @@ Takes a data set, a backbone and what the user asked for. Gives a FitPlan: every
 file that a person can read, edit and replay. Refuses settings that cannot be, all of them in one sentence.
 """
 
-from thawline.planning.plan import FitPlan, plan, read_plan, write_plan
+from typing import TYPE_CHECKING
 
-__all__ = ["FitPlan", "plan", "read_plan", "write_plan"]
+from thawline.lazy import lazily
+
+if TYPE_CHECKING:
+    from thawline.planning.fit_plan import FitPlan as FitPlan
+    from thawline.planning.fit_plan import plan as plan
+    from thawline.planning.fit_plan import read_plan as read_plan
+    from thawline.planning.fit_plan import write_plan as write_plan
+
+_HOME = {
+    "FitPlan": "thawline.planning.fit_plan",
+    "plan": "thawline.planning.fit_plan",
+    "read_plan": "thawline.planning.fit_plan",
+    "write_plan": "thawline.planning.fit_plan",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

@@ -4,8 +4,25 @@ Takes data and a plan; gives a run folder with the model, every number with its 
 Refuses to overwrite, and leaves nothing half-written behind, whatever stops it.
 """
 
-from thawline.runs.evaluate import Evaluation, evaluate
-from thawline.runs.fit import fit
-from thawline.runs.run import Run, RunReport, open_run
+from typing import TYPE_CHECKING
 
-__all__ = ["Evaluation", "Run", "RunReport", "evaluate", "fit", "open_run"]
+from thawline.lazy import lazily
+
+if TYPE_CHECKING:
+    from thawline.runs.judge import Evaluation as Evaluation
+    from thawline.runs.judge import evaluate as evaluate
+    from thawline.runs.run import Run as Run
+    from thawline.runs.run import RunReport as RunReport
+    from thawline.runs.run import open_run as open_run
+    from thawline.runs.walk import fit as fit
+
+_HOME = {
+    "Evaluation": "thawline.runs.judge",
+    "Run": "thawline.runs.run",
+    "RunReport": "thawline.runs.run",
+    "evaluate": "thawline.runs.judge",
+    "fit": "thawline.runs.walk",
+    "open_run": "thawline.runs.run",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

@@ -84,8 +84,9 @@ def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:
     spoken = f"Cross-validated log loss for {len(tried)} values of {name}."
     for s in tried:
         if s.kept:
-            ring = {"markeredgecolor": WARM, "markeredgewidth": 2.2, "markersize": 13.0}
-            axes.plot([s.value], [s.log_loss], "o", color="none", **ring)
+            axes.plot(
+                [s.value], [s.log_loss], "o", color="none", markeredgecolor=WARM, markeredgewidth=2.2, markersize=13
+            )
             spoken += f" The kept one is {s.value:.4g}, with log loss {s.log_loss:.3f}."
     strong, weak = ("left", "right") if name == "C" else ("right", "left")
     label = f"{name}: strong regularisation on the {strong}, weak on the {weak}"

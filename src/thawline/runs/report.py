@@ -72,7 +72,7 @@ class ReportData:
     warnings: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     head_path: tuple[Mapping[str, float], ...] = ()
-    """Each strength that was tried, as `heads` lists it: ``C`` or ``lambda``; ``mean``, the log loss; ``standard_error``."""
+    """Each strength that was tried: ``C`` or ``lambda``, ``log_loss`` and, where known, its standard error ``se``."""
     head_c: float | None = None
     """The C or lambda that was kept."""
     stages: tuple[Stage, ...] = ()
@@ -137,11 +137,12 @@ def render_report(report: ReportData) -> str:
         name=_name, sentence=_sentence, percent=_percent, duration=_duration, png=_data_uri, share=_share
     )
     strengths, strength_name = _strengths(report)
+    baselines = sorted(report.baselines, key=lambda b: -b.scores["accuracy"].value)[:12]
     methods = [("This model", report.test["accuracy"])]
-    methods += [(_name(b.title[:1].upper() + b.title[1:], 60), b.scores["accuracy"]) for b in report.baselines[:12]]
+    methods += [(_name(b.title[:1].upper() + b.title[1:], 60), b.scores["accuracy"]) for b in baselines]
     return jinja.get_template("report.html.j2").render(
         report=report,
-        parts=PARTS,
+        baselines=baselines,
         totals={part: sum(report.counts.get(part, ())) for part in PARTS},
         class_rows=_class_rows(report)[:MAX_ROWS],
         confusions=_confusions(report),
@@ -182,7 +183,7 @@ def _strengths(report: ReportData) -> tuple[list[Strength], str]:
     """The strengths that were tried, in ascending order, and what they are values of."""
     name = "C" if all("C" in step for step in report.head_path) else "lambda"
     steps = sorted(report.head_path[:MAX_STRENGTHS], key=lambda step: step[name])
-    return [Strength(s[name], s["mean"], s.get("standard_error"), s[name] == report.head_c) for s in steps], name
+    return [Strength(s[name], s["log_loss"], s.get("se"), s[name] == report.head_c) for s in steps], name
 
 
 def _confusions(report: ReportData, limit: int = 20) -> list[Confusion]:

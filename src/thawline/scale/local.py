@@ -35,7 +35,7 @@ class LocalExecutor:
             pending.extend(pool.submit(prepare, item) for item in itertools.islice(upcoming, n))
 
         try:
-            look_ahead((1 + _AHEAD) * batch_size)
+            look_ahead(_AHEAD * batch_size)
             for start in range(0, len(items), batch_size):
                 batch = items[start : start + batch_size]
                 prepared = [_result(pending.popleft(), start + i) for i in range(len(batch))]

@@ -5,6 +5,19 @@ record of each stage with what it thawed, cost and reached. Refuses labels that 
 sees the test part.
 """
 
-from thawline.training.probe import Fitted, fit_probe
+from typing import TYPE_CHECKING
 
-__all__ = ["Fitted", "fit_probe"]
+from thawline.lazy import lazily
+
+if TYPE_CHECKING:
+    from thawline.training.classifier import ThawlineClassifier as ThawlineClassifier
+    from thawline.training.probe import Fitted as Fitted
+    from thawline.training.probe import fit_probe as fit_probe
+
+_HOME = {
+    "ThawlineClassifier": "thawline.training.classifier",
+    "Fitted": "thawline.training.probe",
+    "fit_probe": "thawline.training.probe",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

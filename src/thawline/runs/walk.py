@@ -16,13 +16,14 @@ from thawline.bundles import Bundle, Predictions, save_bundle
 from thawline.data import open_data, split_data
 from thawline.errors import DataError, UsageError
 from thawline.evaluation import baselines, score, to_json, verdict
-from thawline.features import choose_engine, extract_features
+from thawline.features import extract_features
 from thawline.planning import FitPlan, write_plan
 from thawline.records import PARTS, Baseline, Dataset, Features, Scores, Split
 from thawline.runs import folder as run_folder
 from thawline.runs.listener import EventLog, Listener, Silent
 from thawline.runs.run import FORMAT, Run, open_run
 from thawline.training import Fitted, fit_probe
+from thawline.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +168,7 @@ def _measure(data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, lis
             head=fitted.head,
             classes=data.classes,
             layer=plan.layer,
-            precision=choose_engine(plan.engine, plan.precision, plan.device).precision,
+            precision=features.precision,
             device=plan.device,
         ),
         receipt=replace(receipt, thawed=tuple(f"head.{name}" for name in fitted.head.tensors())),
@@ -239,8 +240,6 @@ def _write(draft: Path, measured: Measured, target: Path) -> None:
 
 def metrics(measured: Measured) -> dict[str, Any]:
     """What ``metrics.json`` holds: the object of ``fit --json`` and, beside it, the tables."""
-    from thawline import __version__
-
     split = measured.split
     counts = {part: len(rows) for part, rows in _parts(split)}
     return {

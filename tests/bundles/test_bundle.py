@@ -1,0 +1,173 @@
+"""What is saved is what is loaded, to the bit; what was altered is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import thawline as tl
+from thawline.bundles import Bundle, load_bundle, save_bundle
+from thawline.errors import RunError, WeightsError
+
+
+@pytest.fixture
+def saved(bundle: Bundle, tmp_path: Path) -> Path:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    save_bundle(bundle, folder)
+    return folder
+
+
+def test_the_file_holds_backbone_and_head_bit_for_bit(bundle: Bundle, saved: Path) -> None:
+    written = load_file(saved / "model.safetensors")
+    source = bundle.backbone.tensors.load()
+    assert {f"backbone.{name}" for name in source} | {"head.weight", "head.bias"} == set(written)
+    for name, tensor in source.items():
+        assert torch.equal(written[f"backbone.{name}"], tensor)
+        assert written[f"backbone.{name}"].dtype == tensor.dtype
+    for name, array in bundle.head.tensors().items():
+        assert np.array_equal(written[f"head.{name}"].numpy(), array)
+
+
+def test_the_classifier_of_the_source_is_left_behind(bundle: Bundle, saved: Path) -> None:
+    classifier = {"head.fc.weight", "head.fc.bias"}
+    assert classifier <= set(load_file(bundle.backbone.tensors.path))
+    assert not {f"backbone.{name}" for name in classifier} & set(load_file(saved / "model.safetensors"))
+
+
+def test_a_loaded_bundle_predicts_the_same_bits_in_another_process(
+    bundle: Bundle, saved: Path, photos: tl.Dataset, tmp_path: Path
+) -> None:
+    """Other process, other cache, other order, other batch: nothing but the saved folder is shared."""
+    expected = dict(zip(photos.files, bundle.predict(photos).probabilities, strict=True))
+    code = (
+        "import sys, json, thawline as tl\n"
+        f"files = sorted(__import__('pathlib').Path({str(photos.root)!r}).rglob('*.png'))[::-1][:11]\n"
+        f"answer = tl.load_bundle({str(saved)!r}).predict(files)\n"
+        "print(json.dumps([[str(f), p.tobytes().hex()] for f, p in zip(files, answer.probabilities)]))\n"
+    )
+    environment = os.environ | {"THAWLINE_CACHE": str(tmp_path / "elsewhere")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)
+    assert len(rows) == 11
+    for file, bits in rows:
+        name = str(Path(file).relative_to(photos.root))
+        assert bits == expected[name].tobytes().hex(), name
+
+
+def test_one_picture_gets_the_bits_that_many_get(bundle: Bundle, photos: tl.Dataset) -> None:
+    together = bundle.predict(photos).probabilities
+    for row in (0, 7, 29):
+        path = photos.root / photos.files[row]
+        assert bundle.predict(path).probabilities.tobytes() == together[row].tobytes()
+
+
+def test_loading_builds_nothing(saved: Path) -> None:
+    code = f"import sys, thawline as tl; tl.load_bundle({str(saved)!r}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_unreadable_files_are_listed_and_the_rest_is_predicted(
+    bundle: Bundle, photos: tl.Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    answer = bundle.predict([photos.root / photos.files[0], tmp_path / "broken.jpg", tmp_path / "missing.png"])
+    assert len(answer) == 1
+    assert [Path(skipped.file).name for skipped in answer.failed] == ["broken.jpg", "missing.png"]
+
+
+def test_predictions_as_json_and_csv(bundle: Bundle, photos: tl.Dataset, tmp_path: Path) -> None:
+    answer = bundle.predict(photos)
+    first = answer.to_json(n_top=2)["predictions"][0]
+    assert first["label"] == photos.classes[answer.probabilities[0].argmax()]
+    assert list(first["top"].values()) == sorted(answer.probabilities[0])[:-3:-1]
+    with (tmp_path / "p.csv").open("w") as file:
+        answer.write_csv(file)
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert [row["label"] for row in rows] == list(answer.labels)
+    read_back = np.array([[float(row[f"p({name})"]) for name in photos.classes] for row in rows])
+    assert np.array_equal(read_back, answer.probabilities)
+
+
+def edit(folder: Path, **fields: object) -> None:
+    path = folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_newer_format_is_refused(saved: Path) -> None:
+    edit(saved, format=2)
+    with pytest.raises(RunError, match=r"must have format 1.*newer version.*pip install -U thawline"):
+        load_bundle(saved)
+
+
+def test_an_altered_model_is_refused(saved: Path) -> None:
+    data = bytearray((saved / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (saved / "model.safetensors").write_bytes(data)
+    with pytest.raises(RunError, match=r"must have the SHA-256 that bundle.json promises"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize("missing", ["bundle.json", "model.safetensors"])
+def test_an_incomplete_folder_is_refused(saved: Path, missing: str) -> None:
+    (saved / missing).unlink()
+    with pytest.raises(RunError, match=f"lacks {missing}"):
+        load_bundle(saved)
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="none is not there"):
+        load_bundle(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"precision": "f8"}, "precision: Input should be 'f32' or 'bf16'"),
+        ({"classes": "ants"}, "classes"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+    ],
+)
+def test_a_description_that_cannot_be_is_refused(saved: Path, fields: dict[str, object], text: str) -> None:
+    edit(saved, **fields)
+    with pytest.raises(RunError, match=f"bundle.json must be readable; {text}"):
+        load_bundle(saved)
+
+
+def test_a_description_that_is_no_json_is_refused(saved: Path) -> None:
+    (saved / "bundle.json").write_bytes(b"\xff\x00{")
+    with pytest.raises(RunError, match=r"bundle.json must be readable"):
+        load_bundle(saved)
+
+
+def test_a_hostile_description_cannot_point_elsewhere(saved: Path, photos: tl.Dataset) -> None:
+    edit(saved, architecture="hf-hub:somebody/model")
+    with pytest.raises(tl.ThawlineError, match="architecture must be one that timm knows"):
+        load_bundle(saved).predict(photos)
+    edit(saved, architecture="resnet18")
+    with pytest.raises(WeightsError, match="must fit the architecture resnet18"):
+        load_bundle(saved).predict(photos)
+
+
+def test_a_bundle_is_known_by_its_content(bundle: Bundle, saved: Path) -> None:
+    """What it says of itself decides nothing: features of one model can never be taken for those of another."""
+    assert load_bundle(saved).backbone.weights_sha256 == bundle.backbone.weights_sha256
+    edit(saved, weights_sha256="0" * 64)
+    assert load_bundle(saved).backbone.weights_sha256 == bundle.backbone.weights_sha256
+
+
+def test_a_bundle_can_be_moved(bundle: Bundle, saved: Path, photos: tl.Dataset, tmp_path: Path) -> None:
+    shutil.move(saved, tmp_path / "moved")
+    moved = load_bundle(tmp_path / "moved")
+    assert np.array_equal(moved.predict(photos).probabilities, bundle.predict(photos).probabilities)
+    assert moved.classes == bundle.classes

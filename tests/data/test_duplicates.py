@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thawline.data import duplicates
+from thawline.data.decode import thumbnail
+from thawline.data.duplicates import duplicate_groups, near_pairs
+from thawline.data.scan import scan
+from thawline.data.sources import ArraySource, FileSource, ParquetSource
+
+
+def thumbs_of(*payloads: bytes) -> np.ndarray:
+    return np.stack([np.asarray(thumbnail(payload, 16)) for payload in payloads])
+
+
+def names(n: int) -> list[str]:
+    return [f"{i:064x}" for i in range(n)]
+
+
+def test_copies_of_a_photo_are_found_and_other_photos_are_not(photo, encode):
+    image = photo(0, (640, 480))
+    copies = [
+        encode(image),
+        encode(image, "JPEG", quality=50),
+        encode(image.resize((320, 240), Image.Resampling.BICUBIC)),
+        encode(image.resize((320, 240), Image.Resampling.BICUBIC), "JPEG", quality=50),
+        encode(image, "WEBP", quality=60),
+    ]
+    others = [encode(photo(seed, (640, 480))) for seed in range(1, 9)]
+    groups = duplicate_groups(names(13), thumbs_of(*copies, *others))
+    assert groups.tolist() == [0, 0, 0, 0, 0, *range(1, 9)]
+
+
+def test_a_brighter_picture_is_another_picture(photo, encode):
+    image = photo(0)
+    brighter = image.point(lambda v: min(255, v + 12))
+    assert len(set(duplicate_groups(names(2), thumbs_of(encode(image), encode(brighter))))) == 2
+
+
+def test_flat_pictures_are_compared_by_content_only(encode):
+    black = [encode(Image.new("RGB", (20, 20), (i % 3,) * 3)) for i in range(6)]
+    assert duplicate_groups(names(6), thumbs_of(*black)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert duplicate_groups(["a", "b", "a", "c", "b", "d"], thumbs_of(*black)).tolist() == [0, 1, 0, 2, 1, 3]
+
+
+def test_declared_groups_join_those_of_copies(photo, encode):
+    thumbs = thumbs_of(*(encode(photo(seed)) for seed in range(5)))
+    groups = duplicate_groups(["a", "b", "c", "a", "d"], thumbs, ["x", "x", None, "y", "y"])
+    assert groups.tolist() == [0, 0, 1, 0, 0]  # a-b share x, a stands twice, its copy shares y with d
+
+
+@pytest.mark.parametrize(("block", "window"), [(4, 7), (64, 16), (1024, 8192)])
+def test_the_search_finds_what_comparing_all_pairs_finds(monkeypatch, block, window):
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    monkeypatch.setattr(duplicates, "_WINDOW", window)
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (60, 16, 16, 3))
+    noise = rng.normal(0, 1, (3, 60, 16, 16, 3)) * rng.uniform(2, 9, (3, 60, 1, 1, 1))  # around the threshold of 5
+    thumbs = np.concatenate([base, *(base + noise)]).clip(0, 255).astype(np.uint8)
+    flat = thumbs.reshape(len(thumbs), -1).astype(float)
+    expected = {
+        (i, j)
+        for i in range(len(flat))
+        for j in range(i + 1, len(flat))
+        if (rms := np.sqrt(((flat[i] - flat[j]) ** 2).mean())) <= 5 and rms <= 0.125 * min(flat[i].std(), flat[j].std())
+    }
+    assert 20 < len(expected) < 300
+    found = [tuple(sorted(pair)) for pairs in near_pairs(thumbs) for pair in pairs.tolist()]
+    assert sorted(found) == sorted(expected)
+
+
+def test_digits_stay_apart():
+    from sklearn.datasets import load_digits
+
+    pixels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+    assert sum(len(pairs) for pairs in near_pairs(scan(ArraySource(pixels)).thumbs)) == 0
+
+
+def test_real_sets_do_not_collapse(real_data):
+    expected = {"brain_mri": (20, 5), "hymenoptera": (0, 1)}
+    for folder, (pairs, largest) in expected.items():
+        files = sorted(str(path) for path in (real_data / folder).rglob("*.*") if path.is_file())
+        seen = scan(FileSource(tuple(files)))
+        unique = np.unique(seen.digests, return_index=True)[1]
+        assert sum(len(found) for found in near_pairs(seen.thumbs[unique])) == pairs
+        assert np.bincount(duplicate_groups(seen.digests, seen.thumbs)).max() == largest
+    seen = scan(ParquetSource(real_data / "fashion_mnist_small" / "test.parquet", "image"))
+    assert sum(len(found) for found in near_pairs(seen.thumbs)) == 0
