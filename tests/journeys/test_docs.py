@@ -39,7 +39,7 @@ def test_a_page_does_what_it_says(
 
 def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run one command line in this process, as its entry point would."""
-    from thawline.cli.app import main
+    from thawline.cli import main
 
     monkeypatch.setattr(sys, "argv", shlex.split(line))
     assert sys.argv[0] == "thawline", f"a console block runs thawline and nothing else; got {line!r}"

@@ -3,3 +3,16 @@
 Takes arguments; gives tables for people or one JSON object for programs, progress on standard error, exit code 0 when
 done, 2 when the user can mend it, 1 for a defect, 130 after Ctrl-C. Refuses nothing itself: errors come from the rooms.
 """
+
+import sys
+
+
+def main() -> None:
+    """Run the command ``thawline``."""
+    try:
+        from thawline.cli.app import app  # an interruption while it loads must not end in a traceback either
+
+        app()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped before anything was begun.\n")
+        sys.exit(130)

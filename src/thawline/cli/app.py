@@ -1,4 +1,4 @@
-"""The command ``thawline``: every verb, by name."""
+"""Every verb, by name."""
 
 from __future__ import annotations
 
@@ -47,8 +47,3 @@ for _verb in (
 ):
     app.command(epilog=_verb.__globals__["EXAMPLES"])(guarded(_verb))
 app.add_typer(cache.app, name="cache")
-
-
-def main() -> None:
-    """Entry point of the command ``thawline``."""
-    app()

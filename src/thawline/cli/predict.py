@@ -38,7 +38,8 @@ def predict(
 
     bundle = load_bundle(run, device=device)
     with listening(quiet=quiet or json_ or not sys.stderr.isatty()) as listener:
-        opened = open_files(files, file_column=file_column, image_column=image_column, root=root)
+        asked = files[0] if len(files) == 1 else files  # one may be a table or a folder; several are pictures
+        opened = open_files(asked, file_column=file_column, image_column=image_column, root=root)
         predictions = bundle.predict(opened, progress=lambda done, total: listener.progress("features", done, total))
         for skipped in predictions.failed:
             listener.note(f"{skipped.file} could not be read: {skipped.reason}")

@@ -1,0 +1,154 @@
+"""Whatever a user can mend is one clear sentence and exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from thawline.backbones.embedded import EMBEDDED
+
+WEIGHTS = next(iter(EMBEDDED.values())).path
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def refused(answer, text: str) -> None:
+    """Exit code 2, one sentence on standard error, nothing on standard output, nothing on disk."""
+    said = " ".join(answer.err.split())
+    assert answer.code == 2, said
+    assert said.count("error: ") == 1
+    assert text in said
+    assert "Traceback" not in said
+    assert answer.out == ""
+    assert not list(Path().rglob("*metrics.json"))
+    assert not [path for path in Path().rglob("*") if path.name.endswith(".partial")]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--model", "timm/mobilenetv2_10"], "Did you mean"),
+        (["--model", "mobilenet"], "model must be embedded/NAME, timm/NAME or timm/NAME@FILE"),
+        (["--model", "timm/resnet18@none.safetensors"], "none.safetensors is not there"),
+        (["--model", "timm/resnet18.a1_in1k"], "must be fetched from the model hub"),
+        (["--model", f"timm/resnet18@{WEIGHTS}"], "says it holds 'regnetx_002'"),
+        (["--model", f"timm/regnetx_002@{WEIGHTS}", "--sha256", "0" * 64], "must have SHA-256 000"),
+        (
+            ["--model", f"timm/regnetx_002@{WEIGHTS}", "--model-arg", "stem_kernel_size"],
+            "--model-arg must be NAME=VALUE",
+        ),
+        (["--mean", "a"], "--mean must be one number or three"),
+        (["--std", "1,2"], "--std must be one number or three"),
+        (["--split", "70/30"], "--split must be three shares such as 70/15/15; got '70/30'"),
+        (["--split", "100/0/0"], "must be three shares that sum to 1"),
+        (["--thaw", "last:2"], "thaw: Input should be"),
+        (["--head", "forest"], "head: Input should be 'logistic' or 'ridge', got 'forest'"),
+        (["--layer", "s9"], "a layer of regnetx_002; got 's9'"),
+        (["--precision", "f8"], "got 'f8'"),
+        (["--engine", "steam"], "got 'steam'"),
+        (["--device", "abacus"], "got 'abacus'"),
+        (["--plan", "none.toml"], "plan must be a readable TOML file"),
+    ],
+)
+def test_options_that_cannot_be(thawline, tiny_photos: Path, options: list[str], text: str) -> None:
+    refused(thawline("fit", tiny_photos, "--quiet", *options), text)
+
+
+def test_weights_of_another_architecture(thawline, tiny_photos: Path, tmp_path: Path) -> None:
+    save_file(load_file(WEIGHTS), tmp_path / "bare.safetensors")
+    answer = thawline("fit", tiny_photos, "--quiet", "--model", f"timm/resnet18@{tmp_path / 'bare.safetensors'}")
+    refused(answer, "tensors differ")
+
+
+def test_data_that_cannot_be(thawline, tmp_path: Path) -> None:
+    refused(thawline("fit", "no-such-folder"), "no-such-folder is not there")
+    (tmp_path / "empty").mkdir()
+    refused(thawline("fit", tmp_path / "empty"), "empty")
+    (tmp_path / "latin.csv").write_bytes("filename,label\n\xe9.png,a\n".encode("latin-1"))
+    refused(thawline("fit", tmp_path / "latin.csv"), "UTF-8")
+
+
+def test_errors_are_json_too_when_json_was_asked(thawline) -> None:
+    answer = thawline("fit", "no-such-folder", "--json")
+    assert answer.code == 2
+    assert answer.json["error"]["kind"] == "MissingDataError"
+    assert "no-such-folder is not there" in answer.json["error"]["message"]
+
+
+def test_strict_refuses_what_is_otherwise_skipped(thawline, tiny_photos: Path) -> None:
+    (tiny_photos / "disc" / "zero.jpg").write_bytes(b"")
+    refused(thawline("fit", tiny_photos, "--quiet", "--strict"), "zero.jpg")
+    answer = thawline("fit", tiny_photos, "--json")
+    assert answer.code == 0
+    assert [skipped["file"] for skipped in answer.json["skipped"]] == ["disc/zero.jpg"]
+
+
+@pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
+def test_a_run_folder_that_is_none(thawline, tiny_photos: Path, verb: str) -> None:
+    more = [] if verb == "report" else [tiny_photos]
+    refused(thawline(verb, "nowhere", *more), "nowhere is not there")
+
+
+@pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
+def test_a_run_folder_that_is_incomplete_or_newer(thawline, tiny_photos: Path, run_folder: Path, verb: str) -> None:
+    more = [] if verb == "report" else [tiny_photos]
+    target = run_folder / ("metrics.json" if verb == "report" else "bundle.json")
+    text = target.read_text()
+    target.write_text(json.dumps(json.loads(text) | {"format": 99}))
+    answer = thawline(verb, run_folder, *more)
+    assert answer.code == 2
+    assert "pip install -U thawline" in " ".join(answer.err.split())
+    target.unlink()
+    answer = thawline(verb, run_folder, *more)
+    assert answer.code == 2
+    assert f"lacks {target.name}" in " ".join(answer.err.split())
+
+
+def test_unknown_options_and_verbs_are_usage_errors(thawline) -> None:
+    assert thawline("fit").code == 2
+    assert thawline("fitt").code == 2
+    assert thawline("fit", "x", "--colour", "red").code == 2
+
+
+def test_a_defect_says_that_it_is_one(thawline, tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("thawline.runs.walk.split_data", broken)
+    answer = thawline("fit", tiny_photos, "--quiet")
+    assert answer.code == 1
+    assert "This is a defect in Thawline" in answer.err
+    assert "ZeroDivisionError: oops" in answer.err
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0])
+def test_ctrl_c_at_any_moment_leaves_nothing(tiny_photos: Path, after_s: float) -> None:
+    """Wherever it strikes: during imports, reading, features or the head."""
+    code = "from thawline.cli import main; print('ready', flush=True); main()"
+    command = [sys.executable, "-c", code, "fit", str(tiny_photos), "--run", "here"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:  # it was done before the signal came
+        assert Path("here/report.html").is_file()
+        return
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert list(Path().iterdir()) == []

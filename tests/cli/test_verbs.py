@@ -1,0 +1,249 @@
+"""Each verb does what its help says: for people, for programs, and on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import thawline as tl
+from thawline.cli.app import app
+from thawline.planning import read_plan
+
+VERBS = ["cache", "demo", "evaluate", "features", "fit", "models", "predict", "report"]
+
+
+@pytest.fixture(autouse=True)
+def a_wide_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_fit_prints_the_score_and_where_the_run_lies(thawline, tiny_photos: Path) -> None:
+    answer = thawline("fit", tiny_photos, "--run", "here", "--quiet")
+    assert answer.code == 0, answer.err
+    report = json.loads(Path("here/metrics.json").read_text())
+    assert f"{report['test']['accuracy']['value']:.3f}" in answer.out
+    assert "here/report.html" in answer.out
+    assert report["verdict"].split(",")[0] in " ".join(answer.out.split())
+
+
+def test_fit_json_is_one_object_and_the_progress_stays_out(thawline, tiny_photos: Path) -> None:
+    answer = thawline("fit", tiny_photos, "--json")
+    assert answer.json["run"] == "runs/photos-1"
+    assert answer.json["features"] == {"computed": 30, "reused": 0}
+    again = thawline("fit", tiny_photos, "--json")
+    assert again.json["run"] == "runs/photos-2"
+    assert again.json["features"] == {"computed": 0, "reused": 30}
+    assert again.json["test"] == answer.json["test"]
+
+
+def test_fit_takes_every_option(thawline, tiny_photos: Path) -> None:
+    options = (
+        "--head ridge --layer s3 --split 60/20/20 --seed 3 --precision f32 --engine torch --device cpu --thaw none"
+    )
+    model = "--model embedded/regnetx_002 --input-px 64 --mean 0.4,0.5,0.6 --std 0.25 --interpolation bicubic"
+    answer = thawline("fit", tiny_photos, "--run", "here", "--json", *options.split(), *model.split())
+    assert answer.code == 0, answer.err
+    plan = read_plan(Path("here/plan.toml"))
+    assert (plan.head, plan.layer, plan.seed, plan.precision) == ("ridge", "s3", 3, "f32")
+    assert plan.fractions == pytest.approx((0.6, 0.2, 0.2))
+    assert plan.model_settings["input_px"] == 64
+    assert plan.model_settings["mean"] == [0.4, 0.5, 0.6]
+    again = thawline("fit", tiny_photos, "--run", "again", "--plan", "here/plan.toml", "--json")
+    assert again.json["test"] == answer.json["test"]
+    assert again.json["features"]["computed"] == 0
+
+
+def test_fit_reads_a_table_with_other_column_names(thawline, tiny_photos: Path) -> None:
+    rows = [("where", "species")] + [
+        (f"photos/{p.parent.name}/{p.name}", p.parent.name) for p in tiny_photos.rglob("*.png")
+    ]
+    Path("table.csv").write_text("\n".join(",".join(row) for row in rows))
+    answer = thawline("fit", "table.csv", "--file-column", "where", "--label-column", "species", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["classes"] == ["disc", "square", "stripes"]
+
+
+def test_a_taken_run_folder_needs_force(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    answer = thawline("fit", tiny_photos, "--run", run_folder)
+    assert answer.code == 2
+    assert "add --force to replace it" in " ".join(answer.err.split())
+    assert thawline("fit", tiny_photos, "--run", run_folder, "--force", "--quiet").code == 0
+
+
+def test_predict_gives_csv_json_and_files(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    pictures = sorted(tiny_photos.rglob("*.png"))[:4]
+    printed = list(csv.DictReader(StringIO(thawline("predict", run_folder, *pictures).out)))
+    answer = thawline("predict", run_folder, *pictures, "--json").json
+    assert [row["label"] for row in printed] == [p["label"] for p in answer["predictions"]]
+    assert [float(row["probability"]) for row in printed] == [p["probability"] for p in answer["predictions"]]
+    assert set(answer["predictions"][0]) == {"file", "label", "probability", "top"}
+    assert answer["failed"] == []
+    thawline("predict", run_folder, *pictures, "--out", "p.csv")
+    assert list(csv.DictReader(Path("p.csv").read_text().splitlines())) == printed
+    thawline("predict", run_folder, *pictures, "--out", "p.json")
+    assert json.loads(Path("p.json").read_text()) == answer
+
+
+def test_predict_takes_a_table_and_a_folder(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    Path("table.csv").write_text("filename\nphotos/disc/disc_00.png\nphotos/square/square_00.png\n")
+    answer = thawline("predict", run_folder, "table.csv", "--json")
+    assert len(answer.json["predictions"]) == 2
+    answer = thawline("predict", run_folder, tiny_photos / "disc", "--json")
+    assert len(answer.json["predictions"]) == 10
+
+
+def test_predict_lists_what_it_could_not_read(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    Path("bad.jpg").write_text("no picture")
+    good = tiny_photos / "disc" / "disc_00.png"
+    answer = thawline("predict", run_folder, good, "bad.jpg", "--json")
+    assert answer.code == 0
+    assert len(answer.json["predictions"]) == 1
+    assert answer.json["failed"][0]["file"].endswith("bad.jpg")
+    assert "bad.jpg could not be read" in " ".join(answer.err.split())
+    assert thawline("predict", run_folder, "bad.jpg").code == 2
+
+
+def test_evaluate_scores_other_data(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    answer = thawline("evaluate", run_folder, tiny_photos, "--json")
+    assert answer.json["n"] == 30
+    assert {"accuracy", "balanced_accuracy", "macro_f1", "log_loss"} <= set(answer.json["test"])
+    shown = thawline("evaluate", run_folder, tiny_photos)
+    assert f"{answer.json['test']['accuracy']['value']:.3f}" in shown.out
+    assert "stripes" in shown.out
+
+
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_features_are_written(thawline, tiny_photos: Path, ending: str) -> None:
+    out = Path(f"f.{ending}")
+    answer = thawline("features", tiny_photos, "--out", out, "--json")
+    assert answer.code == 0, answer.err
+    data = tl.open_data(tiny_photos)
+    expected = tl.extract_features(data, tl.open_backbone()).values
+    if ending == "npz":
+        with np.load(out, allow_pickle=False) as written:
+            values, files, labels = written["values"], list(written["files"]), list(written["labels"])
+    else:
+        table = pq.read_table(out).to_pydict()
+        values, files, labels = np.array(table["values"], np.float32), table["files"], table["labels"]
+    assert np.array_equal(values, expected)
+    assert files == list(data.files)
+    assert labels == [data.classes[label] for label in data.labels]
+    assert (answer.json["n"], answer.json["dim"]) == expected.shape
+
+
+def test_features_of_an_earlier_layer(thawline, tiny_photos: Path) -> None:
+    early = thawline("features", tiny_photos, "--layer", "s1", "--out", "early.npz", "--json")
+    assert early.json["dim"] == 24
+    assert thawline("features", tiny_photos, "--layer", "s9", "--out", "no.npz").code == 2
+    assert not Path("no.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "text"),
+    [
+        ("f.csv", "--out must end in .npz or .parquet"),
+        ("no/f.npz", "in a folder that is there"),
+        ("old.npz", "Add --force"),
+    ],
+)
+def test_features_refuse_a_place_before_any_work(thawline, tiny_photos: Path, out: str, text: str) -> None:
+    Path("old.npz").write_text("")
+    answer = thawline("features", tiny_photos, "--out", out)
+    assert answer.code == 2
+    assert text in " ".join(answer.err.split())
+
+
+def test_the_report_verb_says_what_fit_said(thawline, run_folder: Path) -> None:
+    answer = thawline("report", run_folder)
+    assert "clean" in answer.out
+    assert (
+        thawline("report", run_folder, "--json").json["test"]
+        == json.loads((run_folder / "metrics.json").read_text())["test"]
+    )
+
+
+def test_models_lists_what_ships_and_what_matches(thawline) -> None:
+    assert [m["name"] for m in thawline("models", "--json").json["models"]] == ["embedded/regnetx_002"]
+    assert "embedded/regnetx_002" in thawline("models").out
+    answer = thawline("models", "test_vit*", "--limit", "1")
+    assert "timm/test_vit" in answer.out
+    assert "more; narrow the query" in answer.out
+    assert "No model matches 'zzz'" in thawline("models", "zzz").out
+
+
+def test_the_cache_is_shown_and_cleared(thawline, tiny_photos: Path) -> None:
+    thawline("features", tiny_photos, "--out", "f.npz")
+    shown = thawline("cache", "--json").json
+    assert [entry["rows"] for entry in shown["entries"]] == [30]
+    assert shown["entries"][0]["key"][:12] in thawline("cache").out
+    assert thawline("cache", "clear", "--older-than-days", "1", "--json").json == {"freed_bytes": 0}
+    assert thawline("cache", "clear", "--json").json["freed_bytes"] > 0
+    assert thawline("cache", "--json").json["entries"] == []
+    assert thawline("cache", "clear", "--key", "zz").code == 2
+
+
+def test_the_demo_tells_the_whole_story(thawline) -> None:
+    answer = thawline("demo", "--quiet")
+    assert answer.code == 0, answer.err
+    for text in ("10 of each", "30 of each", "100 of each", "runs/demo-1/100-per-class/report.html"):
+        assert text in answer.out
+    commands = [line.strip() for line in answer.out.splitlines() if line.strip().startswith("thawline ")]
+    assert len(commands) == 3
+    for n in (10, 30, 100):
+        assert json.loads(Path(f"runs/demo-1/{n}-per-class/metrics.json").read_text())["n"]["train"] <= 10 * n
+    last = commands[-1].split()[1:]
+    assert thawline(*last).code == 0
+    assert thawline("demo", "--run", "runs/demo-1").code == 2
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_examples(thawline, verb: str) -> None:
+    answer = thawline(verb, "--help")
+    assert answer.code == 0
+    assert "Examples:" in answer.out
+    assert f"thawline {verb}" in answer.out
+
+
+def test_every_verb_is_tested_here() -> None:
+    from typer.main import get_command
+
+    assert sorted(get_command(app).commands) == VERBS
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from thawline.cli.app import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        "heavy = {'numpy', 'torch', 'timm', 'PIL', 'scipy', 'sklearn', 'pydantic', 'pyarrow', 'matplotlib', 'jinja2'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_version(thawline) -> None:
+    assert thawline("--version").out.strip() == f"thawline {tl.__version__}"
+
+
+def test_completion_can_be_installed(thawline) -> None:
+    environment = os.environ | {"_THAWLINE_COMPLETE": "complete_bash", "COMP_WORDS": "thawline fe", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'thawline'; from thawline.cli import main; main()"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["features"]
+    assert "--install-completion" in thawline("--help").out
