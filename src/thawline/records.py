@@ -89,15 +89,15 @@ class Split:
 class Preprocessing:
     """How an image becomes the backbone's input; everything here changes numbers, so everything enters the key.
 
-    The picture is turned upright (EXIF), made RGB, resized with antialiasing so that its shorter side is
-    ``resize_px`` (``crop_mode='center'``) or to exactly the input size (``'squash'``), cropped in the centre, divided
-    by 255 and normalised per channel.
+    The picture is turned upright (EXIF), made RGB, resized with antialiasing so that its shorter side
+    (``crop_mode='center'``) or both sides (``'squash'``) are ``resize_px``, cropped in the centre, divided by 255 and
+    normalised per channel.
     """
 
     input_px: tuple[int, int]
     """Height and width that the backbone sees."""
     resize_px: int
-    """Length of the shorter side before the crop; ignored by ``squash``."""
+    """Length before the crop of the shorter side or, with ``squash``, of both."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     crop_mode: Literal["center", "squash"] = "center"
     mean: tuple[float, float, float]

@@ -186,9 +186,11 @@ def test_prepare_is_timms_transform(photo, encode, size, interpolation, input_px
 
 
 @pytest.mark.parametrize("size", [(500, 375), (224, 224), (31, 77)])
-def test_squash_is_timms_squash(photo, encode, size):
-    transform = _timm_transform(224, 224, "bicubic", "squash")
-    _same_as_timm(prepare(encode(photo(9, size)), replace(PLAIN, crop_mode="squash")), transform(photo(9, size)))
+@pytest.mark.parametrize("resize_px", [224, 249])
+def test_squash_is_timms_squash(photo, encode, size, resize_px):
+    transform = _timm_transform(224, resize_px, "bicubic", "squash")
+    plain = replace(PLAIN, crop_mode="squash", resize_px=resize_px)
+    _same_as_timm(prepare(encode(photo(9, size)), plain), transform(photo(9, size)))
 
 
 def test_a_crop_larger_than_the_picture_is_padded_as_torchvision_does(photo, encode):

@@ -77,6 +77,8 @@ class BarListener:
         if phase not in self._tasks:
             self._tasks[phase] = self._progress.add_task(phase, total=total, rate="")
         task = self._tasks[phase]
+        if done == 0:
+            self._progress.reset(task, total=total)
         speed = self._progress.tasks[task].speed
         self._progress.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
 

@@ -76,32 +76,30 @@ def _ask(run: Run, folder: Path, listener: BarListener | NoteListener, seed: int
 def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
     from thawline.cli.results import METHODS, table
 
-    names = ["majority", "pixels", "knn"]
-    out.print("Handwritten digits, test accuracy with its 95 % interval on the same 600 digits:")
-    rows = table("labelled digits", *(METHODS[name] for name in names), "Thawline")
+    out.print("Handwritten digits, accuracy on the same 600 that nothing was fitted on:")
+    rows = table("labelled digits", *METHODS, "Thawline", "95 % interval")
     for n, run in zip(PER_CLASS, finished, strict=True):
-        simpler = [run.report.content["baselines"][name]["accuracy"]["value"] for name in names]
+        simpler = [run.report.content["baselines"][name]["accuracy"]["value"] for name in METHODS]
         score = run.report.accuracy
         low, high = score.ci95
-        rows.add_row(
-            f"{n} of each",
-            *(f"{value:.3f}" for value in simpler),
-            f"[bold]{score.value:.3f}[/] ({low:.3f} to {high:.3f})",
-        )
+        values = (f"{value:.3f}" for value in simpler)
+        rows.add_row(f"{n} of each", *values, f"[bold]{score.value:.3f}[/]", f"{low:.3f} to {high:.3f}")
     out.print(rows)
+    for name, title in METHODS.items():
+        out.print(f"  {name}: {title}")
     best = finished[-1]
-    out.print(escape(best.report.verdict))
     right = sum(f"is-a-{p['label']}." in p["file"] for p in asked["predictions"])
-    out.print(f"Asked about {len(asked['predictions'])} picture files, the saved model named {right} rightly.")
     features = [run.report.content["features"] for run in finished]
+    out.print(f"\nWith 100 of each: {escape(best.report.verdict)}")
     out.print(
-        f"Features: {sum(f['computed'] for f in features):,} computed, {sum(f['reused'] for f in features):,} reused "
-        f"from the cache. Receipts: {', '.join(run.report.content['receipt'] for run in finished)}."
+        f"Saved, loaded and asked about {len(asked['predictions'])} picture files, the model named {right} rightly. "
+        f"Features: {sum(f['computed'] for f in features):,} computed, {sum(f['reused'] for f in features):,} reused. "
+        f"Freeze receipts: {', '.join(run.report.content['receipt'] for run in finished)}."
     )
     out.print(f"\nReport: [bold]{escape(str(best.report_path))}[/]\n", soft_wrap=True)
     out.print("Now with your own pictures, one folder per class:")
     out.print("  [bold]thawline fit YOUR_FOLDER[/]")
-    out.print("  [bold]thawline fit YOUR_FOLDER --model timm/mobilenetv2_100[/]    (a stronger model, from the hub)")
+    out.print("  [bold]thawline fit YOUR_FOLDER --model timm/mobilenetv2_100[/]   a stronger model, from the hub")
     out.print(
         f"  [bold]thawline predict {escape(str(best.folder))} {escape(str(place / 'pictures'))}[/]", soft_wrap=True
     )

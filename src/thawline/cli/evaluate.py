@@ -34,6 +34,7 @@ def evaluate(
             image_column=image_column,
             root=root,
             strict=strict,
+            trainable=False,
             progress=lambda done, total: listener.progress("reading", done, total),
         )
         evaluation = runs.evaluate(finished, opened, seed=seed, listener=listener)

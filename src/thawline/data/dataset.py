@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -47,6 +48,7 @@ def open_data(
     groups: Iterable[Any] | Mapping[str, Any] | None = None,
     given: Iterable[str] | None = None,
     strict: bool = False,
+    trainable: bool = True,
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -68,6 +70,7 @@ def open_data(
         groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
         given: (N,) train, val or test, for arrays and lists of paths that come already split.
         strict: Refuse data with unreadable files instead of leaving those out.
+        trainable: Refuse data that cannot be trained on (one class, a class with one sample); False to judge with it.
         name: Name of the data set, if not that of the folder or file.
         progress: Called with samples read and samples in all.
     Raises:
@@ -75,38 +78,17 @@ def open_data(
         DataError: The data cannot be trained on as they are; the text says why and what to do.
         UsageError: An option that cannot be, or does not go with this kind of data.
     """
+    started = time.perf_counter()
     if kind not in get_args(Kind):
         raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
     columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
     place = Path(os.fspath(root)).expanduser() if root is not None else None
-    kind = _kind_of(what) if kind == "auto" else kind
-    if kind not in ("array", "files"):
-        _only_without(given, "given", f"a {kind}", "split_column, or train and test parts,")
-    if kind in ("folder", "table"):
-        path = _existing(what)
-        if labels is not None:
-            raise UsageError("labels go with arrays and lists of paths; folders and tables carry their own.")
-        if path.is_dir():
-            listing = _open_directory(path, columns, place, class_names, groups)
-        else:
-            _only_without(groups, "groups", "a table", "group_column")
-            if path.suffix.lower() not in TABLE_SUFFIXES:
-                raise DataError(
-                    f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file."
-                )
-            listing = open_table(path, columns, root=place, class_names=class_names)
-    elif kind == "hub":
-        _only_without(labels, "labels", "a datasets object", "label_column")
-        listing = open_hub(
-            what, image_column=image_column, label_column=label_column, group_column=group_column, groups=groups,
-            class_names=class_names,
-        )  # fmt: skip
-    else:
-        if labels is None:
-            raise UsageError("labels must be given with an array or a list of paths: one string or integer per sample.")
-        open_it = open_array if kind == "array" else open_paths
-        listing = open_it(what, labels, groups, class_names, given)
-    return _assemble(listing if name is None else replace(listing, name=name), strict=strict, progress=progress)
+    listing = _list(
+        what, _kind_of(what) if kind == "auto" else kind, labels, columns, place, class_names, groups, given
+    )
+    listing = listing if name is None else replace(listing, name=name)
+    dataset = _assemble(listing, strict=strict, trainable=trainable, progress=progress)
+    return replace(dataset, seconds=time.perf_counter() - started)
 
 
 def open_files(
@@ -172,6 +154,41 @@ def subset(dataset: Dataset, rows: Iterable[int] | NDArray[np.int64]) -> Dataset
     )
 
 
+def _list(
+    what: Any,
+    kind: Kind,
+    labels: Iterable[Any] | None,
+    columns: Columns,
+    place: Path | None,
+    class_names: Sequence[str] | None,
+    groups: Iterable[Any] | Mapping[str, Any] | None,
+    given: Iterable[str] | None,
+) -> Listing:
+    """List the samples by the door that fits; nothing is read yet."""
+    if kind not in ("array", "files"):
+        _only_without(given, "given", f"a {kind}", "split_column, or train and test parts,")
+    if kind in ("folder", "table"):
+        path = _existing(what)
+        if labels is not None:
+            raise UsageError("labels go with arrays and lists of paths; folders and tables carry their own.")
+        if path.is_dir():
+            return _open_directory(path, columns, place, class_names, groups)
+        _only_without(groups, "groups", "a table", "group_column")
+        if path.suffix.lower() not in TABLE_SUFFIXES:
+            raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
+        return open_table(path, columns, root=place, class_names=class_names)
+    if kind == "hub":
+        _only_without(labels, "labels", "a datasets object", "label_column")
+        return open_hub(
+            what, image_column=columns.image, label_column=columns.label, group_column=columns.group, groups=groups,
+            class_names=class_names,
+        )  # fmt: skip
+    if labels is None:
+        raise UsageError("labels must be given with an array or a list of paths: one string or integer per sample.")
+    open_it = open_array if kind == "array" else open_paths
+    return open_it(what, labels, groups, class_names, given)
+
+
 def _kind_of(what: Any) -> Kind:
     if isinstance(what, str | os.PathLike):
         return "folder" if Path(what).expanduser().is_dir() else "table"
@@ -229,7 +246,7 @@ def _readable(listing: Listing, seen: Scan) -> tuple[NDArray[np.int64], list[Ski
     return rows, [Skipped(listing.files[row], reason) for row, reason in sorted(seen.failures.items())]
 
 
-def _assemble(listing: Listing, *, strict: bool, progress: Progress | None) -> Dataset:
+def _assemble(listing: Listing, *, strict: bool, trainable: bool, progress: Progress | None) -> Dataset:
     assert listing.labels is not None
     where = str(listing.root or listing.name)
     classes, numbers = name_classes(listing.labels, listing.class_names, where)
@@ -260,7 +277,8 @@ def _assemble(listing: Listing, *, strict: bool, progress: Progress | None) -> D
         skipped=skipped,
         root=listing.root,
     )
-    _refuse_untrainable(dataset, where)
+    if trainable:
+        _refuse_untrainable(dataset, where)
     warnings = [*_skipped_sentence(skipped, found), *listing.warnings, *_sentences(dataset)]
     return replace(dataset, warnings=tuple(warnings))
 

@@ -100,10 +100,9 @@ def prepare(payload: Payload, preprocessing: Preprocessing) -> NDArray[np.uint8]
     image = open_image(payload)
     height, width = preprocessing.input_px
     resampling = _RESAMPLING[preprocessing.interpolation]
-    if preprocessing.crop_mode == "squash":
-        return np.array(_resize(image, (width, height), resampling))
     short, long = min(image.size), max(image.size)
-    new_short, new_long = preprocessing.resize_px, int(preprocessing.resize_px * long / short)
+    new_short = preprocessing.resize_px
+    new_long = new_short if preprocessing.crop_mode == "squash" else int(new_short * long / short)
     size = (new_short, new_long) if image.width <= image.height else (new_long, new_short)
     image = _resize(image, size, resampling)
     left, top = _crop_offset(image.width, width), _crop_offset(image.height, height)

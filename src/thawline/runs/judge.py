@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thawline.data import subset
 from thawline.errors import DataError, nearest
 from thawline.evaluation import score, to_json
 from thawline.records import Dataset, Scores
@@ -41,7 +42,7 @@ class Evaluation:
 
 
 def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | None = None) -> Evaluation:
-    """Score a run's bundle on labelled data.
+    """Score a run's bundle on labelled data: on its test part where it has one, else on all of it.
 
     Raises:
         DataError: The data have a class that the run does not know.
@@ -50,6 +51,9 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
 
     listener = listener or Silent()
     bundle = run.bundle
+    if data.given is not None and "test" in data.given:
+        data = subset(data, np.flatnonzero(data.given == "test"))
+        listener.note(f"{data.name} has a test part; the scores are of its {len(data):,} samples.")
     if unknown := [name for name in data.classes if name not in bundle.classes]:
         raise DataError(
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
