@@ -121,7 +121,11 @@ def wrong_in(labels, n_wrong):
 
 @pytest.mark.parametrize(
     ("model_wrong", "rival_wrong", "judgement"),
-    [(2, 40, "clearly better than"), (20, 22, "not distinguishable from"), (60, 10, "worse than")],
+    [
+        (2, 40, "Worth it: the pre-trained features are clearly better than"),
+        (20, 22, "Undecided: the pre-trained features are not distinguishable from"),
+        (60, 10, "Not worth it: the pre-trained features are worse than"),
+    ],
 )
 def test_verdict_says_what_was_measured(model_wrong, rival_wrong, judgement):
     labels = np.arange(100) % 2
@@ -132,10 +136,10 @@ def test_verdict_says_what_was_measured(model_wrong, rival_wrong, judgement):
     ]
     sentence = verdict(score(labels, p, 2), others, labels, p)
     gap = paired_difference(labels, p, rival)
-    assert sentence.startswith(f"Accuracy {1 - model_wrong / 100:.3f} (95 % ")
-    assert f"n=100) against {1 - rival_wrong / 100:.3f} for the pixel model" in sentence
-    assert f"of {gap.value:+.3f} (95 % {gap.ci95[0]:+.3f} to {gap.ci95[1]:+.3f})" in sentence
-    assert sentence.endswith(f"the pre-trained features are {judgement} the pixel model.")
+    assert sentence == (
+        f"{judgement} the pixel model, accuracy {1 - model_wrong / 100:.3f} against {1 - rival_wrong / 100:.3f} "
+        f"(difference {gap.value:+.3f}, 95 % {gap.ci95[0]:+.3f} to {gap.ci95[1]:+.3f}, n=100)."
+    )
 
 
 def test_verdict_names_a_better_method_on_the_same_features():
@@ -146,8 +150,8 @@ def test_verdict_names_a_better_method_on_the_same_features():
         measured("knn", "the neighbours", labels, wrong_in(labels, 5), uses_backbone=True),
     ]
     sentence = verdict(score(labels, p, 2), others, labels, p)
-    assert "features are clearly better than the pixel model; " in sentence
-    assert sentence.endswith("the fitted head is worse than the neighbours (0.950).")
+    assert sentence.startswith("Worth it: the pre-trained features are clearly better than the pixel model, ")
+    assert sentence.endswith(" The fitted head is worse than the neighbours (0.950).")
 
 
 def test_verdict_needs_a_method_without_the_features(predictions):

@@ -4,11 +4,15 @@ Takes arguments; gives tables for people or one JSON object for programs, progre
 done, 2 when the user can mend it, 1 for a defect, 130 after Ctrl-C. Refuses nothing itself: errors come from the rooms.
 """
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command ``thawline``."""
+    # OpenMP's threads spin while they wait for each other; on a machine with other work that made features seven times
+    # slower (measured), so here they sleep. This process is ours, so its environment is ours to set.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from thawline.cli.app import app  # an interruption while it loads must not end in a traceback either
 

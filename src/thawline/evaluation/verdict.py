@@ -30,29 +30,27 @@ def verdict(scores: Scores, baselines: Sequence[MeasuredBaseline], labels: Array
         raise UsageError("A verdict needs a baseline that does without the pre-trained features, such as majority.")
     rival = max(without, key=_accuracy)
     gap = paired_difference(labels, probabilities, rival.probabilities)
-    model = scores["accuracy"]
+    low, high = gap.ci95
     sentence = (
-        f"Accuracy {model.value:.3f} (95 % {_span(model)}, n={model.n}) against {_accuracy(rival):.3f} for "
-        f"{rival.title}, a difference of {gap.value:+.3f} (95 % {_span(gap, signed=True)}): "
-        f"the pre-trained features are {_judgement(gap)} {rival.title}"
+        f"{_WORTH[_sign(gap)]}: the pre-trained features are {_JUDGEMENT[_sign(gap)]} {rival.title}, accuracy "
+        f"{scores['accuracy'].value:.3f} against {_accuracy(rival):.3f} (difference {gap.value:+.3f}, "
+        f"95 % {low:+.3f} to {high:+.3f}, n={gap.n})."
     )
     best = max(baselines, key=_accuracy)
     if not best.uses_backbone:
-        return sentence + "."
+        return sentence
     gap = paired_difference(labels, probabilities, best.probabilities)
-    return f"{sentence}; the fitted head is {_judgement(gap)} {best.title} ({_accuracy(best):.3f})."
+    return f"{sentence} The fitted head is {_JUDGEMENT[_sign(gap)]} {best.title} ({_accuracy(best):.3f})."
+
+
+_WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}
+_JUDGEMENT = {1: "clearly better than", 0: "not distinguishable from", -1: "worse than"}
+
+
+def _sign(gap: Score) -> int:
+    """1 or -1 where the whole interval of a difference lies on one side of zero, else 0."""
+    return int(gap.ci95[0] > 0) - int(gap.ci95[1] < 0)
 
 
 def _accuracy(baseline: MeasuredBaseline) -> float:
     return baseline.scores["accuracy"].value
-
-
-def _span(number: Score, *, signed: bool = False) -> str:
-    low, high = number.ci95
-    return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f} to {high:.3f}"
-
-
-def _judgement(gap: Score) -> str:
-    if gap.ci95[0] > 0:
-        return "clearly better than"
-    return "worse than" if gap.ci95[1] < 0 else "not distinguishable from"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from thawline.errors import UsageError, nearest
 from thawline.heads.head import Head
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.heads.logistic import Progress
+
+WORTH_THREADS = 2**22
+"""Features, N x D, from which matrix products are large enough to be shared between threads."""
 
 HeadKind = Literal["logistic", "ridge", "knn"]
 
@@ -66,7 +71,8 @@ def fit_head(
         raise UsageError(f"Head must be one of {', '.join(get_args(HeadKind))}; got {kind!r}.{nearest(kind, _KINDS)}")
     started = time.perf_counter()
     rows = check_rows(values, labels, n_classes, groups)
-    head, chosen, path, loss, logits = _FIT[kind](rows, seed, progress)
+    with _fitting_threads(rows):
+        head, chosen, path, loss, logits = _FIT[kind](rows, seed, progress)
     return FittedHead(
         head=head,
         chosen=chosen,
@@ -75,6 +81,14 @@ def fit_head(
         held_out_logits=logits,
         seconds=time.perf_counter() - started,
     )
+
+
+def _fitting_threads(rows: TrainingRows) -> AbstractContextManager[object]:
+    """Keep small problems on one thread: there is little to share, and threads that wait for each other spin."""
+    if rows.values.size >= WORTH_THREADS:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 _Outcome = tuple[Head, float, tuple[dict[str, float], ...], float | None, "NDArray[np.float64] | None"]
@@ -115,7 +129,8 @@ def refit_head(
         values, labels, n_classes, groups: As in ``fit_head``.
     """
     rows = check_rows(values, labels, n_classes, groups)
-    return _REFIT[fitted.head.kind](rows, fitted.chosen)
+    with _fitting_threads(rows):
+        return _REFIT[fitted.head.kind](rows, fitted.chosen)
 
 
 def _refit_logistic(rows: TrainingRows, strength: float) -> Head:
