@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.weights import TensorFile
@@ -75,6 +76,12 @@ class Backbone:
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, weights {self.weights_sha256[:12]})"
+
+    @property
+    def title(self) -> str:
+        """The name without the folders of its weights, which are nobody else's business."""
+        model, at, location = self.name.partition("@")
+        return f"{model}{at}{PurePath(location).name}"
 
     @cached_property
     def weights_sha256(self) -> str:

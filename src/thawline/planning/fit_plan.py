@@ -103,9 +103,22 @@ def write_plan(plan: FitPlan, path: Path) -> None:
     for name, field in FitPlan.model_fields.items():
         document.add(tomlkit.nl())
         document.add(tomlkit.comment(field.description or ""))
-        value = getattr(plan, name)
-        document.add(name, list(value) if isinstance(value, tuple) else value)
+        document.add(name, _inline(getattr(plan, name)))
     path.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def _inline(value: Any) -> Any:
+    """A table within the line, so that each setting stays under its comment."""
+    import tomlkit
+
+    if isinstance(value, tuple):
+        return list(value)
+    if not isinstance(value, dict):
+        return value
+    table = tomlkit.inline_table()
+    for key, inner in value.items():
+        table.append(key, _inline(inner))
+    return table
 
 
 def read_plan(path: Path) -> FitPlan:

@@ -33,7 +33,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
     return ReportData(
         title=data.name,
         verdict=measured.verdict,
-        model=measured.backbone.name,
+        model=measured.backbone.title,
         thaw=measured.plan.thaw,
         trainable=stage.trainable,
         frozen=stage.frozen,
