@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +70,7 @@ def _ask(run: Run, folder: Path, listener: BarListener | NoteListener, seed: int
     for number, row in enumerate(test):
         paths.append(folder / f"digit-{number + 1}-is-a-{data.classes[data.labels[row]]}.png")
         Image.fromarray(np.asarray(data.source.read(row))).save(paths[-1])
-    answer = load_bundle(run.folder).predict(paths, progress=lambda d, t: listener.progress("features", d, t))
+    answer = load_bundle(run.folder).predict(paths, progress=partial(listener.progress, "features"))
     return answer.to_json(n_top=2)
 
 

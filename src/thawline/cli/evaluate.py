@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from thawline.cli import options
 from thawline.cli.console import listening, print_json
 
@@ -35,7 +37,7 @@ def evaluate(
             root=root,
             strict=strict,
             trainable=False,
-            progress=lambda done, total: listener.progress("reading", done, total),
+            progress=partial(listener.progress, "reading"),
         )
         evaluation = runs.evaluate(finished, opened, seed=seed, listener=listener)
     if json_:

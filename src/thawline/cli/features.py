@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ def features(
             image_column=image_column,
             root=root,
             strict=strict,
-            progress=lambda done, total: listener.progress("reading", done, total),
+            progress=partial(listener.progress, "reading"),
         )
         extracted = extract_features(
             opened,
@@ -67,7 +68,7 @@ def features(
             engine=engine,
             precision=precision,
             device=device,
-            progress=lambda done, total: listener.progress("features", done, total),
+            progress=partial(listener.progress, "features"),
         )
     write_features(extracted, opened, target)
     n, dim = extracted.values.shape

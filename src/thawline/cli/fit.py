@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +83,7 @@ def fit(
             split_column=split_column,
             root=root,
             strict=strict,
-            progress=lambda done, total: listener.progress("reading", done, total),
+            progress=partial(listener.progress, "reading"),
         )
         decided: FitPlan = replayed or planning.plan(
             opened,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def predict(
     with listening(quiet=quiet or json_ or not sys.stderr.isatty()) as listener:
         asked = files[0] if len(files) == 1 else files  # one may be a table or a folder; several are pictures
         opened = open_files(asked, file_column=file_column, image_column=image_column, root=root)
-        predictions = bundle.predict(opened, progress=lambda done, total: listener.progress("features", done, total))
+        predictions = bundle.predict(opened, progress=partial(listener.progress, "features"))
         for skipped in predictions.failed:
             listener.note(f"{skipped.file} could not be read: {skipped.reason}")
     if not len(predictions):

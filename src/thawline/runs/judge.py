@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
             f"{', '.join(map(repr, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
             "Rename the class or leave it out."
         )
-    predictions = bundle.predict(data, progress=lambda done, total: listener.progress("features", done, total))
+    predictions = bundle.predict(data, progress=partial(listener.progress, "features"))
     index = {name: position for position, name in enumerate(bundle.classes)}
     labels = np.array([index[data.classes[label]] for label in data.labels], dtype=np.int64)
     return Evaluation(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def fit(
 
 
 def _open(data: str | Path, listener: Listener) -> Dataset:
-    return open_data(data, progress=lambda done, total: listener.progress("reading", done, total))
+    return open_data(data, progress=partial(listener.progress, "reading"))
 
 
 def _measure(data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, listener: Listener) -> Measured:
@@ -139,7 +140,7 @@ def _measure(data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, lis
             engine=plan.engine,
             precision=plan.precision,
             device=plan.device,
-            progress=lambda done, total: listener.progress("features", done, total),
+            progress=partial(listener.progress, "features"),
         )
     receipt = backbone.receipt("head")
     with clock.phase("training"):
