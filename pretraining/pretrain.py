@@ -79,7 +79,7 @@ def decode(parquet: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def to_input(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), normalised."""
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+    batch = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
     return batch.div_(255).sub_(MEAN).div_(STD)
 
 

@@ -35,7 +35,7 @@ EMBEDDED: dict[str, EmbeddedModel] = {
         EmbeddedModel(
             name="regnetx_002",
             file="regnetx_002.tiny_imagenet.safetensors",
-            sha256="7a3abbb35ed08617828e96b86ffe20fcef8b62fc769a28e2865532a4330ec3a2",
+            sha256="01cef9d34c0a545f1af78dca4132a90b99f0b307bd81e8f9244e4017066f52dc",
             parameters=2_315_792,
             input_px=96,
             licence="weights Apache-2.0; trained on ImageNet pictures, which are for research",
