@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from thawline.errors import DataError, UsageError
 from thawline.evaluation import MeasuredBaseline, baselines, paired_difference, score, verdict
-from thawline.evaluation.scoring import stratified_resamples
+from thawline.evaluation.difference import stratified_resamples
 from thawline.heads import fit_head
 from thawline.heads.logistic import scale_features
 

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 
 from thawline.errors import DataError
 from thawline.evaluation import score, to_json, wilson
-from thawline.evaluation.scoring import stratified_resamples
+from thawline.evaluation.scoring import resamples
 
 
 @pytest.mark.parametrize(("n", "classes", "keep"), [(200, 3, 3), (80, 10, 7), (150, 2, 2), (1, 8, 8), (40, 7, 1)])
@@ -62,7 +62,7 @@ def test_bootstrap_equals_a_plain_loop(predictions):
     labels, p = predictions(90, 4)
     scores = score(labels, p, 4, seed=5, n_bootstrap=130)
     predicted = p.argmax(axis=1)
-    rows = np.concatenate(list(stratified_resamples(labels, 5, 130)))
+    rows = np.concatenate(list(resamples(90, 5, 130)))
     assert rows.shape == (130, 90)
     f1 = [f1_score(labels[r], predicted[r], average="macro", zero_division=0) for r in rows]
     losses = [log_loss(labels[r], p[r], labels=range(4)) for r in rows]
@@ -70,11 +70,23 @@ def test_bootstrap_equals_a_plain_loop(predictions):
     assert scores["log_loss"].ci95 == pytest.approx(tuple(np.quantile(losses, (0.025, 0.975))))
 
 
-def test_resamples_keep_the_number_of_each_class_and_use_every_row(predictions):
-    labels, _ = predictions(50, 3)
-    rows = np.concatenate(list(stratified_resamples(labels, 0, 100)))
-    assert all(np.array_equal(np.bincount(labels[r]), np.bincount(labels)) for r in rows)
+def test_resamples_use_every_row_and_repeat_some():
+    rows = np.concatenate(list(resamples(50, 0, 100)))
+    assert rows.shape == (100, 50)
     assert set(rows.ravel().tolist()) == set(range(50))
+    assert all(len(set(row)) < 50 for row in rows.tolist())
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1], [0, 1, 2]])
+def test_a_constant_prediction_is_not_certainty(labels):
+    """Always the same answer: what varies from sample to sample is which classes it is right about."""
+    n = max(labels) + 1
+    p = np.tile(np.arange(n, 0, -1) / np.arange(1, n + 1).sum(), (len(labels), 1))
+    scores = score(labels, p, n)
+    for name in ("macro_f1", "log_loss"):
+        low, high = scores[name].ci95
+        assert low < scores[name].value < high
+    assert scores["macro_f1"].ci95 != scores["balanced_accuracy"].ci95
 
 
 def test_no_mistake_is_not_certainty():

@@ -84,11 +84,16 @@ class Bundle:
         Returns:
             Labels and probabilities (N, C), in the order given.
         """
+        import numpy as np
+
         from thawline.data import open_files
         from thawline.features import extract_features
         from thawline.records import Dataset
 
         dataset = files if isinstance(files, Dataset) else open_files(files)
+        if not len(dataset):
+            nothing = np.empty((0, len(self.classes)))
+            return Predictions(files=(), classes=self.classes, probabilities=nothing, failed=dataset.skipped)
         features = extract_features(
             dataset,
             self.backbone,

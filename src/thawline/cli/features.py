@@ -46,9 +46,10 @@ def features(
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
     from thawline.features import extract_features
-    from thawline.features.export import check_target, write_features
+    from thawline.features.export import ENDINGS, write_features
+    from thawline.scale.disk import check_new_file
 
-    check_target(target, force=force)
+    check_new_file(target, "--out", ENDINGS, force=force)
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     with listening(quiet=quiet or json_) as listener:
         backbone = open_backbone(model or DEFAULT_MODEL, **settings)

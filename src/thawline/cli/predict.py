@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from thawline.cli import options
-from thawline.cli.console import listening, print_json
+from thawline.cli.console import listening, out, print_json
 from thawline.errors import DataError
 
 EXAMPLES = (
@@ -24,7 +25,8 @@ EXAMPLES = (
 def predict(
     run: options.RunFolder,
     files: Annotated[list[Path], typer.Argument(help="Pictures, a folder of pictures, or a table with their names.")],
-    out: Annotated[Path | None, typer.Option(help="Write there, as CSV or, with the ending .json, JSON.")] = None,
+    target: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     file_column: options.FileColumn = None,
     image_column: options.ImageColumn = None,
     root: options.Root = None,
@@ -35,8 +37,10 @@ def predict(
     """Predict the class of new pictures; prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
     from thawline.data import open_files
-    from thawline.scale.disk import written_whole
+    from thawline.scale.disk import check_new_file, written_whole
 
+    if target is not None:
+        check_new_file(target, "--out", (".csv", ".json"), force=force)
     bundle = load_bundle(run, device=device)
     with listening(quiet=quiet or json_ or not sys.stderr.isatty()) as listener:
         asked = files[0] if len(files) == 1 else files  # one may be a table or a folder; several are pictures
@@ -45,16 +49,17 @@ def predict(
         for skipped in predictions.failed:
             listener.note(f"{skipped.file} could not be read: {skipped.reason}")
     if not len(predictions):
-        raise DataError(f"at least one picture must be readable; none of {len(predictions.failed)} was.")
-    if out is not None:
-        with written_whole(out) as file:
-            if out.suffix.lower() == ".json":
-                import json
-
+        some = "; ".join(f"{skipped.file}: {skipped.reason}" for skipped in predictions.failed[:3])
+        raise DataError(f"at least one picture must be readable; got {len(predictions.failed)} that are not: {some}.")
+    if target is not None:
+        with written_whole(target) as file:
+            if target.suffix.lower() == ".json":
                 json.dump(predictions.to_json(), file, ensure_ascii=False, indent=2)
             else:
                 predictions.write_csv(file)
     if json_:
         print_json(predictions.to_json())
-    elif out is None:
+    elif target is None:
         predictions.write_csv(sys.stdout)
+    else:
+        out.print(f"{len(predictions):,} predictions in {target}; {len(predictions.failed):,} files could not be read.")

@@ -25,9 +25,8 @@ def score(
     Point values are scikit-learn's: balanced accuracy over the classes that have samples, macro F1 over those that
     have samples or predictions, log loss with probabilities clipped at 2.2e-16. Intervals: Wilson for accuracy and
     top-5 accuracy; MOVER of Wilson for balanced accuracy, a mean of proportions; percentile bootstrap for macro F1 and
-    log loss. The bootstrap draws within each class, as stratified splits do, so that every class that has samples is
-    in every resample. Where all resamples agree on macro F1 (no prediction wrong, or one sample a class) it has no
-    width to offer, and the interval of balanced accuracy stands in.
+    log loss. Where all resamples agree on macro F1 (no prediction wrong) it has no width to offer, and the interval of
+    balanced accuracy stands in.
 
     Args:
         labels: (N,) in 0..C-1.
@@ -46,7 +45,7 @@ def score(
     accuracy = _proportion("accuracy", int(hits.sum()), n)
     balanced_ci = mean_of_proportions(hits[seen], support[seen])
     balanced = Score("balanced_accuracy", float((hits[seen] / support[seen]).mean()), balanced_ci, n)
-    macro_f1 = float(_macro_f1(hits[None], support, confusion.sum(axis=0)[None])[0])
+    macro_f1 = float(_macro_f1(hits[None], support[None], confusion.sum(axis=0)[None])[0])
     f1_draws, loss_draws = _bootstrap(y, predicted, losses, n_classes, seed, n_bootstrap)
     f1_ci = balanced_ci if np.ptp(f1_draws) == 0 else percentile_interval(f1_draws, macro_f1)
     f1_ci = (min(f1_ci[0], macro_f1), max(f1_ci[1], macro_f1))
@@ -95,15 +94,11 @@ def row_log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.float64]
     return -np.log(np.clip(own, eps, 1 - eps))
 
 
-def stratified_resamples(labels: NDArray[np.int64], seed: int, n_bootstrap: int) -> Iterator[NDArray[np.int64]]:
-    """Yield blocks (B, N) of row numbers, each row of them drawn with replacement within each class."""
+def resamples(n: int, seed: int, n_bootstrap: int) -> Iterator[NDArray[np.int64]]:
+    """Yield blocks (B, N) of row numbers, each row of them drawn with replacement from all rows."""
     rng = np.random.default_rng((seed, _PURPOSE))
-    order = np.argsort(labels, kind="stable")
-    size = np.bincount(labels)[labels[order]]  # (N,) rows of the class that position i draws from
-    first = np.searchsorted(labels[order], labels[order])
     for start in range(0, n_bootstrap, _BLOCK):
-        uniform = rng.random((min(_BLOCK, n_bootstrap - start), len(labels)))
-        yield order[first + (uniform * size).astype(np.int64)]
+        yield rng.integers(0, n, (min(_BLOCK, n_bootstrap - start), n))
 
 
 _PURPOSE = 0x424F4F54
@@ -119,21 +114,25 @@ def _bootstrap(
     n_bootstrap: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return replicates of macro F1 and of the log loss."""
-    support = np.bincount(y, minlength=n_classes)
     # One number per row says both what was predicted and whether it was right.
     cell = (predicted + n_classes * (predicted == y)).astype(np.int64)
     f1, loss = [], []
-    for rows in stratified_resamples(y, seed, n_bootstrap):
-        offset = np.arange(len(rows))[:, None] * (2 * n_classes)
-        counts = np.bincount((cell[rows] + offset).ravel(), minlength=len(rows) * 2 * n_classes)
-        missed, hit = counts.reshape(len(rows), 2, n_classes).transpose(1, 0, 2)
+    for rows in resamples(len(y), seed, n_bootstrap):
+        missed, hit = _count(cell[rows], 2 * n_classes).reshape(len(rows), 2, n_classes).transpose(1, 0, 2)
+        support = _count(y[rows], n_classes)
         f1.append(_macro_f1(hit, support, missed + hit))
         loss.append(losses[rows].mean(axis=1))
     return np.concatenate(f1), np.concatenate(loss)
 
 
+def _count(values: NDArray[np.int64], n_values: int) -> NDArray[np.int64]:
+    """Return (B, n_values): how often each value stands in each row of (B, N)."""
+    offset = np.arange(len(values))[:, None] * n_values
+    return np.bincount((values + offset).ravel(), minlength=len(values) * n_values).reshape(len(values), n_values)
+
+
 def _macro_f1(hits: NDArray[np.int64], support: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return (B,) from hits (B, C), true counts (C,) and predicted counts (B, C)."""
+    """Return (B,) from hits, true counts and predicted counts, each (B, C)."""
     either = support + predicted  # a class with neither samples nor predictions does not count
     f1 = 2 * hits / np.maximum(either, 1)
     return np.asarray(f1.sum(axis=1) / np.count_nonzero(either, axis=1))

@@ -6,25 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from thawline.errors import UsageError
 from thawline.records import Dataset, Features
 from thawline.scale.disk import written_whole
 
 ENDINGS = (".npz", ".parquet")
-
-
-def check_target(path: Path, *, force: bool) -> None:
-    """Refuse a file that cannot be written, before any work is done.
-
-    Raises:
-        UsageError: Another ending, a folder that is not there, or a file that is.
-    """
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--out must end in {' or '.join(ENDINGS)}; got {path.name!r}.")
-    if not path.parent.is_dir():
-        raise UsageError(f"--out must be in a folder that is there; got {path}. Make {path.parent} first.")
-    if path.exists() and not force:
-        raise UsageError(f"--out must be a new file; {path} is there already. Add --force to replace it.")
 
 
 def write_features(features: Features, dataset: Dataset, path: Path) -> None:

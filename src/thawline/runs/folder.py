@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from thawline.errors import RunError
-from thawline.scale.disk import storage_errors
+from thawline.scale.disk import is_full, storage_errors
 
 METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN = (
     "metrics.json",
@@ -37,15 +37,27 @@ def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> It
     """
     target = wanted or first_free(Path("runs"), name)
     check_place(target, force=force)
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    made = [parent for parent in target.parents if not parent.exists()]
+    try:
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
         try:
-            draft.chmod(0o755)
             yield draft, target
-            _replace(draft, target)
+            with storage_errors(target):
+                draft.chmod(0o755)
+                _replace(draft, target)
+        except OSError as error:
+            if is_full(error):  # others may come from reading the data: they pass as they are
+                with storage_errors(target):
+                    raise
+            raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+    finally:
+        for parent in made:  # only those that stayed empty
+            with suppress(OSError):
+                parent.rmdir()
 
 
 def check_place(target: Path, *, force: bool) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from thawline.errors import StorageError
+from thawline.errors import StorageError, UsageError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -28,17 +30,28 @@ def storage_errors(where: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        if error.errno in _FULL:
-            free = shutil.disk_usage(_existing(where)).free
+        if is_full(error):
             raise StorageError(
-                f"disk must have room for {where}; it is full ({free / 2**20:,.0f} MiB free). Nothing half-written was "
-                "kept. Free some space (`thawline cache clear` may help) or write to another disk."
+                f"disk must have room for {where}; it is full. Nothing half-written was kept. Free some space "
+                "(`thawline cache clear` may help) or write to another disk."
             ) from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileNotFoundError | IsADirectoryError):
-            raise StorageError(
-                f"{where} must be a place that can be written; {error.strerror or error}. Choose another place."
-            ) from error
-        raise
+        raise StorageError(
+            f"{where} must be a place that can be written; {error.strerror or error}. Choose another place."
+        ) from error
+
+
+def check_new_file(path: Path, option: str, endings: Sequence[str], *, force: bool) -> None:
+    """Refuse a file that cannot be written, before any work is done.
+
+    Raises:
+        UsageError: Another ending, a folder that is not there, or a file that is.
+    """
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"{option} must end in {' or '.join(endings)}; got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} must be in a folder that is there; got {path}. Make {path.parent} first.")
+    if path.exists() and not force:
+        raise UsageError(f"{option} must be a new file; {path} is there already. Add --force to replace it.")
 
 
 @contextmanager
@@ -61,7 +74,3 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-
-
-def _existing(path: Path) -> Path:
-    return next(p for p in (path, *path.absolute().parents) if p.exists())
