@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -53,7 +54,7 @@ def refused(answer, text: str) -> None:
         (["--std", "1,2"], "--std must be one number or three"),
         (["--split", "70/30"], "--split must be three shares such as 70/15/15; got '70/30'"),
         (["--split", "100/0/0"], "must be three shares that sum to 1"),
-        (["--thaw", "last:2"], "thaw: Input should be"),
+        (["--thaw", "last:2"], "thaw: must be auto or none"),
         (["--head", "forest"], "head: Input should be 'logistic' or 'ridge', got 'forest'"),
         (["--layer", "s9"], "a layer of regnetx_002; got 's9'"),
         (["--precision", "f8"], "got 'f8'"),
@@ -152,3 +153,61 @@ def test_ctrl_c_at_any_moment_leaves_nothing(tiny_photos: Path, after_s: float) 
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert list(Path().iterdir()) == []
+
+
+def test_a_plan_and_what_it_decides_cannot_both_be_given(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    plan = run_folder / "plan.toml"
+    refused(
+        thawline("fit", tiny_photos, "--plan", plan, "--seed", "9", "--head", "ridge"),
+        "--head, --seed was typed as well",
+    )
+
+
+def test_pictures_that_cannot_be_read_are_named(thawline, run_folder: Path) -> None:
+    Path("zero.jpg").write_bytes(b"")
+    answer = thawline("predict", run_folder, "zero.jpg")
+    assert answer.code == 2
+    assert "zero.jpg: the file is empty (0 bytes)" in " ".join(answer.err.split())
+
+
+def test_predict_takes_pictures_or_one_folder_or_one_table(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    picture = tiny_photos / "disc" / "disc_00.png"
+    answer = thawline("predict", run_folder, picture, tiny_photos)
+    assert answer.code == 2
+    assert "is a folder, given among other files" in " ".join(answer.err.split())
+    answer = thawline("predict", run_folder, "nope.jpg")
+    assert "nope.jpg is not there. Give a picture, a folder of pictures" in " ".join(answer.err.split())
+
+
+def test_predictions_are_not_written_over_other_files(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    picture = tiny_photos / "disc" / "disc_00.png"
+    Path("old.csv").write_text("mine")
+    assert thawline("predict", run_folder, picture, "--out", "old.csv").code == 2
+    assert Path("old.csv").read_text() == "mine"
+    assert thawline("predict", run_folder, picture, "--out", "new.txt").code == 2
+    assert thawline("predict", run_folder, picture, "--out", "old.csv", "--force").code == 0
+    assert Path("old.csv").read_text().startswith("file,label")
+
+
+def test_a_run_given_as_data_is_recognised(thawline, run_folder: Path) -> None:
+    answer = thawline("fit", run_folder, "--run", "new")
+    assert answer.code == 2
+    assert "is a run folder, not data" in " ".join(answer.err.split())
+
+
+def test_a_mistyped_layer_leaves_no_trace_in_the_cache(thawline, tiny_photos: Path) -> None:
+    refused(
+        thawline("features", tiny_photos, "--layer", "nope", "--out", "f.npz"), "Its stages are stem, s1, s2, s3, s4"
+    )
+    assert thawline("cache", "--json").json["entries"] == []
+
+
+def test_a_disk_that_cannot_be_written_is_one_sentence(
+    thawline, tiny_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    refused(thawline("fit", tiny_photos, "--quiet", "--run", "deep/run"), "Read-only file system. Choose another place")
+    assert not Path("deep").exists()

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import thawline as tl
 from thawline.cli.app import app
 from thawline.planning import read_plan
 
-VERBS = ["cache", "demo", "evaluate", "features", "fit", "models", "predict", "report"]
+VERBS = ["cache", "demo", "evaluate", "features", "fit", "ladder", "models", "predict", "report"]
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,10 @@ def test_evaluate_scores_other_data(thawline, tiny_photos: Path, run_folder: Pat
     answer = thawline("evaluate", run_folder, tiny_photos, "--json")
     assert answer.json["n"] == 30
     assert {"accuracy", "balanced_accuracy", "macro_f1", "log_loss"} <= set(answer.json["test"])
+    n = json.loads((run_folder / "metrics.json").read_text())["n"]
+    assert answer.json["n_seen"] == n["train"] + n["val"]
     shown = thawline("evaluate", run_folder, tiny_photos)
+    assert f"the model learned from {n['train'] + n['val']} of them" in " ".join(shown.out.split())
     assert f"{answer.json['test']['accuracy']['value']:.3f}" in shown.out
     assert "stripes" in shown.out
 
@@ -161,6 +165,14 @@ def test_features_refuse_a_place_before_any_work(thawline, tiny_photos: Path, ou
     answer = thawline("features", tiny_photos, "--out", out)
     assert answer.code == 2
     assert text in " ".join(answer.err.split())
+
+
+def test_warnings_stand_beside_the_result(thawline, tiny_photos: Path) -> None:
+    for path in sorted((tiny_photos / "disc").iterdir())[:4]:
+        Image.new("RGB", (40 + len(path.stem), 30)).save(path)
+    shown = thawline("fit", tiny_photos, "--run", "here", "--quiet")
+    assert "note: 4 of 30 pictures have almost no contrast" in " ".join(shown.out.split())
+    assert "4 of 30 pictures have almost no contrast" in " ".join(thawline("report", "here").out.split())
 
 
 def test_the_report_verb_says_what_fit_said(thawline, run_folder: Path) -> None:

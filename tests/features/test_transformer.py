@@ -122,10 +122,10 @@ def test_works_in_pipeline_grid_search_and_clone(estimator: ThawlineFeatures) ->
     labels = np.array(["dark", "light"])[np.arange(24) % 2]
     pipeline = make_pipeline(clone(estimator), LogisticRegression())
     assert cross_val_score(pipeline, pixels, labels, cv=3).mean() == 1.0
-    search = GridSearchCV(pipeline, {"thawlinefeatures__rung": ["pooled", "3"]}, cv=3).fit(pixels, labels)
+    search = GridSearchCV(pipeline, {"thawlinefeatures__layer": ["pooled", "3"]}, cv=3).fit(pixels, labels)
     chosen: Pipeline = search.best_estimator_
     by_hand = LogisticRegression().fit(
-        ThawlineFeatures("toy/0", precision="f32", rung=search.best_params_["thawlinefeatures__rung"]).fit_transform(
+        ThawlineFeatures("toy/0", precision="f32", layer=search.best_params_["thawlinefeatures__layer"]).fit_transform(
             pixels
         ),
         labels,
@@ -134,10 +134,10 @@ def test_works_in_pipeline_grid_search_and_clone(estimator: ThawlineFeatures) ->
 
 
 def test_the_constructor_only_stores(opened: list[Any]) -> None:
-    estimator = ThawlineFeatures("no such model", rung="3", precision="f64", batch_size=-1)
+    estimator = ThawlineFeatures("no such model", layer="3", precision="f64", batch_size=-1)
     assert estimator.get_params() == {
         "model": "no such model",
-        "rung": "3",
+        "layer": "3",
         "precision": "f64",
         "batch_size": -1,
     }

@@ -71,12 +71,13 @@ def test_the_file_explains_each_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"thaw": "last:3"}, r"thaw: Input should be .*none.*, got 'last:3'"),
+        ({"thaw": "last:3"}, r"thaw: must be auto or none: .*, got 'last:3'"),
         ({"head": "svm"}, r"head: Input should be 'logistic' or 'ridge', got 'svm'"),
         ({"fractions": (0.5, 0.5, 0.5)}, r"fractions: must be three shares that sum to 1"),
         ({"fractions": (0.9, 0.1, 0.0)}, r"fractions: must be three shares"),
         ({"seed": -1}, r"seed: Input should be greater than or equal to 0"),
-        ({"colour": "red"}, r"colour: Extra inputs are not permitted"),
+        ({"colour": "red"}, r"colour: no such setting\."),
+        ({"sede": 1}, r"sede: no such setting. Did you mean 'seed'"),
         ({"head": "svm", "engine": "steam"}, r"head: .*; engine: .*got 'steam' \(the settings given\)"),
     ],
 )

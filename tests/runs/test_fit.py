@@ -196,6 +196,8 @@ def test_evaluation_on_other_data(run: Run, data: tl.Dataset, tiny_photos: Path)
     expected = accuracy_score(truth, run.bundle.predict(data).labels)
     assert result.scores["accuracy"].value == pytest.approx(expected)
     assert result.to_json()["n"] == len(data)
+    n = run.report.content["n"]
+    assert result.n_seen == n["train"] + n["val"]
     (tiny_photos / "disc").rename(tiny_photos / "dics")
     with pytest.raises(DataError, match=r"classes must be among those of the run .*'dics'. Did you mean 'disc'"):
         evaluate(run, tl.open_data(tiny_photos))

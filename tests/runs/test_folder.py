@@ -85,6 +85,8 @@ def test_an_empty_folder_is_fine(tmp_path: Path) -> None:
 def test_an_incomplete_run_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"must be a folder that `thawline fit` wrote; .*none is not there"):
         require_complete(tmp_path / "none")
+    with pytest.raises(RunError, match="holds no run"):
+        require_complete(tmp_path)
     fill(tmp_path)
     (tmp_path / "metrics.json").unlink()
     (tmp_path / "receipt.json").unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -37,14 +38,14 @@ def test_it_equals_features_and_head(pictures: tuple[list[Path], list[str]]) -> 
 
 def test_it_clones_pickles_and_searches(pictures: tuple[list[Path], list[str]]) -> None:
     paths, names = pictures
-    classifier = tl.ThawlineClassifier(head="ridge", rung="s3", seed=3)
+    classifier = tl.ThawlineClassifier(head="ridge", layer="s3", seed=3)
     assert clone(classifier).get_params() == classifier.get_params()
     fitted = classifier.fit(paths, names)
     again = pickle.loads(pickle.dumps(fitted))
     assert np.array_equal(again.predict_proba(paths), fitted.predict_proba(paths))
-    search = GridSearchCV(make_pipeline(tl.ThawlineClassifier()), {"thawlineclassifier__rung": ["s2", "pooled"]}, cv=2)
+    search = GridSearchCV(make_pipeline(tl.ThawlineClassifier()), {"thawlineclassifier__layer": ["s2", "pooled"]}, cv=2)
     search.fit(paths, names)
-    assert set(search.best_params_) == {"thawlineclassifier__rung"}
+    assert set(search.best_params_) == {"thawlineclassifier__layer"}
     assert cross_val_score(tl.ThawlineClassifier(), paths, names, cv=2).shape == (2,)
 
 
@@ -55,6 +56,11 @@ def test_arrays_and_integer_labels() -> None:
     classifier = tl.ThawlineClassifier().fit(pixels, labels)
     assert classifier.predict(pixels).dtype.kind == "i"
     assert classifier.score(pixels, labels) == 1.0
+
+
+def test_an_unfitted_one_says_so(pictures: tuple[list[Path], list[str]]) -> None:
+    with pytest.raises(NotFittedError):
+        tl.ThawlineClassifier().predict(pictures[0])
 
 
 def test_lengths_must_agree(pictures: tuple[list[Path], list[str]]) -> None:

@@ -166,8 +166,10 @@ class Backbone:
             return module
         layers = {name for name, _ in module.named_modules() if name}
         if rung not in layers:
+            stages = ", ".join(name for name, _ in module.named_children())
             raise ModelError(
-                f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)}"
+                f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)} "
+                f"Its stages are {stages}; a layer inside one: {next(n for n in sorted(layers) if '.' in n)}."
             )
         return lambda images: _run_to(module, rung, images)
 

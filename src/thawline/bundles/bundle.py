@@ -169,7 +169,8 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
 
 def _read_spec(folder: Path) -> BundleSpec:
     if not folder.is_dir():
-        raise RunError(f"a run folder must be a folder; {folder} is not there.")
+        what = "a file" if folder.exists() else "not there"
+        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
     if missing := [name for name in (SPEC_FILE, MODEL_FILE) if not (folder / name).is_file()]:
         raise RunError(
             f"a run folder must hold {SPEC_FILE} and {MODEL_FILE}; {folder} lacks {' and '.join(missing)}. "

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thawline.cli import options
 from thawline.cli.console import guarded, out, print_json
+
+if TYPE_CHECKING:
+    from thawline.features import CacheEntry
 
 app = typer.Typer(help="Show or clear the stored features.", invoke_without_command=True, rich_markup_mode="rich")
 
@@ -25,7 +28,7 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
     entries = store.usage()
     total = sum(entry.bytes for entry in entries)
     if json_:
-        described = [asdict(entry) | {"last_used": entry.last_used.isoformat()} for entry in entries]
+        described = [_as_json(entry) for entry in entries]
         print_json({"folder": str(store.root), "bytes": total, "limit_bytes": store.limit_bytes, "entries": described})
         return
     rows = table("key", "model", "layer", "precision", "rows", "size", "last used")
@@ -41,6 +44,12 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
         )
     out.print(rows)
     out.print(f"{format_bytes(total)} of at most {format_bytes(store.limit_bytes)} in {store.root}", soft_wrap=True)
+
+
+def _as_json(entry: CacheEntry) -> dict[str, Any]:
+    described = asdict(entry) | {"last_used": entry.last_used.isoformat()}
+    described["layer"] = described.pop("rung")
+    return described
 
 
 def clear(

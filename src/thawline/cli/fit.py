@@ -10,6 +10,7 @@ import typer
 
 from thawline.cli import options
 from thawline.cli.console import listening, print_json
+from thawline.errors import UsageError
 
 if TYPE_CHECKING:
     from thawline.planning import FitPlan
@@ -24,10 +25,11 @@ EXAMPLES = (
 
 
 def fit(
+    context: typer.Context,
     data: options.Data,
     model: options.Model = None,
     plan: Annotated[
-        Path | None, typer.Option(help="Replay this plan.toml; it replaces all model and run options.")
+        Path | None, typer.Option(help="Replay this plan.toml; goes with data options, --run and --force only.")
     ] = None,
     thaw: Annotated[
         str, typer.Option(help="Where the thaw line stands: auto or none (whole backbone frozen).")
@@ -67,7 +69,7 @@ def fit(
 
     if run is not None:
         check_place(run, force=force)
-    replayed = planning.read_plan(plan) if plan else None
+    replayed = _replay(context, plan) if plan else None
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     with listening(quiet=quiet or json_) as listener:
         if replayed:
@@ -102,3 +104,20 @@ def fit(
         print_json(finished.to_json())
     else:
         print_run(finished)
+
+
+_PLANNED = (
+    "model thaw head layer split model_arg input_px mean std interpolation crop_pct sha256 seed engine precision device"
+).split()
+"""Options that a plan has decided already."""
+
+
+def _replay(context: typer.Context, path: Path) -> FitPlan:
+    """Read a plan; what it decided must not be typed as well."""
+    from thawline.planning import read_plan
+
+    typed = [name for name in _PLANNED if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    if typed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
+        raise UsageError(f"--plan decides everything; {names} was typed as well. Leave it out, or edit {path}.")
+    return read_plan(path)

@@ -47,7 +47,7 @@ def print_run(run: Run) -> None:
     )
     out.print(
         f"{len(content['classes'])} classes; {n['train']:,} to train, {n['val']:,} to validate, {n['test']:,} to test; "
-        f"{len(content['skipped'])} files skipped"
+        f"files skipped: {len(content['skipped'])}"
     )
     rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss")
     methods = {"[bold]this model[/]": content["test"]}
@@ -63,11 +63,14 @@ def print_run(run: Run) -> None:
             f"{metrics['log_loss']['value']:.3f}",
         )
     out.print(rows)
+    for warning in content["warnings"]:
+        out.print(f"[yellow]note:[/] {escape(warning)}")
     out.print(escape(content["verdict"]))
     out.print(
         f"Features: {features['computed']:,} computed, {features['reused']:,} from the cache. Receipt: "
-        f"{content['receipt']}. {seconds['total']:.1f} s, of which features {seconds['features']:.1f} s and head "
-        f"{seconds['head']:.1f} s."
+        f"{content['receipt']}. {seconds['total']:.1f} s: data {seconds['data']:.1f}, features "
+        f"{seconds['features']:.1f}, head {seconds['head']:.1f}, evaluation and simpler methods "
+        f"{seconds['evaluation']:.1f}."
     )
     out.print(
         f"Run folder: [bold]{escape(str(run.folder))}[/]   report: [bold]{escape(str(run.report_path))}[/]",
@@ -78,12 +81,16 @@ def print_run(run: Run) -> None:
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the scores of a run on other data."""
     out.print(f"[bold]{escape(str(evaluation.run))}[/] on {escape(evaluation.data)}, {evaluation.n:,} samples")
+    if evaluation.n_seen:
+        out.print(
+            f"[yellow]note:[/] the model learned from {evaluation.n_seen:,} of them (same content): "
+            "the scores flatter it."
+        )
     print_metrics(evaluation.to_json()["test"])
     rows = table("class", "n", "recall", "precision", "F1")
     for name, row in zip(evaluation.classes, evaluation.scores.per_class, strict=True):
-        rows.add_row(
-            escape(name), f"{row['n']:.0f}", f"{row['recall']:.3f}", f"{row['precision']:.3f}", f"{row['f1']:.3f}"
-        )
+        values = (f"{row[key]:.3f}" if row["n"] else "-" for key in ("recall", "precision", "f1"))
+        rows.add_row(escape(name), f"{row['n']:.0f}", *values)
     out.print(rows)
 
 

@@ -29,6 +29,8 @@ from thawline.records import Dataset, Skipped
 from thawline.scale.paths import cache_root
 
 Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
+FEW = 10
+"""Samples of a class below which the user is told that little can be said about it."""
 FLAT = 4
 """Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
 
@@ -108,8 +110,10 @@ def open_files(
         DataError: The table or array cannot be understood, or there is nothing in it.
     """
     kind = _kind_of(what)
+    if kind == "files":
+        _refuse_mixture(what)
     if kind in ("folder", "table"):
-        path = _existing(what)
+        path = _existing(what, "Give a picture, a folder of pictures, or a CSV, TSV or Parquet table.")
         place = Path(os.fspath(root)).expanduser() if root is not None else None
         if path.is_dir():
             listing = list_pictures(path)
@@ -204,14 +208,26 @@ def _kind_of(what: Any) -> Kind:
     )
 
 
-def _existing(what: str | os.PathLike[str]) -> Path:
+def _refuse_mixture(what: Sequence[str | os.PathLike[str]]) -> None:
+    """Folders and tables are taken one at a time; a list is of pictures."""
+    for path in map(Path, what):
+        if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES:
+            kind = "a folder" if path.is_dir() else "a table"
+            raise DataError(
+                f"{path} is {kind}, given among other files. Give one folder or one table alone, or pictures."
+            )
+
+
+def _existing(
+    what: str | os.PathLike[str], next_step: str = "Give a folder of class folders, or a CSV, TSV or Parquet table."
+) -> Path:
     path = Path(what).expanduser()
     try:
         if path.exists():
             return path
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
-    raise MissingDataError(f"{path} is not there. Give a folder of class folders, or a CSV, TSV or Parquet table.")
+    raise MissingDataError(f"{path} is not there. {next_step}")
 
 
 def _only_without(value: object, option: str, kind: str, instead: str) -> None:
@@ -222,6 +238,8 @@ def _only_without(value: object, option: str, kind: str, instead: str) -> None:
 def _open_directory(
     path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
 ) -> Listing:
+    if (path / "bundle.json").is_file() and (path / "model.safetensors").is_file():
+        raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the pictures.")
     try:
         tables = find_part_tables(path)
         listing = None if tables else open_folder(path, groups if isinstance(groups, Mapping) else None)
@@ -248,7 +266,7 @@ def _readable(listing: Listing, seen: Scan) -> tuple[NDArray[np.int64], list[Ski
 
 def _assemble(listing: Listing, *, strict: bool, trainable: bool, progress: Progress | None) -> Dataset:
     assert listing.labels is not None
-    where = str(listing.root or listing.name)
+    where = listing.where or str(listing.root or listing.name)
     classes, numbers = name_classes(listing.labels, listing.class_names, where)
     seen = scan(listing.source, store=_store(), progress=progress)
     rows, unreadable = _readable(listing, seen)
@@ -285,7 +303,8 @@ def _assemble(listing: Listing, *, strict: bool, trainable: bool, progress: Prog
 
 def _refuse_untrainable(dataset: Dataset, where: str) -> None:
     if len(dataset.classes) < 2:
-        raise DataError(f"{where}: expected two classes or more; found only {dataset.classes[0]!r}.")
+        found = f"only {dataset.classes[0]!r}" if dataset.classes else "none"
+        raise DataError(f"{where}: expected two classes or more; found {found}. Add samples of a second class.")
     given = None if dataset.given is None or set(dataset.given) == {"train"} else dataset.given
     if given is not None and "train" not in given:
         raise DataError(f"{where}: the given split has no train part.")
@@ -309,12 +328,13 @@ def _skipped_sentence(skipped: Sequence[Skipped], found: str) -> list[str]:
 
 
 def _sentences(dataset: Dataset) -> list[str]:
-    """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split."""
+    """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split, rare classes."""
     n, said = len(dataset), []
-    flat = int((contrast(dataset.thumbs) <= FLAT).sum())
-    if flat:
+    flat = np.flatnonzero(contrast(dataset.thumbs) <= FLAT)
+    if len(flat):
         said.append(
-            f"{flat} of {n} pictures have no contrast (all black, or all one colour): nothing can be learned from them."
+            f"{len(flat)} of {n} pictures have almost no contrast (all black, or all of one colour), as if they had "
+            f"been saved wrongly; look at {dataset.files[flat[0]]} before you believe a score."
         )
     copies = Counter(dataset.digests)
     more = sum(count - 1 for count in copies.values())
@@ -328,6 +348,14 @@ def _sentences(dataset: Dataset) -> list[str]:
                     f"{len(rows)} {PART_WORDS[part]} samples stand in the {other} part too (same content or group), "
                     f"and are left out; first {dataset.files[rows[0]]}."
                 )
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    small = np.flatnonzero(counts < FEW)
+    if len(small):
+        rarest = int(np.argmin(counts))
+        said.append(
+            f"{len(small)} of {len(counts)} classes have fewer than {FEW} samples ({dataset.classes[rarest]!r} has "
+            f"{counts[rarest]}): their scores, and the choice of settings, will be uncertain."
+        )
     return said
 
 

@@ -44,6 +44,8 @@ class Listing:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     root: Path | None = None
+    where: str | None = None
+    """What errors name, where it is not the root: a table."""
 
 
 def name_classes(

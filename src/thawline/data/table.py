@@ -45,7 +45,7 @@ def open_table(
         files = tuple(f"{path.name}#{row}" for row in range(n))
         return Listing(
             name=path.stem, files=files, source=ParquetSource(path, table.image), labels=labels, given=given,
-            groups=groups, class_names=class_names, root=root,
+            groups=groups, class_names=class_names, root=root, where=str(path),
         )  # fmt: skip
     found, skipped = _find_files(table, root, strict=labelled)
     rows = [row for row in range(n) if found[row] is not None]
@@ -60,6 +60,7 @@ def open_table(
         class_names=class_names,
         skipped=tuple(skipped),
         root=root,
+        where=str(path),
     )
 
 
@@ -177,6 +178,7 @@ def open_part_tables(
         groups=groups,
         class_names=class_names or read_class_names(folder),
         root=folder,
+        where=str(folder),
     )
 
 

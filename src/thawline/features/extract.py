@@ -139,8 +139,8 @@ class _Run:
         """Run these samples, store their rows on the way, and return them, (n, D)."""
         if not positions:
             return np.empty((0, 0), np.float32)
+        engine = build_engine(self.choice, self.backbone, self.key.rung)  # refuses an unknown layer: before any writing
         self.store.prepare(self.key)
-        engine = build_engine(self.choice, self.backbone, self.key.rung)
         self._report(0, len(positions))
         fresh = np.empty((0, 0), np.float32)
         done = 0

@@ -35,7 +35,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Args:
         model: Name of the backbone, as in ``thawline models``.
-        rung: ``pooled``, or a layer of the backbone.
+        layer: ``pooled``, or a layer of the backbone.
         precision: ``auto``, ``f32`` or ``bf16``.
         batch_size: Samples in one run of the network; does not change the numbers.
     Attributes:
@@ -48,10 +48,10 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """
 
     def __init__(
-        self, model: str = DEFAULT_MODEL, *, rung: str = POOLED, precision: str = "auto", batch_size: int = 32
+        self, model: str = DEFAULT_MODEL, *, layer: str = POOLED, precision: str = "auto", batch_size: int = 32
     ) -> None:
         self.model = model
-        self.rung = rung
+        self.layer = layer
         self.precision = precision
         self.batch_size = batch_size
 
@@ -59,7 +59,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Open the backbone and run the first sample; nothing is learned.
 
         Raises:
-            ModelError: The backbone cannot be opened, or has no such rung.
+            ModelError: The backbone cannot be opened, or has no such layer.
             DataError: X is none of what is taken, or its first sample cannot be read.
         """
         pictures = _pictures(X)
@@ -98,7 +98,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _rows(self, pictures: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
         return extract_features(
-            _described(pictures), self._opened(), rung=self.rung, precision=self.precision, batch_size=self.batch_size
+            _described(pictures), self._opened(), rung=self.layer, precision=self.precision, batch_size=self.batch_size
         ).values
 
     def _opened(self) -> Backbone:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from thawline.errors import UsageError
+from thawline.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from thawline.backbones import Backbone
     from thawline.records import Dataset
 
@@ -44,7 +46,9 @@ class FitPlan(BaseModel):
     @field_validator("thaw", mode="before")
     @classmethod
     def _resolve_thaw(cls, value: object) -> object:
-        return "none" if value == "auto" else value
+        if value not in THAW_SETTINGS:
+            raise ValueError("must be auto or none: this version trains a new head, above the whole frozen backbone")
+        return "none"
 
     @field_validator("fractions")
     @classmethod
@@ -87,11 +91,15 @@ def check_plan(settings: dict[str, Any], where: str) -> FitPlan:
     try:
         return FitPlan.model_validate(settings)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg'].removeprefix('Value error, ')}, got {e['input']!r}"
-            for e in error.errors()
-        )
+        problems = "; ".join(_problem(detail) for detail in error.errors())
         raise UsageError(f"plan must hold settings that can be; {problems} ({where}).") from error
+
+
+def _problem(detail: ErrorDetails) -> str:
+    name = ".".join(map(str, detail["loc"])) or "plan"
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: no such setting.{nearest(name, FitPlan.model_fields)}"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}, got {detail['input']!r}"
 
 
 def write_plan(plan: FitPlan, path: Path) -> None:
@@ -129,6 +137,8 @@ def read_plan(path: Path) -> FitPlan:
     """
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"plan must be a readable TOML file; {path}: {error.strerror}.") from error
+    except ValueError as error:
         raise UsageError(f"plan must be a readable TOML file; {path}: {error}.") from error
     return check_plan(settings, str(path))

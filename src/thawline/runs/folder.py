@@ -11,15 +11,16 @@ from pathlib import Path
 from thawline.errors import RunError
 from thawline.scale.disk import is_full, storage_errors
 
-METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN = (
+METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
     "metrics.json",
     "receipt.json",
     "events.jsonl",
     "report.html",
     "predictions.csv",
     "plan.toml",
+    "seen.txt",
 )
-CONTENTS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, REPORT)
+CONTENTS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, SEEN, REPORT)
 """What every run folder holds."""
 
 
@@ -68,7 +69,9 @@ def check_place(target: Path, *, force: bool) -> None:
     """
     if not target.exists() and not target.is_symlink():
         return
-    if target.is_dir() and not any(target.iterdir()):
+    if not target.is_dir():
+        raise RunError(f"run folder must be new or an empty folder; {target} is a file.")
+    if not any(target.iterdir()):
         return
     if not is_run_folder(target):
         raise RunError(f"run folder must be new or empty; {target} holds other things, which are never overwritten.")
@@ -79,7 +82,7 @@ def check_place(target: Path, *, force: bool) -> None:
 
 
 def is_run_folder(folder: Path) -> bool:
-    return folder.is_dir() and (folder / METRICS).is_file() and (folder / "bundle.json").is_file()
+    return folder.is_dir() and any((folder / name).is_file() for name in (METRICS, "bundle.json"))
 
 
 def require_complete(folder: Path) -> None:
@@ -89,7 +92,10 @@ def require_complete(folder: Path) -> None:
         RunError: Names what is missing.
     """
     if not folder.is_dir():
-        raise RunError(f"run folder must be a folder that `thawline fit` wrote; {folder} is not there.")
+        what = "a file" if folder.exists() else "not there"
+        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
+    if not is_run_folder(folder):
+        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} holds no run.")
     if missing := [name for name in CONTENTS if not (folder / name).is_file()]:
         raise RunError(
             f"run folder must hold {', '.join(CONTENTS)}; {folder} lacks {', '.join(missing)}. "

@@ -27,6 +27,8 @@ class Evaluation:
     classes: tuple[str, ...]
     """The run's classes; rows and columns of the confusion matrix."""
     scores: Scores
+    n_seen: int
+    """Samples whose content the model learned from: they flatter it."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``thawline evaluate --json`` prints."""
@@ -34,6 +36,7 @@ class Evaluation:
             "run": str(self.run),
             "data": self.data,
             "n": self.n,
+            "n_seen": self.n_seen,
             "test": to_json(self.scores),
             "per_class": [
                 {"class": name, **row} for name, row in zip(self.classes, self.scores.per_class, strict=True)
@@ -69,5 +72,6 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
         data=data.name,
         n=len(data),
         classes=bundle.classes,
+        n_seen=sum(digest in run.seen for digest in data.digests),
         scores=score(labels, predictions.probabilities, len(bundle.classes), seed=seed),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError
 from thawline.records import Score
-from thawline.runs.folder import METRICS, PLAN, REPORT, require_complete
+from thawline.runs.folder import METRICS, PLAN, REPORT, SEEN, require_complete
 
 if TYPE_CHECKING:
     from thawline.bundles import Bundle
@@ -76,6 +76,11 @@ class Run:
         from thawline.planning import read_plan
 
         return read_plan(self.folder / PLAN)
+
+    @cached_property
+    def seen(self) -> frozenset[str]:
+        """SHA-256 of every sample that the model or its settings learned from."""
+        return frozenset((self.folder / SEEN).read_text(encoding="utf-8").split())
 
     @property
     def report_path(self) -> Path:

@@ -127,8 +127,6 @@ def _open(data: str | Path, listener: Listener) -> Dataset:
 
 
 def _measure(data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, listener: Listener) -> Measured:
-    for warning in data.warnings:
-        listener.note(warning)
     with clock.phase("split"):
         split = split_data(data, fractions=plan.fractions, seed=plan.seed)
     _check_parts(data, split)
@@ -225,6 +223,8 @@ def _evaluate(data: Dataset, split: Split, features: Features, fitted: Fitted, s
 
 def _write(draft: Path, measured: Measured, target: Path) -> None:
     """Fill the folder; ``target`` is where it will stand."""
+    import numpy as np
+
     from thawline.runs.report import render_report
     from thawline.runs.reporting import report_data
 
@@ -236,6 +236,9 @@ def _write(draft: Path, measured: Measured, target: Path) -> None:
     _write_json(draft / run_folder.RECEIPT, receipt)
     with (draft / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         measured.predictions.write_csv(file, [data.classes[label] for label in data.labels[split.test]])
+    learned = np.concatenate([split.train, split.val])
+    seen = sorted({data.digests[row] for row in learned})  # so that a later evaluation can say what the model knew
+    (draft / run_folder.SEEN).write_text("\n".join(seen) + "\n", encoding="utf-8")
     (draft / run_folder.REPORT).write_text(render_report(report_data(measured, target)), encoding="utf-8")
 
 

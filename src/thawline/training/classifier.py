@@ -26,7 +26,7 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         model: Name of the backbone, as in ``thawline models``.
-        rung: ``pooled``, or a layer of the backbone.
+        layer: ``pooled``, or a layer of the backbone.
         head: ``logistic`` or ``ridge``.
         precision: ``auto``, ``f32`` or ``bf16``.
         batch_size: Samples in one run of the network; does not change the numbers.
@@ -42,14 +42,14 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         model: str = DEFAULT_MODEL,
         *,
-        rung: str = POOLED,
+        layer: str = POOLED,
         head: Literal["logistic", "ridge"] = "logistic",
         precision: str = "auto",
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
         self.model = model
-        self.rung = rung
+        self.layer = layer
         self.head = head
         self.precision = precision
         self.batch_size = batch_size
@@ -71,7 +71,7 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(f"X and y must have one entry per sample; got {len(X)} and {len(labels)}.")
         self.classes_, encoded = np.unique(labels, return_inverse=True)
         self.features_ = ThawlineFeatures(
-            self.model, rung=self.rung, precision=self.precision, batch_size=self.batch_size
+            self.model, layer=self.layer, precision=self.precision, batch_size=self.batch_size
         ).fit(X)
         values = self.features_.transform(X)
         fitted = fit_head(self.head, values, encoded, len(self.classes_), groups=groups, seed=self.seed)
@@ -85,6 +85,7 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each picture, (N,)."""
+        check_is_fitted(self)
         return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
 
     def __sklearn_tags__(self) -> Tags:
