@@ -165,7 +165,7 @@ def test_leaks_of_a_given_split_are_said_when_opened(class_folders):
     shutil.copy(root / "test/cat/0.png", root / "train/cat/copy.png")
     shutil.copy(root / "val/dog/0.png", root / "train/dog/copy.png")
     data = open_data(root)
-    assert data.warnings[-1] == (
+    assert data.warnings[-2] == (
         "2 training samples stand in the validation or test part too (same content or group), and are left out; "
         "first train/cat/copy.png."
     )

@@ -34,7 +34,7 @@ _NOT_ARCHITECTURE = frozenset(
 """Arguments of ``timm.create_model`` that a weights file must not decide: they load files or change the result."""
 
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Endings of the buffers that normalisation layers keep beside their parameters."""
 
 
@@ -118,9 +118,9 @@ class Backbone:
     def n_parameters(self) -> int:
         """Parameters of the backbone, head excluded; from the header of its weights, so without building it."""
         shapes = self.tensors.shapes()
-        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
+        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
 
-    def _blueprint(self) -> nn.Module:
+    def blueprint(self) -> nn.Module:
         """The architecture without memory behind its tensors."""
         import torch
 
@@ -129,7 +129,7 @@ class Backbone:
 
     def _check_fit(self) -> None:
         """Compare shapes before anything is allocated: arguments in a hostile file may ask for any amount of memory."""
-        wanted = {name: tuple(tensor.shape) for name, tensor in self._blueprint().state_dict().items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in self.blueprint().state_dict().items()}
         given = self.tensors.shapes()
         problems = [f"missing {name}" for name in wanted if name not in given]
         problems += [f"unexpected {name}" for name in given if name not in wanted]

@@ -10,8 +10,8 @@ from typing import Any
 from thawline.backbones.backbone import Backbone
 from thawline.backbones.embedded import DEFAULT_MODEL, EMBEDDED
 from thawline.backbones.preprocessing import preprocessing_from
-from thawline.backbones.weights import WeightsFile, check_architecture, open_weights
-from thawline.errors import UnknownModelError, UsageError, nearest
+from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
+from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
 
 _FAMILIES = ("embedded", "timm")
 
@@ -26,6 +26,7 @@ def open_backbone(
     interpolation: str | None = None,
     crop_pct: float | None = None,
     sha256: str | None = None,
+    architecture_only: bool = False,
 ) -> Backbone:
     """Open a pre-trained model by name; nothing is built until something has to be run.
 
@@ -37,6 +38,8 @@ def open_backbone(
         input_px: Side of the square input; with ``mean``, ``std``, ``interpolation`` and ``crop_pct`` it overrides what
             the file says.
         sha256: Digest that the weights file must have.
+        architecture_only: Do not fetch what lies on the hub, not even from its cache: such a backbone has a ladder and
+            cannot be run.
     Raises:
         UnknownModelError: No such model; names the nearest.
         WeightsError: The file is not there, is no safetensors file, is damaged, or is not the promised one.
@@ -57,6 +60,14 @@ def open_backbone(
         weights = open_weights(Path(location).expanduser(), sha256=sha256)
         architecture = _without_tag(architecture)
         check_architecture(architecture, weights)
+    elif architecture_only:
+        if sha256 is not None:
+            raise UsageError(
+                f"sha256 is for weights that are read; those of {name} stay on the hub here. Leave it out."
+            )
+        config = _timm_config(architecture, name)
+        weights = _Unfetched(path=Path(name), architecture=None, model_args={}, pretrained_cfg=config)
+        architecture = _without_tag(architecture)
     else:
         weights = _from_hub(architecture, name, sha256)
         architecture = weights.architecture or _without_tag(architecture)
@@ -76,6 +87,27 @@ def open_backbone(
         tensors=weights.tensors,
         settings=_asked(model_args=model_args, **given, sha256=sha256),
     )
+
+
+class _Unfetched(WeightsFile):
+    """Weights that stay on the hub, of a model that is only described."""
+
+    @property
+    def tensors(self) -> TensorFile:
+        return _NoTensors(self.path)
+
+
+class _NoTensors(TensorFile):
+    """Refuses whatever would need the weights."""
+
+    def entries(self) -> dict[str, Mapping[str, Any]]:
+        raise ModelError(f"{self.path} was opened for its architecture only; to run it, open it with its weights.")
+
+    def digest(self) -> str:
+        return str(self.entries())
+
+    def load(self) -> dict[str, Any]:
+        return self.entries()
 
 
 def _asked(**settings: Any) -> dict[str, Any]:

@@ -14,9 +14,13 @@ def main() -> None:
     # slower (measured), so here they sleep. This process is ours, so its environment is ours to set.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        from typer.main import get_command
+
         from thawline.cli.app import app  # an interruption while it loads must not end in a traceback either
 
-        app()
+        command = get_command(app)
+        command.rich_markup_mode = None  # type: ignore[attr-defined]  # the list of verbs is plain, and quick: no rich
+        command(prog_name="thawline")
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped before anything was begun.\n")
         sys.exit(130)

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from thawline.cli import cache, demo, evaluate, features, fit, models, predict, report
-from thawline.cli.console import guarded
+from thawline.cli import cache, demo, evaluate, features, fit, ladder, models, predict, report
+from thawline.cli.guard import guarded
 from thawline.version import __version__
 
 app = typer.Typer(
     name="thawline",
     help="How much of a pre-trained model should your data retrain? Measure it, do it fast, prove it, ship it.",
-    epilog="Start with [bold]thawline demo[/bold]; then [bold]thawline fit YOUR_FOLDER[/bold].",
+    epilog="Start with: thawline demo. Then: thawline fit YOUR_FOLDER",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -39,6 +39,7 @@ def _root(
 for _verb in (
     demo.demo,
     models.models,
+    ladder.ladder,
     fit.fit,
     evaluate.evaluate,
     predict.predict,

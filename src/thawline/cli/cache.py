@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thawline.cli import options
-from thawline.cli.console import guarded, out, print_json
+from thawline.cli.console import print_json, say
+from thawline.cli.guard import guarded
 
 if TYPE_CHECKING:
     from thawline.features import CacheEntry
@@ -42,8 +43,8 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
             format_bytes(entry.bytes),
             f"{entry.last_used:%Y-%m-%d %H:%M}",
         )
-    out.print(rows)
-    out.print(f"{format_bytes(total)} of at most {format_bytes(store.limit_bytes)} in {store.root}", soft_wrap=True)
+    say(rows)
+    say(f"{format_bytes(total)} of at most {format_bytes(store.limit_bytes)} in {store.root}", soft_wrap=True)
 
 
 def _as_json(entry: CacheEntry) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def clear(
     if json_:
         print_json({"freed_bytes": freed})
     else:
-        out.print(f"{format_bytes(freed)} freed.")
+        say(f"{format_bytes(freed)} freed.")
 
 
 app.callback(epilog="Examples:\n\nthawline cache\n\nthawline cache clear --older-than-days 30")(guarded(show))

@@ -1,62 +1,47 @@
-"""What the verbs print: results on standard output, progress and remarks on standard error."""
+"""What the verbs print: results on standard output, progress and remarks on standard error.
+
+Rich is loaded when something is printed, not before: ``thawline --help`` must be quick.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec
-
-import typer
-from rich.console import Console
-from rich.text import Text
-
-from thawline.errors import ThawlineError
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
-P = ParamSpec("P")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+@functools.cache
+def console(*, stderr: bool) -> Console:
+    """The terminal, or the file or pipe in its place."""
+    from rich.console import Console
 
-
-def guarded(verb: Callable[P, None]) -> Callable[P, None]:
-    """Wrap a verb so that errors become one sentence and the right exit code."""
-
-    @functools.wraps(verb)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            verb(*args, **kwargs)
-        except ThawlineError as error:
-            _fail(error, as_json=bool(kwargs.get("json_")))
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            err.print("\nStopped. Nothing half-written was left; features computed so far stay in the cache.")
-            raise typer.Exit(130) from error
-        except BrokenPipeError as error:  # the reader of our output went away, as `head` does
-            sys.stderr.close()
-            raise typer.Exit(1) from error
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            traceback.print_exc()
-            err.print(
-                "\nThis is a defect in Thawline. Please report it with the lines above and the command you typed."
-            )
-            raise typer.Exit(1) from error
-
-    return run
+    return Console(stderr=stderr, highlight=False)
 
 
-def _fail(error: ThawlineError, *, as_json: bool) -> None:
-    err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-    if as_json:
-        print_json({"error": {"kind": type(error).__name__, "message": str(error)}})
+def say(what: RenderableType, *, soft_wrap: bool = False) -> None:
+    """Print a result; text may carry rich's markup."""
+    console(stderr=False).print(what, soft_wrap=soft_wrap)
+
+
+def remark(kind: str, style: str, text: str) -> None:
+    """Print one sentence on standard error, taken as it is."""
+    from rich.text import Text
+
+    console(stderr=True).print(Text.assemble((f"{kind}: ", style), text), soft_wrap=True)
+
+
+def plain(text: object) -> str:
+    """Escape what comes from outside, so that brackets in it are not taken for markup."""
+    from rich.markup import escape
+
+    return escape(str(text))
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -84,7 +69,7 @@ class BarListener:
 
     def note(self, text: str) -> None:
         """Print one sentence."""
-        self._progress.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
+        remark("note", "yellow", text)  # the bars share this console, which prints it above them
 
 
 class NoteListener:
@@ -95,7 +80,7 @@ class NoteListener:
 
     def note(self, text: str) -> None:
         """Print one sentence."""
-        err.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
+        remark("note", "yellow", text)
 
 
 @contextmanager
@@ -113,5 +98,5 @@ def listening(*, quiet: bool) -> Iterator[BarListener | NoteListener]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=console(stderr=True)) as progress:
         yield BarListener(progress)

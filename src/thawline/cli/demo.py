@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from thawline.cli import options
-from thawline.cli.console import listening, out, print_json
+from thawline.cli.console import listening, plain, print_json, say
 
 if TYPE_CHECKING:
     from thawline.cli.console import BarListener, NoteListener
@@ -30,7 +29,7 @@ def demo(
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run the whole path offline on handwritten digits: 10, 30 and 100 labelled examples of each."""
+    """Run the whole path offline, on digits. It learns from 10, 30 and 100 labelled handwritten digits of each kind."""
     from thawline import planning, runs
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data.digits import open_digits
@@ -77,7 +76,7 @@ def _ask(run: Run, folder: Path, listener: BarListener | NoteListener, seed: int
 def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
     from thawline.cli.results import METHODS, table
 
-    out.print("Handwritten digits, accuracy on the same 600 that nothing was fitted on:")
+    say("Handwritten digits, accuracy on the same 600 that nothing was fitted on:")
     rows = table("labelled digits", *METHODS, "Thawline", "95 % interval")
     for n, run in zip(PER_CLASS, finished, strict=True):
         simpler = [run.report.content["baselines"][name]["accuracy"]["value"] for name in METHODS]
@@ -85,22 +84,20 @@ def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
         low, high = score.ci95
         values = (f"{value:.3f}" for value in simpler)
         rows.add_row(f"{n} of each", *values, f"[bold]{score.value:.3f}[/]", f"{low:.3f} to {high:.3f}")
-    out.print(rows)
+    say(rows)
     for name, title in METHODS.items():
-        out.print(f"  {name}: {title}")
+        say(f"  {name}: {title}")
     best = finished[-1]
     right = sum(f"is-a-{p['label']}." in p["file"] for p in asked["predictions"])
     features = [run.report.content["features"] for run in finished]
-    out.print(f"\nWith 100 of each: {escape(best.report.verdict)}")
-    out.print(
+    say(f"\nWith 100 of each: {plain(best.report.verdict)}")
+    say(
         f"Saved, loaded and asked about {len(asked['predictions'])} picture files, the model named {right} rightly. "
         f"Features: {sum(f['computed'] for f in features):,} computed, {sum(f['reused'] for f in features):,} reused. "
         f"Freeze receipts: {', '.join(run.report.content['receipt'] for run in finished)}."
     )
-    out.print(f"\nReport: [bold]{escape(str(best.report_path))}[/]\n", soft_wrap=True)
-    out.print("Now with your own pictures, one folder per class:")
-    out.print("  [bold]thawline fit YOUR_FOLDER[/]")
-    out.print("  [bold]thawline fit YOUR_FOLDER --model timm/mobilenetv2_100[/]   a stronger model, from the hub")
-    out.print(
-        f"  [bold]thawline predict {escape(str(best.folder))} {escape(str(place / 'pictures'))}[/]", soft_wrap=True
-    )
+    say(f"\nReport: [bold]{plain(best.report_path)}[/]\n", soft_wrap=True)
+    say("Now with your own pictures, one folder per class:")
+    say("  [bold]thawline fit YOUR_FOLDER[/]")
+    say("  [bold]thawline fit YOUR_FOLDER --model timm/mobilenetv2_100[/]   a stronger model, from the hub")
+    say(f"  [bold]thawline predict {plain(best.folder)} {plain(place / 'pictures')}[/]", soft_wrap=True)

@@ -22,7 +22,7 @@ def evaluate(
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score a finished run on labelled data it has not seen."""
+    """Judge a run on other labelled data. Says how much of it the model has seen before."""
     from thawline import runs
     from thawline.cli.results import print_evaluation
     from thawline.data import open_data

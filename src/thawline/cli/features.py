@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thawline.cli import options
-from thawline.cli.console import listening, out, print_json
+from thawline.cli.console import listening, print_json, say
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -42,7 +42,7 @@ def features(
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compute features, or those of an earlier layer, and write them to a file."""
+    """Write what a frozen model says to a file. Features of its end, or of an earlier layer."""
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
     from thawline.features import extract_features
@@ -86,7 +86,7 @@ def features(
             }
         )
     else:
-        out.print(
+        say(
             f"{n:,} samples x {dim:,} features ({layer}) in {target}; {extracted.computed:,} computed, "
             f"{extracted.reused:,} from the cache, {extracted.seconds:.1f} s.",
             soft_wrap=True,

@@ -60,7 +60,7 @@ def fit(
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit a pre-trained model to labelled data and write a run folder: model, numbers, report."""
+    """Fit a pre-trained model to labelled data. Writes a run folder: the model, every number, a report."""
     from thawline import planning, runs
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.cli.results import print_run

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from thawline.cli import options
-from thawline.cli.console import out, print_json
+from thawline.cli.console import plain, print_json, say
 
 EXAMPLES = "Examples:\n\nthawline models\n\nthawline models mobilenet\n\nthawline models 'vit_small*'"
 
@@ -19,7 +18,7 @@ def models(
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 40,
     json_: options.Json = False,
 ) -> None:
-    """List the models that can be opened: size, input, licence, and whether they work offline."""
+    """List the models that can be opened. Shows size, input, licence, and whether they work offline."""
     from thawline.backbones import list_models
     from thawline.cli.results import table
 
@@ -31,13 +30,13 @@ def models(
     for entry in entries[:limit]:
         size = f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "-"
         rows.add_row(
-            escape(entry.name), size, f"{entry.input_px} px", "yes" if entry.offline else "no", escape(entry.licence)
+            plain(entry.name), size, f"{entry.input_px} px", "yes" if entry.offline else "no", plain(entry.licence)
         )
-    out.print(rows)
+    say(rows)
     if len(entries) > limit:
-        out.print(f"{len(entries) - limit:,} more; narrow the query or raise --limit.")
+        say(f"{len(entries) - limit:,} more; narrow the query or raise --limit.")
     if query is None:
-        out.print("Hundreds more come from timm: [bold]thawline models mobilenet[/] searches them.")
-        out.print("Weights on this disk: [bold]--model timm/NAME@FILE.safetensors[/].")
+        say("Hundreds more come from timm: [bold]thawline models mobilenet[/] searches them.")
+        say("Weights on this disk: [bold]--model timm/NAME@FILE.safetensors[/].")
     elif not entries:
-        out.print(f"No model matches {escape(repr(query))}.")
+        say(f"No model matches {plain(repr(query))}.")

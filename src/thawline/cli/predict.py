@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from thawline.cli import options
-from thawline.cli.console import listening, out, print_json
+from thawline.cli.console import listening, print_json, say
 from thawline.errors import DataError
 
 EXAMPLES = (
@@ -34,7 +34,7 @@ def predict(
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Predict the class of new pictures; prints CSV with label and probabilities."""
+    """Predict the class of new pictures. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
     from thawline.data import open_files
     from thawline.scale.disk import check_new_file, written_whole
@@ -62,4 +62,4 @@ def predict(
     elif target is None:
         predictions.write_csv(sys.stdout)
     else:
-        out.print(f"{len(predictions):,} predictions in {target}; {len(predictions.failed):,} files could not be read.")
+        say(f"{len(predictions):,} predictions in {target}; {len(predictions.failed):,} files could not be read.")

@@ -17,7 +17,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show report.html in the browser.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """Print the numbers of a finished run and where its report lies."""
+    """Print the numbers of a finished run. Says where its report lies, and can open it."""
     from thawline import runs
     from thawline.cli.results import print_run
 

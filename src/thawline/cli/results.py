@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
-from thawline.cli.console import out
+from thawline.cli.console import plain, say
 
 if TYPE_CHECKING:
     from thawline.runs import Evaluation, Run
@@ -41,11 +40,11 @@ def print_run(run: Run) -> None:
     """Print what a fit reached, beside the simpler methods, and where everything lies."""
     content = run.report.content
     n, features, seconds = content["n"], content["features"], content["seconds"]
-    out.print(
-        f"[bold]{escape(content['model'])}[/], thaw line: {content['thaw']} "
+    say(
+        f"[bold]{plain(content['model'])}[/], thaw line: {content['thaw']} "
         f"({content['stages'][0]['frozen']:,} parameters frozen, {content['stages'][0]['trainable']:,} in the new head)"
     )
-    out.print(
+    say(
         f"{len(content['classes'])} classes; {n['train']:,} to train, {n['val']:,} to validate, {n['test']:,} to test; "
         f"files skipped: {len(content['skipped'])}"
     )
@@ -62,27 +61,27 @@ def print_run(run: Run) -> None:
             f"{metrics['macro_f1']['value']:.3f}",
             f"{metrics['log_loss']['value']:.3f}",
         )
-    out.print(rows)
+    say(rows)
     for warning in content["warnings"]:
-        out.print(f"[yellow]note:[/] {escape(warning)}")
-    out.print(escape(content["verdict"]))
-    out.print(
+        say(f"[yellow]note:[/] {plain(warning)}")
+    say(plain(content["verdict"]))
+    say(
         f"Features: {features['computed']:,} computed, {features['reused']:,} from the cache. Receipt: "
         f"{content['receipt']}. {seconds['total']:.1f} s: data {seconds['data']:.1f}, features "
         f"{seconds['features']:.1f}, head {seconds['head']:.1f}, evaluation and simpler methods "
         f"{seconds['evaluation']:.1f}."
     )
-    out.print(
-        f"Run folder: [bold]{escape(str(run.folder))}[/]   report: [bold]{escape(str(run.report_path))}[/]",
+    say(
+        f"Run folder: [bold]{plain(run.folder)}[/]   report: [bold]{plain(run.report_path)}[/]",
         soft_wrap=True,
     )
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the scores of a run on other data."""
-    out.print(f"[bold]{escape(str(evaluation.run))}[/] on {escape(evaluation.data)}, {evaluation.n:,} samples")
+    say(f"[bold]{plain(evaluation.run)}[/] on {plain(evaluation.data)}, {evaluation.n:,} samples")
     if evaluation.n_seen:
-        out.print(
+        say(
             f"[yellow]note:[/] the model learned from {evaluation.n_seen:,} of them (same content): "
             "the scores flatter it."
         )
@@ -90,8 +89,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     rows = table("class", "n", "recall", "precision", "F1")
     for name, row in zip(evaluation.classes, evaluation.scores.per_class, strict=True):
         values = (f"{row[key]:.3f}" if row["n"] else "-" for key in ("recall", "precision", "f1"))
-        rows.add_row(escape(name), f"{row['n']:.0f}", *values)
-    out.print(rows)
+        rows.add_row(plain(name), f"{row['n']:.0f}", *values)
+    say(rows)
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
@@ -100,4 +99,4 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     for name, metric in metrics.items():
         low, high = metric["ci95"]
         rows.add_row(_METRICS.get(name, name), f"{metric['value']:.3f}", f"{low:.3f} to {high:.3f}")
-    out.print(rows)
+    say(rows)

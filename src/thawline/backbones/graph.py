@@ -1,0 +1,307 @@
+"""A model as a graph of its layers: where the thaw line can stand, and which tensors cross it there.
+
+One mechanism for every architecture. ``torch.fx`` records the forward pass with timm's own blocks as single nodes, so
+only the few lines of code between the blocks are traced: everything that depends on train or eval mode (dropout,
+stochastic depth, batch normalisation) stays inside the blocks and goes on obeying ``.train()`` and ``.eval()``.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.flop_counter import FlopCounterMode
+
+from thawline.backbones.backbone import POOLED
+from thawline.backbones.timm_import import import_timm
+from thawline.errors import ModelError
+
+INPUT = "input"
+"""The rung at the start of the backbone: the images themselves, nothing frozen."""
+
+BATCH = 2
+"""Samples in a trial run: with one alone, a tensor without a batch dimension could pass for one that has it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One position where the thaw line can stand."""
+
+    layer: str
+    """The layer just below: its name in the model, or ``input`` or ``pooled``."""
+    kind: str
+    parameters: tuple[str, ...]
+    """Names of the parameters of that layer."""
+    position: int
+    """Index of the last node below the line."""
+    crossing: tuple[fx.Node, ...]
+    """The values made at or below the line and used above it: tensors (B, ...), in the order in which they are made."""
+
+
+class LayerGraph:
+    """The forward pass of a model, layer by layer, for images of one size.
+
+    It is worked out on an outline of the model, which holds shapes and no numbers: this takes neither memory nor much
+    time, and the model itself is not touched.
+
+    Attributes:
+        module: The outline.
+        nodes: In the order in which they run; the first is the input, the output is left out.
+        output: The node that holds the pooled features (B, D).
+        values: Numbers and sizes (not tensors) that are the same for every batch at this input size.
+        batch: Nodes that hold the number of samples.
+        constants: Nodes that do not depend on the samples: ``values``, parameters used outside of layers, and what is
+            made of them. They belong to the side of the line where they are used, and to both if used on both.
+        shapes: Of every node that is one tensor.
+        lines: From ``input`` to ``pooled``.
+    """
+
+    def __init__(self, module: nn.Module, name: str, input_px: tuple[int, int]) -> None:
+        """Trace a model and find its lines.
+
+        Args:
+            module: (B, 3, H, W) -> (B, D); on any device, ``meta`` included.
+            name: For messages.
+            input_px: Height and width.
+        Raises:
+            ModelError: The forward pass cannot be traced, or does something else in train mode between the layers.
+        """
+        self.module = module = _outline(module)
+        self._graph = graph = trace(module, name)
+        self._images = example(module, input_px)
+        found = _run(module, graph, self._images)
+        self.nodes = tuple(node for node in graph.nodes if node.op != "output")
+        self.output = next(node.args[0] for node in graph.nodes if node.op == "output")
+        self._index = {node: i for i, node in enumerate(graph.nodes)}
+        self.shapes = {node: tuple(value.shape) for node, value in found.items() if isinstance(value, torch.Tensor)}
+        if not isinstance(self.output, fx.Node) or len(self.shapes.get(self.output, ())) != 2:
+            raise ModelError(f"a model to be cut must give pooled features (B, D); {name} does not.")
+        plain = {node: value for node, value in found.items() if _is_plain(value)}
+        again = _run(module, graph, example(module, input_px, BATCH + 1)) if plain else {}
+        self.values = {node: value for node, value in plain.items() if value == again[node]}
+        self.batch = {node for node, value in plain.items() if (value, again[node]) == (BATCH, BATCH + 1)}
+        self.constants: set[fx.Node] = set()
+        for node in self.nodes[1:]:
+            if node in self.values or self.constants.issuperset(node.all_input_nodes):
+                self.constants.add(node)
+        self.lines = tuple(self._find_lines())
+
+    def flops(self) -> tuple[int, ...]:
+        """FLOPs per sample up to and including each node, (len(nodes),); multiplying and adding counts 2."""
+        counted: list[int] = []
+        with FlopCounterMode(display=False) as counter:
+            _run(self.module, self._graph, self._images, lambda: counted.append(counter.get_total_flops()))
+        return tuple(total // len(self._images) for total in counted)
+
+    def parameters_below(self, position: int) -> set[nn.Parameter]:
+        """Everything that is frozen when the line stands above node ``position``."""
+        below = (node for node in self.nodes[: position + 1] if node not in self.constants)
+        return {parameter for node in below for parameter in self.own_parameters(node).values()}
+
+    def own_parameters(self, node: fx.Node) -> dict[str, nn.Parameter]:
+        """Parameters that a node brings in, by their name in the model: those of a layer, or of constants it uses."""
+        held = dict(_held_parameters(self.module, node))
+        for source in node.all_input_nodes:
+            if source in self.constants:
+                held |= self.own_parameters(source)
+        return held
+
+    def _find_lines(self) -> Iterator[Line]:
+        layers: list[tuple[int, str, str, tuple[str, ...]]] = []
+        known: set[nn.Parameter] = set()
+        for i, node in enumerate(self.nodes):
+            own = {} if node in self.constants else self.own_parameters(node)
+            if names := tuple(key for key, value in own.items() if value not in known):
+                is_layer = node.op == "call_module"
+                layer = str(node.target) if is_layer else names[0]
+                kind = type(self.module.get_submodule(layer)).__name__ if is_layer else "Parameter"
+                layers.append((i, layer, kind, names))
+            known |= set(own.values())
+        yield Line(INPUT, "Input", (), 0, (self.nodes[0],))
+        ends = [start for start, *_ in layers[1:]] + [len(self.nodes)]
+        for (start, layer, kind, names), end in zip(layers, ends, strict=True):
+            if (best := self._cheapest(range(start, end))) is not None:
+                yield Line(layer, kind, names, best, self._crossing(best))
+        yield Line(POOLED, "Pooled", (), len(self.nodes) - 1, (self.output,))
+
+    def _cheapest(self, positions: range) -> int | None:
+        """Where between two layers the fewest numbers cross, the latest of equals; None where no cut is possible.
+
+        Dropout is left above the line: below it would be switched off.
+        """
+        best, least = None, math.inf
+        for position in positions:
+            if position > positions.start and self._acts_in_training(self.nodes[position]):
+                break
+            shapes = [self.shapes.get(node, ()) for node in self._crossing(position)]
+            size = sum(math.prod(shape) for shape in shapes)
+            if size <= least and all(shape[:1] == (BATCH,) for shape in shapes) and not self._is_torn(position):
+                best, least = position, size
+        return best
+
+    def _crossing(self, position: int) -> tuple[fx.Node, ...]:
+        return tuple(
+            node
+            for node in self.nodes[: position + 1]
+            if node not in self.constants
+            and node not in self.batch
+            and any(self._index[user] > position for user in node.users)
+        )
+
+    def _is_torn(self, position: int) -> bool:
+        """Whether a layer would have to be frozen and learn at once, because it runs below the line and above it."""
+        below, above = (
+            {node.target for node in part if node not in self.constants and _has_state(self.module, node)}
+            for part in (self.nodes[: position + 1], self.nodes[position + 1 :])
+        )
+        return not below.isdisjoint(above)
+
+    def _acts_in_training(self, node: fx.Node) -> bool:
+        if node.op != "call_module":
+            return False
+        layers = self.module.get_submodule(str(node.target)).modules()
+        return any(isinstance(layer, _NormBase) or _drop_rate(layer) > 0 for layer in layers)
+
+
+def trace(module: nn.Module, name: str) -> fx.Graph:
+    """Record the forward pass, in the order in which it runs, with blocks as single nodes.
+
+    Raises:
+        ModelError: Between its blocks, the model branches on values, or does something else in train than in eval mode.
+    """
+    names, types = _containers(module)
+    try:
+        graphs = [_Tracer(names, types).trace(module.train(mode)) for mode in (True, False)]
+    except Exception as error:  # any line of a forward pass may fail on a symbolic value, each in its own way
+        raise ModelError(
+            f"{name} cannot be cut: its forward pass cannot be traced ({error}). Use it frozen or thawed as a whole."
+        ) from error
+    for graph in graphs:
+        _drop_idle_dropout(graph)
+    learning, graph = graphs
+    if str(learning) != str(graph):
+        raise ModelError(
+            f"{name} cannot be cut: it does something else in training between its layers. "
+            "Open it with --model-arg drop_rate=0, or use it frozen or thawed as a whole."
+        )
+    return graph
+
+
+class _Tracer(fx.Tracer):
+    """Steps into containers and treats everything else as one node."""
+
+    def __init__(self, names: set[str], types: tuple[type[nn.Module], ...]) -> None:
+        import_timm()
+        from timm.layers import get_notrace_functions
+
+        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
+        self._names, self._types = names, types
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name not in self._names and type(m) not in self._types
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """Only the images are symbolic: other arguments (masks) keep their defaults."""
+        return root_fn, [self.root, self.create_proxy("placeholder", "images", (), {})]
+
+
+def _containers(module: nn.Module) -> tuple[set[str], tuple[type[nn.Module], ...]]:
+    """Modules that hold several blocks, by name and by kind.
+
+    timm's finest parameter groups are the blocks of an architecture, so a container is what has several groups, or
+    calls a child ``blocks``. A stage of one block is of the same kind as its larger sisters.
+    """
+    import_timm()
+    from timm.models._manipulate import group_parameters
+
+    groups: dict[str, set[int]] = {name: set() for name, _ in module.named_modules()}
+    if hasattr(module, "group_matcher"):
+        matcher = module.group_matcher(coarse=False)  # type: ignore[operator]
+        for parameter, group in group_parameters(module, matcher, reverse=True).items():
+            parts = parameter.split(".")
+            for depth in range(len(parts)):
+                groups[".".join(parts[:depth])].add(group)
+    names = {name for name, held in groups.items() if len(held) > 1} | {""}
+    names |= {name for name, held in module.named_modules() if isinstance(getattr(held, "blocks", None), nn.Module)}
+    return names, (nn.Sequential, *{type(module.get_submodule(name)) for name in names})
+
+
+def _drop_idle_dropout(graph: fx.Graph) -> None:
+    """Dropout called as a function has its mode written into the graph; at rate 0 it does nothing in either."""
+    for node in graph.nodes:
+        rate = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
+        if node.target is nn.functional.dropout and rate == 0:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _outline(module: nn.Module) -> nn.Module:
+    """Copy a model without the content of its tensors."""
+    tensors: dict[int, Any] = {id(buffer): buffer.to("meta") for buffer in module.buffers()}
+    for parameter in module.parameters():
+        tensors[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+    return copy.deepcopy(module, tensors).eval()
+
+
+def example(module: nn.Module, input_px: tuple[int, int], n: int = BATCH) -> torch.Tensor:
+    """Random images (n, 3, H, W), always the same, where and in what precision the model's weights are."""
+    weight = next(module.parameters())
+    images = torch.randn(n, 3, *input_px, generator=torch.Generator().manual_seed(0))
+    return images.to(device=weight.device, dtype=weight.dtype)
+
+
+def _run(
+    module: nn.Module, graph: fx.Graph, images: torch.Tensor, after_each: Callable[[], None] = lambda: None
+) -> dict[fx.Node, Any]:
+    """Run the graph and return the value of each node."""
+    values: dict[fx.Node, Any] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            values[n] = super().run_node(n)
+            after_each()
+            return values[n]
+
+        def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            args = tuple(list(arg) if isinstance(arg, list) else arg for arg in args)  # fx's own lists are immutable
+            return super().call_module(target, args, kwargs)
+
+    with torch.no_grad():
+        Recorder(module, graph=graph).run(images)
+    return values
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a number, a size, or a tuple of such."""
+    if isinstance(value, tuple | list):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, int | float | torch.dtype | torch.device)
+
+
+def _held_parameters(module: nn.Module, node: fx.Node) -> Iterator[tuple[str, nn.Parameter]]:
+    target = str(node.target)
+    if node.op == "call_module":
+        yield from module.get_submodule(target).named_parameters(prefix=target)
+    elif node.op == "get_attr":
+        owner, _, attribute = target.rpartition(".")
+        value = getattr(module.get_submodule(owner), attribute)
+        if isinstance(value, nn.Parameter):
+            yield target, value
+
+
+def _has_state(module: nn.Module, node: fx.Node) -> bool:
+    return node.op == "call_module" and bool(module.get_submodule(str(node.target)).state_dict())
+
+
+def _drop_rate(layer: nn.Module) -> float:
+    """Rate of any of timm's or torch's dropouts, 0 for other layers."""
+    if "drop" not in type(layer).__name__.lower():
+        return 0.0
+    rates = (getattr(layer, name, None) for name in ("p", "prob", "drop_prob"))
+    return next((float(rate) for rate in rates if isinstance(rate, int | float)), 1.0)

@@ -1,0 +1,124 @@
+"""The ladder of a backbone: every position where the thaw line can stand, from input to output."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from thawline.backbones.backbone import Backbone
+
+_BF16_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One position where the thaw line can stand: just above a layer.
+
+    Everything up to and including the layer is frozen, everything after it learns.
+    """
+
+    name: str
+    """The layer's own name in the model, such as ``blocks.2.1``; or that of a parameter used outside of layers, such as
+    ``pos_embed``. The lowest rung is ``input``, the highest ``pooled``."""
+    stage: str
+    """The stage that the layer belongs to: ``stem``, ``blocks.2``, ``layer3``, ``head``."""
+    kind: str
+    """Class of the layer: ``InvertedResidual``, ``Conv2d``."""
+    shape: tuple[int, ...]
+    """What crosses the line here, per sample: (C, H, W), (H, W, C), (T, D) or (D,); the largest, if several cross."""
+    parameters: int
+    """Of the layer itself, and of layers since the rung below that have no rung of their own.
+
+    These are layers whose output goes on together with something that no file could hold per sample, such as the
+    patches of all images as one batch.
+    """
+    below: int
+    """At or below this rung: frozen when the line stands here."""
+    flops_below_frac: float
+    """Share of the backbone's FLOPs (2 x MAC) at or below this rung."""
+    bytes_per_sample: int
+    """Of all tensors that cross the line here, in bf16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The rungs of one backbone, from ``input`` (nothing frozen) to ``pooled`` (everything frozen)."""
+
+    model: str
+    layers: int
+    """Layers that have parameters: rungs, with ``input`` and ``pooled`` left out."""
+    parameters: int
+    rungs: tuple[Rung, ...]
+
+
+def build_ladder(backbone: Backbone) -> Ladder:
+    """Find every rung of a backbone from its architecture alone: no weights are read, no memory is taken.
+
+    Raises:
+        ModelError: The architecture cannot be cut; says why.
+    """
+    from thawline.backbones.graph import LayerGraph
+
+    module = backbone.blueprint()
+    graph = LayerGraph(module, backbone.name, backbone.preprocessing.input_px)
+    total = sum(parameter.numel() for parameter in module.parameters())
+    flops = graph.flops()
+    rungs: list[Rung] = []
+    stages = _stages([line.layer for line in graph.lines], _stem_pattern(module))
+    for line, stage in zip(graph.lines, stages, strict=True):
+        shapes = [graph.shapes[node][1:] for node in line.crossing]  # without the batch
+        is_top = line is graph.lines[-1]  # parameters that no forward pass uses are frozen with all others
+        below = total if is_top else sum(parameter.numel() for parameter in graph.parameters_below(line.position))
+        rung = Rung(
+            name=line.layer,
+            stage=stage,
+            kind=line.kind,
+            shape=max(shapes, key=math.prod),
+            parameters=below - (rungs[-1].below if rungs else 0),
+            below=below,
+            flops_below_frac=flops[line.position] / max(flops[-1], 1),
+            bytes_per_sample=sum(map(math.prod, shapes)) * _BF16_BYTES,
+        )
+        rungs.append(rung)
+    return Ladder(backbone.name, sum(rung.parameters > 0 for rung in rungs), total, tuple(rungs))
+
+
+def _stages(layers: Sequence[str], is_stem: Callable[[str], object]) -> Iterator[str]:
+    """Name the stage of each layer, given all of them from ``input`` to ``pooled``.
+
+    ``blocks.2.1`` is in ``blocks.2``, ``stages.0.downsample.1`` in ``stages.0``, ``layer3.0`` in ``layer3``. A layer
+    beside the stages is ``stem`` before the first of them, ``head`` after the last, and a stage of its own between.
+    """
+    inside = [_around(layer) for layer in layers]
+    # densenet: features.conv0 and features.denseblock1.denselayer1
+    beside = {stage for stage in inside if any(other.startswith(f"{stage}.") for other in inside)} | {""}
+    staged = [place for place, stage in enumerate(inside) if stage not in beside and not is_stem(stage)]
+    for place, (layer, stage) in enumerate(zip(layers, inside, strict=True)):
+        if place in staged:
+            yield stage
+        elif place in (0, len(layers) - 1):
+            yield layer
+        elif is_stem(layer) or (staged and place < staged[0]):
+            yield "stem"
+        else:
+            yield "head" if staged and place > staged[-1] else layer
+
+
+def _stem_pattern(module: nn.Module) -> Callable[[str], object]:
+    """What timm calls the stem: in a resnet with a deep one, ``conv1.0`` to ``conv1.6`` and ``bn1``."""
+    matcher = module.group_matcher(coarse=True) if hasattr(module, "group_matcher") else None  # type: ignore[operator]
+    pattern = matcher.get("stem") if isinstance(matcher, dict) else None
+    return re.compile(pattern).match if isinstance(pattern, str) else lambda _name: False
+
+
+def _around(layer: str) -> str:
+    """Name of what holds a layer: up to its first number, or else up to its last dot."""
+    *parts, _ = layer.split(".")
+    first = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))
+    return ".".join(parts[: first + 1])

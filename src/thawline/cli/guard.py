@@ -1,0 +1,51 @@
+"""Errors become one sentence and the right exit code. Loads no rich: help must be quick."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+
+from thawline.errors import ThawlineError
+
+P = ParamSpec("P")
+
+
+def guarded(verb: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a verb so that errors become one sentence and the right exit code."""
+
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            verb(*args, **kwargs)
+        except ThawlineError as error:
+            _fail(error, as_json=bool(kwargs.get("json_")))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            sys.stderr.write("\nStopped. Nothing half-written was left; features computed so far stay in the cache.\n")
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:  # the reader of our output went away, as `head` does
+            sys.stderr.close()
+            raise typer.Exit(1) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            sys.stderr.write(
+                "\nThis is a defect in Thawline. Please report it with the lines above and the command you typed.\n"
+            )
+            raise typer.Exit(1) from error
+
+    return run
+
+
+def _fail(error: ThawlineError, *, as_json: bool) -> None:
+    from thawline.cli.console import print_json, remark
+
+    remark("error", "bold red", str(error))
+    if as_json:
+        print_json({"error": {"kind": type(error).__name__, "message": str(error)}})
