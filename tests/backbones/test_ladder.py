@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones.backbone import Backbone
 from thawline.backbones.cut import cut
-from thawline.backbones.ladder import Ladder, build_ladder
+from thawline.backbones.ladder import Ladder, _stages, build_ladder
 from thawline.backbones.opening import open_backbone
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError
@@ -93,6 +93,24 @@ def test_parameters_add_up(architecture, mobilenet):
     assert ladder.layers == len(ladder.rungs) - 2
 
 
+def test_parameters_that_no_forward_pass_uses_are_frozen_with_the_whole():
+    """EfficientViM weighs its stages with four numbers, the last of which it never uses."""
+    model = backbone("efficientvim_m1", 64)
+    ladder = build_ladder(model)
+    assert ladder.rungs[-1].below == ladder.parameters > ladder.rungs[-2].below
+    assert ladder.layers == len(ladder.rungs) - 2
+
+
+def test_stages_whose_blocks_timm_does_not_group_are_stepped_into():
+    names = [rung.name for rung in build_ladder(backbone("pvt_v2_b0", 64)).rungs]
+    assert names[1:5] == ["patch_embed", "stages.0.blocks.0", "stages.0.blocks.1", "stages.0.norm"]
+
+
+def test_a_layer_may_change_the_list_that_it_is_given():
+    """HRNet fuses its branches in place, in the list that holds them."""
+    assert build_ladder(backbone("hrnet_w18_small", 64)).rungs[-1].shape == (2048,)
+
+
 def test_a_rung_counts_what_its_layer_holds():
     model = backbone("test_vit", 160)
     module = model.blueprint()
@@ -156,6 +174,11 @@ def test_a_layer_between_stages_is_a_stage_of_its_own():
     assert stages["features.norm5"] == "head"
     inception = {rung.name: rung.stage for rung in build_ladder(backbone("inception_v3", 96)).rungs}
     assert inception["Mixed_5b"] == "Mixed_5b"  # no stages at all: each layer is one
+
+
+def test_what_comes_before_the_stages_is_the_stem_also_where_nobody_says_so():
+    layers = ["input", "conv1", "layer1.0", "layer2.0", "norm", "pooled"]
+    assert list(_stages(layers, lambda _name: False)) == ["input", "stem", "layer1", "layer2", "head", "pooled"]
 
 
 def test_tokens_that_are_not_kept_per_picture_have_no_rung():

@@ -245,6 +245,13 @@ class Toy(nn.Module):
         return self.top(self.middle(self.stem(x))).mean((2, 3))
 
 
+def test_what_learns_nothing_is_done_below_the_line_where_it_costs_no_space():
+    toy = Toy(middle=nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Upsample(scale_factor=2)))
+    (crossing,) = cut(toy, "middle.0", input_px=(8, 8)).prefix(images(2, 8))
+    assert crossing.shape == (2, 4, 8, 8)
+    assert (crossing >= 0).all()
+
+
 class PreActivation(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +283,8 @@ class Sizes(Toy):
 
 def test_sizes_taken_below_the_line_hold_above_it_for_any_number_of_images():
     toy = Sizes(middle=nn.Conv2d(4, 4, 1))
-    halves = cut(toy, "middle", input_px=(8, 6))
+    halves = cut(toy, "stem", input_px=(8, 6))
+    assert len(halves.prefix(torch.zeros(1, 3, 8, 6))) == 1
     for n in (1, 2, 5):
         x = torch.randn(n, 3, 8, 6, generator=torch.Generator().manual_seed(n))
         assert torch.equal(halves.suffix(*halves.prefix(x)), toy(x))

@@ -182,8 +182,6 @@ def trace(module: nn.Module, name: str) -> fx.Graph:
         raise ModelError(
             f"{name} cannot be cut: its forward pass cannot be traced ({error}). Use it frozen or thawed as a whole."
         ) from error
-    for graph in graphs:
-        _drop_idle_dropout(graph)
     learning, graph = graphs
     if str(learning) != str(graph):
         raise ModelError(
@@ -230,15 +228,6 @@ def _containers(module: nn.Module) -> tuple[set[str], tuple[type[nn.Module], ...
     names = {name for name, held in groups.items() if len(held) > 1} | {""}
     names |= {name for name, held in module.named_modules() if isinstance(getattr(held, "blocks", None), nn.Module)}
     return names, (nn.Sequential, *{type(module.get_submodule(name)) for name in names})
-
-
-def _drop_idle_dropout(graph: fx.Graph) -> None:
-    """Dropout called as a function has its mode written into the graph; at rate 0 it does nothing in either."""
-    for node in graph.nodes:
-        rate = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
-        if node.target is nn.functional.dropout and rate == 0:
-            node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
 
 
 def _outline(module: nn.Module) -> nn.Module:

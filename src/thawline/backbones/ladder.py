@@ -86,7 +86,7 @@ def build_ladder(backbone: Backbone) -> Ladder:
             bytes_per_sample=sum(map(math.prod, shapes)) * _BF16_BYTES,
         )
         rungs.append(rung)
-    return Ladder(backbone.name, sum(rung.parameters > 0 for rung in rungs), total, tuple(rungs))
+    return Ladder(backbone.name, sum(rung.parameters > 0 for rung in rungs[:-1]), total, tuple(rungs))
 
 
 def _stages(layers: Sequence[str], is_stem: Callable[[str], object]) -> Iterator[str]:
