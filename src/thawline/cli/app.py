@@ -1,4 +1,8 @@
-"""Every verb, by name."""
+"""Every verb, by name.
+
+The files of the verbs with many options do without postponed annotations: Typer would compile each of them again, at
+every start.
+"""
 
 from __future__ import annotations
 

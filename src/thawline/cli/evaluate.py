@@ -1,7 +1,5 @@
 """``thawline evaluate``: judge a run on other labelled data."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from thawline.cli import options

@@ -1,7 +1,5 @@
 """``thawline features``: what a frozen backbone says about each picture, as a file."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Annotated

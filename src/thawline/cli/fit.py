@@ -1,7 +1,5 @@
 """``thawline fit``: data in, run folder out."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,7 +110,7 @@ _PLANNED = (
 """Options that a plan has decided already."""
 
 
-def _replay(context: typer.Context, path: Path) -> FitPlan:
+def _replay(context: typer.Context, path: Path) -> "FitPlan":
     """Read a plan; what it decided must not be typed as well."""
     from thawline.planning import read_plan
 

@@ -1,7 +1,5 @@
 """``thawline models``: what can be opened."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Annotated
 

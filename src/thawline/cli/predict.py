@@ -1,7 +1,5 @@
 """``thawline predict``: ask a run about new pictures."""
 
-from __future__ import annotations
-
 import json
 import sys
 from functools import partial

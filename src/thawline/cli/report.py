@@ -1,7 +1,5 @@
 """``thawline report``: look at a finished run again."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
