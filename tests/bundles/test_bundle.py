@@ -39,6 +39,13 @@ def test_the_file_holds_backbone_and_head_bit_for_bit(bundle: Bundle, saved: Pat
         assert np.array_equal(written[f"head.{name}"].numpy(), array)
 
 
+def test_the_data_begin_at_a_multiple_of_eight(saved: Path) -> None:
+    """As the format recommends, so that tensors can be mapped as they lie."""
+    with (saved / "model.safetensors").open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    assert length % 8 == 0
+
+
 def test_the_classifier_of_the_source_is_left_behind(bundle: Bundle, saved: Path) -> None:
     classifier = {"head.fc.weight", "head.fc.bias"}
     assert classifier <= set(load_file(bundle.backbone.tensors.path))
