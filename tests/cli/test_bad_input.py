@@ -127,7 +127,7 @@ def test_a_defect_says_that_it_is_one(thawline, tiny_photos: Path, monkeypatch: 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("thawline.runs.walk.split_data", broken)
+    monkeypatch.setattr("thawline.runs.measure.split_data", broken)
     answer = thawline("fit", tiny_photos, "--quiet")
     assert answer.code == 1
     assert "This is a defect in Thawline" in answer.err

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from thawline.records import Dataset
-    from thawline.runs.walk import Measured
+    from thawline.runs.measure import Measured
 
 _PACKAGES = ("thawline", "torch", "timm", "numpy", "pillow", "scikit-learn")
 

@@ -1,0 +1,81 @@
+"""What a finished walk leaves behind: the files of the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thawline.bundles import save_bundle
+from thawline.evaluation import to_json
+from thawline.planning import write_plan
+from thawline.records import PARTS, Split
+from thawline.runs import folder as run_folder
+from thawline.runs.run import FORMAT
+from thawline.version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thawline.runs.measure import Measured
+
+
+def write_run(draft: Path, measured: Measured, target: Path) -> None:
+    """Fill the folder; ``target`` is where it will stand."""
+    import numpy as np
+
+    from thawline.runs.report import render_report
+    from thawline.runs.reporting import report_data
+
+    data, split = measured.data, measured.split
+    save_bundle(measured.bundle, draft)
+    write_plan(measured.plan, draft / run_folder.PLAN)
+    _write_json(draft / run_folder.METRICS, metrics(measured))
+    receipt = {"status": measured.receipt.status, "stages": [asdict(measured.receipt)]}
+    _write_json(draft / run_folder.RECEIPT, receipt)
+    with (draft / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
+        measured.predictions.write_csv(file, [data.classes[label] for label in data.labels[split.test]])
+    learned = np.concatenate([split.train, split.val])
+    seen = sorted({data.digests[row] for row in learned})  # so that a later evaluation can say what the model knew
+    (draft / run_folder.SEEN).write_text("\n".join(seen) + "\n", encoding="utf-8")
+    (draft / run_folder.REPORT).write_text(render_report(report_data(measured, target)), encoding="utf-8")
+
+
+def metrics(measured: Measured) -> dict[str, Any]:
+    """What ``metrics.json`` holds: the object of ``fit --json`` and, beside it, the tables."""
+    split = measured.split
+    counts = {part: len(rows) for part, rows in _parts(split)}
+    return {
+        "format": FORMAT,
+        "thawline": __version__,
+        "model": measured.backbone.name,
+        "thaw": measured.plan.thaw,
+        "classes": list(measured.data.classes),
+        "n": counts,
+        "split": split.origin,
+        "skipped": [asdict(skipped) for skipped in measured.data.skipped],
+        "warnings": list(measured.data.warnings),
+        "features": {"computed": measured.features.computed, "reused": measured.features.reused},
+        "baselines": {baseline.name: to_json(baseline.scores) for baseline in measured.baselines},
+        "validation": None if measured.val is None else to_json(measured.val),
+        "test": to_json(measured.test),
+        "verdict": measured.verdict,
+        "stages": [asdict(stage) for stage in measured.fitted.stages],
+        "receipt": measured.receipt.status,
+        "seconds": {name: round(seconds, 4) for name, seconds in measured.seconds.items()},
+        "per_class": [
+            {"class": name, **row} for name, row in zip(measured.data.classes, measured.test.per_class, strict=True)
+        ],
+        "confusion": measured.test.confusion.tolist(),
+    }
+
+
+def _parts(split: Split) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    return ((part, getattr(split, part)) for part in PARTS)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,81 @@
+"""How what is above the thaw line is trained: every setting, decided, as it stands in ``plan.toml``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class TrainPlan(BaseModel):
+    """Settings of gradient training; with the plan and the data they decide every weight, bit for bit, on one machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd (with momentum).")
+    lr: float = Field(1e-3, gt=0, le=10, description="Learning rate of the head, after warm-up.")
+    lr_decay: float = Field(
+        0.85, gt=0, le=1, description="Each layer further from the head learns this much slower than the one above."
+    )
+    weight_decay: float = Field(1e-4, ge=0, lt=1, description="Decoupled for adamw; not on biases and normalisation.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
+    nesterov: bool = Field(True, description="Nesterov momentum, of sgd.")
+    epochs: int = Field(15, ge=1, le=100_000, description="Passes over the training part, in each stage.")
+    batch_size: int = Field(32, ge=1, le=65_536, description="Samples in one step of the optimiser.")
+    accumulate: int = Field(1, ge=1, description="Parts that a batch is run in, where it does not fit into memory.")
+    warmup_frac: float = Field(
+        0.1, ge=0, lt=1, description="Share of the steps in which the rate rises to its full size."
+    )
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 at the end; or constant.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target that all classes divide equally.")
+    mixup: float = Field(0.0, ge=0, le=10, description="Alpha of mixup, at the thaw line; 0 = off.")
+    cutmix: float = Field(
+        0.0, ge=0, le=10, description="Alpha of cutmix, where one image-shaped tensor crosses; 0 = off."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced counts rare classes as much as common."
+    )
+    clip_norm: float = Field(1.0, ge=0, description="Largest norm of the gradient of a step; 0 = any.")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="Averages the weights over the steps (0.99 = about 100); 0 = off."
+    )
+    statistics: Literal["frozen", "moving"] = Field(
+        "frozen", description="Running statistics of normalisation layers above the line; below it they never move."
+    )
+    views: int = Field(
+        8,
+        ge=0,
+        le=1000,
+        description="Augmented views of each sample, kept in the boundary cache; 0 = new ones each epoch.",
+    )
+    crop_scale: tuple[float, float] = Field(
+        (0.6, 1.0), description="Share of the picture's area that a view shows, from and to."
+    )
+    flip: bool = Field(True, description="Mirror half of the views, left to right.")
+    colour: float = Field(
+        0.0, ge=0, lt=1, description="Largest change of brightness, contrast and saturation of a view."
+    )
+    l2_sp: float = Field(0.0, ge=0, description="Pull of the thawed weights towards where they started; 0 = off.")
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="Train low-rank updates of this rank instead of the thawed weights; 0 = off."
+    )
+    evaluations: int = Field(10, ge=1, description="Times that a stage is judged on the validation part.")
+    refit: bool = Field(
+        True,
+        description="Once everything is chosen, train the model that ships on training and validation parts together.",
+    )
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _check_scale(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] <= 1:
+            raise ValueError("must be two shares of the area, the smaller first, such as 0.6 and 1")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TrainPlan:
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}; got {self.accumulate}")
+        if self.mixup and self.cutmix:
+            raise ValueError("mixup and cutmix cannot both be on; set one of them to 0")
+        return self
