@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class TrainPlan(BaseModel):
-    """Settings of gradient training; with the plan and the data they decide every weight, bit for bit, on one machine."""
+    """Settings of gradient training; with data and weights they decide every bit of the result on one machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +46,7 @@ class TrainPlan(BaseModel):
         8,
         ge=0,
         le=1000,
-        description="Augmented views of each sample, kept in the boundary cache; 0 = new ones each epoch.",
+        description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch.",
     )
     crop_scale: tuple[float, float] = Field(
         (0.6, 1.0), description="Share of the picture's area that a view shows, from and to."
@@ -62,7 +62,7 @@ class TrainPlan(BaseModel):
     evaluations: int = Field(10, ge=1, description="Times that a stage is judged on the validation part.")
     refit: bool = Field(
         True,
-        description="Once everything is chosen, train the model that ships on training and validation parts together.",
+        description="When all is chosen, train what ships on the training and validation parts together.",
     )
 
     @field_validator("crop_scale")
