@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -16,8 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 import thawline as tl
+from thawline.backbones import Backbone
+from thawline.backbones.backbone import build
 from thawline.bundles import Bundle, load_bundle, save_bundle
-from thawline.errors import RunError, WeightsError
+from thawline.errors import RunError, StorageError, WeightsError
+from thawline.heads import Head, LinearHead
+from thawline.heads.modules import from_module, new_mlp
 
 
 @pytest.fixture
@@ -178,3 +183,108 @@ def test_a_bundle_can_be_moved(bundle: Bundle, saved: Path, photos: tl.Dataset, 
     moved = load_bundle(tmp_path / "moved")
     assert np.array_equal(moved.predict(photos).probabilities, bundle.predict(photos).probabilities)
     assert moved.classes == bundle.classes
+
+
+def tuned(source: Backbone, path: Path) -> Backbone:
+    """The backbone with weights and statistics that differ a little from those of its source."""
+    module = build(source.architecture, source.model_args, source.preprocessing)
+    if source.tensors.path.is_file():
+        module.load_state_dict(source.tensors.load())
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 0.02 * torch.rand(tensor.shape, generator=draws))
+            else:
+                tensor.fill_(3)
+    return source.tuned(module, path)
+
+
+def a_head(kind: str, width: int) -> Head:
+    if kind == "mlp":
+        return from_module(new_mlp(width, (16,), 3, 0.1, 0), kind="mlp", temperature=1.3)
+    return LinearHead("linear", np.random.default_rng(0).standard_normal((3, width)) / width, np.arange(3.0), 0.8)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_tuned_backbone_predicts_the_same_bits_once_saved(
+    bundle: Bundle, photos: tl.Dataset, tmp_path: Path, kind: str, precision: str
+) -> None:
+    backbone = tuned(bundle.backbone, tmp_path / "tuned.safetensors")
+    head = a_head(kind, bundle.head.weight.shape[1])
+    before = Bundle(backbone=backbone, head=head, classes=photos.classes, layer="pooled", precision=precision)
+    expected = before.predict(photos).probabilities
+    save_bundle(before, tmp_path)
+    (tmp_path / "tuned.safetensors").unlink()
+    after = load_bundle(tmp_path)
+    assert after.backbone.weights_sha256 == backbone.weights_sha256 != bundle.backbone.weights_sha256
+    assert (after.head.kind, after.head.settings()) == (kind, head.settings())
+    assert after.predict(photos).probabilities.tobytes() == expected.tobytes()
+
+
+def test_the_tensors_of_a_tuned_backbone_are_float32_and_its_counters_int64(bundle: Bundle, tmp_path: Path) -> None:
+    backbone = tuned(bundle.backbone, tmp_path / "tuned.safetensors")
+    head = a_head("mlp", bundle.head.weight.shape[1])
+    save_bundle(Bundle(backbone=backbone, head=head, classes=bundle.classes, layer="pooled", precision="f32"), tmp_path)
+    written = load_file(tmp_path / "model.safetensors")
+    for name, tensor in backbone.tensors.load().items():
+        counts = name.endswith("num_batches_tracked")
+        assert written[f"backbone.{name}"].dtype == (torch.int64 if counts else torch.float32), name
+        assert torch.equal(written[f"backbone.{name}"], tensor)
+    assert {name for name in written if name.startswith("head.")} == {
+        f"head.{layer}.{part}" for layer in (0, 1) for part in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize(("architecture", "width"), [("test_efficientnet", 256), ("resnet10t", 512)])
+def test_a_backbone_trained_from_scratch_makes_a_bundle(
+    photos: tl.Dataset, tmp_path: Path, architecture: str, width: int
+) -> None:
+    described = tl.open_backbone(f"timm/{architecture}", architecture_only=True, input_px=64)
+    backbone = tuned(described, tmp_path / "scratch.safetensors")
+    before = Bundle(
+        backbone=backbone, head=a_head("linear", width), classes=photos.classes, layer="pooled", precision="f32"
+    )
+    expected = before.predict(photos).probabilities
+    save_bundle(before, tmp_path)
+    after = load_bundle(tmp_path)
+    assert after.backbone.preprocessing == described.preprocessing
+    assert len(set(expected[:, 0].tolist())) > 20, "the network tells the pictures apart"
+    assert after.predict(photos).probabilities.tobytes() == expected.tobytes()
+
+
+def test_a_bundle_can_be_saved_over_itself(bundle: Bundle, saved: Path, photos: tl.Dataset) -> None:
+    """The file that is read is the one that is replaced."""
+    expected = bundle.predict(photos).probabilities
+    before = (saved / "model.safetensors").read_bytes()
+    save_bundle(load_bundle(saved), saved)
+    assert (saved / "model.safetensors").read_bytes() == before
+    assert np.array_equal(load_bundle(saved).predict(photos).probabilities, expected)
+
+
+def test_a_full_disk_leaves_the_bundle_that_was_there(
+    bundle: Bundle, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="disk must have room for"):
+        save_bundle(bundle, saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == files
+
+
+def test_a_damaged_layer_of_an_mlp_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    head = a_head("mlp", bundle.head.weight.shape[1])
+    save_bundle(
+        Bundle(backbone=bundle.backbone, head=head, classes=bundle.classes, layer="pooled", precision="f32"), tmp_path
+    )
+    edit(tmp_path, head_settings={"temperature": 1.0, "dropout": 2.0})
+    with pytest.raises(RunError, match="mlp head is damaged: dropout must be at least 0 and below 1; got 2"):
+        load_bundle(tmp_path)
+    edit(tmp_path, head="logistic")
+    with pytest.raises(RunError, match="logistic head must hold 'weight'"):
+        load_bundle(tmp_path)

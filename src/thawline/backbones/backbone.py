@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.weights import TensorFile
@@ -108,7 +108,7 @@ class Backbone:
             if self._module is None:
                 from thawline.backbones.receipt import tensor_digests
 
-                self._check_fit()
+                self._check_fit(self.tensors.shapes(), str(self.tensors.path))
                 module = build(self.architecture, self.model_args, self.preprocessing)
                 module.load_state_dict(self.tensors.load())
                 self._digests = tensor_digests(module)
@@ -127,10 +127,9 @@ class Backbone:
         with torch.device("meta"):
             return build(self.architecture, self.model_args, self.preprocessing)
 
-    def _check_fit(self) -> None:
+    def _check_fit(self, given: Mapping[str, tuple[int, ...]], where: str) -> None:
         """Compare shapes before anything is allocated: arguments in a hostile file may ask for any amount of memory."""
         wanted = {name: tuple(tensor.shape) for name, tensor in self.blueprint().state_dict().items()}
-        given = self.tensors.shapes()
         problems = [f"missing {name}" for name in wanted if name not in given]
         problems += [f"unexpected {name}" for name in given if name not in wanted]
         problems += [
@@ -142,9 +141,38 @@ class Backbone:
             shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             raise WeightsError(
                 f"weights must fit the architecture {self.architecture}; {len(problems)} tensors differ "
-                f"({self.tensors.path}): {shown}. Give the architecture that the weights were made with, "
+                f"({where}): {shown}. Give the architecture that the weights were made with, "
                 "and its --model-arg settings."
             )
+
+    def tuned(self, module: nn.Module, path: Path) -> Backbone:
+        """Write what training made of this backbone's module to a file, and return the backbone that has those weights.
+
+        Args:
+            module: Of this architecture without its classifier, in any mode, on any device, with the names timm gives
+                its tensors; a copy is taken.
+            path: Safetensors file, there whole or not at all; every float is stored as float32. It must stay where it
+                is, as it is, while the new backbone is in use.
+        Raises:
+            WeightsError: The module is of another architecture, or wrapped by something that renames its tensors.
+            StorageError: The disk is full, or the place cannot be written.
+        """
+        from safetensors.torch import save
+
+        from thawline.scale.disk import written_whole
+
+        state = module.state_dict()
+        self._check_fit({name: tuple(tensor.shape) for name, tensor in state.items()}, "the trained module")
+        with written_whole(path, "wb") as file:
+            file.write(save({name: _as_stored(tensor) for name, tensor in state.items()}, {"format": "pt"}))
+        return Backbone(
+            name=self.name,
+            architecture=self.architecture,
+            model_args=self.model_args,
+            preprocessing=self.preprocessing,
+            tensors=TensorFile(path),
+            settings=self.settings,
+        )
 
     def rung_dim(self, rung: str = POOLED) -> int | None:
         """Length D of the features at a rung where it is known without running, else None."""
@@ -182,7 +210,7 @@ class Backbone:
         from thawline.backbones.receipt import Receipt, issue_receipt
 
         if self._module is None:
-            return Receipt(stage=stage, ran=False, frozen_parameters=0, frozen_buffers=0, frozen_sha256="", thawed=())
+            return Receipt(stage=stage, ran=False, frozen_parameters=0, frozen_buffers=0, frozen_sha256="")
         return issue_receipt(stage, self._module, self._digests)
 
 
@@ -220,6 +248,14 @@ def build(architecture: str, model_args: Mapping[str, Any], preprocessing: Prepr
                 f"model arguments must be ones that timm's {architecture} takes; got {dict(model_args)!r}: {error}."
             ) from error
     return module.eval().requires_grad_(False)
+
+
+def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of its own on the CPU, laid out row by row, as safetensors wants it."""
+    import torch
+
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 class _Reached(Exception):

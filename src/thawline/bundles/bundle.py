@@ -14,6 +14,7 @@ from thawline.bundles.predictions import Predictions
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.errors import RunError
 from thawline.records import Preprocessing
+from thawline.scale.disk import written_whole
 from thawline.version import __version__
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class BundleSpec(BaseModel):
     layer: str
     engine: str
     precision: Literal["f32", "bf16"]
-    head: Literal["logistic", "ridge", "knn"]
+    head: Literal["linear", "mlp", "logistic", "ridge", "knn"]
     head_settings: dict[str, Any]
     classes: tuple[str, ...]
     tensors_sha256: str
@@ -130,7 +131,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         classes=bundle.classes,
         tensors_sha256=file_sha256(folder / MODEL_FILE),
     )
-    (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with written_whole(folder / SPEC_FILE) as file:
+        file.write(spec.model_dump_json(indent=2) + "\n")
 
 
 def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from thawline.scale.disk import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,10 @@ _DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 def write_model(path: Path, backbone: TensorFile, head: Mapping[str, NDArray[Any]]) -> None:
     """Write ``model.safetensors``: the backbone's tensors in the precision of their file, then the head's.
 
+    The file is there whole or not at all, so the backbone's own file may be the one that is replaced.
+
+    Raises:
+        StorageError: The disk is full, or the place cannot be written.
     Source:
         The safetensors format: 8 bytes of little-endian length, a JSON header padded to 8 bytes, the data.
     """
@@ -46,7 +51,7 @@ def write_model(path: Path, backbone: TensorFile, head: Mapping[str, NDArray[Any
         position += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with backbone.path.open("rb") as source, path.open("wb") as target:
+    with backbone.path.open("rb") as source, written_whole(path, "wb") as target:
         target.write(len(text).to_bytes(8, "little") + text)
         for entry in entries.values():
             first, last = entry["data_offsets"]
@@ -55,8 +60,6 @@ def write_model(path: Path, backbone: TensorFile, head: Mapping[str, NDArray[Any
                 target.write(source.read(chunk))
         for array in arrays.values():
             target.write(array.data)
-        target.flush()
-        os.fsync(target.fileno())
 
 
 def read_head(path: Path) -> dict[str, NDArray[np.float64]]:

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from thawline.data.decode import open_image as open_image
     from thawline.data.decode import prepare as prepare
     from thawline.data.split import split_data as split_data
+    from thawline.data.views import Augmentation as Augmentation
+    from thawline.data.views import Views as Views
+    from thawline.data.views import prepare_views as prepare_views
 
 _HOME = {
+    "Augmentation": "thawline.data.views",
+    "Views": "thawline.data.views",
     "open_data": "thawline.data.dataset",
     "open_files": "thawline.data.dataset",
     "open_image": "thawline.data.decode",
     "prepare": "thawline.data.decode",
+    "prepare_views": "thawline.data.views",
     "split_data": "thawline.data.split",
     "subset": "thawline.data.dataset",
 }

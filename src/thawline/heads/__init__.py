@@ -13,12 +13,14 @@ from thawline.heads.head import Head as Head
 from thawline.heads.head import LinearHead as LinearHead
 from thawline.heads.head import NeighboursHead as NeighboursHead
 from thawline.heads.head import head_from_tensors as head_from_tensors
+from thawline.heads.mlp import MLPHead as MLPHead
 
 __all__ = [
     "FittedHead",
     "Head",
     "HeadKind",
     "LinearHead",
+    "MLPHead",
     "NeighboursHead",
     "fit_head",
     "head_from_tensors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -57,9 +57,34 @@ def unit_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(values / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
+def in_blocks(
+    values: NDArray[np.float32],
+    width: int,
+    n_classes: int,
+    decide: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Run (N, D) through ``decide`` a fixed number of rows at a time; the bits of a row do not depend on the others.
+
+    Args:
+        width: D, as the head was fitted.
+        n_classes: C
+        decide: (256, D) -> (256, C), row by row.
+    Raises:
+        DataError: The features have another width.
+    """
+    _require_width(values, width)
+    decision = np.empty((len(values), n_classes))
+    block = np.zeros((_DECISION_ROWS, width))
+    for start in range(0, len(values), _DECISION_ROWS):
+        rows = values[start : start + _DECISION_ROWS]
+        block[: len(rows)] = rows
+        decision[start : start + len(rows)] = decide(block)[: len(rows)]
+    return decision
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearHead:
-    """One weight vector and one bias per class: what logistic regression and ridge leave behind."""
+    """One weight vector and one bias per class: what logistic regression, ridge and gradient descent leave behind."""
 
     kind: str
     weight: NDArray[np.float64]
@@ -83,15 +108,7 @@ class LinearHead:
         Raises:
             DataError: The features have another width than those the head was fitted on.
         """
-        _require_width(values, self.weight.shape[1])
-        n, width = values.shape
-        decision = np.empty((n, self.classes_n))
-        block = np.zeros((_DECISION_ROWS, width))
-        for start in range(0, n, _DECISION_ROWS):
-            rows = values[start : start + _DECISION_ROWS]
-            block[: len(rows)] = rows
-            decision[start : start + len(rows)] = (block @ self.weight.T)[: len(rows)] + self.bias
-        return decision
+        return in_blocks(values, self.weight.shape[1], self.classes_n, lambda block: block @ self.weight.T + self.bias)
 
     def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         return self.decision(values) / self.temperature
@@ -177,8 +194,12 @@ def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], set
         RunError: The kind is not known, or a tensor or setting is absent or has the wrong shape or type.
     """
     try:
-        if kind in ("logistic", "ridge"):
-            return _linear_head(kind, tensors["weight"], tensors["bias"], float(cast(float, settings["temperature"])))
+        if kind in ("linear", "logistic", "ridge"):
+            return _linear_head(kind, tensors["weight"], tensors["bias"], _number(settings["temperature"]))
+        if kind == "mlp":
+            from thawline.heads.mlp import mlp_from_tensors  # which stands on this module
+
+            return mlp_from_tensors(tensors, _number(settings["temperature"]), _number(settings["dropout"]))
         if kind == "knn":
             classes_n, k = int(cast(int, settings["classes_n"])), int(cast(int, settings["k"]))
             return _neighbours_head(tensors["values"], tensors["labels"], classes_n, k)
@@ -186,15 +207,30 @@ def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], set
         raise RunError(f"A {kind} head must hold {error}; it is absent. Fit the run again.") from error
     except (TypeError, ValueError) as error:
         raise RunError(f"The saved {kind} head is damaged: {error}. Fit the run again.") from error
-    raise RunError(f"Head must be logistic, ridge or knn; got {kind!r}. Was the run written by a newer version?")
+    raise RunError(
+        f"Head must be linear, mlp, logistic, ridge or knn; got {kind!r}. Was the run written by a newer version?"
+    )
 
 
 def _linear_head(kind: str, weight: NDArray[np.generic], bias: NDArray[np.generic], temperature: float) -> LinearHead:
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise ValueError(f"weight must be (C, D) and bias (C,); got {weight.shape} and {bias.shape}")
+    return LinearHead(kind, weight.astype(np.float64), bias.astype(np.float64), check_temperature(temperature))
+
+
+def check_temperature(temperature: float) -> float:
+    """Return a temperature as it came.
+
+    Raises:
+        ValueError: It is not above 0.
+    """
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0; got {temperature}")
-    return LinearHead(kind, weight.astype(np.float64), bias.astype(np.float64), temperature)
+    return temperature
+
+
+def _number(setting: object) -> float:
+    return float(cast(float, setting))
 
 
 def _neighbours_head(

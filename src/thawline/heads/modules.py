@@ -1,0 +1,94 @@
+"""Heads as torch modules, while gradient descent trains them, and back; loaded only for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from thawline.heads.head import Head, LinearHead
+from thawline.heads.mlp import MLPHead
+from thawline.randomness import derived_seed
+
+
+def to_module(head: LinearHead | MLPHead) -> nn.Module:
+    """Return a float32 module, (B, D) -> (B, C), that gives the head's decision: the logits before its temperature.
+
+    A linear head becomes an ``nn.Linear`` (``weight``, ``bias``); an MLP the ``nn.Sequential`` that ``new_mlp``
+    describes.
+    """
+    if isinstance(head, LinearHead):
+        return _linear(head.weight, head.bias)
+    layers = [_linear(weight, bias) for weight, bias in zip(head.weights, head.biases, strict=True)]
+    return _mlp(layers, head.dropout)
+
+
+def from_module(
+    module: nn.Module, *, kind: Literal["linear", "mlp", "logistic", "ridge"], temperature: float = 1.0
+) -> Head:
+    """Return the head that predicts as a trained module does in evaluation mode.
+
+    Args:
+        module: What ``to_module`` or ``new_mlp`` gave, on any device and in any precision.
+        kind: ``mlp`` for an ``nn.Sequential``; for an ``nn.Linear`` what the head shall be called.
+        temperature: Divides the decision before the softmax.
+    Raises:
+        TypeError: A module of another make.
+    """
+    if kind == "mlp" and isinstance(module, nn.Sequential):
+        layers = [layer for layer in module if isinstance(layer, nn.Linear)]
+        dropout = next((layer.p for layer in module if isinstance(layer, nn.Dropout)), 0.0)
+        weights, biases = (tuple(_array(layer.get_parameter(name)) for layer in layers) for name in ("weight", "bias"))
+        return MLPHead(weights, biases, dropout, temperature)
+    if kind != "mlp" and isinstance(module, nn.Linear):
+        return LinearHead(kind, _array(module.weight), _array(module.bias), temperature)
+    raise TypeError(f"a {kind} head must come from the module that to_module gives; got {type(module).__name__}")
+
+
+def new_mlp(in_features: int, hidden: Sequence[int], n_classes: int, dropout: float, seed: int) -> nn.Module:
+    """Return an untrained MLP: Linear, ReLU and Dropout for each hidden layer, then Linear.
+
+    So the layers' tensors are ``0.weight``, ``0.bias``, ``3.weight``, ``3.bias``, ..., whatever the dropout.
+
+    Args:
+        hidden: Widths, from the features to the classes; empty for a linear layer alone.
+        dropout: Share of each hidden layer that a training step leaves out, in [0, 1).
+        seed: Decides the weights; no global generator is read or moved.
+    Source:
+        He et al., Delving Deep into Rectifiers (2015): weights normal with variance 2 / inputs before a ReLU, and
+        1 / inputs before the softmax; biases zero.
+    """
+    draws = torch.Generator().manual_seed(derived_seed(seed, "head", "mlp"))
+    layers = [_empty_linear(n_in, n_out) for n_in, n_out in pairwise((in_features, *hidden, n_classes))]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer is layers[-1] else "relu", generator=draws)
+        nn.init.zeros_(layer.bias)
+    return _mlp(layers, dropout)
+
+
+def _mlp(layers: Sequence[nn.Linear], dropout: float) -> nn.Sequential:
+    hidden = [part for layer in layers[:-1] for part in (layer, nn.ReLU(), nn.Dropout(dropout))]
+    return nn.Sequential(*hidden, layers[-1])
+
+
+def _linear(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> nn.Linear:
+    layer = _empty_linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
+    return layer
+
+
+def _empty_linear(n_in: int, n_out: int) -> nn.Linear:
+    """A layer whose weights were never drawn: the global generator must not move."""
+    return nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = tensor.detach().cpu().double().numpy().copy()
+    return array
