@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from thawline.planning import plan as plan
     from thawline.records import Dataset as Dataset
     from thawline.runs import fit as fit
+    from thawline.runs import resume as resume
     from thawline.training import ThawlineClassifier as ThawlineClassifier
     from thawline.version import __version__ as __version__
 
@@ -43,6 +44,7 @@ _HOME = {
     "open_backbone": "thawline.backbones",
     "open_data": "thawline.data",
     "plan": "thawline.planning",
+    "resume": "thawline.runs",
     "split_data": "thawline.data",
 }
 """Public name -> the room it lives in."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,8 @@ class Dataset:
     root: Path | None = None
     seconds: float = 0.0
     """Time that opening took."""
+    opened: Mapping[str, Any] | None = None
+    """Keyword arguments, fit for JSON, with which ``open_data`` opens it again; None where no path leads to it."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -178,4 +180,4 @@ class Stage:
     """Score by which the stage was judged, on data it did not fit; None where nothing could be held out."""
     score_name: str
     seconds: float
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)

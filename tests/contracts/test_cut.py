@@ -3,66 +3,16 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
+from tests.contracts.zoo import LARGE, TINY, above, create, images, rungs, tensors
 from torch import nn
 
 from thawline.backbones import cut as cut_room
-from thawline.backbones.cut import Cut, cut
-from thawline.backbones.graph import LayerGraph
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.cut import Cut, cut, segment
 from thawline.errors import ModelError
-
-TINY = {"test_resnet": 64, "test_vit": 160, "test_efficientnet": 64, "test_convnext": 64, "regnetx_002": 64}
-LARGE = {
-    "mobilenetv2_100": 96,
-    "mobilenetv3_small_100": 96,
-    "resnet18": 96,
-    "resnet50": 96,
-    "vgg16_bn": 64,
-    "densenet121": 96,
-    "inception_v3": 128,
-    "xception41": 96,
-    "efficientnet_b0": 96,
-    "convnext_atto": 96,
-    "vit_tiny_patch16_224": 224,
-    "swin_tiny_patch4_window7_224": 224,
-}
-"""Architecture -> side of its input here: small where the architecture takes any size."""
-
-
-def create(architecture: str, **model_args) -> nn.Module:
-    """Random weights; normalisation layers and what starts at zero are shaken so that every layer matters."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = import_timm().create_model(architecture, num_classes=0, **model_args).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim == 1:
-                    parameter.add_(torch.rand(parameter.shape) * 0.5)
-            for name, buffer in model.named_buffers():
-                if name.endswith(("running_mean", "running_var")):
-                    buffer.add_(torch.rand(buffer.shape) * 0.1)
-    return model
-
-
-def images(n: int, px: int) -> torch.Tensor:
-    return torch.randn(n, 3, px, px, generator=torch.Generator().manual_seed(7))
-
-
-def rungs(model: nn.Module, px: int) -> list[str]:
-    return [line.layer for line in LayerGraph(model, "model", (px, px)).lines]
-
-
-def tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def above(model: nn.Module, names: list[str], rung: str) -> set[str]:
-    """Names of the parameters of the layers above a rung, from the names alone."""
-    layers = names[names.index(rung) + 1 :]
-    return {name for name, _ in model.named_parameters() if any(f"{name}.".startswith(f"{part}.") for part in layers)}
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> None:
@@ -389,3 +339,60 @@ def test_a_backbone_is_cut_at_its_own_input_size():
     with torch.no_grad():
         close(halves.suffix(*halves.prefix(x)), backbone.module()(x))
     assert halves.suffix_parameter_names[0].startswith("s4.b7.")
+
+
+def check_segments(architecture: str, rungs_of_interest: int) -> None:
+    """Between any two rungs: what crosses the lower one leads, bit for bit, to what crosses the upper one."""
+    px = (TINY | LARGE)[architecture]
+    model = create(architecture).requires_grad_(True)
+    names = rungs(model, px)
+    chosen = names[:: max(1, len(names) // rungs_of_interest)]
+    x = images(3, px)
+    crossing = {}
+    for name in chosen:
+        halves = cut(model, name, input_px=(px, px))
+        assert halves.rungs_below == tuple(names[: names.index(name)])
+        crossing[name] = halves.prefix(x)
+    model.requires_grad_(True).train()
+    for low, high in itertools.pairwise(chosen):
+        stretch = segment(model, low, high, input_px=(px, px))
+        copies = [tensor.clone() for tensor in crossing[low]]
+        found = stretch(*crossing[low])
+        assert len(found) == len(crossing[high])
+        assert all(map(torch.equal, found, crossing[high])), (low, high)
+        assert all(map(torch.equal, crossing[low], copies)), (low, high)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_a_stretch_between_two_rungs_of_a_small_model(architecture):
+    check_segments(architecture, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", LARGE)
+def test_a_stretch_between_two_rungs_of_a_large_model(architecture):
+    check_segments(architecture, 8)
+
+
+def test_a_stretch_does_not_write_into_what_it_is_given():
+    toy = Toy(middle=PreActivation())
+    (low,) = cut(toy, "stem", input_px=(8, 8)).prefix(images(3, 8))
+    copied = low.clone()
+    (high,) = cut(toy, "middle", input_px=(8, 8)).prefix(images(3, 8))
+    toy.train()
+    stretch = segment(toy, "stem", "middle", input_px=(8, 8))
+    assert toy.training and toy.middle.training
+    assert torch.equal(stretch(low)[0], high)
+    assert torch.equal(low, copied) and (copied < 0).any()
+
+
+def test_a_stretch_that_is_not_exact_is_refused():
+    with pytest.raises(ModelError, match=r"Toy between 'stem' and 'top' must give what the whole model gives; outputs"):
+        segment(Toy(middle=Restless(4, 4, 1)), "stem", "top", input_px=(8, 8))
+
+
+@pytest.mark.parametrize("low", ["layer3.0", "layer2.0"])
+def test_a_stretch_goes_upwards(resnet, low):
+    with pytest.raises(ModelError, match=rf"low must be a rung below 'layer2.0'; got '{low}'"):
+        segment(resnet, low, "layer2.0", input_px=(64, 64))

@@ -354,7 +354,7 @@ def test_what_killed_processes_left_behind_is_swept_up(tmp_path: Path, key: Feat
     os.utime(old, (time.time() - 7200,) * 2)
     (folder / ".trash-0").mkdir()
     (folder / ".trash-0" / "rest").write_text("")
-    store.append(key, sample_digests(1, seed=1), _values(1))
+    FeatureStore(tmp_path).append(key, sample_digests(1, seed=1), _values(1))
     assert not old.exists() and new.exists() and not (folder / ".trash-0").exists()
 
 

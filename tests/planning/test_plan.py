@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import thawline as tl
 from thawline.errors import UsageError
 from thawline.planning import FitPlan, read_plan, write_plan
+from thawline.training.settings import StagePlan, TrainPlan
 
 
 class Backbone:
@@ -61,18 +62,72 @@ def test_a_plan_survives_its_file(tmp_path_factory: pytest.TempPathFactory, **se
     assert read_plan(path) == plan
 
 
+shares = st.floats(0.001, 1)
+
+
+@given(
+    training=st.builds(
+        TrainPlan,
+        optimiser=st.sampled_from(["adamw", "sgd"]),
+        lr=st.floats(1e-9, 10),
+        momentum=st.floats(0, 0.999),
+        batch_size=st.integers(1, 65_536),
+        crop_scale=st.tuples(shares, shares).map(lambda pair: (min(pair), max(pair))),
+        refit=st.booleans(),
+    ),
+    stages=st.lists(
+        st.builds(
+            StagePlan,
+            thaw=st.sampled_from(["last:2", r"regex:a\.b|\"c\"", "30%"]),
+            rung=st.sampled_from(["pooled", "blocks.1"]),
+            epochs=st.integers(1, 100),
+            views=st.integers(0, 9),
+            adds=st.lists(st.sampled_from(["a.weight", "b.0.bias"]), unique=True).map(tuple),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+def test_tables_survive_the_file(
+    tmp_path_factory: pytest.TempPathFactory, training: TrainPlan, stages: tuple[StagePlan, ...]
+) -> None:
+    path = tmp_path_factory.mktemp("plan") / "plan.toml"
+    plan = FitPlan(model="embedded/x", thaw="last:2", training=training, stages=stages, reasons=("So.", "And so."))
+    write_plan(plan, path)
+    assert read_plan(path) == plan
+
+
 def test_the_file_explains_each_setting(tmp_path: Path) -> None:
-    write_plan(FitPlan(model="embedded/x"), tmp_path / "plan.toml")
+    stage = StagePlan(thaw="last:2", rung="blocks.1", epochs=3, views=2, adds=("a",))
+    plan = FitPlan(model="embedded/x", training=TrainPlan(), stages=(stage, stage))
+    write_plan(plan, tmp_path / "plan.toml")
     text = (tmp_path / "plan.toml").read_text()
     for name, field in FitPlan.model_fields.items():
-        assert f"# {field.description}\n{name} = " in text
+        start = {"training": "\n[training]", "stages": "\n[[stages]]"}.get(name, f"{name} = ")
+        assert f"# {field.description}\n{start}" in text
+    for kind in (TrainPlan, StagePlan):
+        for name, field in kind.model_fields.items():
+            assert text.count(f"# {field.description}\n{name} = ") == 1  # of stages, the first is explained
+    assert text.count("[[stages]]") == 2
+
+
+def test_a_plan_without_training_has_no_tables(tmp_path: Path) -> None:
+    write_plan(FitPlan(model="embedded/x"), tmp_path / "plan.toml")
+    text = (tmp_path / "plan.toml").read_text()
+    assert "[training]" not in text
+    assert "stages" not in text
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"thaw": "last:3"}, r"thaw: must be auto or none: .*, got 'last:3'"),
-        ({"head": "svm"}, r"head: Input should be 'logistic' or 'ridge', got 'svm'"),
+        ({"thaw": 3}, r"thaw: Input should be a valid string, got 3"),
+        ({"head": "svm"}, r"head: Input should be 'logistic', 'ridge' or 'mlp', got 'svm'"),
+        ({"hidden": (8,)}, r"together: hidden and dropout must come with head mlp; got head logistic"),
+        ({"head": "mlp", "hidden": (0,)}, r"hidden: must be at most 8 widths from 1 to 65,536, such as 256,128"),
+        ({"head": "mlp", "hidden": (8,) * 9}, r"hidden: must be at most 8 widths"),
+        ({"head": "mlp", "dropout": 1.0}, r"dropout: Input should be less than 1, got 1.0"),
+        ({"from_scratch": True, "thaw": "last:2"}, r"from_scratch must go with thaw all, .* got thaw last:2"),
+        ({"training": {"lr": 0.1}}, r"settings of training \(lr\) must have something to train; with thaw none"),
         ({"fractions": (0.5, 0.5, 0.5)}, r"fractions: must be three shares that sum to 1"),
         ({"fractions": (0.9, 0.1, 0.0)}, r"fractions: must be three shares"),
         ({"seed": -1}, r"seed: Input should be greater than or equal to 0"),
@@ -92,6 +147,10 @@ def test_a_file_that_is_no_plan(tmp_path: Path) -> None:
         read_plan(path)
     path.write_text("model = ")
     with pytest.raises(UsageError, match="plan must be a readable TOML file"):
+        read_plan(path)
+    path.write_text('model = "embedded/x"\n[training]\nlearning_rate = 1\nlr = 11\n[[stages]]\nthaw = "all"')
+    problems = r"training.lr: .*, got 11.*training.learning_rate: no such setting.*stages.0.rung: Field required"
+    with pytest.raises(UsageError, match=problems):
         read_plan(path)
     path.write_text("seed = 1")
     with pytest.raises(UsageError, match=r"model: Field required.*\(.*plan.toml\)"):

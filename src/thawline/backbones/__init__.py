@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from thawline.backbones.embedded import DEFAULT_MODEL as DEFAULT_MODEL
     from thawline.backbones.opening import open_backbone as open_backbone
     from thawline.backbones.receipt import Receipt as Receipt
+    from thawline.backbones.watch import FreezeWatch as FreezeWatch
 
 _HOME = {
     "DEFAULT_MODEL": "thawline.backbones.embedded",
     "POOLED": "thawline.backbones.backbone",
     "Backbone": "thawline.backbones.backbone",
     "CatalogueEntry": "thawline.backbones.catalogue",
+    "FreezeWatch": "thawline.backbones.watch",
     "Receipt": "thawline.backbones.receipt",
     "list_models": "thawline.backbones.catalogue",
     "open_backbone": "thawline.backbones.opening",

@@ -7,7 +7,7 @@ the suffix are names in the model.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,12 @@ class Cut:
     """Parameters that learn, by their names in the model (and in the suffix); every other parameter is frozen."""
     suffix_buffer_names: tuple[str, ...]
     """Buffers of the layers above the line, running statistics among them: they may move in train mode."""
+    rungs_below: tuple[str, ...]
+    """The rungs below this one, from ``input`` upwards."""
 
 
 class Prefix(nn.Module):
-    """The layers below the line, in eval mode and without gradients whatever is asked of it or of the whole model."""
+    """Layers below a line, in eval mode and without gradients whatever is asked of it or of the whole model."""
 
     def __init__(self, layers: fx.GraphModule) -> None:
         super().__init__()
@@ -50,11 +52,11 @@ class Prefix(nn.Module):
         super().train(False)
         return self
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(B, 3, H, W) -> the tensors that cross the line."""
+    def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Images (B, 3, H, W), or the tensors that cross a lower line -> the tensors that cross the line."""
         self.eval()  # the layers are the model's own, and somebody may have called train() on the model
         with torch.no_grad():
-            crossing: tuple[torch.Tensor, ...] = self.layers(images)
+            crossing: tuple[torch.Tensor, ...] = self.layers(*given)
         return crossing
 
 
@@ -72,27 +74,50 @@ def cut(model: Backbone | nn.Module, rung: str, *, input_px: tuple[int, int] | N
     Raises:
         ModelError: No such rung (names the nearest), a model that cannot be cut, or halves that are not exact.
     """
-    if isinstance(model, Backbone):
-        module, name, size = model.module(), model.name, model.preprocessing.input_px
-    else:
-        module, name, size = model, type(model).__name__, input_px or _usual_size(model)
-    graph = LayerGraph(module, name, input_px or size)
-    line = _find(graph, name, rung)
-    below, above = graph.nodes[1 : line.position + 1], graph.nodes[line.position + 1 :]
-    prefix = Prefix(_part(module, graph, graph.nodes[:1], below, line.crossing))
-    suffix = _part(module, graph, line.crossing, above, graph.output)
-    images = example(module, input_px or size)
+    module, name, size = _opened(model, input_px)
+    graph = LayerGraph(module, name, size)
+    line = graph.lines[_find(graph, name, rung)]
+    prefix = _below(module, graph, line)
+    images = example(module, size)
     with _undisturbed(module):
-        whole = module(images)
-        given = prefix(images)
-        versions = [tensor._version for tensor in given]
-        _check_equal(whole, suffix(*given), name, rung)
-    changed = [
-        node for node, tensor, before in zip(line.crossing, given, versions, strict=True) if tensor._version != before
-    ]
-    if changed:  # a layer that works in place would write into what it is given, which may be a cache: copy that first
-        suffix = _part(module, graph, line.crossing, above, graph.output, copied=changed)
-    return _thaw(module, rung, prefix, suffix)
+        whole, given = module(images), prefix(images)
+        above = graph.nodes[line.position + 1 :]
+        suffix = _checked_part(module, graph, line, above, graph.output, given, whole, f"{name} cut at {rung!r}")
+    return _thaw(module, graph, line, prefix, suffix)
+
+
+def segment(model: Backbone | nn.Module, low: str, high: str, *, input_px: tuple[int, int] | None = None) -> Prefix:
+    """Take out the layers between two rungs, and check on random images that they give what the model has there.
+
+    Nothing is set to learn or frozen; the layers are run in eval mode and leave what they are given as it was.
+
+    Args:
+        model: As for ``cut``.
+        low: The rung whose crossing tensors, each (B, ...), are given.
+        high: The rung above it whose crossing tensors come out.
+        input_px: As for ``cut``.
+    Raises:
+        ModelError: No such rung, a ``low`` that is not below ``high``, or layers that are not exact.
+    """
+    module, name, size = _opened(model, input_px)
+    graph = LayerGraph(module, name, size)
+    first, last = _find(graph, name, low), _find(graph, name, high)
+    if first >= last:
+        raise ModelError(f"low must be a rung below {high!r}; got {low!r}. See `thawline ladder` for their order.")
+    start, end = graph.lines[first], graph.lines[last]
+    images = example(module, size)
+    with _undisturbed(module):
+        expected, given = _below(module, graph, end)(images), _below(module, graph, start)(images)
+        between = graph.nodes[start.position + 1 : end.position + 1]
+        what = f"{name} between {low!r} and {high!r}"
+        return Prefix(_checked_part(module, graph, start, between, end.crossing, given, expected, what))
+
+
+def _opened(model: Backbone | nn.Module, input_px: tuple[int, int] | None) -> tuple[nn.Module, str, tuple[int, int]]:
+    """(module, name, height and width)"""
+    if isinstance(model, Backbone):
+        return model.module(), model.name, input_px or model.preprocessing.input_px
+    return model, type(model).__name__, input_px or _usual_size(model)
 
 
 def _usual_size(module: nn.Module) -> tuple[int, int]:
@@ -105,11 +130,41 @@ def _usual_size(module: nn.Module) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _find(graph: LayerGraph, name: str, rung: str) -> Line:
-    lines = {line.layer: line for line in graph.lines}
-    if rung not in lines:
-        raise ModelError(f"rung must be one of the {len(lines)} rungs of {name}; got {rung!r}.{nearest(rung, lines)}")
-    return lines[rung]
+def _find(graph: LayerGraph, name: str, rung: str) -> int:
+    """Place of a rung in the ladder."""
+    rungs = [line.layer for line in graph.lines]
+    if rung not in rungs:
+        raise ModelError(f"rung must be one of the {len(rungs)} rungs of {name}; got {rung!r}.{nearest(rung, rungs)}")
+    return rungs.index(rung)
+
+
+def _below(module: nn.Module, graph: LayerGraph, line: Line) -> Prefix:
+    return Prefix(_part(module, graph, graph.nodes[:1], graph.nodes[1 : line.position + 1], line.crossing))
+
+
+def _checked_part(
+    module: nn.Module,
+    graph: LayerGraph,
+    line: Line,
+    nodes: Sequence[fx.Node],
+    wanted: fx.Node | tuple[fx.Node, ...],
+    given: tuple[torch.Tensor, ...],
+    expected: torch.Tensor | tuple[torch.Tensor, ...],
+    what: str,
+) -> fx.GraphModule:
+    """Make a part that starts at a line, check what it computes from ``given``, and that it leaves that as it was."""
+    part = _part(module, graph, line.crossing, nodes, wanted)
+    versions = [tensor._version for tensor in given]
+    found = part(*given)
+    pairs = [(expected, found)] if isinstance(expected, torch.Tensor) else zip(expected, found, strict=True)
+    for right, computed in pairs:
+        _check_equal(right, computed, what)
+    changed = [
+        node for node, tensor, before in zip(line.crossing, given, versions, strict=True) if tensor._version != before
+    ]
+    if changed:  # a layer that works in place would write into what it is given, which may be a cache: copy that first
+        part = _part(module, graph, line.crossing, nodes, wanted, copied=changed)
+    return part
 
 
 def _part(
@@ -159,21 +214,27 @@ def _undisturbed(module: nn.Module) -> Iterator[None]:
             layer.training = training
 
 
-def _check_equal(whole: torch.Tensor, parts: torch.Tensor, name: str, rung: str) -> None:
+def _check_equal(whole: torch.Tensor, parts: torch.Tensor, what: str) -> None:
     scale = float(whole.abs().max())
     difference = float((whole - parts).abs().max()) if parts.shape == whole.shape else float("inf")
     # written so that a NaN on either side is a failure
     if not difference <= _TOLERANCE.get(whole.dtype, 1e-2) * scale < float("inf"):
         raise ModelError(
-            f"{name} cut at {rung!r} must give what the whole model gives; outputs up to {scale:.3g} differ by "
+            f"{what} must give what the whole model gives; outputs up to {scale:.3g} differ by "
             f"{difference:.3g}. Choose another rung."
         )
 
 
-def _thaw(module: nn.Module, rung: str, prefix: Prefix, suffix: fx.GraphModule) -> Cut:
+def _thaw(module: nn.Module, graph: LayerGraph, line: Line, prefix: Prefix, suffix: fx.GraphModule) -> Cut:
     """Set what learns. A parameter used on both sides (tied weights, a shared position bias) is frozen."""
     learning = set(suffix.parameters()) - set(prefix.parameters())
     for parameter in module.parameters():
         parameter.requires_grad_(parameter in learning)
-    names = tuple(name for name, parameter in module.named_parameters() if parameter in learning)
-    return Cut(rung, prefix, suffix.eval(), names, tuple(name for name, _ in suffix.named_buffers()))
+    return Cut(
+        rung=line.layer,
+        prefix=prefix,
+        suffix=suffix.eval(),
+        suffix_parameter_names=tuple(name for name, held in module.named_parameters() if held in learning),
+        suffix_buffer_names=tuple(name for name, _ in suffix.named_buffers()),
+        rungs_below=tuple(other.layer for other in graph.lines[: graph.lines.index(line)]),
+    )

@@ -1,4 +1,4 @@
-"""The freeze receipt: proof that what was declared frozen is bit for bit what it was.
+"""The freeze receipt: proof that what was declared frozen is bit for bit what it was, and that what was thawed learned.
 
 Every parameter *and every buffer* counts: the running statistics of batch normalisation move in training mode even
 where no parameter learns, which is the commonest way in which a "frozen" network changes.
@@ -7,14 +7,26 @@ where no parameter learns, which is the commonest way in which a "frozen" networ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from thawline.backbones.backbone import STATISTICS
 from thawline.errors import ReceiptError
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How one thawed tensor learned."""
+
+    name: str
+    gradient: float
+    """Largest L2 norm that its gradient had in any step of the stage."""
+    change: float
+    """L2 norm of its change over the stage, relative to its norm before; absolute where that was 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +41,12 @@ class Receipt:
     frozen_buffers: int
     frozen_sha256: str
     """Digest over names and contents of all frozen tensors; the same before and after, or there is no receipt."""
-    thawed: tuple[str, ...]
+    thawed: tuple[str, ...] = ()
     """Names of the tensors that learned; each one changed."""
+    moved: tuple[Moved, ...] = ()
+    """How they learned, in the same order; empty where they were solved for, which takes no gradient."""
+    moved_buffers: tuple[str, ...] = ()
+    """Running statistics above the line that moved, as they were allowed to."""
 
     @property
     def status(self) -> str:
@@ -40,6 +56,12 @@ class Receipt:
 def tensor_digests(module: torch.nn.Module) -> dict[str, str]:
     """SHA-256 of every parameter and buffer, by name, from their bytes, shape and dtype."""
     return {name: _digest(tensor) for name, tensor in _named_tensors(module)}
+
+
+def joint_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256 over names and digests, whatever their order."""
+    lines = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _named_tensors(module: torch.nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
@@ -58,11 +80,7 @@ def _digest(tensor: torch.Tensor) -> str:
 
 
 def issue_receipt(
-    stage: str,
-    module: torch.nn.Module,
-    before: Mapping[str, str],
-    *,
-    thawed: Iterable[str] = (),
+    stage: str, module: torch.nn.Module, before: Mapping[str, str], *, may_move: Collection[str] = ()
 ) -> Receipt:
     """Compare a module with the digests taken before a stage.
 
@@ -70,29 +88,35 @@ def issue_receipt(
         stage: Name of the stage, for the report.
         module: As the stage left it.
         before: ``tensor_digests(module)`` as the stage found it.
-        thawed: Tensors that were meant to learn.
+        may_move: Names of the tensors that are not frozen. They may change; they must not vanish.
     Raises:
-        ReceiptError: A frozen tensor moved, appeared or vanished, or a thawed one did not move; names it.
+        ReceiptError: A frozen tensor moved, or any tensor appeared or vanished; names the first in the model's order.
     """
     after = tensor_digests(module)
-    thawed = tuple(thawed)
-    if unknown := set(thawed) - before.keys():
-        raise ReceiptError(f"stage {stage!r} thawed {sorted(unknown)[0]!r}, which the model does not have.")
-    moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    if broken := [name for name in moved if name not in thawed]:
+    moved = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if broken := [name for name in moved if not (name in may_move and name in before and name in after)]:
         raise ReceiptError(
             f"stage {stage!r} must leave frozen tensors bit-identical; {len(broken)} moved, first {broken[0]!r}. "
-            "The run was stopped and nothing was saved."
+            f"{_cause(broken[0], before, after)}"
         )
-    if idle := sorted(set(thawed) - set(moved)):
-        raise ReceiptError(f"stage {stage!r} must change what it thawed; {len(idle)} did not move, first {idle[0]!r}.")
-    frozen = {name: digest for name, digest in after.items() if name not in thawed}
+    frozen = {name: digest for name, digest in after.items() if name not in may_move}
     parameters = {name for name, _ in module.named_parameters()}
     return Receipt(
         stage=stage,
         ran=True,
         frozen_parameters=len(frozen.keys() & parameters),
         frozen_buffers=len(frozen.keys() - parameters),
-        frozen_sha256=hashlib.sha256("\n".join(f"{n} {d}" for n, d in sorted(frozen.items())).encode()).hexdigest(),
-        thawed=thawed,
+        frozen_sha256=joint_digest(frozen),
+        moved_buffers=tuple(name for name in moved if name not in parameters),
     )
+
+
+def _cause(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Say what makes a tensor move that must not, as far as its name and its presence tell."""
+    if name not in before:
+        return "It was not there when the stage began: build the model before the stage."
+    if name not in after:
+        return "It is no longer there: change the model between stages only."
+    if name.endswith(STATISTICS):
+        return "A batch-norm layer that is frozen ran in training mode: keep it in eval mode."
+    return "The optimiser held it (weight decay moves even what has gradient 0), or a layer wrote into it."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Thaw:
     """Where the line stands: the highest rung with nothing below it that learns, so the best place for a cache."""
     thawed: tuple[str, ...]
     """Names of the parameters that learn, in the model's order."""
+    distance: tuple[int, ...]
+    """How far each of ``thawed`` is from the head, in layers that have parameters: 1 for the last layer."""
     frozen: tuple[str, ...]
     """Names of all others."""
     buffers: tuple[str, ...]
@@ -131,6 +134,7 @@ class _Model:
             setting=setting,
             rung=self.rungs[line].name,
             thawed=thawed,
+            distance=tuple(len(self.layers) - bisect_left(self.layers, self.place[name]) for name in thawed),
             frozen=tuple(name for name in self.sizes if name not in chosen),
             buffers=tuple(name for name, place in self._statistics.items() if name in chosen and place > line),
             n_trainable=sum(trainable_at),

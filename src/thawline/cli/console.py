@@ -10,11 +10,15 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
+    from rich.text import Text
+
+    from thawline.runs.listener import Evaluated
 
 
 @functools.cache
@@ -51,18 +55,20 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 class BarListener:
-    """Draws a progress bar per phase, with rate and time left, and prints remarks above it."""
+    """Draws a progress bar per phase, with rate and time left; remarks and a table of training stand above it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self._stages: set[str] = set()
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Move a phase's bar; the bar appears with the first call."""
         if phase not in self._tasks:
+            self._hide_finished_stages()
             self._tasks[phase] = self._progress.add_task(phase, total=total, rate="")
         task = self._tasks[phase]
-        if done == 0:
+        if done < self._progress.tasks[task].completed or done == 0:
             self._progress.reset(task, total=total)
         speed = self._progress.tasks[task].speed
         self._progress.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
@@ -70,6 +76,24 @@ class BarListener:
     def note(self, text: str) -> None:
         """Print one sentence."""
         remark("note", "yellow", text)  # the bars share this console, which prints it above them
+
+    def evaluated(self, row: Evaluated) -> None:
+        """Print a row of the table, the names of its columns before the first."""
+        from rich.text import Text
+
+        if not self._stages:
+            self._print(Text(training_header(), style="bold"))
+        self._stages.add(row.stage)
+        self._print(Text(training_row(row)))
+
+    def _print(self, line: Text) -> None:
+        self._progress.console.print(line, soft_wrap=True)
+
+    def _hide_finished_stages(self) -> None:
+        """Their rows stay; a bar for each would push the table out of sight."""
+        for phase, task in self._tasks.items():
+            if phase in self._stages and self._progress.tasks[task].finished:
+                self._progress.update(task, visible=False)
 
 
 class NoteListener:
@@ -82,6 +106,36 @@ class NoteListener:
         """Print one sentence."""
         remark("note", "yellow", text)
 
+    def evaluated(self, row: Evaluated) -> None:
+        """Print nothing."""
+
+
+_STAGE_WIDTH = 30
+_COLUMNS = {"epoch": 8, "train loss": 12, "val loss": 10, "val accuracy": 14, "samples/s": 11, "left": 9}
+"""Widths; with the stage's they make 94 columns."""
+
+
+def training_header() -> str:
+    """Names of the columns of ``training_row``."""
+    return "stage".ljust(_STAGE_WIDTH) + "".join(name.rjust(width) for name, width in _COLUMNS.items())
+
+
+def training_row(row: Evaluated) -> str:
+    """One evaluation as a line of the table."""
+    stage = f"{row.stage_number}/{row.n_stages} {row.stage}"
+    values = (
+        f"{row.epoch:.1f}",
+        f"{row.train_loss:.4f}",
+        "-" if row.val_loss is None else f"{row.val_loss:.4f}",
+        "-" if row.val_accuracy is None else f"{row.val_accuracy:.3f}",
+        f"{row.samples_per_s:,.0f}",
+        str(timedelta(seconds=round(row.seconds_left))),
+    )
+    if len(stage) > _STAGE_WIDTH:
+        stage = stage[: _STAGE_WIDTH - 3] + "..."
+    cells = (value.rjust(width) for value, width in zip(values, _COLUMNS.values(), strict=True))
+    return stage.ljust(_STAGE_WIDTH) + "".join(cells)
+
 
 @contextmanager
 def listening(*, quiet: bool) -> Iterator[BarListener | NoteListener]:
@@ -92,7 +146,7 @@ def listening(*, quiet: bool) -> Iterator[BarListener | NoteListener]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<9}"),
+        TextColumn("{task.description:<9}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

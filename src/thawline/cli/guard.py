@@ -26,8 +26,7 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
             _fail(error, as_json=bool(kwargs.get("json_")))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            sys.stderr.write("\nStopped. Nothing half-written was left; features computed so far stay in the cache.\n")
-            raise typer.Exit(130) from error
+            raise typer.Exit(_stopped(error)) from error
         except BrokenPipeError as error:  # the reader of our output went away, as `head` does
             sys.stderr.close()
             raise typer.Exit(1) from error
@@ -43,9 +42,23 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
+def _stopped(error: KeyboardInterrupt) -> int:
+    """Say what is left after Ctrl-C or SIGTERM; return the exit code that the shell expects of each."""
+    from thawline.runs.stopping import Terminated, how_to_go_on
+
+    left = how_to_go_on(error) or "Nothing half-written was left; features computed so far stay in the cache."
+    sys.stderr.write(f"\nStopped. {left}\n")
+    return 143 if isinstance(error, Terminated) else 130
+
+
 def _fail(error: ThawlineError, *, as_json: bool) -> None:
     from thawline.cli.console import print_json, remark
+    from thawline.runs.stopping import how_to_go_on
 
     remark("error", "bold red", str(error))
+    next_step = how_to_go_on(error)
+    if next_step:
+        remark("note", "yellow", next_step)
     if as_json:
-        print_json({"error": {"kind": type(error).__name__, "message": str(error)}})
+        message = f"{error} {next_step}" if next_step else str(error)
+        print_json({"error": {"kind": type(error).__name__, "message": message}})

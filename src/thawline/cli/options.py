@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from thawline.errors import UsageError
+from thawline.errors import UsageError, nearest
 
-_DATA, _MODEL, _RUN, _OUTPUT = "Data", "Model", "Run", "Output"
+_DATA, _MODEL, _TRAINING, _RUN, _OUTPUT = "Data", "Model", "Training", "Run", "Output"
 
 Data = Annotated[
     Path, typer.Argument(help="Folder of class folders, CSV/TSV/Parquet table, or folder of train/test tables.")
@@ -48,7 +48,55 @@ CropPct = Annotated[float | None, typer.Option(help="Share of the resized side t
 Sha256 = Annotated[str | None, typer.Option(help="Digest the weights file must have.", rich_help_panel=_MODEL)]
 Layer = Annotated[str, typer.Option(help="Where features are read: pooled, or a layer.", rich_help_panel=_MODEL)]
 
-Seed = Annotated[int, typer.Option(help="Decides the split, the folds and the bootstrap.", rich_help_panel=_RUN)]
+Thaw = Annotated[
+    str,
+    typer.Option(
+        metavar="SETTING",
+        help="What learns beside the head: auto, none, all, progressive, last:N, first-frozen:K, stage:NAME, "
+        "from:LAYER, 30%, regex:PATTERN. See `thawline ladder`.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+FromScratch = Annotated[
+    bool,
+    typer.Option(
+        "--from-scratch", help="Train the architecture from random weights; fetches none.", rich_help_panel=_TRAINING
+    ),
+]
+Head = Annotated[str, typer.Option(help="The new classifier: logistic, ridge or mlp.", rich_help_panel=_TRAINING)]
+Hidden = Annotated[
+    str | None,
+    typer.Option(metavar="WIDTHS", help="Hidden layers of an mlp head, such as 256,128.", rich_help_panel=_TRAINING),
+]
+Dropout = Annotated[
+    float, typer.Option(help="Share of inputs that each layer of an mlp head drops.", rich_help_panel=_TRAINING)
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="Passes over the training part, in each stage.", rich_help_panel=_TRAINING)
+]
+Lr = Annotated[float | None, typer.Option(help="Learning rate of the head.", rich_help_panel=_TRAINING)]
+BatchSize = Annotated[int | None, typer.Option(help="Samples in one step.", rich_help_panel=_TRAINING)]
+ViewCount = Annotated[
+    int | None,
+    typer.Option(
+        "--views", help="Augmented views of a sample that are kept; 0 = fresh ones each epoch.",
+        rich_help_panel=_TRAINING,
+    ),
+]  # fmt: skip
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any other setting of training; may be repeated.",
+        rich_help_panel=_TRAINING,
+    ),
+]  # fmt: skip
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder.", rich_help_panel=_RUN)
+]
+
+Seed = Annotated[
+    int, typer.Option(help="Decides the split, the folds, the training and the bootstrap.", rich_help_panel=_RUN)
+]
 Engine = Annotated[str, typer.Option(help="auto or torch.", rich_help_panel=_RUN)]
 Precision = Annotated[str, typer.Option(help="auto, f32 or bf16.", rich_help_panel=_RUN)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)]
@@ -68,7 +116,7 @@ def model_settings(
 ) -> dict[str, Any]:
     """Keyword arguments of ``open_backbone`` from what was typed."""
     return {
-        "model_args": _model_args(model_arg or []) or None,
+        "model_args": _pairs("--model-arg", "pad_type=same", model_arg or []) or None,
         "input_px": input_px,
         "mean": _channels("--mean", mean),
         "std": _channels("--std", std),
@@ -93,17 +141,57 @@ def fractions(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
-def _model_args(pairs: list[str]) -> dict[str, Any]:
-    arguments = {}
-    for pair in pairs:
+def training_settings(
+    set_: list[str] | None, *, epochs: int | None, lr: float | None, batch_size: int | None, views: int | None
+) -> dict[str, Any]:
+    """Settings of training by name, from what was typed.
+
+    Raises:
+        UsageError: No such setting, or one that was typed twice.
+    """
+    from thawline.training.settings import TrainPlan
+
+    typed = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "views": views}
+    settings = {name: value for name, value in typed.items() if value is not None}
+    known = [*TrainPlan.model_fields, *typed]
+    for name, value in _pairs("--set", "optimiser=sgd", set_ or []).items():
+        if name not in known:
+            raise UsageError(
+                f"--set must name a setting of training; got {name!r}.{nearest(name, known)} "
+                f"There are {', '.join(sorted(set(known)))}."
+            )
+        if name in settings:
+            raise UsageError(
+                f"{name} must be set once; got --set {name} and --{name.replace('_', '-')}. Leave one out."
+            )
+        settings[name] = value
+    return settings
+
+
+def hidden_widths(text: str | None) -> tuple[int, ...]:
+    """``256,128`` -> (256, 128).
+
+    Raises:
+        UsageError: Not whole numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise UsageError(f"--hidden must be widths with commas, such as 256,128; got {text!r}.") from error
+
+
+def _pairs(option: str, example: str, typed: list[str]) -> dict[str, Any]:
+    """``["a=1", "b=x"]`` -> {"a": 1, "b": "x"}; a value is JSON where it can be, else text."""
+    values: dict[str, Any] = {}
+    for pair in typed:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"--model-arg must be NAME=VALUE, such as pad_type=same; got {pair!r}.")
+            raise UsageError(f"{option} must be NAME=VALUE, such as {example}; got {pair!r}.")
         try:
-            arguments[name] = json.loads(value)
+            values[name] = json.loads(value)
         except ValueError:
-            arguments[name] = value
-    return arguments
+            values[name] = value
+    return values
 
 
 def _channels(option: str, text: str | None) -> float | tuple[float, float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -18,7 +18,9 @@ METHODS = {
     "pixels": "logistic regression on 16 x 16 pixels",
     "knn": "five nearest neighbours on the model's features",
 }
-"""The baselines in ``--json``, and what they are."""
+"""The baselines in every run, by their keys in ``--json``, and what they are."""
+_PROBE = {"probe": "a new linear head on the frozen model"}
+"""Stands beside them where something was thawed."""
 _METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -40,17 +42,26 @@ def print_run(run: Run) -> None:
     """Print what a fit reached, beside the simpler methods, and where everything lies."""
     content = run.report.content
     n, features, seconds = content["n"], content["features"], content["seconds"]
+    stages = content["stages"]
+    trained = [stage for stage in stages if "epochs" in stage["details"]]
+    last = next((stage for stage in reversed(trained) if stage["details"].get("kept", True)), stages[0])
+    what = "thawed, the new head among them" if last in trained else "in the new head"
+    kept = content.get("thawed", content["thaw"])
+    came_to = "" if kept == content["thaw"] else f", which came to {kept}"
     say(
-        f"[bold]{plain(content['model'])}[/], thaw line: {content['thaw']} "
-        f"({content['stages'][0]['frozen']:,} parameters frozen, {content['stages'][0]['trainable']:,} in the new head)"
+        f"[bold]{plain(content['model'])}[/], thaw {plain(content['thaw'] + came_to)} "
+        f"({last['frozen']:,} parameters frozen, {last['trainable']:,} {what})"
     )
     say(
         f"{len(content['classes'])} classes; {n['train']:,} to train, {n['val']:,} to validate, {n['test']:,} to test; "
         f"files skipped: {len(content['skipped'])}"
     )
+    if trained:
+        say(_stages(stages))
     rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss")
     methods = {"[bold]this model[/]": content["test"]}
-    methods |= {METHODS.get(name, name): metrics for name, metrics in content["baselines"].items()}
+    titles = METHODS | _PROBE
+    methods |= {titles.get(name, name): metrics for name, metrics in content["baselines"].items()}
     for title, metrics in methods.items():
         accuracy = metrics["accuracy"]
         low, high = accuracy["ci95"]
@@ -65,16 +76,49 @@ def print_run(run: Run) -> None:
     for warning in content["warnings"]:
         say(f"[yellow]note:[/] {plain(warning)}")
     say(plain(content["verdict"]))
+    training = f"training {seconds['training']:.1f}" if trained else f"head {seconds['head']:.1f}"
     say(
         f"Features: {features['computed']:,} computed, {features['reused']:,} from the cache. Receipt: "
         f"{content['receipt']}. {seconds['total']:.1f} s: data {seconds['data']:.1f}, features "
-        f"{seconds['features']:.1f}, head {seconds['head']:.1f}, evaluation and simpler methods "
-        f"{seconds['evaluation']:.1f}."
+        f"{seconds['features']:.1f}, {training}, evaluation and simpler methods {seconds['evaluation']:.1f}."
     )
     say(
         f"Run folder: [bold]{plain(run.folder)}[/]   report: [bold]{plain(run.report_path)}[/]",
         soft_wrap=True,
     )
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per stage of training; what a stage does not say of itself is a dash."""
+    rows = table("stage", "thaw line", "thawed", "epochs", "val accuracy (95 %)", "val loss", "s", "kept")
+    rows.padding = (0, 0, 0, 1)  # so that names such as blocks.5.2 fit into 100 columns
+    for column in rows.columns[1:]:
+        column.no_wrap = True
+    for stage in stages:
+        details = stage["details"]
+        by_validation = "validation" in stage["score_name"] and stage["score"] is not None
+        kept = details.get("kept")
+        rows.add_row(
+            plain(stage["name"]),
+            plain(details.get("rung", details.get("thaw", "-"))),
+            _parameters(stage["trainable"]),
+            f"{details['epochs']:g}" if "epochs" in details else "-",
+            _with_interval(details.get("val_accuracy"), details.get("val_ci95")),
+            f"{stage['score']:.4f}" if by_validation else "-",
+            f"{stage['seconds']:.1f}",
+            "-" if kept is None else "yes" if kept else "no",
+        )
+    return rows
+
+
+def _parameters(n: int) -> str:
+    return f"{n:,}" if n < 1e6 else f"{n / 1e6:,.1f} M"
+
+
+def _with_interval(value: float | None, ci95: Sequence[float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + (f" ({ci95[0]:.3f} to {ci95[1]:.3f})" if ci95 else "")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
@@ -83,6 +84,11 @@ def open_data(
     started = time.perf_counter()
     if kind not in get_args(Kind):
         raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
+    opened = _recorded(
+        what, kind=kind, label_column=label_column, file_column=file_column, image_column=image_column,
+        group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
+        strict=strict, trainable=trainable, name=name,
+    )  # fmt: skip
     columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
     place = Path(os.fspath(root)).expanduser() if root is not None else None
     listing = _list(
@@ -90,7 +96,7 @@ def open_data(
     )
     listing = listing if name is None else replace(listing, name=name)
     dataset = _assemble(listing, strict=strict, trainable=trainable, progress=progress)
-    return replace(dataset, seconds=time.perf_counter() - started)
+    return replace(dataset, seconds=time.perf_counter() - started, opened=opened)
 
 
 def open_files(
@@ -155,6 +161,7 @@ def subset(dataset: Dataset, rows: Iterable[int] | NDArray[np.int64]) -> Dataset
         thumbs=dataset.thumbs[chosen],
         groups=dataset.groups[chosen],
         given=None if dataset.given is None else dataset.given[chosen],
+        opened=None,
     )
 
 
@@ -216,6 +223,26 @@ def _refuse_mixture(what: Sequence[str | os.PathLike[str]]) -> None:
             raise DataError(
                 f"{path} is {kind}, given among other files. Give one folder or one table alone, or pictures."
             )
+
+
+def _recorded(what: Any, **options: Any) -> dict[str, Any] | None:
+    """Note how data were opened, so that a run that was stopped opens them again; None if that cannot be noted."""
+    if not isinstance(what, str | os.PathLike):
+        return None
+    given = {name: value for name, value in options.items() if value is not None}
+    if "root" in given:
+        given["root"] = _absolute(given["root"])
+    if "class_names" in given:
+        given["class_names"] = list(given["class_names"])
+    described = {"what": _absolute(what), **given}
+    try:
+        return described if json.loads(json.dumps(described)) == described else None
+    except (TypeError, ValueError):  # groups may be anything hashable
+        return None
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _existing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,13 @@ PART_WORDS: dict[Part, str] = {"train": "training", "val": "validation", "test":
 _TRAIN, _VAL, _TEST = range(3)
 
 
-def split_data(dataset: Dataset, *, fractions: tuple[float, float, float] = (0.70, 0.15, 0.15), seed: int = 0) -> Split:
+def split_data(
+    dataset: Dataset,
+    *,
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15),
+    seed: int = 0,
+    validating: bool = False,
+) -> Split:
     """Split a data set into training, validation and test rows, each in ascending order.
 
     A given split is kept, less the rows that it has on both sides. Otherwise whole groups are drawn so that each class
@@ -27,12 +34,15 @@ def split_data(dataset: Dataset, *, fractions: tuple[float, float, float] = (0.7
 
     Args:
         fractions: Shares of train, val and test; they add up to 1.
+        validating: Draw a validation part from the training part where a given split brings none: training by gradient
+            needs one to stop by.
     Raises:
         UsageError: Fractions that cannot be.
         DataError: Nothing of a class is left to train on.
     """
     if dataset.given is not None and len(set(dataset.given)) > 1:
-        return _given(dataset)
+        given = _given(dataset)
+        return _with_validation(given, dataset, _checked(fractions), seed) if validating else given
     shares = _checked(fractions)
     parts = _draw(dataset, shares, seed)
     percent = " / ".join(f"{100 * share:g}" for share in shares)
@@ -42,6 +52,21 @@ def split_data(dataset: Dataset, *, fractions: tuple[float, float, float] = (0.7
     )
     rows = [np.flatnonzero(parts == part).astype(np.int64) for part in range(3)]
     return Split(rows[_TRAIN], rows[_VAL], rows[_TEST], origin, np.empty(0, dtype=np.int64))
+
+
+def _with_validation(split: Split, dataset: Dataset, shares: tuple[float, float, float], seed: int) -> Split:
+    """Draw a validation part from the training part, in the proportion that the fractions have."""
+    if len(split.val) or not shares[_VAL]:
+        return split
+    from thawline.data.dataset import subset  # which imports this module
+
+    of_train = shares[_VAL] / (shares[_TRAIN] + shares[_VAL])
+    parts = _draw(subset(dataset, split.train), (1 - of_train, of_train, 0.0), seed)
+    origin = (
+        f"{split.origin.removesuffix('.')}; {100 * of_train:.0f} % of the training part was drawn to validate by, "
+        f"seed {seed}."
+    )
+    return replace(split, train=split.train[parts == _TRAIN], val=split.train[parts == _VAL], origin=origin)
 
 
 def leaking_rows(dataset: Dataset) -> dict[Part, tuple[NDArray[np.int64], str]]:

@@ -25,10 +25,10 @@ class MeasuredBaseline(Baseline):
 
 
 def baselines(
-    train_features: NDArray[np.float32],
+    train_features: NDArray[np.float32] | None,
     train_thumbs: NDArray[np.uint8],
     train_labels: ArrayLike,
-    test_features: NDArray[np.float32],
+    test_features: NDArray[np.float32] | None,
     test_thumbs: NDArray[np.uint8],
     test_labels: ArrayLike,
     n_classes: int,
@@ -39,19 +39,20 @@ def baselines(
     """Fit on the training part and score on the test part: majority class, kNN on features, pixels.
 
     Args:
-        train_features, test_features: (N, D)
+        train_features, test_features: (N, D); None where no pre-trained model is at hand.
         train_thumbs, test_thumbs: (N, 16, 16, 3) uint8.
         groups: (N,) of the training part, held out together while the strength for pixels is chosen.
     Returns:
-        ``majority`` (class frequencies as probabilities), ``knn`` and ``pixels``, in this order.
+        ``majority`` (class frequencies as probabilities), ``knn`` (where there are features) and ``pixels``.
     """
     y = np.asarray(train_labels)
 
     def majority() -> NDArray[np.float64]:
         frequency = np.bincount(y, minlength=n_classes) / len(y)
-        return np.tile(frequency, (len(test_features), 1))
+        return np.tile(frequency, (len(test_thumbs), 1))
 
     def knn() -> NDArray[np.float64]:
+        assert train_features is not None and test_features is not None
         return fit_head("knn", train_features, y, n_classes, groups=groups, seed=seed).head.predict_proba(test_features)
 
     def pixels() -> NDArray[np.float64]:
@@ -67,11 +68,11 @@ def baselines(
         return MeasuredBaseline(name, title, score(test_labels, p, n_classes, seed=seed), seconds, p, uses_backbone)
 
     side = f"{train_thumbs.shape[1]} x {train_thumbs.shape[2]}"
-    return (
-        measure("majority", "always the commonest class", majority, uses_backbone=False),
-        measure("knn", "five nearest neighbours on the same features", knn, uses_backbone=True),
-        measure("pixels", f"logistic regression on {side} pixels", pixels, uses_backbone=False),
-    )
+    measured = [measure("majority", "always the commonest class", majority, uses_backbone=False)]
+    if train_features is not None:
+        measured.append(measure("knn", "five nearest neighbours on the same features", knn, uses_backbone=True))
+    measured.append(measure("pixels", f"logistic regression on {side} pixels", pixels, uses_backbone=False))
+    return tuple(measured)
 
 
 def _flat(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,8 +2,9 @@
 
 Takes samples and a frozen backbone; looks up in the store on disk what the backbone has already said about a sample's
 content, and runs only the rest. Gives Features: float32 (N, D) in data-set order, with what was computed and what
-reused. Refuses values that are not finite, samples that can no longer be read, and stored rows that do not match their
-checksum: those are computed again.
+reused; or, for a line inside the backbone, a Boundary: whatever crosses it, streamed from disk. Refuses values that are
+not finite, samples that can no longer be read, and stored rows that do not match their checksum: those are computed
+again.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
+    from thawline.features.boundary import Boundary as Boundary
+    from thawline.features.boundary import BoundaryForecast as BoundaryForecast
+    from thawline.features.boundary import BoundaryReport as BoundaryReport
+    from thawline.features.boundary import FreshActivations as FreshActivations
     from thawline.features.engines import Engine as Engine
     from thawline.features.engines import EngineChoice as EngineChoice
     from thawline.features.engines import build_engine as build_engine
@@ -24,11 +29,15 @@ if TYPE_CHECKING:
     from thawline.features.transformer import ThawlineFeatures as ThawlineFeatures
 
 _HOME = {
+    "Boundary": "thawline.features.boundary",
+    "BoundaryForecast": "thawline.features.boundary",
+    "BoundaryReport": "thawline.features.boundary",
     "CacheEntry": "thawline.features.store",
     "Engine": "thawline.features.engines",
     "EngineChoice": "thawline.features.engines",
     "FeatureKey": "thawline.features.keys",
     "FeatureStore": "thawline.features.store",
+    "FreshActivations": "thawline.features.boundary",
     "ThawlineFeatures": "thawline.features.transformer",
     "build_engine": "thawline.features.engines",
     "choose_engine": "thawline.features.engines",

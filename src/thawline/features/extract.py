@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from thawline.scale import executor
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
+    from thawline.records import Payload
+
+Prepared = TypeVar("Prepared")
 
 FLUSH_BYTES = 32 * 2**20
 FLUSH_S = 10.0
@@ -81,7 +84,7 @@ def extract_features(
     store = store or FeatureStore()
     choice = choose_engine(engine, precision, device, memory=store.root)
     key = feature_key(backbone, rung, choice)
-    first = _first_of_each(samples.digests)
+    first = first_of_each(samples.digests)
     distinct = list(first)
     rows = store.lookup(key, distinct)
     missing = np.flatnonzero(~rows.found)
@@ -115,7 +118,7 @@ def feature_key(backbone: Backbone, rung: str, choice: EngineChoice) -> FeatureK
     )
 
 
-def _first_of_each(digests: Sequence[str]) -> dict[str, int]:
+def first_of_each(digests: Sequence[str]) -> dict[str, int]:
     """Digest -> the first row that has it, in order of rows."""
     first: dict[str, int] = {}
     for i, digest in enumerate(digests):
@@ -147,10 +150,11 @@ class _Run:
         batches = executor().pipelined(
             positions, self._prepare, lambda images: engine.run(np.stack(images)), batch_size=self.batch_size
         )
-        with closing(batches), _Writer(self.store, self.key) as writer:
+        with closing(batches), Writer(self.store) as writer:
             for batch, values in batches:
-                self._refuse_non_finite(batch, values)
-                writer.add([self.samples.digests[i] for i in batch], values)
+                finite = np.asarray(np.isfinite(values).all(axis=1))
+                refuse_non_finite(finite, [self.samples.files[i] for i in batch], self.key)
+                writer.add(self.key, [self.samples.digests[i] for i in batch], values)
                 if not done:
                     fresh = np.empty((len(positions), values.shape[1]), np.float32)
                 fresh[done : done + len(batch)] = values
@@ -159,51 +163,75 @@ class _Run:
         return fresh
 
     def _prepare(self, position: int) -> NDArray[np.uint8]:
-        file = self.samples.files[position]
-        try:
-            payload = self.samples.source.read(position)
-            pixels = prepare(payload, self.backbone.preprocessing)
-        except UndecodableError as error:
-            raise DataError(f"{file} cannot be read now: {error}. Open the data again, or leave it out.") from error
-        if digest_of(payload) != self.samples.digests[position]:  # its row would be stored as that of the old content
-            raise DataError(f"{file} has changed since the data was opened. Open the data again.")
-        return pixels
-
-    def _refuse_non_finite(self, batch: Sequence[int], values: NDArray[np.float32]) -> None:
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            file = self.samples.files[batch[int(np.argmin(finite))]]
-            advice = "Try --precision f32." if self.choice.precision == "bf16" else "Its weights may be damaged."
-            raise ModelError(f"{self.backbone.name} gives NaN or infinity at {self.key.rung!r} for {file}. {advice}")
+        return read_sample(self.samples, position, lambda payload: prepare(payload, self.backbone.preprocessing))
 
     def _report(self, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(done, total)
 
 
-class _Writer:
+def read_sample(samples: Samples, row: int, prepare: Callable[[Payload], Prepared]) -> Prepared:
+    """Read one sample and prepare it.
+
+    Raises:
+        DataError: It cannot be read or decoded any more, or has changed, since the data was opened; names the file.
+    """
+    file = samples.files[row]
+    try:
+        payload = samples.source.read(row)
+        prepared = prepare(payload)
+    except UndecodableError as error:
+        raise DataError(f"{file} cannot be read now: {error}. Open the data again, or leave it out.") from error
+    if digest_of(payload) != samples.digests[row]:  # its numbers would be stored as those of the old content
+        raise DataError(f"{file} has changed since the data was opened. Open the data again.")
+    return prepared
+
+
+def refuse_non_finite(finite: NDArray[np.bool_], files: Sequence[str], key: FeatureKey) -> None:
+    """Refuse the first file whose row is not finite.
+
+    Args:
+        finite: (B,) whether all numbers of a row are.
+        files: (B,) what the samples are called.
+    Raises:
+        ModelError: A row is not finite.
+    """
+    if not finite.all():
+        file = files[int(np.argmin(finite))]
+        advice = "Try --precision f32." if key.precision == "bf16" else "Its weights may be damaged."
+        raise ModelError(f"{key.model} gives NaN or infinity at {key.layer!r} for {file}. {advice}")
+
+
+class Writer:
     """Hands rows to the store every few seconds and at the end, whatever ends it."""
 
-    def __init__(self, store: FeatureStore, key: FeatureKey) -> None:
-        self._store, self._key = store, key
-        self._digests: list[str] = []
-        self._values: list[NDArray[np.float32]] = []
-        self._since = time.monotonic()
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._start_anew()
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.flush()
 
-    def add(self, digests: Sequence[str], values: NDArray[np.float32]) -> None:
-        self._digests.extend(digests)
-        self._values.append(values)
-        if sum(v.nbytes for v in self._values) >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
+    def add(self, key: FeatureKey, digests: Sequence[str], values: NDArray[Any]) -> None:
+        """Take rows (n, ...) of one key, in its number format."""
+        held_digests, held_values = self._held.setdefault(key, ([], []))
+        held_digests.extend(digests)
+        held_values.append(values)
+        self._bytes += values.nbytes
+        if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
-        digests, values = self._digests, self._values
-        self._digests, self._values, self._since = [], [], time.monotonic()
-        if digests:
-            self._store.append(self._key, digests, np.concatenate(values))
+        """Store what was taken."""
+        held = self._held
+        self._start_anew()
+        for key, (digests, values) in held.items():
+            self._store.append(key, digests, np.concatenate(values))
+
+    def _start_anew(self) -> None:
+        self._held: dict[FeatureKey, tuple[list[str], list[NDArray[Any]]]] = {}
+        self._bytes = 0
+        self._since = time.monotonic()

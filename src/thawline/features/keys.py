@@ -9,6 +9,9 @@ from typing import Literal
 
 from thawline.records import Preprocessing
 
+LINE = "line:"
+"""Begins the rung of whole activations at a thaw line; without it, those of a layer, averaged over positions."""
+
 Precision = Literal["f32", "bf16"]
 Stored = Literal["float32", "float16", "bfloat16", "uint8"]
 """Number format on disk; bfloat16 travels as its bits, in uint16."""
@@ -35,6 +38,11 @@ class FeatureKey:
     model: str = field(default="", compare=False)
     """What people call the model; decides nothing."""
 
+    @property
+    def layer(self) -> str:
+        """The rung as the ladder names it."""
+        return self.rung.removeprefix(LINE)
+
     def digest(self) -> str:
         """SHA-256 (hex) of every field that decides numbers."""
         deciding = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
@@ -45,3 +53,8 @@ def preprocessing_sha256(preprocessing: Preprocessing) -> str:
     """SHA-256 (hex) of a preprocessing and of the revision of the code that carries it out."""
     described = json.dumps([PREPARATION, asdict(preprocessing)], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
+
+
+def augmented_sha256(preprocessing: str, augmentation: str) -> str:
+    """SHA-256 (hex) of what decides a view of a sample beside its seed, from the digests of both."""
+    return hashlib.sha256(f"{preprocessing} {augmentation}".encode()).hexdigest()

@@ -50,6 +50,8 @@ SHARD_BYTES = 64 * 2**20
 _ABANDONED_S = 3600.0
 """Age after which a temporary file belongs to a process that was killed."""
 _TRASH = ".trash-"
+_CHECKED_FRAC = 0.01
+"""The size of the whole store is looked at again when it may have grown by this share of its limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class CacheEntry:
     key: str
     model: str
     rung: str
+    """``pooled``, a layer whose output was averaged, or ``line:LAYER`` for all that crosses the thaw line above a
+    layer; then `` (view)`` follows where it is that of one augmented view."""
     precision: str
     engine: str
     rows: int
@@ -89,6 +93,7 @@ class FeatureStore:
         self._intact: set[Path] = set()
         self._damaged: set[Path] = set()
         self._said_too_large = False
+        self._unchecked_bytes = self.limit_bytes  # the first rows are followed by a check
 
     def lookup(self, key: FeatureKey, digests: Sequence[str]) -> Rows:
         """Find which samples (N,) have a row; every shard that a row would come from is checked once per store.
@@ -115,6 +120,10 @@ class FeatureStore:
         if not rows.found.all():
             raise KeyError(digests[int(np.argmin(rows.found))])
         return rows.read(np.arange(len(digests)))
+
+    def holds(self, key: FeatureKey) -> bool:
+        """Whether anything was ever stored under a key; costs one question to the file system and verifies nothing."""
+        return (self._folder / key.digest() / "key.json").exists()
 
     def prepare(self, key: FeatureKey) -> None:
         """Make the folder of a key, so that a cache that cannot be written is refused before the work, not after it.
@@ -147,7 +156,10 @@ class FeatureStore:
         step = max(1, SHARD_BYTES // (values.nbytes // len(values)))
         for start in range(0, len(values), step):
             self._write(key, packed[start : start + step], values[start : start + step])
-        self._make_room()
+        self._unchecked_bytes += values.nbytes
+        if self._unchecked_bytes >= self.limit_bytes * _CHECKED_FRAC:
+            self._unchecked_bytes = 0
+            self._make_room()
 
     def usage(self) -> list[CacheEntry]:
         """Say what is stored, most recently used first."""
@@ -255,7 +267,7 @@ class FeatureStore:
         return CacheEntry(
             key=folder.name,
             model=key.model,
-            rung=key.rung,
+            rung=key.rung if key.view_seed is None else f"{key.rung} (view)",
             precision=key.precision,
             engine=key.engine,
             rows=rows,

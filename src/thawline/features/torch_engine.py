@@ -17,6 +17,7 @@ from thawline.scale.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
+    from thawline.records import Preprocessing
 
 _FULL = 32
 
@@ -45,10 +46,7 @@ class TorchEngine:
         backbone.module().to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._extract = backbone.extractor(rung)
         self._shape = (*backbone.preprocessing.input_px, 3)
-        self._mean, self._std = (
-            torch.tensor(values, device=self._device).view(1, 3, 1, 1)
-            for values in (backbone.preprocessing.mean, backbone.preprocessing.std)
-        )
+        self._normalise = Normalise(backbone.preprocessing, self._device)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels uint8 (B, H, W, 3) -> features float32 (B, D); a sample's bits do not depend on its neighbours."""
@@ -57,22 +55,35 @@ class TorchEngine:
             raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
         padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
         pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
-        with torch.inference_mode(), self._arithmetic():
-            images = pixels.permute(0, 3, 1, 2).float().div(255)  # (B, H, W, 3) -> (B, 3, H, W), channels-last as it is
-            features = self._extract(images.sub(self._mean).div(self._std))  # (B, D)
+        with torch.inference_mode(), arithmetic(self._device, self.precision):
+            features = self._extract(self._normalise(pixels))  # (B, D)
         values: NDArray[np.float32] = features[: len(batch)].float().cpu().numpy()
         return values
 
-    @contextlib.contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            if self._device.type == "cuda":  # cuDNN would otherwise round float32 to TF32 and pick kernels by timing
-                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-                stack.enter_context(flags)
-            stack.enter_context(
-                torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-            )
-            yield
+
+class Normalise:
+    """Pixels as a backbone was trained to see them."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
+        )
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels uint8 (B, H, W, 3) -> images float32 (B, 3, H, W), channels-last as they are."""
+        images = pixels.permute(0, 3, 1, 2).float().div(255)  # (B, H, W, 3) -> (B, 3, H, W)
+        return images.sub(self._mean).div(self._std)
+
+
+@contextlib.contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute in bf16 (weights stay float32; convolutions and products run in bfloat16) or f32, the same every time."""
+    with contextlib.ExitStack() as stack:
+        if device.type == "cuda":  # cuDNN would otherwise round float32 to TF32 and pick kernels by timing
+            flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+            stack.enter_context(flags)
+        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"))
+        yield
 
 
 def padded_size(n: int) -> int:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from thawline.planning.fit_plan import plan as plan
     from thawline.planning.fit_plan import read_plan as read_plan
     from thawline.planning.fit_plan import write_plan as write_plan
+    from thawline.planning.stage_plans import settle as settle
 
 _HOME = {
     "FitPlan": "thawline.planning.fit_plan",
     "plan": "thawline.planning.fit_plan",
     "read_plan": "thawline.planning.fit_plan",
+    "settle": "thawline.planning.stage_plans",
     "write_plan": "thawline.planning.fit_plan",
 }
 __getattr__, __dir__ = lazily(__name__, _HOME)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thawline.errors import UsageError, nearest
+from thawline.training.settings import StagePlan, TrainPlan
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.records import Dataset
 
-THAW_SETTINGS = ("auto", "none")
+MAX_HIDDEN, MAX_WIDTH = 8, 65_536
+"""Hidden layers of an mlp head, and units in each."""
 
 
 class FitPlan(BaseModel):
@@ -29,26 +33,39 @@ class FitPlan(BaseModel):
     model_settings: dict[str, Any] = Field(
         default_factory=dict, description="What overrides the description that the weights bring with them."
     )
-    thaw: Literal["none"] = Field(
-        "none", description="Where the thaw line stands: none = the whole backbone is frozen."
+    thaw: str = Field(
+        "none",
+        description="Where the thaw line stands: none, all, progressive, last:N, first-frozen:K, stage:NAME, "
+        "from:LAYER, 30%, regex:PATTERN.",
     )
+    from_scratch: bool = Field(False, description="Train the architecture from random weights.")
     layer: str = Field("pooled", description="Where features are read: pooled, or the name of a layer.")
-    head: Literal["logistic", "ridge"] = Field("logistic", description="The new classifier: logistic or ridge.")
+    head: Literal["logistic", "ridge", "mlp"] = Field(
+        "logistic", description="The new classifier: logistic, ridge or mlp. Where something is thawed, its start."
+    )
+    hidden: tuple[int, ...] = Field((), description="Widths of the hidden layers of an mlp head.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of inputs that each layer of an mlp head drops.")
     fractions: tuple[float, float, float] = Field(
         (0.70, 0.15, 0.15), description="Shares for training, validation and test, where the data bring no split."
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds and the bootstrap.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds, the training and the bootstrap.")
     engine: Literal["auto", "torch"] = Field("auto", description="What runs the frozen part.")
-    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the frozen part.")
+    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the backbone.")
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     reasons: tuple[str, ...] = Field((), description="Why, in words.")
+    training: TrainPlan | None = Field(None, description="How what is above the line is trained.")
+    stages: tuple[StagePlan, ...] = Field((), description="Stages of training, in order.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is learned by gradient, rather than solved."""
+        return self.thaw != "none" or self.head == "mlp"
 
     @field_validator("thaw", mode="before")
     @classmethod
-    def _resolve_thaw(cls, value: object) -> object:
-        if value not in THAW_SETTINGS:
-            raise ValueError("must be auto or none: this version trains a new head, above the whole frozen backbone")
-        return "none"
+    def _tidy_thaw(cls, value: object) -> object:
+        # until plans measure which line is best, auto keeps the whole backbone frozen
+        return "none" if value == "auto" else value.strip() if isinstance(value, str) else value
 
     @field_validator("fractions")
     @classmethod
@@ -57,49 +74,91 @@ class FitPlan(BaseModel):
             raise ValueError("must be three shares that sum to 1, those of training and test above 0")
         return value
 
+    @field_validator("hidden")
+    @classmethod
+    def _check_hidden(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 1 <= width <= MAX_WIDTH for width in value) or len(value) > MAX_HIDDEN:
+            raise ValueError(f"must be at most {MAX_HIDDEN} widths from 1 to {MAX_WIDTH:,}, such as 256,128")
+        return value
 
-def plan(data: Dataset, backbone: Backbone, **asked: Any) -> FitPlan:
-    """Decide how to fit ``data`` with ``backbone``.
+    @model_validator(mode="after")
+    def _check_together(self) -> FitPlan:
+        if self.head != "mlp" and (self.hidden or self.dropout):
+            raise ValueError(f"hidden and dropout must come with head mlp; got head {self.head}")
+        if self.from_scratch and self.thaw != "all":
+            raise ValueError(f"from_scratch must go with thaw all, as nothing is pre-trained; got thaw {self.thaw}")
+        return self
 
-    This version places the thaw line above the whole backbone: features are computed once, frozen, and a new head is
-    solved on them. What is asked for by name wins.
+
+def plan(data: Dataset, backbone: Backbone, *, training: dict[str, Any] | None = None, **asked: Any) -> FitPlan:
+    """Decide how to fit ``data`` with ``backbone``. What is asked for by name wins.
 
     Args:
         data: As ``open_data`` gives it.
         backbone: As ``open_backbone`` gives it.
+        training: Settings of training by name (fields of TrainPlan, and ``epochs`` and ``views`` of every stage).
         asked: Any field of FitPlan.
     Raises:
         UsageError: Settings that cannot be, all of them.
     """
-    reasons = [
-        f"{len(data):,} samples in {len(data.classes)} classes: a linear head on frozen features is solved exactly, "
-        "its strength of regularisation chosen by cross-validation on the training part.",
-    ]
-    if asked.get("layer", "pooled") != "pooled":
-        reasons.append(f"Features are read at {asked['layer']}, as asked.")
+    scratch = bool(asked.get("from_scratch"))
+    if scratch and asked.get("thaw") in (None, "auto"):
+        asked["thaw"] = "all"
     settled = {
         "model": backbone.name,
-        "weights_sha256": backbone.weights_sha256,
+        "weights_sha256": "" if scratch else backbone.weights_sha256,
         "model_settings": backbone.settings,
-        "reasons": reasons,
     } | asked
-    return check_plan(settled, "the settings given")
+    from thawline.planning.stage_plans import settle
+
+    bare = check_plan(settled, "the settings given")
+    with _as_usage_error("the settings of training"):
+        complete = settle(bare, data, backbone, training)
+    return complete.model_copy(update={"reasons": (*_reasons(complete, data), *complete.reasons)})
+
+
+def _reasons(plan: FitPlan, data: Dataset) -> list[str]:
+    size = f"{len(data):,} samples in {len(data.classes)} classes"
+    if not plan.trains:
+        reasons = [
+            f"{size}: a linear head on frozen features is solved exactly, its strength of regularisation chosen by "
+            "cross-validation on the training part."
+        ]
+    elif plan.from_scratch:
+        reasons = [f"{size}: the architecture is trained from random weights, as asked."]
+    elif plan.head == "mlp":
+        reasons = [f"{size}: an MLP head is trained on frozen features, as asked."]
+    else:
+        reasons = [f"{size}: the head is solved on frozen features first, and training starts from it (LP-FT)."]
+    if plan.thaw != "none" and not plan.from_scratch:
+        reasons.append(f"Thaw {plan.thaw}, as asked: {len(plan.stages)} stage{'s' if len(plan.stages) > 1 else ''}.")
+    if plan.layer != "pooled":
+        reasons.append(f"Features are read at {plan.layer}, as asked.")
+    return reasons
 
 
 def check_plan(settings: dict[str, Any], where: str) -> FitPlan:
     """Build a plan from settings by name; UsageError lists every problem together."""
-    try:
+    with _as_usage_error(where):
         return FitPlan.model_validate(settings)
+
+
+@contextmanager
+def _as_usage_error(where: str) -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         problems = "; ".join(_problem(detail) for detail in error.errors())
         raise UsageError(f"plan must hold settings that can be; {problems} ({where}).") from error
 
 
 def _problem(detail: ErrorDetails) -> str:
-    name = ".".join(map(str, detail["loc"])) or "plan"
+    name = ".".join(map(str, detail["loc"])) or "together"
     if detail["type"] == "extra_forbidden":
-        return f"{name}: no such setting.{nearest(name, FitPlan.model_fields)}"
-    return f"{name}: {detail['msg'].removeprefix('Value error, ')}, got {detail['input']!r}"
+        known = [*FitPlan.model_fields, *TrainPlan.model_fields, *StagePlan.model_fields]
+        return f"{name}: no such setting.{nearest(str(detail['loc'][-1]), known)}"
+    given = "" if isinstance(detail["input"], dict | BaseModel) else f", got {detail['input']!r}"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}{given}"
 
 
 def write_plan(plan: FitPlan, path: Path) -> None:
@@ -109,10 +168,39 @@ def write_plan(plan: FitPlan, path: Path) -> None:
     document = tomlkit.document()
     document.add(tomlkit.comment("A Thawline plan. Edit it and replay it: thawline fit DATA --plan plan.toml"))
     for name, field in FitPlan.model_fields.items():
+        value = getattr(plan, name)
+        if value is None or (name == "stages" and not value):
+            continue
         document.add(tomlkit.nl())
         document.add(tomlkit.comment(field.description or ""))
-        document.add(name, _inline(getattr(plan, name)))
+        if isinstance(value, BaseModel):
+            document.add(name, _table(value))
+        elif name == "stages":
+            document.add(name, _tables(value))
+        else:
+            document.add(name, _inline(value))
     path.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def _table(settings: BaseModel, *, explained: bool = True) -> Any:
+    """A table with one comment per setting."""
+    import tomlkit
+
+    table = tomlkit.table()
+    for name, field in type(settings).model_fields.items():
+        if explained:
+            table.add(tomlkit.comment(field.description or ""))
+        table.add(name, _inline(getattr(settings, name)))
+    return table
+
+
+def _tables(stages: tuple[StagePlan, ...]) -> Any:
+    import tomlkit
+
+    array = tomlkit.aot()
+    for number, stage in enumerate(stages):
+        array.append(_table(stage, explained=number == 0))
+    return array
 
 
 def _inline(value: Any) -> Any:

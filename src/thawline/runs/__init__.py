@@ -1,7 +1,7 @@
 """Walk a plan through the rooms above, and keep what came of it.
 
 Takes data and a plan; gives a run folder with the model, every number with its interval, the receipt and a report.
-Refuses to overwrite, and leaves nothing half-written behind, whatever stops it.
+Refuses to overwrite; what stops a run leaves nothing half-written in its place, and `resume` goes on with it.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from thawline.runs.run import RunReport as RunReport
     from thawline.runs.run import open_run as open_run
     from thawline.runs.walk import fit as fit
+    from thawline.runs.walk import resume as resume
 
 _HOME = {
     "Evaluation": "thawline.runs.judge",
@@ -23,6 +24,7 @@ _HOME = {
     "evaluate": "thawline.runs.judge",
     "fit": "thawline.runs.walk",
     "open_run": "thawline.runs.run",
+    "resume": "thawline.runs.walk",
 }
 __getattr__, __dir__ = lazily(__name__, _HOME)
 __all__ = sorted(_HOME)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from thawline.records import Score
-    from thawline.runs.report import Strength
+    from thawline.runs.report import Curve, Strength
 
 INK, MUTED, LINE, CARD, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", CARD: "card", ACCENT: "accent", WARM: "warm"}
@@ -93,6 +93,38 @@ def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:
     axes.set_xlabel(label, color=MUTED, fontsize=_FONT_PT - 1)
     axes.set_ylabel("log loss (lower is better)", color=MUTED, fontsize=_FONT_PT - 1)
     return _svg(figure, "strength", spoken)
+
+
+def training_chart(curves: Sequence[Curve]) -> Markup:
+    """Draw the loss in training and on the validation part over the epochs of all stages, one after the other."""
+    figure, axes = _figure(height_in=2.9)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    for number, curve in enumerate(curves):
+        epochs = [point[0] for point in curve.points]
+        alpha = 1.0 if curve.kept else 0.35
+        axes.plot(epochs, [point[1] for point in curve.points], color=MUTED, linewidth=1.4, alpha=alpha)
+        judged = [(epoch, loss) for epoch, _, loss in curve.points if loss is not None]
+        if judged:
+            axes.plot(*zip(*judged, strict=True), "o-", color=ACCENT, linewidth=1.8, markersize=3.5, alpha=alpha)
+        if number:
+            axes.axvline(curve.start, color=LINE, linewidth=1)
+        axes.annotate(
+            str(number + 1), (curve.start, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
+            textcoords="offset points", color=MUTED, fontsize=_FONT_PT - 2, va="top",
+        )  # fmt: skip
+    axes.set_xlim(0, curves[-1].points[-1][0])
+    axes.set_xlabel("epochs, all stages one after the other", color=MUTED, fontsize=_FONT_PT - 1)
+    axes.set_ylabel("loss (lower is better)", color=MUTED, fontsize=_FONT_PT - 1)
+    spoken = "; ".join(_spoken_curve(number, curve) for number, curve in enumerate(curves, 1))
+    return _svg(figure, "training", f"Loss by epoch in {len(curves)} stages. {spoken}.")
+
+
+def _spoken_curve(number: int, curve: Curve) -> str:
+    first, last = curve.points[0], curve.points[-1]
+    spoken = f"Stage {number}, {curve.stage}: in training from {first[1]:.3f} to {last[1]:.3f}"
+    if first[2] is not None and last[2] is not None:
+        spoken += f", on the validation part from {first[2]:.3f} to {last[2]:.3f}"
+    return spoken + ("" if curve.kept else ", rolled back")
 
 
 def _figure(height_in: float) -> tuple[Figure, Axes]:

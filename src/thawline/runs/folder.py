@@ -1,14 +1,17 @@
-"""The run folder: written whole or not at all."""
+"""The run folder: written beside its place, and moved into it whole; until then it can be stopped and gone on with."""
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from thawline.errors import RunError
+from thawline.errors import ReceiptError, RunError
+from thawline.runs.stopping import note_how_to_go_on
 from thawline.scale.disk import is_full, storage_errors
 
 METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
@@ -22,43 +25,148 @@ METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
 )
 CONTENTS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, SEEN, REPORT)
 """What every run folder holds."""
+TENSORBOARD = "tensorboard"
+"""Folder that a run holds beside, where it was asked for."""
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A run that is not finished: a folder beside the place it will take, under a name that can be found again."""
+
+    target: Path
+    """Where the run will stand."""
+
+    @property
+    def folder(self) -> Path:
+        return self.target.with_name(f".{self.target.name}{_UNFINISHED}")
+
+    @property
+    def request(self) -> Path:
+        """What was asked; while it is there, the run can be gone on with. It goes when all else is written."""
+        return self.folder / "request.json"
+
+    @property
+    def state(self) -> Path:
+        """Folder of checkpoints."""
+        return self.folder / "state"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether training has come to something; temporary files have names with a dot in front."""
+        return any(path.is_file() and not path.name.startswith(".") for path in self.state.rglob("*"))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only the move into its place is missing."""
+        return not self.request.exists() and not _missing(self.folder)
+
+    @property
+    def can_go_on(self) -> bool:
+        return self.request.exists() or self.is_whole
+
+
+def draft_of(run: Path) -> Draft:
+    """Find the draft of a run by the place that the run will take, or by the draft's own folder."""
+    name = run.name
+    if name.startswith(".") and name.endswith(_UNFINISHED):
+        return Draft(run.with_name(name.removeprefix(".").removesuffix(_UNFINISHED)))
+    return Draft(run if name not in ("", "..") else run.resolve())
 
 
 @contextmanager
-def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> Iterator[tuple[Path, Path]]:
-    """Yield (folder to write into, path it will have); it takes that path only if the block ends without an error.
+def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> Iterator[Draft]:
+    """Yield a draft to write into; it takes its place only if the block ends without an error.
 
     Args:
         wanted: Where the run should be; None takes the first free ``runs/NAME-1``, ``-2``, ...
         name: Short name of the data.
-        force: Replace a run that stands there. Anything that is not a run folder is never replaced.
+        force: Replace a run that stands there, finished or not. Anything that is no run folder is never replaced.
     Raises:
-        RunError: The place is taken, or cannot be written.
+        RunError: The place is taken, or another process works on it.
         StorageError: The disk is full, or the place cannot be written.
     """
-    target = wanted or first_free(Path("runs"), name)
-    check_place(target, force=force)
-    made = [parent for parent in target.parents if not parent.exists()]
+    if wanted is not None:
+        check_place(wanted, force=force)
+    parent = Path("runs") if wanted is None else draft_of(wanted).target.parent
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-        try:
-            yield draft, target
-            with storage_errors(target):
-                draft.chmod(0o755)
-                _replace(draft, target)
-        except OSError as error:
-            if is_full(error):  # others may come from reading the data: they pass as they are
-                with storage_errors(target):
-                    raise
-            raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        with storage_errors(wanted or parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            draft = _numbered(parent, name) if wanted is None else draft_of(wanted)
+            draft.folder.mkdir(exist_ok=True)
+        with locked(draft):
+            _check_free(draft, force=force)  # another process may have finished it since
+            with completed(draft, force=force):
+                with storage_errors(draft.target):
+                    _empty(draft)
+                    draft.state.mkdir()
+                yield draft
     finally:
-        for parent in made:  # only those that stayed empty
+        for folder in made:  # only those that stayed empty
             with suppress(OSError):
-                parent.rmdir()
+                folder.rmdir()
+
+
+@contextmanager
+def completed(draft: Draft, *, force: bool, resumed: bool = False) -> Iterator[None]:
+    """Move the draft into its place if the block ends without an error.
+
+    Otherwise it is kept where somebody could go on with it: training has left a checkpoint, or it was stopped before
+    and is being gone on with. A run whose receipt was violated is never kept.
+    """
+    whole = False
+    try:
+        with _full_disk(draft.target):
+            yield
+            whole = True
+            finish(draft, force=force)
+    except BaseException as error:
+        wanted = whole or resumed or draft.has_checkpoint
+        if isinstance(error, ReceiptError) or not wanted:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+        elif draft.folder.exists():
+            note_how_to_go_on(error, draft.target)
+        raise
+
+
+def finish(draft: Draft, *, force: bool) -> None:
+    """Remove what only an unfinished run needs, and move the draft into its place at one stroke.
+
+    Raises:
+        RunError: Something came to stand there.
+        StorageError: The place cannot be written.
+    """
+    _check_target(draft.target, force=force)
+    with storage_errors(draft.target):
+        for half_written in draft.folder.glob(".*.partial"):  # by a process that was killed
+            half_written.unlink()
+        draft.request.unlink(missing_ok=True)  # from here on nothing is left to do but to tidy up: see `is_whole`
+        shutil.rmtree(draft.state, ignore_errors=True)
+        draft.lock.unlink(missing_ok=True)
+        _replace(draft.folder, draft.target)
+
+
+@contextmanager
+def locked(draft: Draft) -> Iterator[None]:
+    """Keep other processes away from a draft while the block runs; a process that is killed lets go by itself.
+
+    Raises:
+        RunError: Another process works on it.
+    """
+    with storage_errors(draft.target):
+        file = draft.lock.open("a+", encoding="utf-8")
+    with file:
+        if not _claim(file, draft.lock):
+            raise _in_use(draft)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def check_place(target: Path, *, force: bool) -> None:
@@ -67,6 +175,67 @@ def check_place(target: Path, *, force: bool) -> None:
     Raises:
         RunError: Names what stands there, and the way on.
     """
+    draft = draft_of(target)
+    if draft.lock.exists():
+        with locked(draft):
+            pass
+    _check_free(draft, force=force)
+
+
+def is_run_folder(folder: Path) -> bool:
+    return folder.is_dir() and any((folder / name).is_file() for name in (METRICS, "bundle.json"))
+
+
+def require_complete(folder: Path) -> None:
+    """Check that everything a run folder holds is there.
+
+    Raises:
+        RunError: Names what is missing.
+    """
+    if not is_run_folder(folder) and draft_of(folder).can_go_on:
+        raise RunError(f"run must be finished; {folder} is not. Go on with it: thawline fit --resume {folder}")
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "not there"
+        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
+    if not is_run_folder(folder):
+        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} holds no run.")
+    if missing := _missing(folder):
+        raise RunError(
+            f"run folder must hold {', '.join(CONTENTS)}; {folder} lacks {', '.join(missing)}. "
+            "Copy it again from where it came, or run `thawline fit` once more."
+        )
+
+
+def first_free(parent: Path, name: str) -> Path:
+    """The first of ``NAME-1``, ``-2``, ... that no run has, finished or not."""
+    number = 1
+    while (place := parent / f"{name}-{number}").exists() or Draft(place).folder.exists():
+        number += 1
+    return place
+
+
+def _numbered(parent: Path, name: str) -> Draft:
+    while True:
+        draft = Draft(first_free(parent, name))
+        with suppress(FileExistsError):  # another process was quicker: the next number
+            draft.folder.mkdir()
+            return draft
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in CONTENTS if not (folder / name).is_file()]
+
+
+def _check_free(draft: Draft, *, force: bool) -> None:
+    if draft.can_go_on and not force:
+        raise RunError(
+            f"run folder must be new; the run {draft.target} was begun and is not finished. Go on with it: thawline "
+            f"fit --resume {draft.target}, or begin again: add --force."
+        )
+    _check_target(draft.target, force=force)
+
+
+def _check_target(target: Path, *, force: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir():
@@ -81,39 +250,62 @@ def check_place(target: Path, *, force: bool) -> None:
         )
 
 
-def is_run_folder(folder: Path) -> bool:
-    return folder.is_dir() and any((folder / name).is_file() for name in (METRICS, "bundle.json"))
+def _claim(file: IO[str], path: Path) -> bool:
+    """Lock an open file; False where somebody else has, or where it is not the one in the draft any more."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody is kept away there
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks have no locks
+        return True
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
-def require_complete(folder: Path) -> None:
-    """Check that everything a run folder holds is there.
-
-    Raises:
-        RunError: Names what is missing.
-    """
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
-    if not is_run_folder(folder):
-        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} holds no run.")
-    if missing := [name for name in CONTENTS if not (folder / name).is_file()]:
-        raise RunError(
-            f"run folder must hold {', '.join(CONTENTS)}; {folder} lacks {', '.join(missing)}. "
-            "Copy it again from where it came, or run `thawline fit` once more."
-        )
+def _in_use(draft: Draft) -> RunError:
+    process = ""
+    with suppress(OSError):
+        process = draft.lock.read_text(encoding="utf-8")
+    return RunError(
+        f"run must be worked on by one process at a time; process {process or 'unknown'} works on {draft.target}. "
+        "Wait until it ends, or choose another --run."
+    )
 
 
-def first_free(parent: Path, name: str) -> Path:
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return parent / f"{name}-{number}"
+def _empty(draft: Draft) -> None:
+    """Remove what an earlier beginning left; the lock is ours."""
+    for path in draft.folder.iterdir():
+        if path == draft.lock:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def _full_disk(target: Path) -> Iterator[None]:
+    """Name a disk that is full; other errors of the system may come from reading the data, and pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            with storage_errors(target):
+                raise
+        raise
 
 
 def _replace(draft: Path, target: Path) -> None:
     """Move the finished folder into place; an old run stays whole until the new one stands."""
-    old = draft.with_suffix(".old")
+    old = draft.with_suffix(".replaced")
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of a process that was killed right here
         target.rename(old)
     try:
         draft.rename(target)

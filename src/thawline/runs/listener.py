@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from thawline.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_PROGRESS_S = 10.0
+"""The log hears of progress so often: that is what the count of seconds loses at most when a run is killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """How training stands after some step of a stage."""
+
+    stage: str
+    stage_number: int
+    """From 1."""
+    n_stages: int
+    epoch: float
+    """Passes over the training part so far, in this stage."""
+    step: int
+    n_steps: int
+    """Of this stage."""
+    train_loss: float
+    """Mean over the samples since the evaluation before."""
+    val_loss: float | None
+    val_accuracy: float | None
+    """Both None without a validation part."""
+    samples_per_s: float
+    seconds_left: float
+    """Until the end of the stage."""
+    lr: float
 
 
 class Listener(Protocol):
     """Hears of progress and of remarks; the command line draws bars from it."""
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        """``done`` of ``total`` in a phase: reading, features."""
+        """``done`` of ``total`` in a phase: reading, features, or the name of a stage that trains (steps)."""
         ...
 
     def note(self, text: str) -> None:
         """One sentence that the user should see."""
+        ...
+
+    def evaluated(self, row: Evaluated) -> None:
+        """One evaluation while a stage trains."""
         ...
 
 
@@ -29,17 +68,123 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignore it."""
 
+    def evaluated(self, row: Evaluated) -> None:
+        """Ignore it."""
+
+
+class Both:
+    """Tells two listeners, the first one first."""
+
+    def __init__(self, first: Listener, second: Listener) -> None:
+        self._listeners = first, second
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        for listener in self._listeners:
+            listener.progress(phase, done, total)
+
+    def note(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.note(text)
+
+    def evaluated(self, row: Evaluated) -> None:
+        for listener in self._listeners:
+            listener.evaluated(row)
+
 
 class EventLog:
-    """JSON lines, each with the seconds since the log was opened, each flushed at once: a crash loses none."""
+    """A listener that writes JSON lines, each flushed at once: a crash loses none.
 
-    def __init__(self, path: Path) -> None:
+    Opened on the log of a run that was stopped, it goes on below; ``seconds`` counts the work of all sessions.
+    """
+
+    def __init__(self, path: Path, *, spent_s: float = 0.0, tensorboard: Path | None = None) -> None:
+        """Open a log.
+
+        Args:
+            path: The file, new or of the same run.
+            spent_s: Seconds of this session before the log could be opened.
+            tensorboard: Folder for the curves, if they are wanted there too.
+        """
+        self._curves = None if tensorboard is None else Curves(tensorboard)
+        self.earlier_s = _mend(path)
+        """Seconds of the sessions before this one."""
         self._file = path.open("a", encoding="utf-8", buffering=1)
-        self._start = time.monotonic()
+        self._start = self._last_progress = time.monotonic()
+        self._offset = self.earlier_s + spent_s
 
     def write(self, event: str, **fields: Any) -> None:
-        line = {"seconds": round(time.monotonic() - self._start, 3), "event": event, **fields}
+        """Write one line."""
+        line = {"seconds": round(self._offset + time.monotonic() - self._start, 3), "event": event, **fields}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Write a line now and then."""
+        if time.monotonic() - self._last_progress > _PROGRESS_S:
+            self._last_progress = time.monotonic()
+            self.write("progress", phase=phase, done=done, total=total)
+
+    def note(self, text: str) -> None:
+        self.write("note", text=text)
+
+    def evaluated(self, row: Evaluated) -> None:
+        self.write("evaluation", **asdict(row))
+        if self._curves is not None:
+            self._curves.evaluated(row)
 
     def close(self) -> None:
         self._file.close()
+        if self._curves is not None:
+            self._curves.close()
+
+
+class Curves:
+    """Mirrors evaluations to a folder that TensorBoard shows: per stage losses, accuracy, learning rate and speed."""
+
+    def __init__(self, folder: Path) -> None:
+        check_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: SummaryWriter = SummaryWriter(str(folder))
+
+    def evaluated(self, row: Evaluated) -> None:
+        values = {
+            "train_loss": row.train_loss,
+            "val_loss": row.val_loss,
+            "val_accuracy": row.val_accuracy,
+            "lr": row.lr,
+            "samples_per_s": row.samples_per_s,
+        }
+        for name, value in values.items():
+            if value is not None:
+                tag = f"{row.stage_number:02d}_{row.stage}/{name}"
+                self._writer.add_scalar(tag, value, row.step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def check_tensorboard() -> None:
+    """Refuse curves that cannot be written, before any work is done.
+
+    Raises:
+        UsageError: The package is missing.
+    """
+    if find_spec("tensorboard") is None:
+        raise UsageError(
+            "tensorboard must be installed to mirror curves to it; it is not there. "
+            "Install it with `pip install 'thawline[tensorboard]'`, or leave --tensorboard out."
+        )
+
+
+def _mend(path: Path) -> float:
+    """Cut off a line that was only half written, and return the seconds of the last one; 0 where there is none."""
+    if not path.exists():
+        return 0.0
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    try:
+        return float(json.loads(whole.splitlines()[-1])["seconds"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return 0.0

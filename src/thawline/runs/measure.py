@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thawline.backbones import Backbone, Receipt
 from thawline.bundles import Bundle, Predictions
-from thawline.data import split_data
-from thawline.errors import DataError
-from thawline.evaluation import baselines, score, verdict
+from thawline.data import split_data, subset
+from thawline.errors import DataError, UsageError
+from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.features import extract_features
+from thawline.features.engines import choose_engine
 from thawline.planning import FitPlan
 from thawline.records import Baseline, Dataset, Features, Scores, Split
-from thawline.runs.listener import EventLog, Listener
+from thawline.runs.listener import Evaluated, EventLog, Listener
 from thawline.training import Fitted, fit_probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,10 +36,12 @@ class Measured:
     data: Dataset
     backbone: Backbone
     split: Split
-    features: Features
+    features: Features | None
+    """Of all samples, from the pre-trained backbone; None from scratch."""
     fitted: Fitted
     bundle: Bundle
-    receipt: Receipt
+    receipts: tuple[Mapping[str, Any], ...]
+    """One per stage, as ``receipt.json`` holds them."""
     test: Scores
     val: Scores | None
     baselines: tuple[Baseline, ...]
@@ -40,6 +49,11 @@ class Measured:
     predictions: Predictions
     """Of the test part."""
     seconds: dict[str, float]
+
+    @property
+    def status(self) -> str:
+        """What the receipts say together; a run whose receipt is not clean ends before this."""
+        return "clean"
 
 
 @dataclass(slots=True)
@@ -64,23 +78,81 @@ class Clock:
         return {"total": total, "data": data_seconds + self.seconds.pop("split"), **self.seconds}
 
 
-def measure(data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, listener: Listener) -> Measured:
+def measure(
+    data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, listener: Listener, state: Path
+) -> Measured:
+    """Do what a plan says.
+
+    Args:
+        plan: Complete, as ``planning.settle`` leaves it.
+        clock: Notes the seconds of each phase.
+        state: Folder of checkpoints; what lies there is gone on from.
+    """
     with clock.phase("split"):
-        split = split_data(data, fractions=plan.fractions, seed=plan.seed)
+        split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
     _check_parts(data, split)
-    with clock.phase("features"):
-        features = extract_features(
-            data,
-            backbone,
-            rung=plan.layer,
-            engine=plan.engine,
-            precision=plan.precision,
-            device=plan.device,
-            progress=partial(listener.progress, "features"),
-        )
-    receipt = backbone.receipt("head")
+    features, receipt = None, None
+    if not plan.from_scratch:
+        with clock.phase("features"):
+            features = _extract(data, backbone, plan, listener)
+        receipt = backbone.receipt("head")
     with clock.phase("training"):
-        fitted = fit_probe(
+        fitted = _train(data, split, plan, backbone, features, listener, state)
+    shipped = fitted.backbone or backbone
+    with clock.phase("evaluation"):
+        if features is not None and fitted.backbone is None:
+            judged, precision = features.values[split.test], features.precision
+        else:
+            seen_anew = _extract(subset(data, split.test), shipped, plan, listener)
+            judged, precision = seen_anew.values, seen_anew.precision
+        scored = _evaluate(data, split, features, judged, fitted, plan.seed)
+    clock.seconds["head"] = fitted.stages[0].seconds if fitted.probe else 0.0
+    return Measured(
+        plan=plan,
+        data=data,
+        backbone=shipped,
+        split=split,
+        features=features,
+        fitted=fitted,
+        bundle=Bundle(
+            backbone=shipped,
+            head=fitted.head,
+            classes=data.classes,
+            layer=plan.layer,
+            precision=precision,
+            device=plan.device,
+        ),
+        receipts=_receipts(receipt, fitted),
+        seconds=clock.finish(data.seconds),
+        **scored,
+    )
+
+
+def _extract(data: Dataset, backbone: Backbone, plan: FitPlan, listener: Listener) -> Features:
+    return extract_features(
+        data,
+        backbone,
+        rung=plan.layer,
+        engine=plan.engine,
+        precision=plan.precision,
+        device=plan.device,
+        progress=partial(listener.progress, "features"),
+    )
+
+
+def _train(
+    data: Dataset,
+    split: Split,
+    plan: FitPlan,
+    backbone: Backbone,
+    features: Features | None,
+    listener: Listener,
+    state: Path,
+) -> Fitted:
+    """Solve for a head and, where the plan says so, go on from it by gradient descent."""
+    probe = None
+    if plan.head != "mlp" and features is not None:
+        probe = fit_probe(
             plan.head,
             features.values,
             data.labels,
@@ -90,28 +162,40 @@ def measure(data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, list
             seed=plan.seed,
             backbone_parameters=backbone.n_parameters(),
         )
-    with clock.phase("evaluation"):
-        scored = _evaluate(data, split, features, fitted, plan.seed)
-    clock.seconds["head"] = fitted.stages[0].seconds
-    return Measured(
-        plan=plan,
-        data=data,
-        backbone=backbone,
-        split=split,
-        features=features,
-        fitted=fitted,
-        bundle=Bundle(
-            backbone=backbone,
-            head=fitted.head,
-            classes=data.classes,
-            layer=plan.layer,
-            precision=features.precision,
-            device=plan.device,
-        ),
-        receipt=replace(receipt, thawed=tuple(f"head.{name}" for name in fitted.head.tensors())),
-        seconds=clock.finish(data.seconds),
-        **scored,
+    if probe is not None and not plan.trains:
+        return probe
+    from thawline.training.finetune import Ask, Watchers, fine_tune  # loads torch
+
+    if plan.training is None:
+        raise UsageError("plan must say how to train; its [training] table is missing. Make a new plan.")
+    choice = choose_engine(plan.engine, plan.precision, plan.device)
+    ask = Ask(
+        stages=plan.stages,
+        settings=plan.training,
+        progressive=plan.thaw == "progressive",
+        from_scratch=plan.from_scratch,
+        head="mlp" if plan.head == "mlp" else "linear",
+        hidden=plan.hidden,
+        dropout=plan.dropout,
+        seed=plan.seed,
+        device=choice.device,
+        precision=choice.precision,
     )
+
+    def report(**fields: Any) -> None:
+        listener.evaluated(Evaluated(**fields))
+
+    watchers = Watchers(report=report, progress=listener.progress, note=listener.note)
+    values = None if features is None else features.values
+    return fine_tune(ask, data, split, backbone, values, probe, state, watchers)
+
+
+def _receipts(frozen: Receipt | None, fitted: Fitted) -> tuple[Mapping[str, Any], ...]:
+    """The receipt of the frozen backbone, with the head that was solved on it, then one per stage of training."""
+    if frozen is None or fitted.probe is None:
+        return fitted.receipts
+    solved = replace(frozen, thawed=tuple(f"head.{name}" for name in fitted.probe.head.tensors()))
+    return ({"status": solved.status, **asdict(solved)}, *fitted.receipts)
 
 
 def _check_parts(data: Dataset, split: Split) -> None:
@@ -124,26 +208,40 @@ def _check_parts(data: Dataset, split: Split) -> None:
             )
 
 
-def _evaluate(data: Dataset, split: Split, features: Features, fitted: Fitted, seed: int) -> dict[str, Any]:
-    """Score head and baselines on the test part; nothing before this line has looked at it."""
+def _evaluate(
+    data: Dataset, split: Split, features: Features | None, judged: NDArray[np.float32], fitted: Fitted, seed: int
+) -> dict[str, Any]:
+    """Score head and baselines on the test part; nothing before this line has looked at it.
+
+    Args:
+        features: Of all samples, from the pre-trained backbone; None where there is none.
+        judged: (n_test, D) features of the test part from the backbone that ships.
+    """
     import numpy as np
 
     n_classes = len(data.classes)
     seen = np.sort(np.concatenate([split.train, split.val]))
-    probabilities = fitted.head.predict_proba(features.values[split.test])
+    probabilities = fitted.head.predict_proba(judged)
     truth = data.labels[split.test]
     test = score(truth, probabilities, n_classes, seed=seed)
+    values = None if features is None else features.values
     simpler = baselines(
-        features.values[seen],
+        None if values is None else values[seen],
         data.thumbs[seen],
         data.labels[seen],
-        features.values[split.test],
+        None if values is None else values[split.test],
         data.thumbs[split.test],
         truth,
         n_classes,
         seed=seed,
         groups=data.groups[seen],
     )
+    if fitted.solved is not None and values is not None:
+        p = fitted.solved.predict_proba(values[split.test])
+        scores = score(truth, p, n_classes, seed=seed)
+        title = "a new linear head on the frozen model"
+        seconds = fitted.stages[0].seconds
+        simpler = (*simpler, MeasuredBaseline("probe", title, scores, seconds, p, uses_backbone=True))
     val = fitted.validation_probabilities
     return {
         "test": test,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thawline.records import PARTS, Baseline, Part, Preprocessing, Score, Scores, Skipped, Stage
 
@@ -26,6 +26,7 @@ MAX_ROWS = 500
 """Longest table of classes."""
 MAX_SKIPPED = 50
 MAX_STRENGTHS = 200
+MAX_STAGES = 50
 MAX_MISTAKES = 24
 MAX_THUMBNAIL_BYTES = 100_000
 MAX_NAME = 80
@@ -76,6 +77,8 @@ class ReportData:
     head_c: float | None = None
     """The C or lambda that was kept."""
     stages: tuple[Stage, ...] = ()
+    receipts: tuple[Mapping[str, Any], ...] = ()
+    """One per stage, as ``receipt.json`` holds them."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """``total`` and its parts."""
     computed: int = 0
@@ -110,6 +113,53 @@ class Strength:
 
 
 @dataclass(frozen=True, slots=True)
+class StageRow:
+    """One line of the table of stages."""
+
+    name: str
+    line: str
+    """The layer that the thaw line stands above."""
+    trainable: int
+    effort: str
+    """Epochs and views."""
+    accuracy: Score | None
+    """On the validation part."""
+    loss: Score | None
+    outcome: str
+    """kept, rolled back, or nothing where there was nothing to decide."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How the loss of one stage went."""
+
+    stage: str
+    start: float
+    """Epochs of the stages before it."""
+    points: tuple[tuple[float, float, float | None], ...]
+    """(epochs so far, loss in training, loss on the validation part)"""
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """One line of the table of receipts."""
+
+    stage: str
+    frozen: int
+    """Parameters and buffers that were compared, bit for bit."""
+    digest: str
+    learned: int
+    """Tensors that learned."""
+    least_change: float | None
+    """Smallest relative change of a tensor that learned."""
+    least_gradient: float | None
+    """Smallest of their largest gradients."""
+    moved_buffers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Confusion:
     """One cell of the confusion matrix that should be empty."""
 
@@ -124,7 +174,7 @@ def render_report(report: ReportData) -> str:
     """Return the report as one HTML document of at most `MAX_BYTES`; equal input gives equal text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from thawline.runs.charts import accuracy_chart, strength_chart
+    from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
 
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -150,6 +200,9 @@ def render_report(report: ReportData) -> str:
         mistakes=report.mistakes[:MAX_MISTAKES],
         skipped=report.skipped[:MAX_SKIPPED],
         accuracy_chart=accuracy_chart(methods),
+        stage_rows=_stage_rows(report)[:MAX_STAGES],
+        receipt_rows=_receipt_rows(report)[:MAX_STAGES],
+        training_chart=training_chart(curves) if (curves := _curves(report)) else None,
         strengths=strengths,
         strength_name=strength_name,
         strength_chart=strength_chart(strength_name, strengths) if len(strengths) > 1 else None,
@@ -184,6 +237,58 @@ def _strengths(report: ReportData) -> tuple[list[Strength], str]:
     name = "C" if all("C" in step for step in report.head_path) else "lambda"
     steps = sorted(report.head_path[:MAX_STRENGTHS], key=lambda step: step[name])
     return [Strength(s[name], s["log_loss"], s.get("se"), s[name] == report.head_c) for s in steps], name
+
+
+def _stage_rows(report: ReportData) -> list[StageRow]:
+    rows = []
+    for stage in report.stages:
+        d = stage.details
+        effort = f"{d['epochs']:.3g} epochs" if "epochs" in d else ""
+        if d.get("views"):
+            effort += f", {d['views']} views"
+        n = d.get("val_n", 0)
+        loss_ci, accuracy_ci = d.get("val_loss_ci95"), d.get("val_ci95")
+        rows.append(
+            StageRow(
+                name=stage.name,
+                line=str(d.get("rung", "")),
+                trainable=stage.trainable,
+                effort=effort,
+                accuracy=Score("accuracy", d["val_accuracy"], tuple(accuracy_ci), n) if accuracy_ci else None,
+                loss=Score("log_loss", stage.score, tuple(loss_ci), n) if loss_ci and stage.score is not None else None,
+                outcome={True: "kept", False: "rolled back"}.get(d["kept"], "") if "kept" in d else "",
+                seconds=stage.seconds,
+            )
+        )
+    return rows
+
+
+def _receipt_rows(report: ReportData) -> list[ReceiptRow]:
+    return [
+        ReceiptRow(
+            stage=receipt["stage"],
+            frozen=receipt["frozen_parameters"] + receipt["frozen_buffers"],
+            digest=receipt["frozen_sha256"],
+            learned=len(receipt["thawed"]),
+            least_change=min((tensor["change"] for tensor in receipt["moved"]), default=None),
+            least_gradient=min((tensor["gradient"] for tensor in receipt["moved"]), default=None),
+            moved_buffers=len(receipt["moved_buffers"]),
+        )
+        for receipt in report.receipts
+    ]
+
+
+def _curves(report: ReportData) -> list[Curve]:
+    """The loss of each stage over its epochs, stages one after the other."""
+    curves: list[Curve] = []
+    start = 0.0
+    for stage in report.stages[:MAX_STAGES]:
+        history = stage.details.get("history") or []
+        points = [(start + p["epoch"], p["train_loss"], p["val_loss"]) for p in history]
+        if points:
+            curves.append(Curve(stage.name, start, tuple(points), bool(stage.details.get("kept", True))))
+            start = points[-1][0]
+    return curves
 
 
 def _confusions(report: ReportData, limit: int = 20) -> list[Confusion]:

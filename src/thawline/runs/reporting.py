@@ -29,34 +29,47 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         folder: Where the run folder will stand, for the commands to try next.
     """
     fitted, data = measured.fitted, measured.data
-    stage = fitted.stages[0]
+    trainable, frozen = _learned(measured)
     return ReportData(
         title=data.name,
         verdict=measured.verdict,
         model=measured.backbone.title,
-        thaw=measured.plan.thaw,
-        trainable=stage.trainable,
-        frozen=stage.frozen,
+        thaw=_thaw(measured),
+        trainable=trainable,
+        frozen=frozen,
         classes=data.classes,
         counts=_counts(measured),
         split_origin=measured.split.origin,
         test=measured.test,
         val=measured.val,
-        receipt=measured.receipt.status,
+        receipt=measured.status,
         preprocessing=measured.backbone.preprocessing,
         skipped=data.skipped,
         warnings=data.warnings,
         baselines=measured.baselines,
         head_path=_path(measured),
-        head_c=fitted.probe.chosen,
+        head_c=None if fitted.probe is None else fitted.probe.chosen,
         stages=fitted.stages,
+        receipts=measured.receipts,
         seconds=measured.seconds,
-        computed=measured.features.computed,
-        reused=measured.features.reused,
+        computed=measured.features.computed if measured.features else 0,
+        reused=measured.features.reused if measured.features else 0,
         mistakes=_mistakes(measured),
         environment=environment(),
         commands=_commands(folder),
     )
+
+
+def _learned(measured: Measured) -> tuple[int, int]:
+    """Parameters that learned and that did not, of the model that ships."""
+    kept = [stage for stage in measured.fitted.stages if stage.details.get("kept", True)]
+    last = max(kept, key=lambda stage: stage.trainable)
+    return last.trainable, last.frozen
+
+
+def _thaw(measured: Measured) -> str:
+    asked, kept = measured.plan.thaw, measured.fitted.kept
+    return asked if asked == kept else f"{asked}, which kept {kept}"
 
 
 def environment() -> dict[str, str]:
@@ -73,7 +86,7 @@ def environment() -> dict[str, str]:
 
 def _path(measured: Measured) -> tuple[dict[str, float], ...]:
     """Strengths tried, as the chart wants them; only logistic regression counts in C."""
-    if measured.plan.head != "logistic":
+    if measured.plan.head != "logistic" or measured.fitted.probe is None:
         return ()
     steps = measured.fitted.probe.path
     return tuple({"C": s["C"], "log_loss": s["mean"], "se": s["standard_error"]} for s in steps)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.bundles import save_bundle
 from thawline.evaluation import to_json
 from thawline.planning import write_plan
-from thawline.records import PARTS, Split
+from thawline.records import PARTS, Features, Split
 from thawline.runs import folder as run_folder
 from thawline.runs.run import FORMAT
 from thawline.version import __version__
@@ -34,8 +34,7 @@ def write_run(draft: Path, measured: Measured, target: Path) -> None:
     save_bundle(measured.bundle, draft)
     write_plan(measured.plan, draft / run_folder.PLAN)
     _write_json(draft / run_folder.METRICS, metrics(measured))
-    receipt = {"status": measured.receipt.status, "stages": [asdict(measured.receipt)]}
-    _write_json(draft / run_folder.RECEIPT, receipt)
+    _write_json(draft / run_folder.RECEIPT, {"status": measured.status, "stages": measured.receipts})
     with (draft / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         measured.predictions.write_csv(file, [data.classes[label] for label in data.labels[split.test]])
     learned = np.concatenate([split.train, split.val])
@@ -53,24 +52,31 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "thawline": __version__,
         "model": measured.backbone.name,
         "thaw": measured.plan.thaw,
+        "thawed": measured.fitted.kept,
         "classes": list(measured.data.classes),
         "n": counts,
         "split": split.origin,
         "skipped": [asdict(skipped) for skipped in measured.data.skipped],
         "warnings": list(measured.data.warnings),
-        "features": {"computed": measured.features.computed, "reused": measured.features.reused},
+        "features": _counts(measured.features),
         "baselines": {baseline.name: to_json(baseline.scores) for baseline in measured.baselines},
         "validation": None if measured.val is None else to_json(measured.val),
         "test": to_json(measured.test),
         "verdict": measured.verdict,
         "stages": [asdict(stage) for stage in measured.fitted.stages],
-        "receipt": measured.receipt.status,
+        "receipt": measured.status,
         "seconds": {name: round(seconds, 4) for name, seconds in measured.seconds.items()},
         "per_class": [
             {"class": name, **row} for name, row in zip(measured.data.classes, measured.test.per_class, strict=True)
         ],
         "confusion": measured.test.confusion.tolist(),
     }
+
+
+def _counts(features: Features | None) -> dict[str, int]:
+    if features is None:
+        return {"computed": 0, "reused": 0}
+    return {"computed": features.computed, "reused": features.reused}
 
 
 def _parts(split: Split) -> Iterator[tuple[str, NDArray[np.int64]]]:

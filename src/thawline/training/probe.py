@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from thawline.records import Stage
 
@@ -12,21 +13,30 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from thawline.backbones import Backbone
     from thawline.heads import FittedHead, Head
     from thawline.records import Split
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A trained head, and how it came to be."""
+    """A trained head and, where something was thawed, a trained backbone; and how they came to be."""
 
     head: Head
-    """Fitted on the training and validation parts together, with the strength that the training part chose."""
-    probe: FittedHead
-    """The choice of strength: fitted and cross-validated on the training part only."""
+    """What ships; fitted on the training and validation parts together wherever the plan says so."""
+    probe: FittedHead | None
+    """The choice of strength: fitted and cross-validated on the training part only. None where no head was solved."""
     validation_probabilities: NDArray[np.float64] | None
-    """(n_val, C) from the head that saw the training part only; None without a validation part."""
+    """(n_val, C) from the model that saw the training part only; None without a validation part."""
     stages: tuple[Stage, ...]
+    backbone: Backbone | None = None
+    """The trained one; None where the pre-trained one is used as it is."""
+    receipts: tuple[Mapping[str, Any], ...] = ()
+    """One per stage of training."""
+    kept: str = "none"
+    """Thaw setting that was kept in the end."""
+    solved: Head | None = None
+    """The solved head that training began from, on training and validation parts: what thawing nothing would give."""
 
 
 def fit_probe(

@@ -20,7 +20,6 @@ class TrainPlan(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, lt=1, description="Decoupled for adamw; not on biases and normalisation.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
     nesterov: bool = Field(True, description="Nesterov momentum, of sgd.")
-    epochs: int = Field(15, ge=1, le=100_000, description="Passes over the training part, in each stage.")
     batch_size: int = Field(32, ge=1, le=65_536, description="Samples in one step of the optimiser.")
     accumulate: int = Field(1, ge=1, description="Parts that a batch is run in, where it does not fit into memory.")
     warmup_frac: float = Field(
@@ -41,12 +40,6 @@ class TrainPlan(BaseModel):
     )
     statistics: Literal["frozen", "moving"] = Field(
         "frozen", description="Running statistics of normalisation layers above the line; below it they never move."
-    )
-    views: int = Field(
-        8,
-        ge=0,
-        le=1000,
-        description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch.",
     )
     crop_scale: tuple[float, float] = Field(
         (0.6, 1.0), description="Share of the picture's area that a view shows, from and to."
@@ -79,3 +72,17 @@ class TrainPlan(BaseModel):
         if self.mixup and self.cutmix:
             raise ValueError("mixup and cutmix cannot both be on; set one of them to 0")
         return self
+
+
+class StagePlan(BaseModel):
+    """One stage of training, decided: where the line stands, and exactly what learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thaw: str = Field(description="Thaw setting of the stage.")
+    rung: str = Field(description="Where the line stands: nothing at or below this layer learns.")
+    epochs: int = Field(ge=1, le=100_000, description="Passes over the training part.")
+    views: int = Field(
+        ge=0, le=1000, description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch."
+    )
+    adds: tuple[str, ...] = Field(description="Parameters that begin to learn in this stage.")

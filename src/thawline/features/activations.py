@@ -1,0 +1,203 @@
+"""What crosses the thaw line, computed: decoded views of samples, run through the layers below the line."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from thawline.backbones.cut import Cut, Prefix
+from thawline.backbones.cut import cut as cut_at
+from thawline.backbones.graph import INPUT
+from thawline.data.views import Views, prepare_views
+from thawline.errors import ModelError
+from thawline.features.extract import Samples, read_sample
+from thawline.features.keys import Precision
+from thawline.features.layout import Layout, PixelLayout, TensorLayout, empty_rows
+from thawline.features.torch_engine import arithmetic
+from thawline.records import Preprocessing
+from thawline.scale import executor
+from thawline.scale.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from thawline.backbones import Backbone
+
+BATCH = 32
+"""Rows in every run of frozen layers, filled up where there are fewer: kernels are chosen by shape, so that a sample's
+bits would otherwise depend on how many others it is run with."""
+
+Batches = Sequence[tuple[NDArray[np.int64], "int | None"]]
+"""(rows (B,) of the samples, number of the view or None for the picture itself), one after the other."""
+
+
+class FrozenPart:
+    """The layers between two lines, run without gradients in batches of one size.
+
+    Attributes:
+        device: Where it runs.
+        start: How the rows lie that it is given.
+    """
+
+    def __init__(self, layers: Prefix | None, start: Layout, rung: str, *, precision: Precision, device: str) -> None:
+        """Work out the rows that come out, without running anything.
+
+        Args:
+            layers: From the tensors at the lower line to those at the upper one; None where the two are one.
+            start: At the lower line.
+            rung: At the upper line.
+            precision: What to compute and to round the rows to.
+            device: Where the layers are.
+        Raises:
+            ModelError: What crosses the upper line cannot be kept.
+        """
+        self.device = torch.device(device)
+        self.start = start
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self._layers, self._precision = layers, precision
+        self._packed = None if layers is None else self._outline(layers, rung)
+
+    @property
+    def end(self) -> Layout:
+        """How the rows lie that it gives."""
+        return self._packed or self.start
+
+    def run(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (n, ...) at the lower line, n > 0, anywhere -> rows (n, ...) at the upper line, on the device.
+
+        A row's bits do not depend on the rows beside it.
+        """
+        if self._layers is None or self._packed is None:
+            return rows.to(self.device)
+        return torch.cat([self._run(self._layers, self._packed, batch) for batch in torch.split(rows, BATCH)])
+
+    def _run(self, layers: Prefix, packed: TensorLayout, rows: torch.Tensor) -> torch.Tensor:
+        n = len(rows)
+        full = empty_rows(BATCH, self.start, self.device)
+        full[:n] = rows
+        full[n:] = full[n - 1]
+        with torch.no_grad(), arithmetic(self.device, self._precision):
+            return packed.pack(layers(*self.start.tensors(full)))[:n]
+
+    def _outline(self, layers: Prefix, rung: str) -> TensorLayout:
+        """Shapes, strides and types of what comes out, without numbers."""
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), arithmetic(self.device, self._precision):
+            crossing = layers(*self.start.tensors(empty_rows(BATCH, self.start, self.device)))
+        return TensorLayout.of(crossing, self._precision, rung)
+
+
+def frozen_part(cut: Cut, preprocessing: Preprocessing, *, precision: Precision, device: str) -> FrozenPart:
+    """Everything below a line: from pixels to what crosses it. At ``input`` the pixels are kept, and nothing is run.
+
+    Raises:
+        ModelError: What crosses the line cannot be kept.
+    """
+    layers = None if cut.rung == INPUT else cut.prefix
+    pixels = PixelLayout.of(preprocessing, torch.device(device))
+    return FrozenPart(layers, pixels, cut.rung, precision=precision, device=device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """The pixels of any view of any sample. Safe to use from several threads."""
+
+    samples: Samples
+    preprocessing: Preprocessing
+    views: Views
+
+    def read(self, row: int, views: Sequence[int | None]) -> torch.Tensor:
+        """Decode a sample once for several views: rows uint8 (n_views, H * W * 3).
+
+        Raises:
+            DataError: The sample cannot be read any more, or has changed; names the file.
+        """
+        seeds = [self.views.sample_seed(view, self.samples.digests[row]) for view in views]
+        pictures = read_sample(
+            self.samples,
+            row,
+            lambda payload: prepare_views(payload, self.preprocessing, self.views.augmentation, seeds),
+        )
+        return torch.from_numpy(np.stack(pictures)).flatten(1)
+
+
+def check_untouched(prefix: Prefix, backbone: Backbone, rung: str) -> None:
+    """Refuse layers below a line that are not as they were loaded: their activations would be stored as the backbone's.
+
+    Raises:
+        ModelError: Names the tensor that differs.
+    """
+    loaded = backbone.tensors.load()
+    for name, tensor in prefix.layers.state_dict().items():
+        if not torch.equal(loaded[name].to(tensor.dtype), tensor.cpu()):
+            raise ModelError(
+                f"{backbone.name} must be as it was loaded below the thaw line at {rung!r}; {name} has changed. "
+                "Open the backbone again."
+            )
+
+
+class FreshActivations:
+    """What crosses a thaw line, computed whenever it is asked for: any number of views, and nothing on disk.
+
+    The tensors are bit for bit those of ``Boundary``.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        backbone: Backbone,
+        model: nn.Module,
+        rung: str,
+        views: Views,
+        *,
+        precision: Precision,
+        device: str,
+        cut: Cut | None = None,
+    ) -> None:
+        """Prepare to compute; see ``Boundary`` for the arguments.
+
+        Raises:
+            ModelError: No such rung, or layers below it that have been trained.
+        """
+        cut = cut or cut_at(model, rung, input_px=backbone.preprocessing.input_px)
+        check_untouched(cut.prefix, backbone, rung)
+        self._pictures = Pictures(samples, backbone.preprocessing, views)
+        self._part = frozen_part(cut, backbone.preprocessing, precision=precision, device=device)
+
+    def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
+        """Yield, for each batch, the tensors (B, ...) that cross the line, on the device.
+
+        Samples are decoded by other threads while a batch is used. Memory stays flat, however many batches there are.
+        Wrap it in ``contextlib.closing`` where it may not be read to its end.
+
+        Raises:
+            DataError: A sample cannot be read any more, or has changed; names the file.
+        """
+        if not batches:
+            return
+        lengths = [len(rows) for rows, _ in batches]
+        rows, ends = np.concatenate([rows for rows, _ in batches]), np.cumsum(lengths)
+
+        def decode(position: int) -> torch.Tensor:
+            _, view = batches[int(np.searchsorted(ends, position, side="right"))]
+            return self._pictures.read(int(rows[position]), [view])
+
+        ahead = -(-max(lengths) // BATCH) * BATCH
+        parts = executor().pipelined(range(len(rows)), decode, self._run, batch_size=ahead)
+        ready = empty_rows(0, self._part.end, self._part.device)
+        with closing(parts):
+            for length in lengths:
+                while len(ready) < length:
+                    ready = torch.cat([ready, next(parts)[1]])
+                batch, ready = ready[:length], ready[length:]
+                yield self._part.end.tensors(batch.clone())  # aligned, as a batch that was read from a file is
+
+    def _run(self, pixels: list[torch.Tensor]) -> torch.Tensor:
+        return self._part.run(torch.cat(pixels))

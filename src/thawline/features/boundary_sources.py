@@ -1,0 +1,144 @@
+"""What the missing rows of a boundary are made from: the pictures, or stored rows of a line further down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from thawline.features.activations import BATCH, FrozenPart, Pictures
+from thawline.features.index import Rows
+from thawline.features.layout import empty_rows, from_store, to_store
+from thawline.scale import executor
+
+Pair = tuple[int, "int | None"]
+"""Row of the samples, and number of the view or None for the picture itself."""
+Made = Generator[tuple[list[Pair], NDArray[Any]]]
+"""Up to ``BATCH`` pairs at a time, and their rows (B, n) as the store takes them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """Which views of which samples are to be made."""
+
+    rows: NDArray[np.int64]
+    """(n,) of the samples."""
+    views: tuple[int | None, ...]
+    mask: NDArray[np.bool_]
+    """(n, n_views)"""
+
+    def __len__(self) -> int:
+        return int(self.mask.sum())
+
+    def views_of(self, place: int) -> list[int | None]:
+        """The views that are wanted of one of ``rows``."""
+        return [view for view, wanted in zip(self.views, self.mask[place], strict=True) if wanted]
+
+    def stored(self, found: Mapping[int | None, Rows]) -> Wanted:
+        """Those that were found under another key."""
+        there = [
+            found[view].found[self.rows] if view in found else np.zeros(len(self.rows), np.bool_) for view in self.views
+        ]
+        return replace(self, mask=self.mask & np.stack(there, axis=1))
+
+    def without(self, others: Wanted) -> Wanted:
+        """All but these."""
+        return replace(self, mask=self.mask & ~others.mask)
+
+    def first(self, n: int) -> Wanted:
+        """At most ``n`` of them."""
+        return replace(self, mask=self.mask & (np.cumsum(self.mask).reshape(self.mask.shape) <= n))
+
+
+class Origin(Protocol):
+    """Makes rows."""
+
+    @property
+    def name(self) -> str: ...
+
+    def make(self, wanted: Wanted) -> Made:
+        """Make rows in any order; memory stays flat. Wrap it in ``contextlib.closing``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FromPictures:
+    """Decodes each sample once for all its views, and runs everything below the line."""
+
+    pictures: Pictures
+    part: FrozenPart
+    name: str = "pictures"
+
+    def make(self, wanted: Wanted) -> Made:
+        """See ``Origin.make``."""
+
+        def decode(place: int) -> torch.Tensor:
+            return self.pictures.read(int(wanted.rows[place]), wanted.views_of(place))
+
+        places = np.flatnonzero(wanted.mask.any(axis=1)).tolist()
+        at_once = max(1, BATCH // len(wanted.views))
+        pairs: list[Pair] = []
+        ready = empty_rows(0, self.part.start)
+        with closing(executor().pipelined(places, decode, torch.cat, batch_size=at_once)) as decoded:
+            for done, pixels in decoded:
+                pairs += [(int(wanted.rows[place]), view) for place in done for view in wanted.views_of(place)]
+                ready = torch.cat([ready, pixels])
+                while len(pairs) >= BATCH:
+                    yield pairs[:BATCH], to_store(self.part.run(ready[:BATCH]))
+                    pairs, ready = pairs[BATCH:], ready[BATCH:]
+        if pairs:
+            yield pairs, to_store(self.part.run(ready))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FromLine:
+    """Reads the rows of a lower line, and runs the layers from there."""
+
+    name: str
+    """The lower rung."""
+    stretch: FrozenPart
+    found: Mapping[int | None, Rows]
+    """For each view that is stored there: where each of the samples lies."""
+
+    def make(self, wanted: Wanted) -> Made:
+        """See ``Origin.make``."""
+        chosen = np.flatnonzero(wanted.mask.T)  # one view after the other: each is read from shards of its own
+
+        def pairs_from(start: int) -> list[Pair]:
+            places = (divmod(int(at), len(wanted.rows)) for at in chosen[start : start + BATCH])
+            return [(int(wanted.rows[place]), wanted.views[view]) for view, place in places]
+
+        def read(start: int) -> torch.Tensor:
+            groups = groupby(pairs_from(start), key=itemgetter(1))
+            parts = [self.found[view].read(np.array([row for row, _ in group])) for view, group in groups]
+            return from_store(np.concatenate(parts))
+
+        starts = range(0, len(chosen), BATCH)
+        run = executor().pipelined(starts, read, lambda rows: self.stretch.run(rows[0]), batch_size=1)
+        with closing(run) as done:
+            for [start], made in done:
+                yield pairs_from(start), to_store(made)
+
+
+def pays(line: Origin, pictures: Origin, trial: Wanted) -> bool:
+    """Whether stored rows of a lower line lead to the same bits as the pictures, and sooner, on a few samples."""
+    (expected, longer), (found, shorter) = _tried(pictures, trial), _tried(line, trial)
+    return expected == found and shorter < longer
+
+
+def _tried(origin: Origin, trial: Wanted) -> tuple[dict[Pair, bytes], float]:
+    """(bytes of each row, seconds)"""
+    for _ in range(2):  # the first run prepares kernels
+        started = time.perf_counter()
+        with closing(origin.make(trial)) as parts:
+            made = {pair: row.tobytes() for pairs, rows in parts for pair, row in zip(pairs, rows, strict=True)}
+        seconds = time.perf_counter() - started
+    return made, seconds

@@ -1,0 +1,192 @@
+"""From a thaw setting to stages of training: which lines, how long, how fast, and what is cached."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from thawline.backbones.ladder import build_ladder
+from thawline.backbones.thaw import resolve_thaw
+from thawline.data import split_data
+from thawline.errors import UsageError
+from thawline.training.settings import StagePlan, TrainPlan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from thawline.backbones import Backbone
+    from thawline.backbones.ladder import Ladder, Rung
+    from thawline.backbones.thaw import Thaw
+    from thawline.planning.fit_plan import FitPlan
+    from thawline.records import Dataset
+
+PROGRESSIVE, AUTO, NONE, ALL = "progressive", "auto", "none", "all"
+
+SAMPLES_SEEN = 9_000
+"""A stage shows about this many samples: 15 epochs of 600, as careful fine-tuning of small sets was measured with."""
+MOST_EPOCHS, FEWEST_EPOCHS = 25, 5
+PROGRESSIVE_SHARE = 0.6
+"""A stage of progressive unfreezing starts from the one before, so that it needs fewer epochs than one alone."""
+SCRATCH_TIMES = 3
+"""Random weights have more to learn: that many times the epochs."""
+HEAD_STEPS = 1_500
+"""Steps of an MLP on features, which cost next to nothing."""
+N_GROUPS = 5
+"""Groups of layers that progressive unfreezing adds one after the other, balanced by FLOPs."""
+WIDEST_SPREAD = 30
+"""The layer furthest from the head never learns more than this many times slower than the head."""
+USUAL_VIEWS, FEWEST_VIEWS = 8, 4
+"""Views in the boundary cache; with fewer, augmentation would repeat itself too soon."""
+CACHE_BYTES = 4 * 2**30
+"""Largest boundary of one stage that is planned for."""
+WORTH_CACHING = 0.05
+"""Share of the FLOPs below the line from which on a boundary is kept."""
+
+
+def settle(plan: FitPlan, data: Dataset, backbone: Backbone, training: dict[str, Any] | None = None) -> FitPlan:
+    """Complete a plan: resolve its thaw setting into stages, and settings of training into numbers.
+
+    A plan that has its stages is checked against its thaw setting instead.
+
+    Args:
+        plan: What was asked.
+        data: What it will be fitted to; sizes decide epochs and views.
+        backbone: What the line stands in.
+        training: Settings of training that were asked for by name, ``epochs`` and ``views`` among them.
+    Raises:
+        UsageError: The setting is none of this model, or nothing would be trained by what was asked.
+    """
+    asked = dict(training or {})
+    if not plan.trains:
+        if asked:
+            raise UsageError(
+                f"settings of training ({', '.join(asked)}) must have something to train; with thaw none, a "
+                f"{plan.head} head is solved without steps. Add --thaw last:2, say, or --head mlp."
+            )
+        if plan.training or plan.stages:
+            raise UsageError(
+                "plan must have no [training] and no [[stages]] where nothing is trained; with thaw none, a "
+                f"{plan.head} head is solved without steps. Delete them, or thaw something."
+            )
+        return plan
+    if plan.layer != "pooled" and plan.thaw != NONE:
+        raise UsageError(
+            f"layer must be pooled where something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Leave --layer "
+            "out, or thaw none."
+        )
+    split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
+    if plan.thaw == PROGRESSIVE and not len(split.val):
+        raise UsageError(
+            "thaw progressive must have a validation part to stop by; this split has none. Change --split, or choose "
+            "a fixed line such as last:2."
+        )
+    ladder, module = build_ladder(backbone), backbone.blueprint()
+    epochs, views = asked.pop("epochs", None), asked.pop("views", None)
+    described = _training(plan, ladder, module, asked)
+    if plan.stages:
+        _check_stages(plan, ladder, module)
+        return plan.model_copy(update={"training": described})
+    stages = [
+        _stage(thaw, before, ladder, len(split.train), plan, epochs, views)
+        for before, thaw in _with_previous(stage_thaws(plan, ladder, module))
+    ]
+    return plan.model_copy(update={"training": described, "stages": tuple(stages)})
+
+
+def stage_thaws(plan: FitPlan, ladder: Ladder, module: nn.Module) -> list[Thaw]:
+    """The thaw settings of a plan, stage by stage, resolved."""
+    settings = [NONE] if plan.head == "mlp" and not plan.from_scratch else []
+    if plan.thaw == PROGRESSIVE:
+        settings += [f"from:{rung.name}" for rung in progressive_rungs(ladder)]
+    elif plan.thaw != NONE:
+        settings.append(plan.thaw)
+    return [resolve_thaw(ladder, setting, module) for setting in settings]
+
+
+def progressive_rungs(ladder: Ladder) -> list[Rung]:
+    """The lowest layer of each stage of progressive unfreezing, from the end to the first layer of the backbone.
+
+    The groups hold whole layers and about equal shares of the FLOPs.
+    """
+    layers = [rung for rung in ladder.rungs if rung.parameters]
+    starts = [0.0, *(rung.flops_below_frac for rung in layers[:-1])]  # FLOPs below each layer
+    chosen: list[int] = []
+    for group in range(1, N_GROUPS):
+        wanted = 1 - group / N_GROUPS
+        chosen.append(min(range(len(layers)), key=lambda i: (abs(starts[i] - wanted), -i)))
+    chosen = list(dict.fromkeys([*chosen, 0]))  # the last group reaches the first layer, whatever its FLOPs
+    return [layers[i] for i in chosen]
+
+
+def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str, Any]) -> TrainPlan:
+    """Settings of training: what was asked for or stands in the plan, and for the rest what suits the architecture."""
+    from torch.nn.modules.batchnorm import _NormBase
+
+    has_batch_norm = any(isinstance(layer, _NormBase) for layer in module.modules())
+    slowest = WIDEST_SPREAD ** (-1 / max(ladder.layers - 1, 1))
+    usual: dict[str, Any] = {
+        "lr": 1e-3 if has_batch_norm or plan.thaw == NONE else 1e-4,
+        "lr_decay": round(max(0.85, slowest), 4),
+    }
+    if plan.from_scratch:
+        usual = {"lr": 2e-3 if has_batch_norm else 5e-4, "lr_decay": 1.0, "weight_decay": 0.02, "statistics": "moving"}
+    written = plan.training.model_dump(exclude_unset=True) if plan.training else {}
+    return TrainPlan.model_validate(usual | written | asked)
+
+
+def _with_previous(thaws: list[Thaw]) -> list[tuple[Thaw | None, Thaw]]:
+    return list(zip([None, *thaws[:-1]], thaws, strict=True))
+
+
+def _stage(
+    thaw: Thaw, before: Thaw | None, ladder: Ladder, n: int, plan: FitPlan, epochs: int | None, views: int | None
+) -> StagePlan:
+    known = set(before.thawed) if before else set()
+    stage = StagePlan.model_validate(
+        {
+            "thaw": thaw.setting,
+            "rung": thaw.rung,
+            "epochs": _epochs(thaw, n, plan) if epochs is None else epochs,
+            "views": views or 0,
+            "adds": [name for name in thaw.thawed if name not in known],
+        }
+    )
+    if views is not None and thaw.thawed:
+        return stage
+    return stage.model_copy(update={"views": _views(thaw, ladder, n, stage.epochs)})
+
+
+def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
+    if not thaw.thawed:
+        return min(max(round(HEAD_STEPS * 32 / max(n, 1)), 10), 200)
+    epochs = min(max(round(SAMPLES_SEEN / max(n, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+    if plan.from_scratch:
+        return SCRATCH_TIMES * epochs
+    return max(3, math.ceil(PROGRESSIVE_SHARE * epochs)) if plan.thaw == PROGRESSIVE else epochs
+
+
+def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int) -> int:
+    """Views to keep at this line: as many as fit and are of use; 0 where fresh ones are better."""
+    rung = next(rung for rung in ladder.rungs if rung.name == thaw.rung)
+    if not thaw.thawed or rung.flops_below_frac < WORTH_CACHING:
+        return 0
+    room = CACHE_BYTES // max(n * rung.bytes_per_sample, 1)
+    views = min(USUAL_VIEWS, epochs, room)
+    return views if views >= min(FEWEST_VIEWS, epochs) else 0
+
+
+def _check_stages(plan: FitPlan, ladder: Ladder, module: nn.Module) -> None:
+    """Refuse stages that are not those of the plan's thaw setting in this model."""
+    thaws = stage_thaws(plan, ladder, module)
+    expected = [(thaw.setting, thaw.rung, _adds(before, thaw)) for before, thaw in _with_previous(thaws)]
+    given = [(stage.thaw, stage.rung, set(stage.adds)) for stage in plan.stages]
+    if given != expected:
+        names = ", ".join(thaw for thaw, _, _ in expected)
+        raise UsageError(
+            f"stages of the plan must be those of its thaw setting {plan.thaw} in {ladder.model}, which are: {names}, "
+            "each with its own parameters; the plan lists others. Delete [[stages]] from the plan to have them made."
+        )
+
+
+def _adds(before: Thaw | None, thaw: Thaw) -> set[str]:
+    return set(thaw.thawed) - (set(before.thawed) if before else set())

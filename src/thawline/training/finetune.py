@@ -1,0 +1,204 @@
+"""Fine-tuning from a solved head (LP-FT), an MLP head, or everything from random weights: one walk for all of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+import torch
+
+from thawline.backbones.backbone import build
+from thawline.backbones.ladder import build_ladder
+from thawline.backbones.thaw import resolve_thaw
+from thawline.data.views import Augmentation, Views
+from thawline.heads.head import LinearHead, softmax
+from thawline.heads.modules import from_module, new_mlp, to_module
+from thawline.randomness import derived_seed
+from thawline.scale.allocator import keep_freed_memory
+from thawline.training.inputs import FrozenBelow
+from thawline.training.loop import Task
+from thawline.training.net import Net
+from thawline.training.probe import Fitted
+from thawline.training.stages import Course, Step, Trained, train
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from thawline.backbones import Backbone
+    from thawline.heads import Head
+    from thawline.records import Dataset, Split
+    from thawline.training.settings import StagePlan, TrainPlan
+
+TUNED_FILE = "tuned.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ask:
+    """What is to be trained, as the plan says."""
+
+    stages: Sequence[StagePlan]
+    settings: TrainPlan
+    progressive: bool
+    from_scratch: bool
+    head: Literal["linear", "mlp"]
+    hidden: tuple[int, ...]
+    dropout: float
+    seed: int
+    device: str
+    """As torch names it; not ``auto``."""
+    precision: Literal["f32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watchers:
+    """Who hears of what, while training runs."""
+
+    report: Callable[..., None]
+    """Called with the fields of an evaluation, by name."""
+    progress: Callable[[str, int, int], None]
+    """Called with (phase, done, total)."""
+    note: Callable[[str], None]
+
+
+def fine_tune(
+    ask: Ask,
+    data: Dataset,
+    split: Split,
+    backbone: Backbone,
+    features: NDArray[np.float32] | None,
+    probe: Fitted | None,
+    state: Path,
+    watchers: Watchers,
+) -> Fitted:
+    """Train what is above the line, stage by stage, from wherever the run was stopped.
+
+    Args:
+        ask: What is to be trained.
+        backbone: Pre-trained; with ``from_scratch`` only its architecture is used. It is not changed.
+        features: (N, D) of the frozen backbone; None from scratch.
+        probe: The head solved on them, where training starts; None for a head that starts from random weights.
+        state: Folder of the checkpoints.
+        watchers: Hear of progress.
+    Raises:
+        ReceiptError: Something frozen moved, or something thawed did not learn.
+    """
+    if torch.device(ask.device).type == "cpu":
+        keep_freed_memory()
+    starts = _Starts(ask, backbone, len(data.classes), split, probe)
+    course = _course(ask, data, split, backbone, features, starts, state, watchers)
+    task = Task(
+        labels=data.labels,
+        n_classes=len(data.classes),
+        settings=ask.settings,
+        seed=ask.seed,
+        device=ask.device,
+        precision=ask.precision,
+        report=watchers.report,
+        progress=watchers.progress,
+    )
+    return _fitted(train(course, task), ask, backbone, probe, state)
+
+
+def _course(
+    ask: Ask,
+    data: Dataset,
+    split: Split,
+    backbone: Backbone,
+    features: NDArray[np.float32] | None,
+    starts: _Starts,
+    state: Path,
+    watchers: Watchers,
+) -> Course:
+    ladder, module = build_ladder(backbone), backbone.blueprint()
+    augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
+    steps = [
+        Step(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.views) for stage in ask.stages
+    ]
+    return Course(
+        steps=[replace(step, name="mlp head") if step.thaw.setting == "none" else step for step in steps],
+        progressive=ask.progressive,
+        train=split.train,
+        val=split.val,
+        start=starts,
+        start_logits=starts.logits(features),
+        input_px=backbone.preprocessing.input_px,
+        moving_statistics=ask.settings.statistics == "moving",
+        inputs=FrozenBelow(
+            samples=data,
+            backbone=backbone,
+            views=Views(augmentation=augmentation, seed=ask.seed),
+            features=features,
+            device=ask.device,
+            precision=ask.precision,
+            progress=lambda done, total: watchers.progress("boundary", done, total),
+            note=watchers.note,
+        ),
+        state=state,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Starts:
+    """Makes the net that the first stage starts from."""
+
+    ask: Ask
+    backbone: Backbone
+    n_classes: int
+    split: Split
+    probe: Fitted | None
+
+    def __call__(self, rows: NDArray[np.int64]) -> Net:
+        backbone = self._random() if self.ask.from_scratch else copy.deepcopy(self.backbone.module())
+        net = Net(backbone.train(False), self._head(rows))
+        net.to(device=self.ask.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
+    def logits(self, features: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
+        """(n_val, C) of the solved head that saw the training part only."""
+        if self.probe is None or features is None or not len(self.split.val):
+            return None
+        return self._solved(self.split.train).decision(features[self.split.val])
+
+    def _random(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.ask.seed, "backbone"))
+            return build(self.backbone.architecture, self.backbone.model_args, self.backbone.preprocessing)
+
+    def _head(self, rows: NDArray[np.int64]) -> nn.Module:
+        if self.probe is not None:
+            return to_module(self._solved(rows))
+        (width,) = build_ladder(self.backbone).rungs[-1].shape
+        layers = new_mlp(width, self.ask.hidden, self.n_classes, self.ask.dropout, self.ask.seed)
+        return layers if self.ask.head == "mlp" else layers.get_submodule("0")
+
+    def _solved(self, rows: NDArray[np.int64]) -> LinearHead:
+        """The head that was solved on these rows, its temperature taken into its weights."""
+        assert self.probe is not None and self.probe.probe is not None
+        solved = self.probe.probe.head if len(rows) == len(self.split.train) else self.probe.head
+        head = cast(LinearHead, solved)
+        return LinearHead(head.kind, head.weight / head.temperature, head.bias / head.temperature)
+
+
+def _fitted(trained: Trained, ask: Ask, backbone: Backbone, probe: Fitted | None, state: Path) -> Fitted:
+    """Gather what ships. Where every stage was rolled back, that is the solved head on the backbone as it came."""
+    stages = (*(probe.stages if probe else ()), *trained.stages)
+    if probe is not None and not trained.kept_any:
+        return replace(probe, stages=stages, receipts=trained.receipts)
+    head: Head = from_module(trained.net.head.cpu(), kind=ask.head, temperature=trained.temperature)
+    tuned = backbone.tuned(trained.net.backbone.cpu(), state / TUNED_FILE) if trained.kept != "none" else None
+    logits = trained.val_logits
+    return Fitted(
+        head=head,
+        probe=probe.probe if probe else None,
+        validation_probabilities=None if logits is None else softmax(logits / trained.temperature),
+        stages=stages,
+        backbone=tuned,
+        receipts=trained.receipts,
+        kept=trained.kept,
+        solved=probe.head if probe else None,
+    )

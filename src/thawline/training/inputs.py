@@ -1,0 +1,100 @@
+"""What a stage trains on: features, activations from the boundary cache, or fresh views of the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from thawline.backbones import POOLED
+from thawline.features.boundary import Boundary, FreshActivations
+from thawline.training.loop import Activations, Batches
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from thawline.backbones import Backbone
+    from thawline.backbones.cut import Cut
+    from thawline.data.views import Views
+    from thawline.features.extract import Samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureActivations:
+    """Pooled features in memory: what crosses the line above the whole backbone. They have one view only."""
+
+    values: NDArray[np.float32]
+    """(N, D) of all samples."""
+    device: str
+
+    def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
+        """Yield the features (B, D) of each batch."""
+        for rows, _view in batches:
+            yield (torch.from_numpy(self.values[rows]).to(self.device),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrozenBelow:
+    """Makes the inputs of a stage from the part of the backbone that is below its line."""
+
+    samples: Samples
+    backbone: Backbone
+    views: Views
+    features: NDArray[np.float32] | None
+    """(N, D) of the frozen backbone, for a line above all of it."""
+    device: str
+    precision: Literal["f32", "bf16"]
+    progress: Callable[[int, int], None]
+    """Called with (rows computed, rows to compute) while the boundary is made."""
+    note: Callable[[str], None]
+    """Called with one sentence: what the boundary cache will take."""
+
+    def __call__(
+        self, model: nn.Module, cut: Cut, views: int, train: NDArray[np.int64], judged: NDArray[np.int64]
+    ) -> tuple[Activations, Mapping[str, Any]]:
+        """Return what crosses the line of ``cut``, and a record of how it was come by."""
+        if cut.rung == POOLED and self.features is not None:
+            return FeatureActivations(self.features, self.device), {"kind": "features"}
+        if not views:
+            return self._fresh(model, cut), {"kind": "fresh"}
+        boundary = Boundary(
+            self.samples,
+            self.backbone,
+            model,
+            cut.rung,
+            self.views,
+            precision=self.precision,
+            device=self.device,
+            cut=cut,
+        )
+        forecast = boundary.forecast((train, range(views)), (judged, [None]))
+        if forecast.to_compute:
+            self.note(str(forecast))
+        made = [boundary.ensure(train, range(views), self.progress)]
+        if len(judged):
+            made.append(boundary.ensure(judged, [None], self.progress))
+        record = {
+            "kind": "boundary",
+            "computed": sum(part.computed for part in made),
+            "reused": sum(part.reused for part in made),
+            "bytes": sum(part.bytes for part in made),
+            "made_from": made[0].made_from,
+            "seconds": sum(part.seconds for part in made),
+        }
+        return boundary, record
+
+    def _fresh(self, model: nn.Module, cut: Cut) -> Activations:
+        return FreshActivations(
+            self.samples,
+            self.backbone,
+            model,
+            cut.rung,
+            self.views,
+            precision=self.precision,
+            device=self.device,
+            cut=cut,
+        )

@@ -1,0 +1,99 @@
+"""How a stage is judged on the validation part: log loss after a temperature, sample by sample, and paired gains.
+
+The temperature takes out what label smoothing and over-confidence do to the loss, so that what is left is how well the
+classes are told apart; it ships with the head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import binomtest
+
+from thawline.randomness import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAST_TO_CALIBRATE = 20
+"""With fewer samples a temperature would follow their accidents; it stays at 1."""
+_BOOTSTRAPS = 1000
+LEAST_GAIN = 0.01
+"""A gain in log loss below this share of it is not worth another stage."""
+PATIENCE = 2
+"""Stages in a row that may promise less than that before progressive unfreezing stops."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """What a model says about the validation part."""
+
+    logits: NDArray[np.float64]
+    """(n, C) before the temperature."""
+    losses: NDArray[np.float64]
+    """(n,) log loss of each sample after the temperature."""
+    temperature: float
+    accuracy: float
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    @property
+    def loss_ci95(self) -> tuple[float, float]:
+        """Normal interval of the mean loss."""
+        n = len(self.losses)
+        half = 1.96 * float(self.losses.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+        return self.loss - half, self.loss + half
+
+    @property
+    def accuracy_ci95(self) -> tuple[float, float]:
+        """Wilson interval."""
+        n = len(self.losses)
+        interval = binomtest(round(self.accuracy * n), n).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
+
+
+def judge(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
+    """Judge logits (n, C) against labels (n,)."""
+    temperature = fit_temperature(logits, labels)
+    losses = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
+    return Judgement(logits, losses, temperature, float((logits.argmax(1) == labels).mean()))
+
+
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The divisor of the logits, 1/20 to 20, at which their log loss is least; 1 with too few samples.
+
+    Source:
+        Guo et al. 2017, arXiv:1706.04599; judging by it: Berta et al. 2025, arXiv:2501.19195.
+    """
+    if len(labels) < LEAST_TO_CALIBRATE:
+        return 1.0
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(logits * math.exp(-log_temperature), axis=1)[rows, labels].mean())
+
+    bound = math.log(20)
+    return math.exp(float(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
+
+
+def clearly_better(than: NDArray[np.float64], losses: NDArray[np.float64]) -> bool:
+    """Whether ``losses`` (n,) are below ``than`` (n,) by more than one standard error of the paired difference."""
+    gain = than - losses
+    return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else bool(gain.mean() > 0)
+
+
+def highest_gain(than: NDArray[np.float64], losses: NDArray[np.float64], seed: int) -> float:
+    """Upper end of a 90 % interval of the mean paired gain, as a share of the mean of ``than``.
+
+    By bootstrap over samples: below `LEAST_GAIN`, even a lucky reading of the validation part promises nothing more.
+    """
+    gain = than - losses
+    drawn = generator(seed, "futility").integers(0, len(gain), (_BOOTSTRAPS, len(gain)))
+    return float(np.quantile(gain[drawn].mean(axis=1), 0.95) / max(float(than.mean()), 1e-12))

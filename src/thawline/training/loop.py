@@ -1,0 +1,382 @@
+"""One stage of training: from where the net stands to the best that this stage finds.
+
+Every number is a function of (plan, stage, step): the order of samples, the views, dropout, mixing and the learning
+rate are drawn or computed anew for each step, so that a stage that was killed and resumed passes through the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from thawline.backbones.receipt import Receipt
+from thawline.backbones.watch import FreezeWatch
+from thawline.errors import ModelError
+from thawline.randomness import derived_seed, generator
+from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
+from thawline.training.interrupts import HeldInterrupts
+from thawline.training.judging import Judgement, clearly_better, judge
+from thawline.training.mixing import Mixed, mix
+from thawline.training.net import Above, swapped
+from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
+from thawline.training.schedule import Order, evaluation_steps, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from thawline.training.settings import TrainPlan
+
+CHECKPOINT_S = 20.0
+"""A checkpoint is written at every evaluation, and when the last one is older than this."""
+_JUDGED_ROWS = 64
+"""Samples in one run of the net while judging."""
+
+Batches = Sequence[tuple["NDArray[np.int64]", int | None]]
+
+
+class Activations(Protocol):
+    """What crosses the thaw line, for any sample and view."""
+
+    def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
+        """Yield, for each (rows, view), the tensors (B, ...) that cross the line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """What stays the same from stage to stage."""
+
+    labels: NDArray[np.int64]
+    """(N,) of all samples."""
+    n_classes: int
+    settings: TrainPlan
+    seed: int
+    device: str
+    precision: str
+    """f32 or bf16."""
+    report: Callable[..., None]
+    """Called with the fields of an evaluation, by name."""
+    progress: Callable[[str, int, int], None]
+    """Called with (name of the stage, steps done, steps in it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """One stage to be run."""
+
+    name: str
+    number: int
+    of: int
+    rows: NDArray[np.int64]
+    """(n,) samples to train on."""
+    judged: NDArray[np.int64]
+    """Samples to be judged by; may be empty."""
+    epochs: int
+    views: int
+    """0: fresh ones each epoch."""
+    until: float = 1.0
+    """Share of the steps after which to stop; the schedule is that of the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluation of a stage."""
+
+    step: int
+    epoch: float
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What a stage came to; the net holds the weights of its best evaluation."""
+
+    judgement: Judgement | None
+    receipt: Receipt
+    history: tuple[Point, ...]
+    best_step: int
+    n_steps: int
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Progress:
+    """What moves while a stage runs, beside weights and optimiser."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_n: int = 0
+    history: list[Point] = field(default_factory=list)
+    best_step: int = 0
+    best_loss: float = float("inf")
+    seconds: float = 0.0
+
+
+class Stage:
+    """The running of one lesson."""
+
+    def __init__(self, lesson: Lesson, above: Above, inputs: Activations, task: Task, checkpoint: Path) -> None:
+        """Prepare a stage; where its checkpoint exists, go on from there.
+
+        Args:
+            lesson: What to do.
+            above: What learns, as the stage before left it (also when going on: the receipt is over the whole stage).
+            inputs: Gives what crosses the line.
+            task: All else.
+            checkpoint: File to keep the state in; one of another stage is ignored.
+        """
+        self.lesson, self.above, self.inputs, self.task = lesson, above, inputs, task
+        settings = task.settings
+        self._order = Order(
+            lesson.rows,
+            batch_size=settings.batch_size,
+            epochs=lesson.epochs,
+            seed=task.seed,
+            stage=lesson.name,
+            views=lesson.views,
+        )
+        self._stop = max(1, round(lesson.until * self._order.n_steps))
+        self._evaluations = evaluation_steps(self._order.n_steps, settings.evaluations) | {self._stop}
+        self._watch = FreezeWatch(lesson.name, above.net, thawed=above.learning, buffers=above.moving)
+        self._start = above.snapshot() if settings.l2_sp else {}
+        self._optimiser = build_optimiser(above.learning, above.distance, settings)
+        self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
+        self._weights = _class_weights(task, lesson.rows)
+        self._best: Tensors = {}
+        self._now = _Progress()
+        self._path = checkpoint
+        self._load()
+
+    def run(self) -> Outcome:
+        """Train to the end of the stage.
+
+        Raises:
+            ReceiptError: Something frozen moved, or something thawed did not learn.
+            ModelError: The loss is not a number any more.
+            KeyboardInterrupt: Somebody asked to stop; a checkpoint is written first.
+        """
+        began = saved = time.monotonic() - self._now.seconds
+        with HeldInterrupts() as held, _seeded(), closing(self._stream()) as stream:
+            self.above.train()
+            for crossing in stream:
+                labels = self._labels(self._now.step)
+                self._step(crossing, labels)
+                self._now.step += 1
+                self.task.progress(self.lesson.name, self._now.step, self._stop)
+                due = self._now.step in self._evaluations
+                self._now.seconds = time.monotonic() - began
+                if due:
+                    self._evaluate(self._now.seconds)
+                if due or held.requested or time.monotonic() - saved > CHECKPOINT_S:
+                    self._save()
+                    saved = time.monotonic()
+                held.act()
+        return self._finish()
+
+    def _stream(self) -> Generator[tuple[torch.Tensor, ...]]:
+        return self.inputs.stream(self._order.batches(self._now.step, self._stop))
+
+    def _labels(self, step: int) -> torch.Tensor:
+        return torch.from_numpy(self.task.labels[self._order.batch(step)[0]]).to(self.task.device)
+
+    def _step(self, crossing: tuple[torch.Tensor, ...], labels: torch.Tensor) -> None:
+        """One step of the optimiser over one batch (B,)."""
+        settings, step = self.task.settings, self._now.step
+        rng = generator(self.task.seed, "mix", self.lesson.name, step)
+        torch.manual_seed(derived_seed(self.task.seed, "step", self.lesson.name, step))  # dropout, stochastic depth
+        set_rate(self._optimiser, rate(step, self._order.n_steps, settings))
+        self._optimiser.zero_grad(set_to_none=True)
+        parts = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
+        total = 0.0
+        for part in parts:
+            here = slice(part[0], part[-1] + 1)
+            mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
+            loss = self._loss(mixed, labels[here]) / len(labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        if not np.isfinite(total):
+            raise ModelError(
+                f"loss must stay a number; it became {total} in stage {self.lesson.name!r}, step {step + 1}. Try a "
+                "lower --lr, or --precision f32."
+            )
+        self._watch.saw_gradients()
+        if settings.clip_norm:
+            torch.nn.utils.clip_grad_norm_(list(self.above.learning.values()), settings.clip_norm)
+        self._optimiser.step()
+        self._pull_back()
+        self._average()
+        self._now.loss_sum += total * len(labels)
+        self._now.loss_n += len(labels)
+
+    def _loss(self, mixed: Mixed, labels: torch.Tensor) -> torch.Tensor:
+        """Sum over the samples, to be divided by their number: by their weights, one class alone would have none."""
+        with _arithmetic(self.task):
+            logits = self.above.logits(mixed.crossing)
+
+        def entropy(wanted: torch.Tensor) -> torch.Tensor:
+            smoothing = self.task.settings.label_smoothing
+            return functional.cross_entropy(
+                logits, wanted, weight=self._weights, label_smoothing=smoothing, reduction="sum"
+            )
+
+        if mixed.partner is None:
+            return entropy(labels)
+        return mixed.share * entropy(labels) + (1 - mixed.share) * entropy(labels[mixed.partner])
+
+    @torch.no_grad()
+    def _pull_back(self) -> None:
+        """L2-SP, decoupled from the gradient as weight decay is in AdamW (Li et al. 2018, arXiv:1802.01483)."""
+        if not self._start:
+            return
+        names = {id(parameter): name for name, parameter in self.above.learning.items()}
+        for group in self._optimiser.param_groups:
+            for parameter in group["params"]:
+                if not (name := names[id(parameter)]).startswith("head."):  # a head has no pre-trained start
+                    parameter.lerp_(self._start[name], min(group["lr"] * self.task.settings.l2_sp, 1.0))
+
+    def _average(self) -> None:
+        if self._ema is None:
+            return
+        step = self._now.step
+        decay = min(self.task.settings.ema_decay, (1 + step) / (10 + step))  # the first steps must not weigh for long
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self._ema.values()), [p.detach() for p in self.above.learning.values()], step)
+
+    def _evaluate(self, seconds: float) -> None:
+        """Judge what was learned so far, remember the best, and say so."""
+        now, lesson = self._now, self.lesson
+        judgement = self.judge() if len(lesson.judged) else None
+        loss = None if judgement is None else judgement.loss
+        point = Point(
+            step=now.step,
+            epoch=now.step / self._order.per_epoch,
+            train_loss=now.loss_sum / max(now.loss_n, 1),
+            val_loss=loss,
+            val_accuracy=None if judgement is None else judgement.accuracy,
+        )
+        now.history.append(point)
+        now.loss_sum, now.loss_n = 0.0, 0
+        if loss is not None and loss < now.best_loss:
+            now.best_loss, now.best_step = loss, now.step
+            self._best = self.above.snapshot() | (self._ema or {})
+            self._best = {name: tensor.clone() for name, tensor in self._best.items()}
+        speed = now.step * len(lesson.rows) / self._order.per_epoch / max(seconds, 1e-9)
+        self.task.report(
+            stage=lesson.name,
+            stage_number=lesson.number,
+            n_stages=lesson.of,
+            epoch=point.epoch,
+            step=now.step,
+            n_steps=self._stop,
+            train_loss=point.train_loss,
+            val_loss=loss,
+            val_accuracy=point.val_accuracy,
+            samples_per_s=speed,
+            seconds_left=(self._stop - now.step) * seconds / now.step,
+            lr=max(group["lr"] for group in self._optimiser.param_groups),
+        )
+
+    def judge(self) -> Judgement:
+        """Judge the net as it is now (its average, where one is kept) on the samples to be judged by."""
+        with swapped(self.above, self._ema):
+            logits = predict(self.above, self.inputs, self.lesson.judged, self.task)
+        return judge(logits, self.task.labels[self.lesson.judged])
+
+    def _finish(self) -> Outcome:
+        """Leave the net at the end of the stage, or at an earlier evaluation that was clearly better."""
+        if self._ema is not None:
+            self.above.restore(self.above.snapshot() | self._ema)
+            self._ema = None
+        receipt = self._watch.issue()
+        now, judgement = self._now, None
+        if len(self.lesson.judged):
+            judgement = self.judge()
+            if now.best_step not in (0, now.step):
+                last = self.above.snapshot()
+                self.above.restore(self._best)
+                best = self.judge()
+                if clearly_better(judgement.losses, best.losses):
+                    judgement = best
+                else:
+                    self.above.restore(last)
+                    now.best_step = now.step
+        return Outcome(
+            judgement=judgement,
+            receipt=receipt,
+            history=tuple(now.history),
+            best_step=now.best_step or now.step,
+            n_steps=self._order.n_steps,
+            seconds=now.seconds,
+        )
+
+    def _save(self) -> None:
+        tensors = prefixed("weights", self.above.snapshot()) | prefixed("optimiser", state_tensors(self._optimiser))
+        tensors |= prefixed("average", self._ema or {}) | prefixed("best", self._best)
+        tensors |= prefixed("watch", self._watch.state())
+        write_checkpoint(self._path, tensors, {"stage": self.lesson.name, "now": asdict(self._now)})
+
+    def _load(self) -> None:
+        found = read_checkpoint(self._path)
+        if found is None or found[1]["stage"] != self.lesson.name:
+            return
+        tensors, now = found[0], found[1]["now"]
+        self.above.restore(having_prefix("weights", tensors))
+        load_state_tensors(self._optimiser, having_prefix("optimiser", tensors))
+        for name, value in having_prefix("average", tensors).items():
+            if self._ema is not None:
+                self._ema[name].copy_(value)
+        self._best = having_prefix("best", tensors)
+        self._watch.load_state(having_prefix("watch", tensors))
+        self._now = _Progress(**now | {"history": [Point(**point) for point in now["history"]]})
+
+
+def predict(above: Above, inputs: Activations, rows: NDArray[np.int64], task: Task) -> NDArray[np.float64]:
+    """Logits (n, C) of samples as they are, without augmentation."""
+    batches: Batches = [(rows[i : i + _JUDGED_ROWS], None) for i in range(0, len(rows), _JUDGED_ROWS)]
+    above.eval()
+    try:
+        with torch.no_grad(), _arithmetic(task), closing(inputs.stream(batches)) as stream:
+            logits = [above.logits(crossing).cpu().numpy() for crossing in stream]
+    finally:
+        above.train()
+    return np.concatenate(logits).astype(np.float64)
+
+
+def _class_weights(task: Task, rows: NDArray[np.int64]) -> torch.Tensor | None:
+    """(C,) inverse frequencies in the training rows, with mean 1 over the samples."""
+    if task.settings.class_weights == "none":
+        return None
+    counts = np.bincount(task.labels[rows], minlength=task.n_classes)
+    weights = len(rows) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32, device=task.device)
+
+
+def _arithmetic(task: Task) -> torch.autocast:
+    return torch.autocast(torch.device(task.device).type, dtype=torch.bfloat16, enabled=task.precision == "bf16")
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Steps seed torch's global generator; leave it as it was."""
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def history_json(history: Sequence[Point]) -> list[Mapping[str, Any]]:
+    """Points as plain objects."""
+    return [asdict(point) for point in history]

@@ -1,0 +1,117 @@
+"""The network that is trained: a copy of the backbone, a head on it, and the part of both that learns."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from thawline.backbones.cut import Cut, cut
+from thawline.training.checkpoint import Tensors
+
+if TYPE_CHECKING:
+    from thawline.backbones.thaw import Thaw
+
+BACKBONE, HEAD = "backbone", "head"
+"""Prefixes of names, as in ``model.safetensors``."""
+
+
+class Net(nn.Module):
+    """Backbone and head; ``state_dict`` names are those of a bundle's ``model.safetensors``."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+
+class Above:
+    """What is above the thaw line of a net: layers that take what crosses the line and give logits.
+
+    It shares its layers with the net: what learns here, the net has learned.
+    """
+
+    def __init__(self, net: Net, thaw: Thaw, input_px: tuple[int, int], *, moving_statistics: bool) -> None:
+        """Cut the net's backbone at the line, and set what learns.
+
+        Args:
+            net: On the device where it is trained.
+            thaw: What learns beside the head. With nothing thawed, what crosses the line are pooled features.
+            input_px: Height and width of the pictures.
+            moving_statistics: Let running statistics of thawed normalisation layers move; all others never do.
+        """
+        self.net = net
+        self.cut: Cut = cut(net.backbone, thaw.rung, input_px=input_px)
+        self._freeze_holes(thaw)
+        parameters = dict(net.named_parameters())
+        names = [*(f"{BACKBONE}.{name}" for name in thaw.thawed), *(n for n in parameters if n.startswith(f"{HEAD}."))]
+        self.learning: dict[str, nn.Parameter] = {name: parameters[name] for name in names}
+        """Parameters that learn, by their names in the net."""
+        self.distance = dict.fromkeys(names, 0) | dict(
+            zip((f"{BACKBONE}.{name}" for name in thaw.thawed), thaw.distance, strict=True)
+        )
+        """Layers from the head, 0 for the head itself."""
+        buffers = dict(net.named_buffers())
+        self.moving: dict[str, torch.Tensor] = {
+            f"{BACKBONE}.{name}": buffers[f"{BACKBONE}.{name}"] for name in thaw.buffers if moving_statistics
+        }
+        """Running statistics that may move."""
+
+    def _freeze_holes(self, thaw: Thaw) -> None:
+        """What a scattered thaw leaves frozen above the line."""
+        frozen = set(thaw.frozen)
+        for name, parameter in self.net.backbone.named_parameters():
+            if name in frozen:
+                parameter.requires_grad_(False)
+
+    def train(self) -> None:
+        """Dropout and stochastic depth on; normalisation by batch statistics only where they may move."""
+        self.cut.suffix.train()
+        self.net.head.train()
+        moving = {id(buffer) for buffer in self.moving.values()}
+        for layer in self.cut.suffix.modules():
+            if isinstance(layer, _NormBase) and not any(id(buffer) in moving for buffer in layer.buffers()):
+                layer.eval()
+
+    def eval(self) -> None:
+        """Everything as it will predict."""
+        self.cut.suffix.eval()
+        self.net.head.eval()
+
+    def logits(self, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """What crosses the line, each (B, ...) -> logits (B, C), float32."""
+        pooled: torch.Tensor = self.cut.suffix(*crossing)
+        logits: torch.Tensor = self.net.head(pooled)
+        return logits.float()
+
+    def snapshot(self) -> Tensors:
+        """Copies of all that this stage may change, by name."""
+        return {name: tensor.detach().clone() for name, tensor in self._changing()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Tensors) -> None:
+        """Put a snapshot back, bit for bit."""
+        for name, tensor in self._changing():
+            tensor.copy_(tensors[name])
+
+    def _changing(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self.learning.items()
+        yield from self.moving.items()
+
+
+@contextlib.contextmanager
+def swapped(above: Above, tensors: Tensors | None) -> Iterator[None]:
+    """Run a block with other values of what learns (an average), then put the present ones back."""
+    if tensors is None:
+        yield
+        return
+    own = above.snapshot()
+    above.restore(own | tensors)
+    try:
+        yield
+    finally:
+        above.restore(own)

@@ -1,0 +1,305 @@
+"""From a thaw setting to stages: which, how long, with how many views; and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.contracts.zoo import TINY, create
+
+import thawline as tl
+from thawline.backbones import Backbone
+from thawline.backbones.ladder import Ladder, Rung, build_ladder
+from thawline.backbones.thaw import resolve_thaw
+from thawline.data import split_data
+from thawline.errors import UsageError
+from thawline.planning import FitPlan, read_plan, settle, stage_plans, write_plan
+from thawline.planning.stage_plans import USUAL_VIEWS, progressive_rungs
+from thawline.records import Dataset
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tl.open_backbone()
+
+
+@pytest.fixture
+def data(tiny_photos: Path) -> Dataset:
+    return tl.open_data(tiny_photos)
+
+
+@pytest.fixture(scope="module")
+def ladder(backbone: Backbone) -> Ladder:
+    return build_ladder(backbone)
+
+
+@pytest.fixture(autouse=True)
+def _one_ladder(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same every time, and takes longer than all else here."""
+    monkeypatch.setattr(stage_plans, "build_ladder", lambda _backbone: ladder)
+
+
+def wide(data: Dataset, times: int) -> Dataset:
+    """The same pictures, many times over; only their number matters here."""
+    n = len(data) * times
+    return replace(
+        data,
+        files=data.files * times,
+        labels=np.tile(data.labels, times),
+        digests=tuple(f"{i:064x}" for i in range(n)),
+        thumbs=np.tile(data.thumbs, (times, 1, 1, 1)),
+        groups=np.arange(n),
+    )
+
+
+def names_above(backbone: Backbone, ladder: Ladder, setting: str) -> set[str]:
+    return set(resolve_thaw(ladder, setting, backbone.blueprint()).thawed)
+
+
+def test_nothing_is_trained_by_default(data: Dataset, backbone: Backbone) -> None:
+    plan = tl.plan(data, backbone)
+    assert (plan.thaw, plan.trains, plan.training, plan.stages) == ("none", False, None, ())
+
+
+@pytest.mark.parametrize("setting", ["last:2", "all", "stage:s4", "from:s4.b3", "30%", r"regex:s4\.b[12]"])
+def test_a_fixed_line_is_one_stage(data: Dataset, backbone: Backbone, ladder: Ladder, setting: str) -> None:
+    plan = tl.plan(data, backbone, thaw=f" {setting} ")
+    (stage,) = plan.stages
+    thaw = resolve_thaw(ladder, setting, backbone.blueprint())
+    assert (plan.thaw, stage.thaw, stage.rung, stage.adds) == (setting, setting, thaw.rung, thaw.thawed)
+    assert plan.training is not None
+    assert f"Thaw {setting}, as asked: 1 stage." in plan.reasons
+    assert "LP-FT" in plan.reasons[0]
+
+
+def test_an_mlp_head_is_a_stage_of_its_own(data: Dataset, backbone: Backbone, ladder: Ladder) -> None:
+    alone = tl.plan(data, backbone, head="mlp", hidden=(16,))
+    (stage,) = alone.stages
+    assert (stage.thaw, stage.rung, stage.views, stage.adds) == ("none", "pooled", 0, ())
+    assert stage.epochs == 200
+    assert alone.training is not None
+    assert alone.training.lr == 1e-3
+    assert not any("solved" in reason or "Thaw none" in reason for reason in alone.reasons)
+    both = tl.plan(data, backbone, head="mlp", thaw="last:2")
+    assert [stage.thaw for stage in both.stages] == ["none", "last:2"]
+    assert both.stages[1].epochs == 25
+    assert set(both.stages[1].adds) == names_above(backbone, ladder, "last:2")
+
+
+def test_progressive_unfreezing_adds_group_by_group(data: Dataset, backbone: Backbone, ladder: Ladder) -> None:
+    plan = tl.plan(data, backbone, thaw="progressive")
+    assert [stage.thaw for stage in plan.stages] == [f"from:{rung.name}" for rung in progressive_rungs(ladder)]
+    added: set[str] = set()
+    for stage in plan.stages:
+        assert stage.adds
+        assert not added & set(stage.adds)
+        added |= set(stage.adds)
+        assert added == names_above(backbone, ladder, stage.thaw)
+    assert added == {name for name, _ in backbone.blueprint().named_parameters()}
+    assert [stage.epochs for stage in plan.stages] == [15] * 5  # 60 % of 25
+    assert "Thaw progressive, as asked: 5 stages." in plan.reasons
+    mlp = tl.plan(data, backbone, thaw="progressive", head="mlp")
+    assert mlp.stages[0].thaw == "none"
+    assert mlp.stages[1:] == plan.stages
+
+
+def test_from_scratch_everything_learns(data: Dataset, backbone: Backbone) -> None:
+    for head in ("logistic", "mlp"):
+        plan = tl.plan(data, backbone, from_scratch=True, head=head)
+        (stage,) = plan.stages
+        assert (plan.thaw, stage.thaw, stage.rung, stage.views, stage.epochs) == ("all", "all", "input", 0, 75)
+        assert plan.training is not None
+        assert (plan.training.statistics, plan.training.lr_decay, plan.weights_sha256) == ("moving", 1.0, "")
+        assert "random weights" in plan.reasons[0]
+        assert len(plan.reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "setting", "epochs"), [(1, "last:2", 25), (40, "last:2", 11), (400, "last:2", 5), (400, "progressive", 3)]
+)
+def test_many_samples_need_fewer_epochs(
+    data: Dataset, backbone: Backbone, times: int, setting: str, epochs: int
+) -> None:
+    assert tl.plan(wide(data, times), backbone, thaw=setting).stages[0].epochs == epochs
+
+
+def test_views_are_kept_where_there_is_something_to_save(data: Dataset, backbone: Backbone, ladder: Ladder) -> None:
+    views = {stage.rung: stage.views for stage in tl.plan(data, backbone, thaw="progressive").stages}
+    below = {rung.name: rung.flops_below_frac for rung in ladder.rungs}
+    assert {rung: 0 if below[rung] < 0.05 else USUAL_VIEWS for rung in views} == views
+    assert set(views.values()) == {0, USUAL_VIEWS}
+    few = tl.plan(data, backbone, thaw="last:2", training={"epochs": 2}).stages[0]
+    assert (few.epochs, few.views) == (2, 2)  # more would never be seen
+
+
+def test_views_that_do_not_fit_are_made_afresh(
+    data: Dataset, backbone: Backbone, monkeypatch: pytest.MonkeyPatch, ladder: Ladder
+) -> None:
+    line = resolve_thaw(ladder, "last:3", backbone.blueprint()).rung
+    rung, n = next(rung for rung in ladder.rungs if rung.name == line), len(split_data(data).train)
+    for room, views in ((6, 6), (4, 4), (3, 0)):
+        monkeypatch.setattr(stage_plans, "CACHE_BYTES", n * rung.bytes_per_sample * room + 1)
+        assert tl.plan(data, backbone, thaw="last:3").stages[0].views == views
+
+
+def test_epochs_and_views_that_were_asked_for(data: Dataset, backbone: Backbone) -> None:
+    plan = tl.plan(data, backbone, thaw="progressive", head="mlp", training={"epochs": 7, "views": 3, "lr": 0.5})
+    assert {stage.epochs for stage in plan.stages} == {7}
+    assert [stage.views for stage in plan.stages] == [0, 3, 3, 3, 3, 3]  # features of the head alone have one view
+    assert plan.training is not None
+    assert plan.training.lr == 0.5
+    fresh = tl.plan(data, backbone, thaw="last:2", training={"views": 0})
+    assert fresh.stages[0].views == 0
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_groups_go_down_to_the_first_layer_in_about_equal_parts(architecture: str) -> None:
+    px = TINY[architecture]
+    model = create(architecture)
+    stub = SimpleNamespace(name=architecture, blueprint=lambda: model, preprocessing=SimpleNamespace(input_px=(px, px)))
+    ladder = build_ladder(stub)  # type: ignore[arg-type]
+    layers = [rung for rung in ladder.rungs if rung.parameters]
+    starts = dict(zip((rung.name for rung in layers), [0.0, *(rung.flops_below_frac for rung in layers)], strict=False))
+    chosen = progressive_rungs(ladder)
+    places = [layers.index(rung) for rung in chosen]
+    assert places == sorted(set(places), reverse=True)
+    assert chosen[-1] is layers[0]
+    assert 3 <= len(chosen) <= 5
+    widest = max(rung.flops_below_frac - starts[rung.name] for rung in layers)  # a layer is never divided
+    bounds = [1.0, *(starts[rung.name] for rung in chosen)]
+    shares = [above - below for above, below in pairwise(bounds)]
+    assert max(shares) <= 0.2 + widest
+    sizes = [len(resolve_thaw(ladder, f"from:{rung.name}", model).thawed) for rung in chosen]
+    assert sizes == sorted(set(sizes))
+
+
+def made_up_ladder(flops_below: list[float]) -> Ladder:
+    rungs = [Rung("input", "stem", "", (3, 8, 8), 0, 0, 0.0, 2)]
+    rungs += [Rung(f"l{i}", "stem", "", (4,), 5, 5 * i + 5, share, 2) for i, share in enumerate(flops_below)]
+    return Ladder("made up", len(flops_below), 5 * len(flops_below), tuple(rungs))
+
+
+@pytest.mark.parametrize(
+    ("flops_below", "chosen"),
+    [
+        ([0.0, 0.0, 0.5, 1.0], ["l3", "l2", "l0"]),  # tokens and positions come first, and cost nothing
+        ([0.2, 0.4, 0.6, 0.8, 1.0], ["l4", "l3", "l2", "l1", "l0"]),
+        ([1.0], ["l0"]),
+        ([0.97, 1.0], ["l1", "l0"]),
+        ([0.01, 1.0], ["l1", "l0"]),
+    ],
+)
+def test_groups_of_a_ladder(flops_below: list[float], chosen: list[str]) -> None:
+    assert [rung.name for rung in progressive_rungs(made_up_ladder(flops_below))] == chosen
+
+
+@pytest.mark.parametrize("asked", [{"thaw": "progressive", "head": "mlp"}, {"thaw": "all"}, {"from_scratch": True}])
+def test_a_complete_plan_survives_its_file_and_settles_to_itself(
+    data: Dataset, backbone: Backbone, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    plan = tl.plan(data, backbone, training={"mixup": 0.2, "crop_scale": (0.5, 0.9)}, **asked)
+    write_plan(plan, tmp_path / "plan.toml")
+    read = read_plan(tmp_path / "plan.toml")
+    assert read == plan
+    assert settle(read, data, backbone) == plan
+
+
+def edited(plan: FitPlan, tmp_path: Path, *edits: tuple[str, str]) -> FitPlan:
+    path = tmp_path / "plan.toml"
+    write_plan(plan, path)
+    text = path.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    return read_plan(path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('thaw = "last:2"', 'thaw = "last:3"'),
+        ('rung = "s4.b5"', 'rung = "s4.b3"'),
+        ('adds = ["', 'adds = ["stem.conv.weight", "'),
+    ],
+)
+def test_stages_that_are_not_those_of_the_thaw_setting(
+    data: Dataset, backbone: Backbone, tmp_path: Path, edit: tuple[str, str]
+) -> None:
+    made = tl.plan(data, backbone, thaw="last:2")
+    edit = (edit[0].replace("s4.b5", made.stages[0].rung), edit[1])
+    plan = edited(made, tmp_path, edit)
+    with pytest.raises(
+        UsageError, match=r"stages of the plan must be those of its thaw setting last:. in .*Delete \[\["
+    ):
+        settle(plan, data, backbone)
+
+
+def test_what_may_be_edited(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
+    made = tl.plan(data, backbone, thaw="last:2")
+    plan = edited(
+        made, tmp_path, ("epochs = 25", "epochs = 3"), ("views = 8", "views = 0"), ("mixup = 0.0", "mixup = 0.3")
+    )
+    settled = settle(plan, data, backbone)
+    assert settled == plan
+    assert (settled.stages[0].epochs, settled.stages[0].views) == (3, 0)
+    assert settled.training is not None
+    assert settled.training.mixup == 0.3
+
+
+def test_deleted_stages_are_made_again_and_the_settings_stay(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
+    made = tl.plan(data, backbone, thaw="last:2", training={"lr": 0.5})
+    plan = edited(made, tmp_path, ('thaw = "last:2"', 'thaw = "last:3"')).model_copy(update={"stages": ()})
+    settled = settle(plan, data, backbone)
+    assert settled.training == made.training
+    assert [stage.thaw for stage in settled.stages] == ["last:3"]
+
+
+def test_deleted_settings_are_made_again(data: Dataset, backbone: Backbone) -> None:
+    made = tl.plan(data, backbone, thaw="last:2")
+    assert settle(made.model_copy(update={"training": None}), data, backbone) == made
+
+
+def test_a_few_settings_are_completed(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(f'model = "{backbone.name}"\nthaw = "last:2"\n[training]\nmixup = 0.25\n')
+    settled = settle(read_plan(tmp_path / "plan.toml"), data, backbone)
+    assert settled.training == tl.plan(data, backbone, thaw="last:2", training={"mixup": 0.25}).training
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"training": {"lr": 0.1, "epochs": 3}}, r"settings of training \(lr, epochs\) must have something to train"),
+        ({"thaw": "last:2", "training": {"momentom": 0.5}}, r"momentom: no such setting. Did you mean 'momentum'"),
+        ({"thaw": "last:2", "training": {"lr": -1}}, r"lr: .*greater than 0, got -1 \(the settings of training\)"),
+        ({"thaw": "last:2", "training": {"lr": -1, "batch_size": 0}}, r"lr: .*; batch_size: "),
+        ({"thaw": "last:2", "training": {"mixup": 1, "cutmix": 1}}, r"mixup and cutmix cannot both be on"),
+        ({"thaw": "last:2", "training": {"epochs": 0}}, r"epochs: .*greater than or equal to 1, got 0"),
+        ({"thaw": "last:2", "training": {"epochs": "many"}}, r"epochs: .*valid integer.*got 'many'"),
+        ({"thaw": "last:2", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
+        ({"head": "mlp", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
+        ({"thaw": "last:2", "layer": "s4.b1"}, r"layer must be pooled where something is thawed; got 's4.b1'"),
+        ({"thaw": "last:0"}, "last:0"),
+        ({"thaw": "stage:s5"}, r"s5.*Did you mean"),
+        ({"thaw": "lst:2"}, "thaw"),
+        ({"thaw": "progressive", "fractions": (0.8, 0.0, 0.2)}, r"thaw progressive must have a validation part"),
+    ],
+)
+def test_what_is_refused(data: Dataset, backbone: Backbone, asked: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text) as caught:
+        tl.plan(data, backbone, **asked)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_that_trains_nothing_brings_no_settings(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
+    made = tl.plan(data, backbone, thaw="last:2")
+    plan = edited(made, tmp_path, ('thaw = "last:2"', 'thaw = "none"'))
+    with pytest.raises(
+        UsageError, match=r"plan must have no \[training\] and no \[\[stages\]\] where nothing is trained"
+    ):
+        settle(plan, data, backbone)

@@ -1,0 +1,390 @@
+"""A course of stages: what is kept, what is rolled back, what is refitted, and that no kill changes any bit of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tests.training import toy
+from torch import nn
+
+from thawline.backbones.cut import Cut
+from thawline.randomness import generator
+from thawline.training import loop, stages
+from thawline.training.judging import Judgement, judge
+from thawline.training.net import Net
+from thawline.training.stages import Course, Step, Trained, train
+
+TRAIN, VAL, BOTH = toy.TRAIN, toy.VAL, np.arange(toy.N)
+NAMES = ("last:1", "last:3", "all")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def start(rows: NDArray[np.int64]) -> Net:
+    """The toy with a head solved on some rows."""
+    net = toy.make_net()
+    solved = _solved(tuple(rows))
+    with torch.no_grad():
+        net.head.get_parameter("weight").copy_(solved[:-1].T)
+        net.head.get_parameter("bias").copy_(solved[-1])
+    return net
+
+
+@cache
+def _solved(rows: tuple[int, ...]) -> torch.Tensor:
+    """(D + 1, C)"""
+    with torch.no_grad():
+        features = toy.make_net().backbone(toy.pictures(None, 16)[list(rows)]).double()
+    wanted = 4 * nn.functional.one_hot(torch.from_numpy(toy.LABELS[list(rows)]), toy.CLASSES).double()
+    one = torch.cat([features, torch.ones(len(rows), 1)], 1)
+    return torch.linalg.solve(one.T @ one, one.T @ wanted)
+
+
+def start_logits() -> NDArray[np.float64]:
+    net = start(TRAIN)
+    with torch.no_grad():
+        logits: NDArray[np.float64] = net.head(net.backbone(toy.pictures(None, 16)[VAL])).double().numpy()
+    return logits
+
+
+def make_course(state: Path, **changes: Any) -> Course:
+    names = changes.pop("names", NAMES)
+    state.mkdir(exist_ok=True)
+    usual: dict[str, Any] = {
+        "steps": [Step(name, toy.thaw(name), 2, 2) for name in names],
+        "progressive": True,
+        "train": TRAIN,
+        "val": VAL,
+        "start": start,
+        "start_logits": start_logits(),
+        "input_px": (16, 16),
+        "moving_statistics": False,
+        "inputs": toy.ToyInputs(),
+        "state": state,
+    }
+    return Course(**usual | changes)
+
+
+quick = partial(toy.quick, evaluations=2)
+
+
+def script(monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float]) -> None:
+    """Judge every stage by its name: this much worse than the net that the course started from."""
+    base = judge(start_logits(), toy.LABELS[VAL])
+    noise = generator(0, "noise").normal(size=len(VAL)) * 0.001
+    stage_of: dict[bytes, str] = {}
+
+    def judged(stage: loop.Stage) -> Judgement:
+        with loop.swapped(stage.above, stage._ema):
+            logits = loop.predict(stage.above, stage.inputs, stage.lesson.judged, stage.task)
+        stage_of[logits.tobytes()] = stage.lesson.name
+        return judged_again(logits, toy.LABELS[VAL])
+
+    def judged_again(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
+        """As the course does with the logits that it kept."""
+        if logits.tobytes() not in stage_of:
+            return judge(logits, labels)
+        return Judgement(logits, base.losses + offsets[stage_of[logits.tobytes()]] + noise, 1.0, 0.5)
+
+    monkeypatch.setattr(loop.Stage, "judge", judged)
+    monkeypatch.setattr(stages, "judge", judged_again)
+
+
+def left_behind(trained: Trained) -> dict[str, Any]:
+    return {
+        "net": toy.digest(trained.net),
+        "temperature": trained.temperature,
+        "val_logits": None if trained.val_logits is None else trained.val_logits.tolist(),
+        "stages": [toy.timeless(asdict(record)) for record in trained.stages],
+        "receipts": list(trained.receipts),
+        "kept": trained.kept,
+        "kept_any": trained.kept_any,
+    }
+
+
+def test_a_fixed_course_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, {"last:1": 1.0, "all": 2.0})
+    course = make_course(tmp_path / "a", progressive=False, names=("last:1", "all"))
+    trained = train(course, toy.make_task(quick(refit=False)))
+    assert [record.details["kept"] for record in trained.stages] == [True, True]
+    assert (trained.kept, trained.kept_any) == ("all", True)
+    # the same by hand: one stage, then the other
+    net = start(TRAIN)
+    for number, name in enumerate(("last:1", "all")):
+        lesson = toy.make_lesson(name=name, number=number + 1, of=2, epochs=2)
+        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, lesson=lesson).run()
+    assert toy.digest(trained.net) == toy.digest(net)
+
+
+def test_a_stage_that_helps_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, {"last:1": -0.1, "last:3": -0.2, "all": -0.3})
+    trained = train(make_course(tmp_path / "a"), toy.make_task(quick(refit=False)))
+    assert [record.details["kept"] for record in trained.stages] == [True, True, True]
+    assert trained.kept == "all"
+    assert [record.score for record in trained.stages] == sorted((r.score for r in trained.stages), reverse=True)  # type: ignore[type-var]
+
+
+def test_a_stage_that_does_not_help_is_rolled_back_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, {"last:1": -0.2, "last:3": -0.1, "all": 0.5})
+    settings = quick(refit=False, statistics="moving")
+    first = make_course(tmp_path / "first", names=NAMES[:1], moving_statistics=True)
+    expected = train(first, toy.make_task(settings))
+    trained = train(make_course(tmp_path / "all", moving_statistics=True), toy.make_task(settings))
+    assert [record.details["kept"] for record in trained.stages] == [True, False, False]
+    assert toy.digest(trained.net) == toy.digest(expected.net)
+    assert trained.kept == "last:1"
+    assert trained.val_logits is not None
+    assert expected.val_logits is not None
+    assert np.array_equal(trained.val_logits, expected.val_logits)
+
+
+def test_where_nothing_helps_the_start_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, dict.fromkeys(NAMES, 0.3))
+    for refit, rows in ((False, TRAIN), (True, BOTH)):
+        trained = train(make_course(tmp_path / str(refit)), toy.make_task(quick(refit=refit)))
+        assert toy.digest(trained.net) == toy.digest(start(rows))
+        assert (trained.kept, trained.kept_any) == ("none", False)
+        assert len(trained.stages) == 2  # as many as patience allows
+        assert trained.val_logits is not None
+        assert np.array_equal(trained.val_logits, start_logits())
+        assert trained.temperature == judge(start_logits(), toy.LABELS[VAL]).temperature
+
+
+@pytest.mark.parametrize(
+    ("offsets", "n_run"),
+    [
+        ({"last:1": 0.3, "last:2": 0.3, "last:3": -9, "all": -9}, 2),
+        ({"last:1": 0.3, "last:2": -0.3, "last:3": 0.3, "all": 0.3}, 4),  # a gain between: patience begins anew
+        ({"last:1": -0.0011, "last:2": -0.0022, "last:3": -9, "all": -9}, 2),  # gains that are not worth it
+    ],
+)
+def test_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float], n_run: int) -> None:
+    script(monkeypatch, offsets)
+    trained = train(make_course(tmp_path / "a", names=tuple(offsets)), toy.make_task(quick(refit=False)))
+    assert [record.name for record in trained.stages] == list(offsets)[:n_run]
+
+
+def test_the_refit_repeats_what_was_kept_on_both_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": -0.3})
+    inputs = toy.ToyInputs()
+    trained = train(make_course(tmp_path / "a", inputs=inputs), toy.make_task(quick()))
+    assert [record.name for record in trained.stages] == [*NAMES, "refit last:1", "refit all"]
+    assert [asked[2:] for asked in inputs.asked] == [(32, 16)] * 3 + [(48, 0)] * 2
+    net = start(BOTH)
+    for number, name in enumerate(("last:1", "all")):
+        chosen = next(record for record in trained.stages if record.name == name)
+        share = chosen.details["best_step"] / 8  # type: ignore[operator]
+        lesson = toy.make_lesson(
+            name=f"refit {name}", number=number + 1, of=2, epochs=2, rows=BOTH, judged=VAL[:0], until=share
+        )
+        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, lesson=lesson).run()
+    assert toy.digest(trained.net) == toy.digest(net)
+    assert [record.score for record in trained.stages[3:]] == [None, None]
+
+
+def test_the_refit_stops_where_the_choice_was_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.Stage._finish
+    monkeypatch.setattr(
+        loop.Stage,
+        "_finish",
+        lambda stage: _replaced(real(stage), best_step=4) if len(stage.lesson.judged) else real(stage),
+    )
+    trained = train(make_course(tmp_path / "a", names=("last:3",), progressive=False), toy.make_task(quick()))
+    chosen, again = trained.stages
+    assert (chosen.details["best_step"], chosen.details["steps"]) == (4, 8)
+    assert again.details["steps"] == 6  # half of the twelve that 48 samples make
+    assert again.details["epochs"] == 1.0
+
+
+def _replaced(outcome: loop.Outcome, **changes: Any) -> loop.Outcome:
+    from dataclasses import replace
+
+    return replace(outcome, **changes)
+
+
+def test_without_a_validation_part_a_fixed_course_is_walked_once(tmp_path: Path) -> None:
+    course = make_course(tmp_path / "a", progressive=False, names=("last:1", "all"), val=VAL[:0], start_logits=None)
+    trained = train(course, toy.make_task(quick()))
+    assert [record.name for record in trained.stages] == ["last:1", "all"]
+    assert [record.score for record in trained.stages] == [None, None]
+    assert (trained.temperature, trained.val_logits, trained.kept) == (1.0, None, "all")
+    again = train(course, toy.make_task(quick()))
+    assert left_behind(again) == left_behind(trained)
+
+
+def test_a_head_that_knows_nothing_is_kept_and_then_compared_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, {"none": 0.9, "last:1": 0.95})
+    course = make_course(tmp_path / "a", names=("none", "last:1"), start_logits=None)
+    trained = train(course, toy.make_task(quick(refit=False)))
+    assert [record.details["kept"] for record in trained.stages] == [True, False]
+    assert (trained.kept, trained.kept_any) == ("none", True)
+
+
+def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
+    trained = train(make_course(tmp_path / "a", names=("last:2",), progressive=False), toy.make_task(quick()))
+    record, refit = trained.stages
+    assert (record.trainable, record.frozen) == (72 + 27, 918 - 72)
+    details = record.details
+    assert (details["thaw"], details["rung"], details["views"], details["val_n"]) == ("last:2", "blocks.1", 2, 16)
+    assert details["cache"] == {"kind": "memory", "seconds": 0.1}
+    assert [point["step"] for point in details["history"]] == [4, 8]  # type: ignore[attr-defined]
+    low, high = details["val_loss_ci95"]  # type: ignore[misc]
+    assert record.score is not None
+    assert low < record.score < high
+    assert "val_n" not in refit.details
+    assert [receipt["status"] for receipt in trained.receipts] == ["clean", "clean"]
+    assert trained.receipts[0]["stage"] == "last:2"
+    json.dumps([asdict(one) for one in trained.stages] + list(trained.receipts))
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    course = make_course(
+        tmp_path / "a",
+        steps=[Step(name, toy.thaw(name), 6, 2) for name in NAMES],
+        inputs=toy.ToyInputs(signal=0.5),
+    )
+    trained = train(course, toy.make_task(quick()))
+    before = judge(start_logits(), toy.LABELS[VAL])
+    assert trained.kept_any
+    assert trained.val_logits is not None
+    assert judge(trained.val_logits, toy.LABELS[VAL]).loss < before.loss - 0.05
+
+
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "kept, rolled back, kept": {"offsets": {"last:1": -0.1, "last:3": 0.4, "all": -0.3}},
+    "nothing kept": {"offsets": dict.fromkeys(NAMES, 0.3)},
+    "all at once": {
+        "offsets": {"last:1": 0.2, "last:3": -0.3, "all": -0.4},
+        "settings": {"ema_decay": 0.9, "statistics": "moving", "mixup": 0.3, "optimiser": "sgd"},
+    },
+}
+
+
+def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -> Trained:
+    settings = quick(batch_size=16, **SCENARIOS[scenario].get("settings", {}))
+    course = make_course(state, inputs=inputs or toy.ToyInputs(), moving_statistics=settings.statistics == "moving")
+    return train(course, toy.make_task(settings, watcher))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "every"),
+    [
+        ("kept, rolled back, kept", 3),
+        ("nothing kept", 5),
+        ("all at once", 7),
+        *(pytest.param(scenario, 1, marks=pytest.mark.slow) for scenario in SCENARIOS),
+    ],
+)
+def test_a_kill_at_any_step_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, every: int
+) -> None:
+    script(monkeypatch, SCENARIOS[scenario]["offsets"])
+    watcher = toy.Watcher()
+    expected = left_behind(walk(scenario, tmp_path / "whole", watcher))
+    for stop in range(1, watcher.calls + 1, every):
+        monkeypatch.setattr(loop, "CHECKPOINT_S", -1.0 if stop % 2 else 1e9)
+        state = tmp_path / str(stop)
+        with pytest.raises(toy.Stopped):
+            walk(scenario, state, toy.Watcher(stop))
+        assert left_behind(walk(scenario, state, toy.Watcher())) == expected, stop
+
+
+class KilledAt:
+    """Calls through, but ends the process at one call: before it or right after it."""
+
+    def __init__(self, through: Callable[..., Any], number: int, *, after: bool) -> None:
+        self.through, self.number, self.after, self.calls = through, number, after, 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.number and not self.after:
+            raise toy.Stopped
+        given = self.through(*args)
+        if self.calls == self.number:
+            raise toy.Stopped
+        return given
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_kill_around_any_checkpoint_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    scenario, write = "kept, rolled back, kept", stages.write_checkpoint
+    script(monkeypatch, SCENARIOS[scenario]["offsets"])
+    counted = KilledAt(write, -1, after=after)
+    monkeypatch.setattr(loop, "write_checkpoint", counted)
+    monkeypatch.setattr(stages, "write_checkpoint", counted)
+    expected = left_behind(walk(scenario, tmp_path / "whole", toy.Watcher()))
+    for number in range(1, counted.calls + 1, 2):
+        killed = KilledAt(write, number, after=after)
+        monkeypatch.setattr(loop, "write_checkpoint", killed)
+        monkeypatch.setattr(stages, "write_checkpoint", killed)
+        with pytest.raises(toy.Stopped):
+            walk(scenario, tmp_path / str(number), toy.Watcher())
+        assert left_behind(walk(scenario, tmp_path / str(number), toy.Watcher())) == expected, number
+
+
+def test_a_kill_while_inputs_are_made_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = "kept, rolled back, kept"
+    script(monkeypatch, SCENARIOS[scenario]["offsets"])
+    expected = left_behind(walk(scenario, tmp_path / "whole", toy.Watcher()))
+    for number in range(1, 6):
+        state = tmp_path / str(number)
+        with pytest.raises(toy.Stopped):
+            walk(scenario, state, toy.Watcher(), KilledAt(toy.ToyInputs(), number, after=False))
+        assert left_behind(walk(scenario, state, toy.Watcher())) == expected
+
+
+def test_being_killed_again_and_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_S", -1.0)
+    script(monkeypatch, SCENARIOS["all at once"]["offsets"])
+    expected = left_behind(walk("all at once", tmp_path / "whole", toy.Watcher()))
+    for _ in range(100):
+        try:
+            trained = walk("all at once", tmp_path / "killed", toy.Watcher(3))
+        except toy.Stopped:
+            continue
+        break
+    assert left_behind(trained) == expected
+
+
+def test_a_walk_that_is_over_is_not_walked_again(tmp_path: Path) -> None:
+    settings = quick(evaluations=1)
+    trained = train(make_course(tmp_path / "a"), toy.make_task(settings))
+    watcher, inputs = toy.Watcher(), toy.ToyInputs()
+    again = train(make_course(tmp_path / "a", inputs=inputs), toy.make_task(settings, watcher))
+    assert (watcher.calls, inputs.asked) == (0, [])
+    assert left_behind(again) == left_behind(trained)
+
+
+def test_what_crosses_the_line_is_made_by_the_net_as_it_is(tmp_path: Path) -> None:
+    """The inputs of a stage come from the weights that the stage before left, not from those of the start."""
+    seen: list[str] = []
+
+    def inputs(model: nn.Module, cut: Cut, *rest: Any) -> Any:
+        seen.append(toy.digest(model))
+        return toy.ToyInputs()(model, cut, *rest)
+
+    course = make_course(tmp_path / "a", progressive=False, names=("last:3", "last:1"), inputs=inputs)
+    trained = train(course, toy.make_task(quick(refit=False)))
+    assert seen[0] == toy.digest(start(TRAIN).backbone)
+    assert len({*seen, toy.digest(trained.net.backbone)}) == 3
