@@ -1,6 +1,6 @@
 """How much to thaw: test accuracy of seven thaw settings on four data sets, three seeds. Writes thaw_lines.md.
 
-    THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/thaw_lines.py
+    THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/thaw_lines.py [DATA SET ...]
 
 An ImageNet MobileNetV2 is fitted to photographs near its source (hymenoptera, flowers), to scans and to garments far
 from it. A seed decides the samples (at most 600 to learn from, 1,000 to be tested on), the split, the training. Every
@@ -44,6 +44,7 @@ THAWS: dict[str, dict[str, Any]] = {
 """Column -> what is asked of the plan. The head and its last convolution learn wherever anything does."""
 TRAINING = {"refit": False}
 """Shipping a model that learned from the validation part too would double the time and help all columns but none."""
+KEPT = Path(__file__).with_suffix(".jsonl")
 
 
 def load(name: str, seed: int) -> tl.Dataset:
@@ -148,19 +149,23 @@ def main() -> None:
         print(f"{' and '.join(missing)} must be set: this benchmark needs real data and weights. Nothing was run.")
         return
     weights = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
-    kept = Path(__file__).with_suffix(".jsonl")
-    cells = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    done = {(c["data"], c["column"], c["seed"]) for c in cells}
+    wanted = sys.argv[1:] or list(SETS)
+    done = {(c["data"], c["column"], c["seed"]) for c in finished()}
     with tempfile.TemporaryDirectory() as name:
-        for cell in ((d, c, s) for s in SEEDS for d in SETS for c in THAWS):
+        for cell in ((d, c, s) for s in SEEDS for d in wanted for c in THAWS):
             if cell in done:
                 continue
-            cells.append(measure(*cell, weights, Path(name)))
-            with kept.open("a") as file:
-                file.write(json.dumps(cells[-1]) + "\n")
-            print(cells[-1], file=sys.stderr, flush=True)
-            Path(__file__).with_suffix(".md").write_text(report(cells), encoding="utf-8")
-    print(report(cells))
+            found = measure(*cell, weights, Path(name))
+            with KEPT.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            print(found, file=sys.stderr, flush=True)
+            KEPT.with_suffix(".md").write_text(report(finished()), encoding="utf-8")
+    print(report(finished()))
+
+
+def finished() -> list[dict[str, Any]]:
+    """Cells that were measured before, by this process or another."""
+    return [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
 
 
 if __name__ == "__main__":

@@ -7,20 +7,12 @@ import doctest
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from thawline.backbones import Receipt
 from thawline.backbones import watch as watch_room
-from thawline.backbones.cut import Cut, cut
-from thawline.backbones.graph import LayerGraph
-from thawline.backbones.ladder import build_ladder
-from thawline.backbones.opening import open_backbone
-from thawline.backbones.thaw import resolve_thaw
-from thawline.backbones.timm_import import import_timm
 from thawline.backbones.watch import FreezeWatch
 from thawline.errors import ReceiptError
 
@@ -393,82 +385,3 @@ def test_a_checkpoint_of_another_start_is_refused() -> None:
         with pytest.raises(ReceiptError, match=r"'late' must be resumed from the weights that it began with"):
             other.load_state(kept)
     FreezeWatch("late", Net(), thawed=THAWED).load_state(kept)
-
-
-# a real model, cut
-
-
-def small_resnet() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return stirred(import_timm().create_model("test_resnet", num_classes=0).eval())
-
-
-def stirred(model: nn.Module) -> nn.Module:
-    """The last normalisation of a block starts at 0, so that no gradient reaches what comes before: move it away."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.5)
-    return model
-
-
-def train_a_step(model: nn.Module, halves: Cut, watch: FreezeWatch) -> Receipt:
-    optimiser = torch.optim.AdamW([tensor for tensor in model.parameters() if tensor.requires_grad], lr=0.01)
-    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    halves.suffix(*halves.prefix(images)).square().sum().backward()
-    watch.saw_gradients()
-    optimiser.step()
-    return watch.issue()
-
-
-def train_above(rung: str, *, declared: str) -> Receipt:
-    """Train a model above one rung, where what is above another was declared to learn."""
-    model = small_resnet()
-    thawed = cut(model, declared, input_px=(64, 64)).suffix_parameter_names
-    halves = cut(model, rung, input_px=(64, 64))
-    return train_a_step(model, halves, FreezeWatch("late", model, thawed=thawed))
-
-
-@pytest.fixture(scope="module")
-def neighbours() -> tuple[str, str]:
-    """Two rungs, one above the other."""
-    names = [line.layer for line in LayerGraph(small_resnet(), "test_resnet", (64, 64)).lines]
-    place = names.index("layer2.0")
-    return names[place], names[place + 1]
-
-
-def test_a_line_where_it_was_declared(neighbours: tuple[str, str]) -> None:
-    for rung in neighbours:
-        assert train_above(rung, declared=rung).status == "clean"
-
-
-def test_a_line_one_layer_too_low(neighbours: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    low, high = neighbours
-    with pytest.raises(ReceiptError, match=rf"no gradient to frozen tensors; '{high}\.conv1\.weight' received some"):
-        train_above(low, declared=high)
-    monkeypatch.setattr(FreezeWatch, "_look_below", lambda self: None)  # and if nobody had looked at the first step:
-    with pytest.raises(ReceiptError, match=rf"must leave frozen .* moved, first '{high}\.conv1\.weight'"):
-        train_above(low, declared=high)
-
-
-def test_a_line_one_layer_too_high(neighbours: tuple[str, str]) -> None:
-    low, high = neighbours
-    with pytest.raises(ReceiptError, match=rf"must send gradient .* received none, first '{high}\.conv1\.weight'"):
-        train_above(high, declared=low)
-
-
-def test_a_thaw_with_holes(weights_file: Path) -> None:
-    """Scattered layers learn; what lies between them, above the line, is frozen and proved to be."""
-    backbone = open_backbone(f"timm/test_resnet@{weights_file}")
-    model = stirred(backbone.module())
-    thaw = resolve_thaw(build_ladder(backbone), r"regex:layer2|layer4\.0\.conv1", model)
-    halves = cut(backbone, thaw.rung)
-    holes = set(halves.suffix_parameter_names) - set(thaw.thawed)
-    assert {"layer3.0.conv1.weight", "layer4.0.conv2.weight"} <= holes
-    for name in holes:
-        model.get_parameter(name).requires_grad_(False)
-    watch = FreezeWatch("scattered", model, thawed=thaw.thawed)
-    receipt = train_a_step(model, halves, watch)
-    assert receipt.thawed == thaw.thawed
-    assert receipt.frozen_parameters == len(thaw.frozen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 import torch
@@ -13,7 +13,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from thawline.backbones import Receipt
 from thawline.backbones.cut import Cut, cut
+from thawline.backbones.ladder import build_ladder
+from thawline.backbones.opening import open_backbone
+from thawline.backbones.thaw import resolve_thaw
 from thawline.backbones.watch import FreezeWatch
+from thawline.errors import ReceiptError
 
 N_IMAGES, N_CLASSES = 4, 3
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -41,16 +45,28 @@ def statistics_above(net: Net, names: list[str], rung: str) -> set[str]:
     return {name for name, _ in net.named_buffers() if name.endswith(STATISTICS) and name.startswith(tuple(layers))}
 
 
-def train_one_step(net: Net, halves: Cut, px: int, *, moving: bool) -> Receipt:
-    """One step of AdamW on one batch, with running statistics above the line that move or do not."""
+def train_one_step(
+    net: Net, halves: Cut, px: int, *, moving: bool = False, declared: Collection[str] | None = None
+) -> Receipt:
+    """One step of AdamW on one batch.
+
+    Args:
+        net: Its head and what is above the line learn.
+        halves: Of its backbone.
+        px: Side of the images.
+        moving: Whether running statistics above the line move.
+        declared: Names in the backbone of what is said to learn; by default what the cut says.
+    """
     halves.suffix.train()
     for layer in halves.suffix.modules():
         if isinstance(layer, _NormBase):
             layer.train(moving)
-    thawed = [f"backbone.{name}" for name in halves.suffix_parameter_names] + ["head.weight", "head.bias"]
+    learning = [tensor for tensor in net.parameters() if tensor.requires_grad]
+    thawed = halves.suffix_parameter_names if declared is None else declared
+    thawed = [*(f"backbone.{name}" for name in thawed), "head.weight", "head.bias"]
     buffers = [f"backbone.{name}" for name in halves.suffix_buffer_names if moving]
     watch = FreezeWatch(f"above {halves.rung}", net, thawed=thawed, buffers=buffers)
-    optimiser = torch.optim.AdamW([net.get_parameter(name) for name in thawed], lr=0.01)
+    optimiser = torch.optim.AdamW(learning, lr=0.01)
     logits = net.head(halves.suffix(*halves.prefix(images(N_IMAGES, px))))
     functional.cross_entropy(logits, torch.arange(N_IMAGES) % N_CLASSES).backward()
     watch.saw_gradients()
@@ -91,3 +107,43 @@ def test_every_rung_of_a_small_model(architecture):
 @pytest.mark.parametrize("architecture", LARGE)
 def test_every_rung(architecture):
     check_every_rung(architecture, LARGE[architecture])
+
+
+def train_above(rung: str, *, declared: str) -> Receipt:
+    """Train above one rung where what is above another was declared to learn."""
+    net, px = Net(create("test_resnet"), 64), 64
+    names = cut(net.backbone, declared, input_px=(px, px)).suffix_parameter_names
+    return train_one_step(net, cut(net.backbone, rung, input_px=(px, px)), px, declared=names)
+
+
+def test_a_line_where_it_was_declared():
+    for rung in ("layer2.0", "layer3.0"):
+        assert train_above(rung, declared=rung).status == "clean"
+
+
+def test_a_line_one_layer_too_low(monkeypatch):
+    with pytest.raises(ReceiptError, match=r"no gradient to frozen tensors; 'backbone\.layer3\.0\.conv1\.weight'"):
+        train_above("layer2.0", declared="layer3.0")
+    monkeypatch.setattr(FreezeWatch, "_look_below", lambda self: None)  # and if nobody had looked at the first step:
+    with pytest.raises(ReceiptError, match=r"must leave frozen .* first 'backbone\.layer3\.0\.conv1\.weight'"):
+        train_above("layer2.0", declared="layer3.0")
+
+
+def test_a_line_one_layer_too_high():
+    with pytest.raises(ReceiptError, match=r"must send gradient .* first 'backbone\.layer3\.0\.conv1\.weight'"):
+        train_above("layer3.0", declared="layer2.0")
+
+
+def test_a_thaw_with_holes():
+    """Scattered layers learn; what lies between them, above the line, is frozen and proved to be."""
+    backbone = open_backbone("embedded/regnetx_002")
+    thaw = resolve_thaw(build_ladder(backbone), r"regex:s3|s4\.b2\.conv1", backbone.blueprint())
+    net, px = Net(create("regnetx_002"), 64), 64
+    halves = cut(net.backbone, thaw.rung, input_px=(px, px))
+    holes = set(halves.suffix_parameter_names) - set(thaw.thawed)
+    assert {"s4.b1.conv1.conv.weight", "s4.b2.conv2.conv.weight"} <= holes
+    for name in holes:
+        net.backbone.get_parameter(name).requires_grad_(False)
+    receipt = train_one_step(net, halves, px, declared=thaw.thawed)
+    assert receipt.thawed == (*(f"backbone.{name}" for name in thaw.thawed), "head.weight", "head.bias")
+    assert receipt.frozen_parameters == len(thaw.frozen)

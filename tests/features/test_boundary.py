@@ -9,6 +9,7 @@ import copy
 import hashlib
 import threading
 from collections import namedtuple
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -186,19 +187,19 @@ def _shards(root: Path) -> list[Path]:
 
 
 CASES = [
-    ("test_resnet", 64, "input"),
-    ("test_resnet", 64, "layer2.0"),
-    ("test_resnet", 64, "pooled"),
-    ("test_vit", 160, "blocks.2"),
+    (lambda: made(Small), "input"),
+    (lambda: made(Small), "pooled"),
+    (lambda: loaded("test_resnet"), "layer2.0"),
+    (lambda: loaded("test_vit", 160), "blocks.2"),
 ]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(("architecture", "px", "rung"), CASES)
+@pytest.mark.parametrize(("opened", "rung"), CASES, ids=["input", "pooled", "resnet", "vit"])
 def test_cached_and_fresh_are_the_plain_prefix_bit_for_bit(
-    toy: ModuleType, architecture: str, px: int, rung: str, precision: str
+    toy: ModuleType, opened: Callable[[], Loaded], rung: str, precision: str
 ) -> None:
-    data, backbone = toy.toy_dataset(9), loaded(architecture, px)
+    data, backbone = toy.toy_dataset(9), opened()
     cached = _boundary(data, backbone, rung, precision)
     report = cached.ensure(_all(9), [None, 0, 3])
     assert (report.computed, report.reused, report.made_from) == (27, 0, "pictures")

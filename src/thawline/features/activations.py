@@ -134,8 +134,9 @@ def check_untouched(prefix: Prefix, backbone: Backbone, rung: str) -> None:
     Raises:
         ModelError: Names the tensor that differs.
     """
-    loaded = backbone.tensors.load()
-    for name, tensor in prefix.layers.state_dict().items():
+    below = prefix.layers.state_dict()
+    loaded = backbone.tensors.load() if below else {}  # with nothing below, weights need not even be there
+    for name, tensor in below.items():
         if not torch.equal(loaded[name].to(tensor.dtype), tensor.cpu()):
             raise ModelError(
                 f"{backbone.name} must be as it was loaded below the thaw line at {rung!r}; {name} has changed. "

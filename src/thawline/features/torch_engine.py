@@ -87,12 +87,12 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def padded_size(n: int) -> int:
-    """Size that a batch of ``n`` is filled up to: 8, 16, or a multiple of 32.
+    """Size that a batch of ``n`` is filled up to: a multiple of 32.
 
-    Kernels are chosen by shape, and for very small batches other ones are taken that add up in another order: the same
+    Kernels are chosen by shape, and for smaller batches other ones are taken that add up in another order: the same
     picture would get other last bits alone than among others.
     """
-    return 8 if n <= 8 else 16 if n <= 16 else -(-n // _FULL) * _FULL
+    return -(-n // _FULL) * _FULL
 
 
 def resolve(precision: str, device: str) -> tuple[str, Precision]:

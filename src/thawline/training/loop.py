@@ -301,7 +301,6 @@ class Stage:
         if self._ema is not None:
             self.above.restore(self.above.snapshot() | self._ema)
             self._ema = None
-        receipt = self._watch.issue()
         now, judgement = self._now, None
         if len(self.lesson.judged):
             judgement = self.judge()
@@ -316,7 +315,7 @@ class Stage:
                     now.best_step = now.step
         return Outcome(
             judgement=judgement,
-            receipt=receipt,
+            receipt=self._watch.issue(),  # over the weights that ship
             history=tuple(now.history),
             best_step=now.best_step or now.step,
             n_steps=self._order.n_steps,
