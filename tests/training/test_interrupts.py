@@ -13,7 +13,7 @@ from thawline.training.interrupts import HeldInterrupts
 
 
 @pytest.fixture(autouse=True)
-def _handlers_come_back() -> Iterator[None]:
+def _handlers_come_back(_ctrl_c: None) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,6 @@ from thawline.training.net import Net
 from thawline.training.settings import TrainPlan
 
 EPOCHS, VIEWS = 3, 2
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def plain_loop(net: Net, settings: TrainPlan, setting: str, name: str) -> list[torch.Tensor]:
@@ -360,11 +352,12 @@ def scripted(losses: list[float], monkeypatch: pytest.MonkeyPatch) -> list[dict[
         ([1.0, 0.5, 0.501, 0.501, 0.501], 2),  # not worth going back for: the same within the noise
     ],
 )
+@pytest.mark.parametrize("changes", [{"statistics": "moving"}, {"ema_decay": 0.9}], ids=["statistics", "average"])
 def test_the_best_evaluation_is_kept_where_it_was_clearly_better(
-    tmp_path: Path, losses: list[float], chosen: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, losses: list[float], chosen: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = scripted(losses, monkeypatch)
-    toyed = toy.make_stage(toy.quick(statistics="moving"), tmp_path / "step")
+    toyed = toy.make_stage(toy.quick(**changes), tmp_path / "step")
     outcome = toyed.run()
     assert len(seen) == len(losses)
     assert outcome.best_step == [6, 11, 16][chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -25,14 +25,6 @@ from thawline.training.stages import Course, Step, Trained, train
 
 TRAIN, VAL, BOTH = toy.TRAIN, toy.VAL, np.arange(toy.N)
 NAMES = ("last:1", "last:3", "all")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def start(rows: NDArray[np.int64]) -> Net:

@@ -76,13 +76,19 @@ class Normalise:
 
 
 @contextlib.contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Let the same input give the same bits: cuDNN would round float32 to TF32, and pick kernels by timing them."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+@contextlib.contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     """Compute in bf16 (weights stay float32; convolutions and products run in bfloat16) or f32, the same every time."""
-    with contextlib.ExitStack() as stack:
-        if device.type == "cuda":  # cuDNN would otherwise round float32 to TF32 and pick kernels by timing
-            flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-            stack.enter_context(flags)
-        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"))
+    with repeatable(device), torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         yield
 
 

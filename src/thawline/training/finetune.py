@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from thawline.backbones import Backbone
+    from thawline.backbones.ladder import Ladder
+    from thawline.backbones.thaw import Thaw
     from thawline.heads import Head
     from thawline.records import Dataset, Split
     from thawline.training.settings import StagePlan, TrainPlan
 
 TUNED_FILE = "tuned.safetensors"
+MOST_NAMED = 6
+"""Layers that are named one by one when a stage is announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +93,7 @@ def fine_tune(
     """
     if torch.device(ask.device).type == "cpu":
         keep_freed_memory()
-    starts = _Starts(ask, backbone, len(data.classes), split, probe)
+    starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
     course = _course(ask, data, split, backbone, features, starts, state, watchers)
     task = Task(
         labels=data.labels,
@@ -115,6 +119,8 @@ def _course(
     watchers: Watchers,
 ) -> Course:
     ladder, module = build_ladder(backbone), backbone.blueprint()
+    for stage in ask.stages:
+        watchers.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
     steps = [
         Step(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.views) for stage in ask.stages
@@ -142,6 +148,18 @@ def _course(
     )
 
 
+def _in_words(thaw: Thaw, ladder: Ladder) -> str:
+    """What learns in a stage; plan.toml has every name."""
+    layers = [rung.name for rung, n in zip(ladder.rungs, thaw.trainable_at, strict=True) if n]
+    named = ", ".join(layers if len(layers) <= MOST_NAMED else [*layers[:2], "...", layers[-1]])
+    if not layers:
+        return "Thaw none: the head learns, on features of the frozen model."
+    return (
+        f"Thaw {thaw.setting}: {named} learn beside the head, {thaw.n_trainable:,} of {ladder.parameters:,} parameters "
+        f"in {len(layers)} of {ladder.layers} layers."
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Starts:
     """Makes the net that the first stage starts from."""
@@ -151,6 +169,8 @@ class _Starts:
     n_classes: int
     split: Split
     probe: Fitted | None
+    width: int | None
+    """Of the features; None where only the ladder tells."""
 
     def __call__(self, rows: NDArray[np.int64]) -> Net:
         backbone = self._random() if self.ask.from_scratch else copy.deepcopy(self.backbone.module())
@@ -172,7 +192,7 @@ class _Starts:
     def _head(self, rows: NDArray[np.int64]) -> nn.Module:
         if self.probe is not None:
             return to_module(self._solved(rows))
-        (width,) = build_ladder(self.backbone).rungs[-1].shape
+        (width,) = build_ladder(self.backbone).rungs[-1].shape if self.width is None else (self.width,)
         layers = new_mlp(width, self.ask.hidden, self.n_classes, self.ask.dropout, self.ask.seed)
         return layers if self.ask.head == "mlp" else layers.get_submodule("0")
 

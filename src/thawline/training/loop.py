@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,9 +19,11 @@ import torch
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from thawline.backbones.graph import INPUT
 from thawline.backbones.receipt import Receipt
 from thawline.backbones.watch import FreezeWatch
-from thawline.errors import ModelError
+from thawline.errors import ModelError, UsageError
+from thawline.features.torch_engine import arithmetic, repeatable
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.interrupts import HeldInterrupts
@@ -106,6 +108,8 @@ class Outcome:
     """What a stage came to; the net holds the weights of its best evaluation."""
 
     judgement: Judgement | None
+    n_trainable: int
+    """Size of what learned, the head included."""
     receipt: Receipt
     history: tuple[Point, ...]
     best_step: int
@@ -141,6 +145,7 @@ class Stage:
         """
         self.lesson, self.above, self.inputs, self.task = lesson, above, inputs, task
         settings = task.settings
+        _check_cutmix(above, settings)
         self._order = Order(
             lesson.rows,
             batch_size=settings.batch_size,
@@ -169,8 +174,10 @@ class Stage:
             ModelError: The loss is not a number any more.
             KeyboardInterrupt: Somebody asked to stop; a checkpoint is written first.
         """
-        began = saved = time.monotonic() - self._now.seconds
-        with HeldInterrupts() as held, _seeded(), closing(self._stream()) as stream:
+        saved = time.monotonic()
+        began = saved - self._now.seconds
+        here = repeatable(torch.device(self.task.device))
+        with HeldInterrupts() as held, here, _seeded(), closing(self._stream()) as stream:
             self.above.train()
             for crossing in stream:
                 labels = self._labels(self._now.step)
@@ -315,6 +322,7 @@ class Stage:
                     now.best_step = now.step
         return Outcome(
             judgement=judgement,
+            n_trainable=sum(parameter.numel() for parameter in self.above.learning.values()),
             receipt=self._watch.issue(),  # over the weights that ship
             history=tuple(now.history),
             best_step=now.best_step or now.step,
@@ -348,11 +356,28 @@ def predict(above: Above, inputs: Activations, rows: NDArray[np.int64], task: Ta
     batches: Batches = [(rows[i : i + _JUDGED_ROWS], None) for i in range(0, len(rows), _JUDGED_ROWS)]
     above.eval()
     try:
-        with torch.no_grad(), _arithmetic(task), closing(inputs.stream(batches)) as stream:
+        with (
+            torch.no_grad(),
+            arithmetic(torch.device(task.device), task.precision),
+            closing(inputs.stream(batches)) as stream,
+        ):
             logits = [above.logits(crossing).cpu().numpy() for crossing in stream]
     finally:
         above.train()
     return np.concatenate(logits).astype(np.float64)
+
+
+def _check_cutmix(above: Above, settings: TrainPlan) -> None:
+    """Refuse a rectangle where the last two axes are not height and width; other shapes are seen when mixing.
+
+    Raises:
+        UsageError: Names what to do instead.
+    """
+    if settings.cutmix and above.cut.rung != INPUT and getattr(above.net.backbone, "output_fmt", "NCHW") != "NCHW":
+        raise UsageError(
+            f"cutmix must have images (C, H, W) at the thaw line; at {above.cut.rung!r} channels come last. Use mixup, "
+            "or thaw all."
+        )
 
 
 def _class_weights(task: Task, rows: NDArray[np.int64]) -> torch.Tensor | None:
@@ -364,8 +389,8 @@ def _class_weights(task: Task, rows: NDArray[np.int64]) -> torch.Tensor | None:
     return torch.tensor(weights, dtype=torch.float32, device=task.device)
 
 
-def _arithmetic(task: Task) -> torch.autocast:
-    return torch.autocast(torch.device(task.device).type, dtype=torch.bfloat16, enabled=task.precision == "bf16")
+def _arithmetic(task: Task) -> AbstractContextManager[None]:
+    return arithmetic(torch.device(task.device), task.precision)
 
 
 @contextlib.contextmanager

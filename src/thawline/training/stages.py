@@ -218,7 +218,6 @@ def _plain(receipt: Receipt) -> Mapping[str, Any]:
 def _record(
     lesson: Lesson, thaw: Thaw, above: Above, outcome: Outcome, took: Mapping[str, Any], *, kept: bool
 ) -> StageRecord:
-    trainable = sum(parameter.numel() for parameter in above.learning.values())
     total = sum(parameter.numel() for parameter in above.net.parameters())
     details: dict[str, Any] = {
         "thaw": thaw.setting,
@@ -242,8 +241,8 @@ def _record(
         }
     return StageRecord(
         name=lesson.name,
-        trainable=trainable,
-        frozen=total - trainable,
+        trainable=outcome.n_trainable,
+        frozen=total - outcome.n_trainable,
         score=None if judgement is None else judgement.loss,
         score_name="log loss on the validation part, after a temperature",
         seconds=outcome.seconds,
@@ -272,7 +271,9 @@ def _resumed(course: Course, task: Task) -> tuple[_Position, Net]:
     if found is None:
         logits = course.start_logits
         judged = None if logits is None else judge(logits, task.labels[course.val])
-        return _Position(judged=judged), course.start(course.train)
+        position, net = _Position(judged=judged), course.start(course.train)
+        _save(position, net, course)  # the head that was solved may have other last bits when it is solved again
+        return position, net
     tensors, state = found
     known = tensors.pop(_LOGITS, None)
     judged = None if known is None else judge(known.numpy(), task.labels[course.val])
