@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,3 +171,30 @@ def test_leaks_of_a_given_split_are_said_when_opened(class_folders):
         "first train/cat/copy.png."
     )
     assert [data.files[row] for row in split_data(data).dropped] == ["train/cat/copy.png", "train/dog/copy.png"]
+
+
+def given_as_train_and_test(n: int) -> Dataset:
+    """Groups of three, two classes; every fifth group is to test on."""
+    groups = np.arange(n) // 3
+    return made_up(groups % 2, groups=groups, given=np.where(groups % 5 == 0, "test", "train"))
+
+
+def test_validating_draws_from_the_training_part_alone():
+    data = given_as_train_and_test(300)
+    plain, drawn = split_data(data), split_data(data, validating=True, seed=3)
+    assert not len(plain.val) and len(drawn.val)
+    assert drawn.test.tolist() == plain.test.tolist()
+    assert sorted([*drawn.train, *drawn.val]) == plain.train.tolist()
+    assert not set(data.groups[drawn.train]) & set(data.groups[drawn.val])
+    assert len(drawn.val) / len(plain.train) == pytest.approx(0.15 / 0.85, abs=0.03)
+    assert "18 % of the training part" in drawn.origin and "seed 3" in drawn.origin
+    again, other = (split_data(data, validating=True, seed=seed) for seed in (3, 4))
+    assert again.val.tolist() == drawn.val.tolist() != other.val.tolist()
+
+
+def test_validating_leaves_a_given_part_and_a_share_of_nothing_alone():
+    data = given_as_train_and_test(60)
+    assert not len(split_data(data, validating=True, fractions=(0.8, 0.0, 0.2)).val)
+    parts = np.where(data.groups % 5 == 0, "test", np.where(data.groups % 5 == 1, "val", "train"))
+    whole = replace(data, given=parts)
+    assert split_data(whole, validating=True).val.tolist() == split_data(whole).val.tolist() != []

@@ -151,7 +151,7 @@ def test_verdict_names_a_better_method_on_the_same_features():
     ]
     sentence = verdict(score(labels, p, 2), others, labels, p)
     assert sentence.startswith("Worth it: the pre-trained features are clearly better than the pixel model, ")
-    assert sentence.endswith(" The fitted head is worse than the neighbours (0.950).")
+    assert sentence.endswith(" The fitted model is worse than the neighbours (0.950).")
 
 
 def test_verdict_needs_a_method_without_the_features(predictions):

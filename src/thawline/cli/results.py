@@ -34,7 +34,7 @@ def table(*columns: str) -> Table:
     """A plain table; every column but the first is set to the right."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right")
+        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     return grid
 
 

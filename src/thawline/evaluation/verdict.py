@@ -11,8 +11,18 @@ from thawline.evaluation.baselines import MeasuredBaseline
 from thawline.evaluation.difference import paired_difference
 from thawline.records import Score, Scores
 
+PRETRAINED, FROM_SCRATCH = "the pre-trained features are", "the architecture trained from random weights is"
+"""What a verdict is about."""
 
-def verdict(scores: Scores, baselines: Sequence[MeasuredBaseline], labels: ArrayLike, probabilities: ArrayLike) -> str:
+
+def verdict(
+    scores: Scores,
+    baselines: Sequence[MeasuredBaseline],
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    subject: str = PRETRAINED,
+) -> str:
     """Compare the model with the best method that does without the pre-trained features.
 
     The best is the one with the highest test accuracy; picking it on the test set favours the baseline, never the
@@ -22,6 +32,7 @@ def verdict(scores: Scores, baselines: Sequence[MeasuredBaseline], labels: Array
         scores: Of the model.
         baselines: At least one that does not use the backbone.
         labels, probabilities: (N,) and (N, C) that ``scores`` were measured on.
+        subject: ``PRETRAINED`` or ``FROM_SCRATCH``.
     Raises:
         UsageError: No baseline without the backbone.
     """
@@ -32,7 +43,7 @@ def verdict(scores: Scores, baselines: Sequence[MeasuredBaseline], labels: Array
     gap = paired_difference(labels, probabilities, rival.probabilities)
     low, high = gap.ci95
     sentence = (
-        f"{_WORTH[_sign(gap)]}: the pre-trained features are {_JUDGEMENT[_sign(gap)]} {rival.title}, accuracy "
+        f"{_WORTH[_sign(gap)]}: {subject} {_JUDGEMENT[_sign(gap)]} {rival.title}, accuracy "
         f"{scores['accuracy'].value:.3f} against {_accuracy(rival):.3f} (difference {gap.value:+.3f}, "
         f"95 % {low:+.3f} to {high:+.3f}, n={gap.n})."
     )
@@ -40,7 +51,7 @@ def verdict(scores: Scores, baselines: Sequence[MeasuredBaseline], labels: Array
     if not best.uses_backbone:
         return sentence
     gap = paired_difference(labels, probabilities, best.probabilities)
-    return f"{sentence} The fitted head is {_JUDGEMENT[_sign(gap)]} {best.title} ({_accuracy(best):.3f})."
+    return f"{sentence} The fitted model is {_JUDGEMENT[_sign(gap)]} {best.title} ({_accuracy(best):.3f})."
 
 
 _WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}

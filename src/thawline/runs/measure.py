@@ -14,6 +14,7 @@ from thawline.bundles import Bundle, Predictions
 from thawline.data import split_data, subset
 from thawline.errors import DataError, UsageError
 from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
+from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
 from thawline.features.engines import choose_engine
 from thawline.planning import FitPlan
@@ -105,7 +106,8 @@ def measure(
         else:
             seen_anew = _extract(subset(data, split.test), shipped, plan, listener)
             judged, precision = seen_anew.values, seen_anew.precision
-        scored = _evaluate(data, split, features, judged, fitted, plan.seed)
+        scored = _evaluate(data, split, features, judged, fitted, plan)
+    clock.seconds.setdefault("features", 0.0)
     clock.seconds["head"] = fitted.stages[0].seconds if fitted.probe else 0.0
     return Measured(
         plan=plan,
@@ -209,7 +211,7 @@ def _check_parts(data: Dataset, split: Split) -> None:
 
 
 def _evaluate(
-    data: Dataset, split: Split, features: Features | None, judged: NDArray[np.float32], fitted: Fitted, seed: int
+    data: Dataset, split: Split, features: Features | None, judged: NDArray[np.float32], fitted: Fitted, plan: FitPlan
 ) -> dict[str, Any]:
     """Score head and baselines on the test part; nothing before this line has looked at it.
 
@@ -219,7 +221,8 @@ def _evaluate(
     """
     import numpy as np
 
-    n_classes = len(data.classes)
+    n_classes, seed = len(data.classes), plan.seed
+    subject = FROM_SCRATCH if plan.from_scratch else PRETRAINED
     seen = np.sort(np.concatenate([split.train, split.val]))
     probabilities = fitted.head.predict_proba(judged)
     truth = data.labels[split.test]
@@ -247,7 +250,7 @@ def _evaluate(
         "test": test,
         "val": None if val is None else score(data.labels[split.val], val, n_classes, seed=seed),
         "baselines": simpler,
-        "verdict": verdict(test, simpler, truth, probabilities),
+        "verdict": verdict(test, simpler, truth, probabilities, subject=subject),
         "predictions": Predictions(
             files=tuple(data.files[row] for row in split.test),
             classes=data.classes,

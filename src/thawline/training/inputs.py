@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from thawline.backbones.cut import Cut
     from thawline.data.views import Views
     from thawline.features.extract import Samples
+
+
+Kind = TypeVar("Kind", Boundary, FreshActivations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,17 +63,8 @@ class FrozenBelow:
         if cut.rung == POOLED and self.features is not None:
             return FeatureActivations(self.features, self.device), {"kind": "features"}
         if not views:
-            return self._fresh(model, cut), {"kind": "fresh"}
-        boundary = Boundary(
-            self.samples,
-            self.backbone,
-            model,
-            cut.rung,
-            self.views,
-            precision=self.precision,
-            device=self.device,
-            cut=cut,
-        )
+            return self._at(FreshActivations, model, cut), {"kind": "fresh"}
+        boundary = self._at(Boundary, model, cut)
         forecast = boundary.forecast((train, range(views)), (judged, [None]))
         if forecast.to_compute:
             self.note(str(forecast))
@@ -87,8 +81,9 @@ class FrozenBelow:
         }
         return boundary, record
 
-    def _fresh(self, model: nn.Module, cut: Cut) -> Activations:
-        return FreshActivations(
+    def _at(self, kind: type[Kind], model: nn.Module, cut: Cut) -> Kind:
+        """What crosses the line of ``cut``, kept or made whenever it is asked for."""
+        return kind(
             self.samples,
             self.backbone,
             model,
