@@ -101,7 +101,9 @@ def test_progressive_unfreezing_adds_group_by_group(data: Dataset, backbone: Bac
         added |= set(stage.adds)
         assert added == names_above(backbone, ladder, stage.thaw)
     assert added == {name for name, _ in backbone.blueprint().named_parameters()}
-    assert [stage.epochs for stage in plan.stages] == [15] * 5  # 60 % of 25
+    assert [stage.epochs for stage in plan.stages] == [25] * 5
+    going_on = tl.plan(data, backbone, thaw="progressive", training={"stages_from": "incumbent"})
+    assert [stage.epochs for stage in going_on.stages] == [15] * 5  # 60 % of 25
     assert "Thaw progressive, as asked: 5 stages." in plan.reasons
     mlp = tl.plan(data, backbone, thaw="progressive", head="mlp")
     assert mlp.stages[0].thaw == "none"
@@ -120,7 +122,7 @@ def test_from_scratch_everything_learns(data: Dataset, backbone: Backbone) -> No
 
 
 @pytest.mark.parametrize(
-    ("times", "setting", "epochs"), [(1, "last:2", 25), (40, "last:2", 11), (400, "last:2", 5), (400, "progressive", 3)]
+    ("times", "setting", "epochs"), [(1, "last:2", 25), (40, "last:2", 11), (400, "last:2", 5), (400, "progressive", 5)]
 )
 def test_many_samples_need_fewer_epochs(
     data: Dataset, backbone: Backbone, times: int, setting: str, epochs: int

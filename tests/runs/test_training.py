@@ -134,7 +134,6 @@ def test_low_rank_updates_ship_as_plain_weights(data: tl.Dataset, tmp_path: Path
 def test_a_given_split_lends_a_validation_part_only_where_something_is_trained(
     data: tl.Dataset, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
 
     given = np.where(np.arange(len(data)) % 5 == 0, "test", "train")
     data = replace(data, given=given)

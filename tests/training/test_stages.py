@@ -72,7 +72,7 @@ def make_course(state: Path, **changes: Any) -> Course:
     return Course(**usual | changes)
 
 
-quick = partial(toy.quick, evaluations=2)
+quick = partial(toy.quick, evaluations=2, stages_from="incumbent")
 
 
 def script(monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float]) -> None:
@@ -191,6 +191,31 @@ def test_the_refit_repeats_what_was_kept_on_both_parts(tmp_path: Path, monkeypat
     assert [record.score for record in trained.stages[3:]] == [None, None]
 
 
+def test_each_stage_may_start_where_training_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": -0.3})
+    settings = quick(stages_from="probe", statistics="moving")
+    course = make_course(tmp_path / "a", moving_statistics=True)
+    trained = train(course, toy.make_task(settings))
+    assert [record.name for record in trained.stages] == [*NAMES, "refit all"]
+    assert [record.details["kept"] for record in trained.stages] == [True, False, True, True]
+    # the last stage alone, and its refit, as if the others had never been
+    alone = make_course(tmp_path / "b", names=("all",), moving_statistics=True)
+    expected = train(alone, toy.make_task(settings))
+    assert toy.digest(trained.net) == toy.digest(expected.net)
+    assert trained.val_logits is not None
+    assert expected.val_logits is not None
+    assert np.array_equal(trained.val_logits, expected.val_logits)
+
+
+def test_a_rolled_back_stage_leaves_the_best_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": 0.3})
+    settings = quick(stages_from="probe", refit=False)
+    trained = train(make_course(tmp_path / "a"), toy.make_task(settings))
+    expected = train(make_course(tmp_path / "b", names=("last:1",)), toy.make_task(settings))
+    assert trained.kept == "last:1"
+    assert toy.digest(trained.net) == toy.digest(expected.net)
+
+
 def test_the_refit_stops_where_the_choice_was_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.Stage._finish
     monkeypatch.setattr(
@@ -264,6 +289,10 @@ def test_it_learns(tmp_path: Path) -> None:
 SCENARIOS: dict[str, dict[str, Any]] = {
     "kept, rolled back, kept": {"offsets": {"last:1": -0.1, "last:3": 0.4, "all": -0.3}},
     "nothing kept": {"offsets": dict.fromkeys(NAMES, 0.3)},
+    "each from the probe": {
+        "offsets": {"last:1": -0.1, "last:3": 0.4, "all": -0.3},
+        "settings": {"stages_from": "probe", "statistics": "moving"},
+    },
     "all at once": {
         "offsets": {"last:1": 0.2, "last:3": -0.3, "all": -0.4},
         "settings": {"ema_decay": 0.9, "statistics": "moving", "mixup": 0.3, "optimiser": "sgd"},
@@ -282,6 +311,7 @@ def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -
     [
         ("kept, rolled back, kept", 3),
         ("nothing kept", 5),
+        ("each from the probe", 5),
         ("all at once", 7),
         *(pytest.param(scenario, 1, marks=pytest.mark.slow) for scenario in SCENARIOS),
     ],

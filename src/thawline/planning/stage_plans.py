@@ -26,7 +26,7 @@ SAMPLES_SEEN = 9_000
 """A stage shows about this many samples: 15 epochs of 600, as careful fine-tuning of small sets was measured with."""
 MOST_EPOCHS, FEWEST_EPOCHS = 25, 5
 PROGRESSIVE_SHARE = 0.6
-"""A stage of progressive unfreezing starts from the one before, so that it needs fewer epochs than one alone."""
+"""A stage of progressive unfreezing that starts from the one before needs fewer epochs than one alone."""
 SCRATCH_TIMES = 3
 """Random weights have more to learn: that many times the epochs."""
 HEAD_STEPS = 1_500
@@ -82,15 +82,15 @@ def settle(plan: FitPlan, data: Dataset, backbone: Backbone, training: dict[str,
         )
     ladder, module = build_ladder(backbone), backbone.blueprint()
     epochs, views = asked.pop("epochs", None), asked.pop("views", None)
-    described = _training(plan, ladder, module, asked)
+    plan = plan.model_copy(update={"training": _training(plan, ladder, module, asked)})
     if plan.stages:
         _check_stages(plan, ladder, module)
-        return plan.model_copy(update={"training": described})
+        return plan
     stages = [
         _stage(thaw, before, ladder, len(split.train), plan, epochs, views)
         for before, thaw in _with_previous(stage_thaws(plan, ladder, module))
     ]
-    return plan.model_copy(update={"training": described, "stages": tuple(stages)})
+    return plan.model_copy(update={"stages": tuple(stages)})
 
 
 def stage_thaws(plan: FitPlan, ladder: Ladder, module: nn.Module) -> list[Thaw]:
@@ -162,7 +162,8 @@ def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
     epochs = min(max(round(SAMPLES_SEEN / max(n, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
     if plan.from_scratch:
         return SCRATCH_TIMES * epochs
-    return max(3, math.ceil(PROGRESSIVE_SHARE * epochs)) if plan.thaw == PROGRESSIVE else epochs
+    goes_on = plan.thaw == PROGRESSIVE and plan.training is not None and plan.training.stages_from == "incumbent"
+    return max(3, math.ceil(PROGRESSIVE_SHARE * epochs)) if goes_on else epochs
 
 
 def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int) -> int:

@@ -52,6 +52,9 @@ class TrainPlan(BaseModel):
     lora_rank: int = Field(
         0, ge=0, le=1024, description="Train low-rank updates of this rank instead of the thawed weights; 0 = off."
     )
+    stages_from: Literal["probe", "incumbent"] = Field(
+        "probe", description="Progressive: each stage starts from the solved head, or from the best stage so far."
+    )
     evaluations: int = Field(10, ge=1, description="Times that a stage is judged on the validation part.")
     refit: bool = Field(
         True,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from thawline.backbones.receipt import Receipt
     from thawline.backbones.thaw import Thaw
 
-STAGES_FILE, STEP_FILE = "stages.safetensors", "step.safetensors"
+STAGES_FILE, STEP_FILE, START_FILE = "stages.safetensors", "step.safetensors", "start.safetensors"
 _LOGITS = "judged.logits"
 _CHOOSE, _REFIT = "choose", "refit"
 
@@ -105,6 +105,12 @@ class _Position:
     unpromising: int = 0
     judged: Judgement | None = None
 
+    def replayed(self, course: Course, task: Task) -> list[tuple[int, float]]:
+        """The stages that lead to the net that was chosen."""
+        if not _starts_again(course, task):
+            return self.kept
+        return [entry for entry in self.kept[:-1] if not course.steps[entry[0]].thaw.thawed] + self.kept[-1:]
+
 
 def train(course: Course, task: Task) -> Trained:
     """Walk a course to its end, from wherever an earlier walk was stopped.
@@ -121,7 +127,7 @@ def train(course: Course, task: Task) -> Trained:
         position.part, position.stage = _REFIT, 0
         net = course.start(np.sort(np.concatenate([course.train, course.val])))
         _save(position, net, course)
-    while position.part == _REFIT and position.stage < len(position.kept):
+    while position.part == _REFIT and position.stage < len(position.replayed(course, task)):
         _refit(position, net, course, task)
         _save(position, net, course)
     judged = position.judged
@@ -134,6 +140,15 @@ def train(course: Course, task: Task) -> Trained:
         kept=course.steps[position.kept[-1][0]].thaw.setting if position.kept else "none",
         kept_any=bool(position.kept),
     )
+
+
+def _starts_again(course: Course, task: Task) -> bool:
+    """Whether each stage starts where training began, rather than where the best one ended.
+
+    Going on from the best is how gradual unfreezing is taught; on small data it carries along what earlier stages have
+    over-fitted: see benchmarks/thaw_lines.md.
+    """
+    return course.progressive and task.settings.stages_from == "probe"
 
 
 def _is_done(position: _Position, course: Course) -> bool:
@@ -154,6 +169,8 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
     )
     above = Above(net, step.thaw, course.input_px, moving_statistics=course.moving_statistics)
     before = above.snapshot()
+    if step.thaw.thawed and _starts_again(course, task):
+        _start_again(above, course)
     outcome, receipts, took = _run(lesson, above, course, task)
     keep = True
     if course.progressive and position.judged is not None and outcome.judgement is not None:
@@ -166,6 +183,8 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
         position.kept.append((position.stage, outcome.best_step / outcome.n_steps))
     else:
         above.restore(before)
+    if not step.thaw.thawed:
+        _save_start(net, course)  # an MLP head is where the stages after it start
     position.records.append(_record(lesson, step.thaw, above, outcome, took, kept=keep))
     position.receipts.extend(receipts)
     position.stage += 1
@@ -173,13 +192,14 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
 
 def _refit(position: _Position, net: Net, course: Course, task: Task) -> None:
     """Run a stage that was kept once more, on training and validation parts together."""
-    number, until = position.kept[position.stage]
+    replayed = position.replayed(course, task)
+    number, until = replayed[position.stage]
     step = course.steps[number]
     rows = np.sort(np.concatenate([course.train, course.val]))
     lesson = Lesson(
         name=f"refit {step.name}",
         number=position.stage + 1,
-        of=len(position.kept),
+        of=len(replayed),
         rows=rows,
         judged=rows[:0],
         epochs=step.epochs,
@@ -250,6 +270,17 @@ def _record(
     )
 
 
+def _save_start(net: Net, course: Course) -> None:
+    write_checkpoint(course.state / START_FILE, net.state_dict(), {})
+
+
+def _start_again(above: Above, course: Course) -> None:
+    """Put everything that the stage may change back to where training began."""
+    found = read_checkpoint(course.state / START_FILE)
+    assert found is not None, "written before the first stage"
+    above.restore(found[0])
+
+
 def _save(position: _Position, net: Net, course: Course) -> None:
     tensors = dict(net.state_dict())
     if position.judged is not None:
@@ -272,6 +303,7 @@ def _resumed(course: Course, task: Task) -> tuple[_Position, Net]:
         logits = course.start_logits
         judged = None if logits is None else judge(logits, task.labels[course.val])
         position, net = _Position(judged=judged), course.start(course.train)
+        _save_start(net, course)
         _save(position, net, course)  # the head that was solved may have other last bits when it is solved again
         return position, net
     tensors, state = found
