@@ -23,7 +23,7 @@ import torch
 
 import thawline as tl
 from thawline.backbones.backbone import build
-from thawline.backbones.ladder import Ladder, Rung, build_ladder
+from thawline.backbones.ladder import Ladder, Rung
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data.views import Augmentation, Views, prepare_views
 from thawline.features import FeatureStore
@@ -38,7 +38,7 @@ from thawline.training.settings import TrainPlan
 MODELS = ("mobilenetv2_100", "resnet18")
 SHARES = (0.25, 0.50, 0.75, 0.90)
 """Of the FLOPs, below the line."""
-N, EPOCHS, PAIRS, N_CLASSES = 256, 2, 5, 10
+N, EPOCHS, PAIRS, N_CLASSES = 128, 2, 5, 10
 
 
 class EveryTime:
@@ -150,7 +150,7 @@ def main() -> None:
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
             backbone = random_backbone(name, Path(folder))
-            ladder = build_ladder(backbone)
+            ladder = backbone.ladder
             for share in SHARES:
                 found = compare(backbone, ladder, rung_at(ladder, share), data, Path(folder))
                 ratio, ratios = statistics.median(found["ratios"]), found["ratios"]

@@ -45,6 +45,8 @@ def digest(run: Path) -> str:
 
 def where(draft: Path) -> str:
     """What a killed session was doing, as its folder tells."""
+    if (draft.parent / "run").exists():
+        return "when all was done"
     if not (draft / "request.json").exists():
         return "before the run was begun"
     if list(draft.glob("state/.*.partial")):
@@ -63,7 +65,7 @@ def one_run(command: list[str], folder: Path, chance: random.Random, seconds: fl
     """Kill a run some times at random, let it end; returns the digest of its weights and where it was killed."""
     run, cache = folder / "run", folder / "cache"
     draft, found = folder / ".run.unfinished", Counter()
-    while True:
+    while not run.exists():  # a kill may come just after the run has taken its place
         begun = (draft / "request.json").exists()
         session = start(["--resume", str(run), "--quiet"] if begun else [*command, "--run", str(run)], cache)
         if sum(found.values()) == kills:
@@ -77,7 +79,7 @@ def one_run(command: list[str], folder: Path, chance: random.Random, seconds: fl
             continue
         break
     _, errors = session.communicate()
-    if session.returncode:
+    if session.returncode > 0:
         raise SystemExit(f"a resumed run failed:\n{errors.decode()}")
     return digest(run), found
 

@@ -35,13 +35,7 @@ def data(tiny_photos: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def ladder(backbone: Backbone) -> Ladder:
-    return build_ladder(backbone)
-
-
-@pytest.fixture(autouse=True)
-def _one_ladder(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the same every time, and takes longer than all else here."""
-    monkeypatch.setattr(stage_plans, "build_ladder", lambda _backbone: ladder)
+    return backbone.ladder
 
 
 def wide(data: Dataset, times: int) -> Dataset:

@@ -120,7 +120,7 @@ def test_the_seconds_are_those_of_all_sessions(stopped: Path) -> None:
     seconds = run.report.content["seconds"]
     assert 1000 < seconds["total"] < 1030
     assert [event["event"] for event in events(run)][:4] == ["start", "phase", "progress", "resume"]
-    assert events(run)[-1]["seconds"] == pytest.approx(seconds["total"], abs=0.5)
+    assert events(run)[-1]["seconds"] == pytest.approx(seconds["total"], abs=5)
 
 
 def test_ctrl_c_tells_how_to_go_on_and_again(stopped: Path) -> None:

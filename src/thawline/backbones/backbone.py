@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from thawline.backbones.ladder import Ladder
     from thawline.backbones.receipt import Receipt
 
 POOLED = "pooled"
@@ -119,6 +120,17 @@ class Backbone:
         """Parameters of the backbone, head excluded; from the header of its weights, so without building it."""
         shapes = self.tensors.shapes()
         return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """Every position where the thaw line can stand; tracing the architecture takes a second or two, once.
+
+        Raises:
+            ModelError: The architecture cannot be cut; says why.
+        """
+        from thawline.backbones.ladder import build_ladder
+
+        return build_ladder(self)
 
     def blueprint(self) -> nn.Module:
         """The architecture without memory behind its tensors."""

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,22 +57,12 @@ class Ladder:
     rungs: tuple[Rung, ...]
 
 
-_BUILT: WeakKeyDictionary[Backbone, Ladder] = WeakKeyDictionary()
-"""Tracing takes a second or two, and a fit asks several times."""
-
-
 def build_ladder(backbone: Backbone) -> Ladder:
     """Find every rung of a backbone from its architecture alone: no weights are read, no memory is taken.
 
     Raises:
         ModelError: The architecture cannot be cut; says why.
     """
-    if backbone not in _BUILT:
-        _BUILT[backbone] = _build(backbone)
-    return _BUILT[backbone]
-
-
-def _build(backbone: Backbone) -> Ladder:
     from thawline.backbones.graph import LayerGraph
 
     module = backbone.blueprint()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.ladder import build_ladder
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
 from thawline.errors import UsageError
@@ -80,7 +79,7 @@ def settle(plan: FitPlan, data: Dataset, backbone: Backbone, training: dict[str,
             "thaw progressive must have a validation part to stop by; this split has none. Change --split, or choose "
             "a fixed line such as last:2."
         )
-    ladder, module = build_ladder(backbone), backbone.blueprint()
+    ladder, module = backbone.ladder, backbone.blueprint()
     epochs, views = asked.pop("epochs", None), asked.pop("views", None)
     plan = plan.model_copy(update={"training": _training(plan, ladder, module, asked)})
     if plan.stages:

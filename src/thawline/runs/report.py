@@ -125,6 +125,9 @@ class StageRow:
     accuracy: Score | None
     """On the validation part."""
     loss: Score | None
+    score: float | None
+    score_name: str
+    """What the stage was judged by, and what that is."""
     outcome: str
     """kept, rolled back, or nothing where there was nothing to decide."""
     seconds: float
@@ -256,6 +259,8 @@ def _stage_rows(report: ReportData) -> list[StageRow]:
                 effort=effort,
                 accuracy=Score("accuracy", d["val_accuracy"], tuple(accuracy_ci), n) if accuracy_ci else None,
                 loss=Score("log_loss", stage.score, tuple(loss_ci), n) if loss_ci and stage.score is not None else None,
+                score=stage.score,
+                score_name=stage.score_name,
                 outcome={True: "kept", False: "rolled back"}.get(d["kept"], "") if "kept" in d else "",
                 seconds=stage.seconds,
             )

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from thawline.backbones.backbone import build
-from thawline.backbones.ladder import build_ladder
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data.views import Augmentation, Views
 from thawline.heads.head import LinearHead, softmax
@@ -118,7 +117,7 @@ def _course(
     state: Path,
     watchers: Watchers,
 ) -> Course:
-    ladder, module = build_ladder(backbone), backbone.blueprint()
+    ladder, module = backbone.ladder, backbone.blueprint()
     for stage in ask.stages:
         watchers.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
@@ -192,7 +191,7 @@ class _Starts:
     def _head(self, rows: NDArray[np.int64]) -> nn.Module:
         if self.probe is not None:
             return to_module(self._solved(rows))
-        (width,) = build_ladder(self.backbone).rungs[-1].shape if self.width is None else (self.width,)
+        (width,) = self.backbone.ladder.rungs[-1].shape if self.width is None else (self.width,)
         layers = new_mlp(width, self.ask.hidden, self.n_classes, self.ask.dropout, self.ask.seed)
         return layers if self.ask.head == "mlp" else layers.get_submodule("0")
 
