@@ -139,7 +139,8 @@ def main() -> None:
         "# The boundary cache",
         "",
         f"Written by `python benchmarks/boundary.py` on {time.strftime('%Y-%m-%d')}; "
-        f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
+        f"{', '.join(f'{key} {value}' for key, value in environment().items())}; "
+        f"{torch.get_num_threads()} thread(s).",
         "",
         f"Pictures/s of training above the line, batch 32, 224 px, {N} pictures x {EPOCHS} epochs, {PAIRS} pairs: with",
         "the boundary cache, and with the frozen part run every time. Ratio: median (lowest to highest).",
