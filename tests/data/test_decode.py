@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.data.decode import open_image, prepare, thumbnail
+from thawline.data.decode import Picture, fitted, open_image, open_picture, prepare, reduction_of, shrinking, thumbnail
 from thawline.errors import UndecodableError
 from thawline.records import Preprocessing
 
@@ -182,7 +182,11 @@ def test_prepare_is_timms_transform(photo, encode, size, interpolation, input_px
     transform = _timm_transform(input_px, resize_px, interpolation, "center")
     image = photo(8, size)
     preprocessing = replace(PLAIN, input_px=(input_px, input_px), resize_px=resize_px, interpolation=interpolation)
-    _same_as_timm(prepare(encode(image), preprocessing), transform(image))
+    cropped = size[0] != size[1] or input_px != resize_px
+    _same_as_timm(
+        prepare(encode(image), preprocessing), transform(image),
+        **({"at_most_off": 2, "share": 0.02} if interpolation != "nearest" and cropped else {}),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [(500, 375), (224, 224), (31, 77)])
@@ -199,12 +203,10 @@ def test_a_crop_larger_than_the_picture_is_padded_as_torchvision_does(photo, enc
     import_timm()
     from torchvision.transforms import CenterCrop, Compose, Resize
 
-    for size in [(40, 31), (31, 40), (33, 100)]:
-        expected = Compose([Resize(31), CenterCrop(64)])(photo(10, size))
-        found = prepare(
-            encode(photo(10, size)), replace(PLAIN, input_px=(64, 64), resize_px=31, interpolation="bilinear")
-        )
-        np.testing.assert_array_equal(found, np.asarray(expected))
+    for size, px in [((40, 31), 64), ((31, 40), 64), ((33, 100), 64), ((100, 33), 40), ((60, 31), 40)]:
+        expected = Compose([Resize(31), CenterCrop(px)])(photo(10, size))
+        preprocessing = replace(PLAIN, input_px=(px, px), resize_px=31, interpolation="bilinear")
+        np.testing.assert_array_equal(prepare(encode(photo(10, size)), preprocessing), np.asarray(expected))
 
 
 def _timm_transform(input_px: int, resize_px: int, interpolation: str, crop_mode: str):
@@ -219,5 +221,118 @@ def _timm_transform(input_px: int, resize_px: int, interpolation: str, crop_mode
     )
 
 
-def _same_as_timm(found, expected):
-    np.testing.assert_array_equal(found, expected.numpy().transpose(1, 2, 0))
+def _same_as_timm(found, expected, *, at_most_off=0, share=0.0):
+    """Args:
+    at_most_off: Levels that a value may be off.
+    share: Of the values that may be off at all.
+    """
+    off = np.abs(found.astype(int) - expected.numpy().transpose(1, 2, 0))
+    assert (off.max() <= at_most_off, (off > 0).mean() <= share) == (True, True), (off.max(), (off > 0).mean())
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 501), (640, 401), (333, 500), (128, 128)])
+def test_cropping_first_is_off_in_few_values_and_never_far(photo, encode, size):
+    off = []
+    for input_px, resize_px in [(224, 256), (192, 219), (224, 249), (160, 182)]:
+        found = prepare(encode(photo(8, size)), replace(PLAIN, input_px=(input_px, input_px), resize_px=resize_px))
+        expected = _timm_transform(input_px, resize_px, "bicubic", "center")(photo(8, size))
+        off.append(np.abs(found.astype(int) - expected.numpy().transpose(1, 2, 0)).ravel())
+    off = np.concatenate(off)
+    assert (off.max() <= 2, (off > 0).mean() < 1e-3) == (True, True), (off.max(), (off > 0).mean())
+
+
+def test_a_tall_picture_and_a_squashed_one_keep_pillows_order_of_passes(photo, encode):
+    for size in [(300, 900), (100, 201)]:
+        transform = _timm_transform(33, 38, "bicubic", "center")
+        _same_as_timm(
+            prepare(encode(photo(8, size)), replace(PLAIN, input_px=(33, 33), resize_px=38)), transform(photo(8, size))
+        )
+
+
+@pytest.fixture
+def camera_jpeg(photo, encode):
+    """A JPEG of 1204 x 903 pixels, which no block size divides, lying as the EXIF orientation says."""
+
+    def make(orientation=1, size=(1204, 903)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        return encode(photo(3, size), "JPEG", quality=95, exif=exif)
+
+    return make
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("resize_px", [76, 38, 18])
+def test_a_reduced_jpeg_is_prepared_as_the_whole(camera_jpeg, orientation, resize_px):
+    data = camera_jpeg(orientation)
+    preprocessing = replace(PLAIN, input_px=(resize_px - 6, resize_px - 2), resize_px=resize_px)
+    picture = open_picture(data, shrinking(preprocessing))
+    assert picture.reduction == {76: 2, 38: 4, 18: 8}[resize_px]
+    assert picture.size == open_image(data).size
+    found = prepare(data, preprocessing).astype(int)
+    off = np.abs(found - fitted(open_picture(data), preprocessing))
+    assert (off.max() <= 3, off.mean() < 0.4) == (True, True), (off.max(), off.mean())
+
+
+def test_what_is_padding_in_a_reduced_jpeg_is_left_out(encode):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        pixels = np.zeros((1201, 1601), np.uint8)
+        pixels[:, :1600:2] = pixels[:1200:2] = 255  # the last, lone row and column decide nothing
+        data = encode(Image.fromarray(pixels).convert("RGB"), "JPEG", quality=95, exif=exif)
+        picture = open_picture(data, lambda width, height: 100)
+        left, top, right, bottom = picture.box
+        assert (right - left, bottom - top) == ((1601 / 8, 1201 / 8) if orientation < 5 else (1201 / 8, 1601 / 8))
+        image = picture.image
+        assert (left == 0 or right == image.width) and (top == 0 or bottom == image.height)
+        assert (left > 0, top > 0) == (orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8))
+
+
+def test_a_reduced_jpeg_too_tall_to_be_cropped_first_is_prepared_as_the_whole(camera_jpeg):
+    data, preprocessing = camera_jpeg(3, (403, 1301)), replace(PLAIN, input_px=(15, 15), resize_px=17)
+    assert open_picture(data, shrinking(preprocessing)).reduction == 4
+    off = np.abs(prepare(data, preprocessing).astype(int) - fitted(open_picture(data), preprocessing))
+    assert (off.max() <= 3, off.mean() < 0.4) == (True, True), (off.max(), off.mean())
+
+
+def test_a_box_of_the_picture_is_found_in_its_reduced_form():
+    picture = Picture(Image.new("RGB", (51, 26)), (0.5, 0.25, 51, 26), 4)
+    assert picture.size == (202, 103)
+    assert picture.inside((0, 0, 202, 103)) == picture.box
+    assert picture.inside((4, 8, 12, 16)) == (1.5, 2.25, 3.5, 4.25)
+
+
+@pytest.mark.parametrize("size", [(1210, 903), (903, 1210)])
+def test_how_far_a_jpeg_is_reduced(camera_jpeg, size):
+    for resize_px, reduction in [(77, 1), (76, 2), (39, 2), (38, 4), (20, 4), (19, 8), (1, 8)]:
+        assert reduction_of(shrinking(replace(PLAIN, resize_px=resize_px)), size) == reduction
+    nearest = replace(PLAIN, resize_px=1, interpolation="nearest")
+    assert open_picture(camera_jpeg(size=size), shrinking(nearest)).reduction == 1
+    assert open_picture(np.zeros((903, 1210, 3), np.uint8), lambda width, height: 100).reduction == 1
+
+
+def test_a_jpeg_cut_short_is_not_read_from_its_reduced_form(camera_jpeg):
+    data = camera_jpeg()
+    with pytest.raises(UndecodableError, match="truncated JPEG"):
+        prepare(data[: len(data) * 9 // 10], replace(PLAIN, input_px=(16, 16), resize_px=18))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_damaged_jpegs_are_refused_or_read_and_nothing_else(photo, encode, progressive):
+    data = encode(photo(6, (250, 190)), "JPEG", quality=80, progressive=progressive)
+    rng, small = np.random.default_rng(0), replace(PLAIN, input_px=(14, 14), resize_px=16)
+    refused = 0
+    for trial in range(60):
+        damaged = bytearray(data)
+        for position in rng.integers(2, len(data), 1 + trial % 4):
+            damaged[position] = rng.integers(256)
+        payload = bytes(damaged if trial % 3 else damaged[: rng.integers(1, len(data))])
+        if trial % 10 == 9:
+            payload = b"\xff\xd8\xff" + rng.bytes(500)
+        try:
+            assert prepare(payload, small).shape == (14, 14, 3)
+        except UndecodableError as error:
+            refused += 1
+            assert str(error)
+    assert 10 < refused < 60

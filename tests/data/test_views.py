@@ -14,6 +14,7 @@ import thawline.data.decode
 import thawline.data.views
 from thawline.backbones.timm_import import import_timm
 from thawline.data import Augmentation, Views, prepare, prepare_views
+from thawline.data.decode import open_picture
 from thawline.errors import UndecodableError, UsageError
 from thawline.randomness import derived_seed, generator
 from thawline.records import Preprocessing
@@ -123,16 +124,43 @@ def test_views_are_cropped_upright(photo, encode):
     np.testing.assert_array_equal(*views)
 
 
+LARGE = replace(PLAIN, input_px=(24, 32), resize_px=36)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_large_jpeg_is_decoded_to_a_part_for_views_too(photo, encode, orientation):
+    turned = Image.Exif()
+    turned[0x0112] = orientation
+    data = encode(photo(0, (1203, 901)), "JPEG", quality=95, exif=turned)
+    exact = open_picture(data)
+    seeds = [None, 1, 2, 3, None]
+    views = prepare_views(data, LARGE, CROP_ONLY, seeds)
+    assert views[0].tobytes() == views[-1].tobytes() == prepare(data, LARGE).tobytes()
+    for view, seed in zip(views[1:-1], seeds[1:-1], strict=True):
+        (alone,) = prepare_views(data, LARGE, CROP_ONLY, [seed])
+        assert alone.tobytes() == view.tobytes(), "a view depends on its seed alone"
+        (expected,) = prepare_views(np.asarray(exact.image), LARGE, CROP_ONLY, [seed])
+        off = np.abs(view.astype(int) - expected)
+        assert (0 < off.max() <= 6, off.mean() < 0.6) == (True, True), (off.max(), off.mean())
+
+
+def test_the_smallest_crop_that_can_be_drawn_decides_how_much_is_decoded():
+    for size, augmentation in [((1203, 901), CROP_ONLY), ((901, 1203), AUGMENTATIONS[1]), ((1203, 99), CROP_ONLY)]:
+        least = thawline.data.views._shrinking(LARGE, augmentation)(*size)
+        boxes = [thawline.data.views._crop_box(size, augmentation, generator(s, "view").random(22)) for s in range(300)]
+        shrunk = min(min(right - left, bottom - top) for left, top, right, bottom in boxes) / 32
+        assert 0.9 * shrunk - 0.2 <= least <= shrunk + 1 / 32
+
+
 def test_the_sample_is_decoded_once(monkeypatch, photo, encode):
     decoded: list[object] = []
-    real = thawline.data.decode.open_image
+    real = thawline.data.decode.open_picture
 
-    def counting(payload):
-        decoded.extend([payload] if isinstance(payload, bytes) else [])
-        return real(payload)
+    def counting(payload, shrinking):
+        decoded.append(payload)
+        return real(payload, shrinking)
 
-    for module in (thawline.data.views, thawline.data.decode):
-        monkeypatch.setattr(module, "open_image", counting)
+    monkeypatch.setattr(thawline.data.views, "open_picture", counting)
     assert len(prepare_views(encode(photo(0)), PLAIN, Augmentation(), [None, 1, 2, None])) == 4
     assert len(decoded) == 1
 
@@ -215,7 +243,7 @@ def test_the_digest_tells_settings_apart_and_not_their_spelling():
 
 def test_the_digest_changes_with_the_revision_of_the_code(monkeypatch):
     before = Augmentation().digest()
-    monkeypatch.setattr(thawline.data.views, "REVISION", 2)
+    monkeypatch.setattr(thawline.data.views, "REVISION", 1)
     assert Augmentation().digest() != before
 
 

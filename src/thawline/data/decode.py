@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -31,6 +32,17 @@ MAX_PIXELS = 100_000_000
 MAX_ASPECT = 200
 """Longer side over shorter side; a 1 x 100,000 strip would grow to gigabytes when its shorter side is enlarged."""
 
+_SPARE = 5.9
+"""Decoded pixels, across, that a JPEG decoded to a half, quarter or eighth must leave for each one that is wanted.
+
+Measured for halves and quarters with an ImageNet MobileNetV2 at 224 px, on photographs enlarged and on mosaics of sharp
+ones, 8 to 24 of each. With 5.9 the features have a cosine to the exact ones of 0.99992 in the median, 0.9997 at worst;
+pixels are off by 0.1 to 0.25 of 255 levels in the mean, 13 at most. The lowest median is 0.99986 with 5.5, 0.99985 with
+5, 0.9998 with 4 and 0.9995 with 3. (An exact bicubic resize, first down and then across, gives 0.99984.) An eighth was
+not measured: at 256 px, it would take more pixels than are read. 4032 x 3024 for 256 px is decoded to a half."""
+_SPARE_THUMB = 8
+"""The same for thumbnails, by which near duplicates are known."""
+
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -41,20 +53,50 @@ _MAGIC = (
     (b"BM", "BMP"),
 )
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, True, False),
+    3: (Image.Transpose.ROTATE_180, True, True),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, True),
+    5: (Image.Transpose.TRANSPOSE, False, False),
+    6: (Image.Transpose.ROTATE_270, True, False),
+    7: (Image.Transpose.TRANSVERSE, True, True),
+    8: (Image.Transpose.ROTATE_90, False, True),
 }
+"""EXIF orientation -> how to turn; whether the left then is what was right or below, and the same of the top."""
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_REACH = 3
+"""Pixels on either side that the widest of these filters, Lanczos, looks at when it enlarges."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+
+class Picture(NamedTuple):
+    """An upright RGB picture, or a reduced copy of it."""
+
+    image: Image.Image
+    box: Box
+    """Where in ``image`` the picture lies: of a reduced JPEG, pixels at two borders may be part padding."""
+    reduction: int = 1
+    """Pixels of the picture, across, for one of ``image``: 1, 2, 4 or 8."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture before it was reduced."""
+        left, top, right, bottom = self.box
+        return round((right - left) * self.reduction), round((bottom - top) * self.reduction)
+
+    def inside(self, box: Box) -> Box:
+        """Where in ``image`` a box of the picture lies."""
+        (left, top, _, _), by = self.box, self.reduction
+        return left + box[0] / by, top + box[1] / by, left + box[2] / by, top + box[3] / by
+
+
+Shrinking = Callable[[int, int], float]
+"""Width and height, in either order -> how many pixels of the picture, across, become one that is wanted."""
 
 
 def open_image(payload: Payload) -> Image.Image:
@@ -67,8 +109,17 @@ def open_image(payload: Payload) -> Image.Image:
     Raises:
         UndecodableError: The reason, in words, without the name of the sample.
     """
-    with _decoded(payload) as (image, _):
-        return _upright(_to_rgb(image), image)
+    return open_picture(payload).image
+
+
+def open_picture(payload: Payload, shrinking: Shrinking | None = None) -> Picture:
+    """As ``open_image``; of a JPEG that will be shrunk far, fewer pixels are decoded where nobody can tell.
+
+    Raises:
+        UndecodableError: As ``open_image``.
+    """
+    with _decoded(payload, shrinking, _SPARE) as (image, box, reduction):
+        return Picture(*_upright(_to_rgb(image), box, image), reduction)
 
 
 def thumbnail(payload: Payload, px: int) -> Image.Image:
@@ -79,17 +130,18 @@ def thumbnail(payload: Payload, px: int) -> Image.Image:
     Raises:
         UndecodableError: As ``open_image``.
     """
-    with _decoded(payload, at_least_px=8 * px) as (image, extent):
+    with _decoded(payload, lambda width, height: min(width, height) / px, _SPARE_THUMB) as (image, box, _):
         # JPEG pads to whole blocks; without the box, a reduced picture would come out up to one pixel wider than it is.
         # Hamming moves less than Box when the same picture comes in another size (measured on photographs and scans).
-        squashed = _to_rgb(image).resize((px, px), Image.Resampling.HAMMING, box=(0, 0, *extent))
-        return _upright(squashed, image)
+        squashed = _to_rgb(image).resize((px, px), Image.Resampling.HAMMING, box=box)
+        return _upright(squashed, (0, 0, px, px), image)[0]
 
 
 def prepare(payload: Payload, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the pixels that the backbone sees, uint8 (H, W, 3), before division by 255 and normalisation.
 
-    Byte for byte what timm's evaluation transform gives with Pillow.
+    They are those of timm's evaluation transform with Pillow: byte for byte where nothing is cropped, else one or two
+    levels off in about one value of ten thousand; what ``_SPARE`` says holds for JPEG shrunk more than elevenfold.
 
     Raises:
         UndecodableError: The sample cannot be decoded.
@@ -97,20 +149,62 @@ def prepare(payload: Payload, preprocessing: Preprocessing) -> NDArray[np.uint8]
         torchvision.transforms.functional.resize and center_crop, as called by
         timm.data.transforms_factory.transforms_imagenet_eval.
     """
-    image = open_image(payload)
+    return fitted(open_picture(payload, shrinking(preprocessing)), preprocessing)
+
+
+def shrinking(preprocessing: Preprocessing) -> Shrinking:
+    """How far ``prepare`` shrinks a picture."""
+    if preprocessing.interpolation == "nearest":
+        return lambda width, height: 1.0  # takes single pixels, which no reduced picture has
+    return lambda width, height: min(width, height) / preprocessing.resize_px
+
+
+def fitted(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize and crop a picture as ``prepare`` does: uint8 (H, W, 3)."""
+    have_width, have_height = picture.size
     height, width = preprocessing.input_px
-    resampling = _RESAMPLING[preprocessing.interpolation]
-    short, long = min(image.size), max(image.size)
+    short, long = min(picture.size), max(picture.size)
     new_short = preprocessing.resize_px
     new_long = new_short if preprocessing.crop_mode == "squash" else int(new_short * long / short)
-    size = (new_short, new_long) if image.width <= image.height else (new_long, new_short)
-    image = _resize(image, size, resampling)
-    left, top = _crop_offset(image.width, width), _crop_offset(image.height, height)
-    return np.array(image.crop((left, top, left + width, top + height)))  # beyond the border Pillow fills with 0
+    size = (new_short, new_long) if have_width <= have_height else (new_long, new_short)
+    left, top = _crop_offset(size[0], width), _crop_offset(size[1], height)
+    crop = (left, top, left + width, top + height)
+    image, resampling = picture.image, _RESAMPLING[preprocessing.interpolation]
+    if min(left, top) >= 0 and left + top > 0 and _can_crop_first(picture, size, preprocessing):
+        return np.array(_resize_crop(picture, size, crop, resampling))
+    if size != picture.size:
+        image = image.resize(size, resampling, box=picture.box)
+    return np.array(image.crop(crop))  # beyond the border Pillow fills with 0
 
 
-def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
-    return image if image.size == size else image.resize(size, resampling)
+def _can_crop_first(picture: Picture, size: tuple[int, int], preprocessing: Preprocessing) -> bool:
+    """Whether ``_resize_crop`` gives what resizing the whole would, as it resizes first across, then down.
+
+    Pillow does the same, but for pictures more than twice as tall as wide, and for some that change their shape.
+    """
+    if preprocessing.crop_mode == "squash" or preprocessing.interpolation == "nearest":
+        return False
+    return size != picture.size and picture.size[1] <= 2 * picture.size[0]
+
+
+def _resize_crop(
+    picture: Picture, size: tuple[int, int], crop: tuple[int, int, int, int], resampling: Image.Resampling
+) -> Image.Image:
+    """What ``crop`` leaves of the picture resized to ``size``, without computing the rest: a third to a half is saved.
+
+    Pillow takes the box in single precision: hence one level off now and then. Two calls, since one would swap the
+    passes for some crops, and that moves every fifth value.
+    """
+    left, top, right, bottom = picture.box
+    across, down = (right - left) / size[0], (bottom - top) / size[1]
+    width, height = crop[2] - crop[0], crop[3] - crop[1]
+    begin, end = top + crop[1] * down, top + crop[3] * down
+    reach = math.ceil(_REACH * max(down, 1)) + 1
+    first, last = max(0, int(begin) - reach), min(picture.image.height, math.ceil(end) + reach)
+    rows = picture.image.crop((0, first, picture.image.width, last))
+    box = (left + crop[0] * across, 0, left + crop[2] * across, last - first)
+    narrow = rows.resize((width, last - first), resampling, box=box)
+    return narrow.resize((width, height), resampling, box=(0, begin - first, width, end - first))
 
 
 def _crop_offset(have: int, want: int) -> int:
@@ -119,27 +213,35 @@ def _crop_offset(have: int, want: int) -> int:
 
 
 @contextmanager
-def _decoded(payload: Payload, at_least_px: int | None = None) -> Iterator[tuple[Image.Image, tuple[float, float]]]:
-    """The loaded picture as stored, and the width and height of it that are picture; failures inside are translated."""
+def _decoded(payload: Payload, shrinking: Shrinking | None, spare: float) -> Iterator[tuple[Image.Image, Box, int]]:
+    """The loaded image as stored, where in it the picture lies, and its reduction; failures inside are translated."""
     if isinstance(payload, np.ndarray):
-        yield Image.fromarray(payload), (payload.shape[1], payload.shape[0])
+        yield Image.fromarray(payload), (0, 0, payload.shape[1], payload.shape[0]), 1
         return
     if not payload:
         raise UndecodableError("the file is empty (0 bytes)")
     with _quiet_pillow():
         image = _open_header(payload)
         try:
-            full = image.size
-            if at_least_px is not None:
-                image.draft(None, (at_least_px, at_least_px))
-            shrunk = max(1, round(full[0] / image.width), round(full[1] / image.height))
+            width, height = image.size
+            reduction = 1 if shrinking is None else reduction_of(shrinking, image.size, spare)
+            if reduction > 1:
+                image.draft(None, (width // reduction, height // reduction))  # JPEG alone can
+                reduction = max(1, round(width / image.width), round(height / image.height))
             image.load()
-            reduced = (full[0] / shrunk, full[1] / shrunk)
-            yield image, reduced if shrunk > 1 else image.size  # a TIFF may have been turned while loading
+            if reduction == 1:
+                width, height = image.size  # a TIFF may have been turned while loading
+            yield image, (0, 0, width / reduction, height / reduction), reduction
         except UndecodableError:
             raise
         except Exception as error:  # a parser of untrusted bytes: whatever it raises means "cannot be read"
             raise UndecodableError(_why_damaged(error, image.format)) from error
+
+
+def reduction_of(shrinking: Shrinking, size: tuple[int, int], spare: float = _SPARE) -> int:
+    """Pixels, across, for one that a JPEG of this size is decoded to."""
+    most = shrinking(*size) / spare
+    return next((reduction for reduction in (8, 4, 2) if reduction <= most), 1)
 
 
 def _open_header(data: bytes) -> Image.Image:
@@ -160,20 +262,26 @@ def _open_header(data: bytes) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image, stored: Image.Image) -> Image.Image:
-    """Turn a picture as the EXIF orientation of the stored one says."""
+def _upright(image: Image.Image, box: Box, stored: Image.Image) -> tuple[Image.Image, Box]:
+    """Turn an image, and the box in it that begins at its upper left corner, as the stored one's EXIF says."""
     try:
-        turn = _TURNS.get(stored.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF beside a good picture: as every viewer does, show it as it lies
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        orientation = 1
+    if orientation not in _TURNS:
+        return image, box
+    turn, left_was_end, top_was_end = _TURNS[orientation]
+    turned = image.transpose(turn)
+    width, height = box[2:] if orientation < 5 else (box[3], box[2])
+    left, top = (turned.width - width) * left_was_end, (turned.height - height) * top_was_end
+    return turned, (left, top, left + width, top + height)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bit(image).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from thawline.data.decode import open_image, prepare
+from thawline.data.decode import Picture, Shrinking, fitted, open_picture, reduction_of, shrinking
 from thawline.errors import UsageError
 from thawline.randomness import derived_seed, generator
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from thawline.records import Payload, Preprocessing
 
-REVISION = 1
+REVISION = 2
 """Raise it when the same augmentation and seed begin to give other pixels."""
 _TRIES = 10
 """Crops drawn before the largest allowed one in the centre is taken."""
@@ -104,15 +104,30 @@ def prepare_views(
     Raises:
         UndecodableError: The sample cannot be decoded.
     """
-    image = open_image(payload)
+    whole, cropped = shrinking(preprocessing), _shrinking(preprocessing, augmentation)
+    picture = plain = open_picture(payload, whole if set(seeds) == {None} else cropped)
+    if None in seeds and reduction_of(whole, picture.size) != reduction_of(cropped, picture.size):
+        plain = open_picture(payload, whole)
     return [
-        prepare(np.asarray(image), preprocessing) if seed is None else _view(image, preprocessing, augmentation, seed)
+        fitted(plain, preprocessing) if seed is None else _view(picture, preprocessing, augmentation, seed)
         for seed in seeds
     ]
 
 
-def _view(image: Image.Image, preprocessing: Preprocessing, augmentation: Augmentation, seed: int) -> NDArray[np.uint8]:
-    """One augmented view of an upright RGB picture.
+def _shrinking(preprocessing: Preprocessing, augmentation: Augmentation) -> Shrinking:
+    """How far the smallest crop that can be drawn is shrunk: the same for every view, or one would depend on others."""
+    if preprocessing.interpolation == "nearest":
+        return shrinking(preprocessing)
+    narrowest, widest = augmentation.crop_ratio
+    drawn = math.sqrt(augmentation.crop_scale[0] * min(narrowest, 1 / widest))
+    centred = min(1, widest, 1 / narrowest)  # where no try fits
+    return lambda width, height: (
+        min(drawn * math.sqrt(width * height), centred * min(width, height)) / max(preprocessing.input_px)
+    )
+
+
+def _view(picture: Picture, preprocessing: Preprocessing, augmentation: Augmentation, seed: int) -> NDArray[np.uint8]:
+    """One augmented view of a picture.
 
     Everything is drawn, in a fixed order and number, whether it is used or not: switching one thing off must leave the
     others as they were.
@@ -122,8 +137,8 @@ def _view(image: Image.Image, preprocessing: Preprocessing, augmentation: Augmen
     changes, order = draws.uniform(-1, 1, len(_ENHANCERS)), draws.permutation(len(_ENHANCERS))
 
     height, width = preprocessing.input_px
-    resampling, box = Image.Resampling[preprocessing.interpolation.upper()], _crop_box(image.size, augmentation, crop)
-    view = image.resize((width, height), resampling, box=box, reducing_gap=_REDUCING_GAP)
+    resampling, box = Image.Resampling[preprocessing.interpolation.upper()], _crop_box(picture.size, augmentation, crop)
+    view = picture.image.resize((width, height), resampling, box=picture.inside(box), reducing_gap=_REDUCING_GAP)
     if augmentation.flip and mirrored:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if augmentation.colour > 0:

@@ -16,7 +16,7 @@ Precision = Literal["f32", "bf16"]
 Stored = Literal["float32", "float16", "bfloat16", "uint8"]
 """Number format on disk; bfloat16 travels as its bits, in uint16."""
 
-PREPARATION = 1
+PREPARATION = 2
 """Raise it when the same preprocessing record begins to give other pixels."""
 
 
