@@ -36,9 +36,6 @@ def duplicate_groups(
     Returns:
         int64 (N,), numbered by first appearance.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     n = len(digests)
     first = {digest: row for row, digest in reversed(list(enumerate(digests)))}
     links = [np.array([(row, first[digest]) for row, digest in enumerate(digests)], dtype=np.int64).reshape(-1, 2)]
@@ -52,16 +49,25 @@ def duplicate_groups(
     unique = np.array(sorted(first.values()), dtype=np.int64)
     labels: NDArray[np.int64] = np.arange(n, dtype=np.int64)
     for pairs in [*links, *(unique[pairs] for pairs in near_pairs(thumbs[unique]))]:
-        i, j = labels[pairs[:, 0]], labels[pairs[:, 1]]
-        joined = connected_components(
-            coo_array((np.ones(len(pairs), dtype=bool), (i, j)), shape=(n, n)), directed=False
-        )
-        labels = joined[1][labels].astype(np.int64)
+        linked = labels[pairs]
+        linked = linked[linked[:, 0] != linked[:, 1]]
+        if len(linked):
+            labels = _components(linked, n)[labels]
     _, firsts, numbers = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(firsts), dtype=np.int64)
     rank[np.argsort(firsts)] = np.arange(len(firsts))
     groups: NDArray[np.int64] = rank[numbers]
     return groups
+
+
+def _components(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Number (n,) things so that those joined by pairs (M, 2), at once or through others, get equal numbers."""
+    from scipy.sparse import coo_array  # slow to import, and most data have no copies
+    from scipy.sparse.csgraph import connected_components
+
+    edges = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    numbers: NDArray[np.int64] = connected_components(edges, directed=False)[1].astype(np.int64)
+    return numbers
 
 
 def near_pairs(thumbs: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thawline.evaluation.intervals import wilson
 from thawline.records import PARTS, Baseline, Part, Preprocessing, Score, Scores, Skipped, Stage
 
 if TYPE_CHECKING:
@@ -223,13 +224,10 @@ def thumbnail_png(image: Image.Image, side_px: int = 144) -> bytes:
 
 def _class_rows(report: ReportData) -> list[ClassRow]:
     """One row per class, the lowest recall first; classes without test samples last."""
-    from scipy.stats import binomtest
-
     rows = []
     for index, (name, values) in enumerate(zip(report.classes, report.test.per_class, strict=True)):
         hits, n = int(report.test.confusion[index, index]), int(report.test.confusion[index].sum())
-        interval = binomtest(hits, n).proportion_ci(method="wilson") if n else (0.0, 1.0)
-        recall = Score("recall", hits / n if n else 0.0, (float(interval[0]), float(interval[1])), n)
+        recall = Score("recall", hits / n if n else 0.0, wilson(hits, n) if n else (0.0, 1.0), n)
         counts = tuple(int(report.counts[part][index]) if part in report.counts else 0 for part in PARTS)
         rows.append(ClassRow(name, counts, recall, float(values["precision"]), float(values["f1"])))
     return sorted(rows, key=lambda row: (row.recall.n == 0, row.recall.value, row.f1))
