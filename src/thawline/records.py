@@ -116,6 +116,10 @@ class Features:
     """``pooled`` (the backbone's own pooled output) or the layer they were read from."""
     precision: Literal["f32", "bf16"]
     """What the backbone was run in."""
+    engine: str
+    """What ran it."""
+    why: str
+    """Why this engine."""
     key: str
     """Digest of everything but the samples that decides the numbers."""
     computed: int

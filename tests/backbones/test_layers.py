@@ -26,7 +26,7 @@ def test_a_convolution_is_averaged_over_positions(tmp_path: Path) -> None:
     model = backbone.module()
     with torch.inference_mode():
         x = model.layer2(model.layer1(model.maxpool(model.act1(model.bn1(model.conv1(images))))))
-        assert torch.equal(backbone.extractor("layer2")(images), x.mean((2, 3)))
+        assert torch.equal(backbone.reader(["layer2"])(images)[0], x.mean((2, 3)))
 
 
 def test_tokens_are_averaged_without_the_class_token(tmp_path: Path) -> None:
@@ -36,13 +36,13 @@ def test_tokens_are_averaged_without_the_class_token(tmp_path: Path) -> None:
     with torch.inference_mode():
         x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
         x = model.blocks[1](model.blocks[0](x))
-        assert torch.equal(backbone.extractor("blocks.1")(images), x[:, 1:].mean(1))
+        assert torch.equal(backbone.reader(["blocks.1"])(images)[0], x[:, 1:].mean(1))
 
 
 def test_channels_last_architectures_keep_their_channels(tmp_path: Path) -> None:
     backbone = opened(tmp_path, "swin_tiny_patch4_window7_224")
     with torch.inference_mode():
-        assert backbone.extractor("layers.1")(torch.zeros(1, 3, 224, 224)).shape == (1, 192)
+        assert backbone.reader(["layers.1"])(torch.zeros(1, 3, 224, 224))[0].shape == (1, 192)
 
 
 def test_what_lies_above_is_not_run(tmp_path: Path) -> None:
@@ -50,26 +50,26 @@ def test_what_lies_above_is_not_run(tmp_path: Path) -> None:
     ran = []
     backbone.module().layer4.register_forward_hook(lambda *_: ran.append(1))
     with torch.inference_mode():
-        backbone.extractor("layer2")(torch.zeros(1, 3, 160, 160))
+        backbone.reader(["layer2"])(torch.zeros(1, 3, 160, 160))[0]
         assert not ran
-        backbone.extractor()(torch.zeros(1, 3, 160, 160))
+        backbone.reader(["pooled"])(torch.zeros(1, 3, 160, 160))[0]
         assert ran
 
 
 def test_no_hook_stays_behind(tmp_path: Path) -> None:
     backbone = opened(tmp_path, "test_resnet")
     with torch.inference_mode():
-        backbone.extractor("layer2")(torch.zeros(1, 3, 160, 160))
+        backbone.reader(["layer2"])(torch.zeros(1, 3, 160, 160))[0]
     assert not backbone.module().layer2._forward_hooks
 
 
 def test_an_unknown_layer_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"a layer of test_resnet; got 'layer22'. Did you mean 'layer2"):
-        opened(tmp_path, "test_resnet").extractor("layer22")
+        opened(tmp_path, "test_resnet").reader(["layer22"])
 
 
 def test_a_layer_that_never_runs_is_refused(tmp_path: Path) -> None:
     backbone = opened(tmp_path, "test_resnet")
     backbone.module().unused = torch.nn.Identity()
     with pytest.raises(ModelError, match="'unused' is not run in a forward pass"):
-        backbone.extractor("unused")(torch.zeros(1, 3, 160, 160))
+        backbone.reader(["unused"])(torch.zeros(1, 3, 160, 160))[0]

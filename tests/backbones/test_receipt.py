@@ -26,7 +26,7 @@ def test_an_unbuilt_backbone_says_that_it_never_ran(backbone: tl.Backbone) -> No
 
 def test_running_leaves_everything_alone(backbone: tl.Backbone) -> None:
     with torch.inference_mode():
-        backbone.extractor()(torch.randn(8, 3, 64, 64))
+        backbone.reader(["pooled"])(torch.randn(8, 3, 64, 64))[0]
     receipt = backbone.receipt("head")
     module = backbone.module()
     assert receipt.ran

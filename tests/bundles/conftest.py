@@ -8,7 +8,7 @@ import pytest
 
 import thawline as tl
 from thawline.bundles import Bundle
-from thawline.features import choose_engine, extract_features
+from thawline.features import extract_features, hardware
 from thawline.heads import fit_head
 
 
@@ -27,5 +27,5 @@ def bundle(photos: tl.Dataset) -> Bundle:
         head=fitted.head,
         classes=photos.classes,
         layer="pooled",
-        precision=choose_engine().precision,
+        precision=hardware()[1],
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from thawline.errors import UsageError
-from thawline.features import EngineChoice, choose_engine, torch_engine
+from thawline.features import EngineChoice, engine_choices, hardware, torch_engine
 from thawline.features import engines as engines_module
 from thawline.features.torch_engine import TorchEngine, padded_size, resolve
 
@@ -146,7 +146,8 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"engine": "tensorflow"}, "engine must be auto or torch; got 'tensorflow'"),
+        ({"engine": "tensorflow"}, "engine must be auto, openvino or torch; got 'tensorflow'"),
+        ({"engine": "openvino", "device": "cuda", "precision": "f32"}, "must have a processor .* got device cuda. Use"),
         ({"precision": "f64"}, "precision must be auto, f32 or bf16; got 'f64'"),
         ({"device": "tpu"}, "device must be auto, cpu, mps, cuda or cuda:N; got 'tpu'. Leave it out"),
         ({"device": "cuda:x"}, "got 'cuda:x'"),
@@ -154,7 +155,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, str], text: str) -> None:
     with pytest.raises(UsageError, match=text):
-        choose_engine(**options)
+        engine_choices(**options)
 
 
 def test_the_identity_names_what_rounds_differently() -> None:
@@ -162,6 +163,25 @@ def test_the_identity_names_what_rounds_differently() -> None:
     assert one.identity == f"torch {torch.__version__} cuda"
     assert EngineChoice("torch", "cpu", "f32").identity != one.identity
     assert EngineChoice("absent-package", "cpu", "f32").identity == "absent-package absent cpu"
+
+
+def test_on_a_processor_bf16_is_openvinos(monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(**asked: str) -> list[tuple[str, str]]:
+        return [(choice.engine, choice.precision) for choice in engine_choices(**asked)]
+
+    monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: ("cpu", "bf16"))
+    assert here() == [("openvino", "bf16"), ("torch", "f32")]
+    assert here(engine="torch") == [("torch", "f32")]
+    assert here(engine="openvino") == [("openvino", "bf16")]
+    assert here(precision="bf16", device="cpu") == [("openvino", "bf16"), ("torch", "f32")]
+    assert here(precision="f32", device="cpu") == [("openvino", "f32"), ("torch", "f32")]
+    assert here(engine="torch", precision="bf16", device="cpu") == [("torch", "bf16")]
+    assert here(precision="bf16", device="cuda") == [("torch", "bf16")]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert here() == [("torch", "f32")]
+    assert here(precision="bf16", device="cpu") == [("torch", "bf16")]
+    with pytest.raises(UsageError, match=r"openvino is not installed\. Use --engine torch"):
+        engine_choices("openvino", "f32", "cpu")
 
 
 def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,14 +192,17 @@ def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monk
         return ("cpu" if device == "auto" else device), ("bf16" if precision == "auto" else precision)
 
     monkeypatch.setattr(torch_engine, "resolve", resolve_here)
+    assert not engines_module.is_remembered("auto", "auto", tmp_path)
     for _ in range(2):
-        assert choose_engine(memory=tmp_path) == EngineChoice("torch", "cpu", "bf16")
-        assert choose_engine(precision="f32", memory=tmp_path) == EngineChoice("torch", "cpu", "f32")
+        assert hardware(memory=tmp_path) == ("cpu", "bf16")
+        assert hardware("f32", memory=tmp_path) == ("cpu", "f32")
     assert asked == [("auto", "auto"), ("f32", "auto")]
-    assert choose_engine(precision="f32", device="cpu") == EngineChoice("torch", "cpu", "f32")
-    assert len(asked) == 2  # nothing was left to auto
+    assert engines_module.is_remembered("auto", "auto", tmp_path)
+    assert engines_module.is_remembered("f32", "cpu", tmp_path / "nowhere")  # nothing is left to auto
+    assert hardware("f32", "cpu") == ("cpu", "f32")
+    assert len(asked) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "another")
-    choose_engine(memory=tmp_path)
+    hardware(memory=tmp_path)
     assert len(asked) == 3
 
 
@@ -190,13 +213,13 @@ def test_a_memory_that_makes_no_sense_is_asked_again(
     monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: ("cpu", "f32"))
     question = engines_module._fingerprint("auto", "auto")
     (tmp_path / "hardware.json").write_text(content.replace("QUESTION", question))
-    assert choose_engine(memory=tmp_path) == EngineChoice("torch", "cpu", "f32")
+    assert hardware(memory=tmp_path) == ("cpu", "f32")
     assert json.loads((tmp_path / "hardware.json").read_text())[question] == ["cpu", "f32"]
 
 
 def test_a_memory_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert choose_engine(memory=tmp_path / "file").device in ("cpu", "cuda", "mps")
+    assert hardware(memory=tmp_path / "file")[0] in ("cpu", "cuda", "mps")
 
 
 def test_without_proc_the_processor_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_whatever_changes_numbers_is_computed_anew(toy: ModuleType, monkeypatch:
         (toy.ToyBackbone(1), CPU),
         (squashed, CPU),
         (toy.ToyBackbone(), CPU | {"rung": "3"}),
-        (toy.ToyBackbone(), CPU | {"precision": "bf16"}),
+        (toy.ToyBackbone(), CPU | {"precision": "bf16", "engine": "torch"}),
     ]
     got = [extract_features(data, backbone, **options) for backbone, options in variants]
     assert [features.computed for features in got] == [3] * 5
@@ -204,7 +204,9 @@ def test_values_that_are_not_finite_name_the_sample(toy: ModuleType, precision: 
     data.source.pixels[4] = 255
     data = replace(data, digests=tuple(toy.digest_of(p) for p in data.source.pixels))
     with pytest.raises(ModelError, match=rf"^toy/conv gives NaN or infinity at 'pooled' for p4\.png\. {advice}$"):
-        extract_features(data, toy.ToyBackbone(nan=True), batch_size=3, precision=precision, device="cpu")
+        extract_features(
+            data, toy.ToyBackbone(nan=True), batch_size=3, engine="torch", precision=precision, device="cpu"
+        )
     assert FeatureStore().usage()[0].rows == 3  # the batch before it
 
 

@@ -14,7 +14,7 @@ from thawline.data.sources import ArraySource
 from thawline.records import Dataset, Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
@@ -55,16 +55,23 @@ class ToyBackbone:
             self._module.eval().requires_grad_(False)
         return self._module
 
-    def extractor(self, rung: str = "pooled") -> Callable[[Tensor], Tensor]:
-        module = self.module()
-        if rung != "pooled":
-            return lambda images: module[:4](images).mean((2, 3))  # type: ignore[index]
-        return self._poisoned if self._nan else module
+    def blueprint(self) -> nn.Module:
+        import copy
 
-    def _poisoned(self, images: Tensor) -> Tensor:
-        features = self.module()(images)
-        white = (1.0 - self.preprocessing.mean[0]) / self.preprocessing.std[0]
-        features[images[:, 0, 0, 0] > white - 1e-3, 0] = float("nan")
+        return copy.deepcopy(self.module()).to("meta")
+
+    def reader(self, rungs: Sequence[str], module: nn.Module | None = None) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        layers = self.module() if module is None else module
+        return lambda images: tuple(
+            self._pooled(layers, images) if rung == "pooled" else layers[: int(rung) + 1](images).mean((2, 3))  # type: ignore[index]
+            for rung in rungs
+        )
+
+    def _pooled(self, layers: nn.Module, images: Tensor) -> Tensor:
+        features: Tensor = layers(images)
+        if self._nan:
+            white = (1.0 - self.preprocessing.mean[0]) / self.preprocessing.std[0]
+            features = features.masked_fill((images[:, 0, 0, 0] > white - 1e-3)[:, None], float("nan"))
         return features
 
 

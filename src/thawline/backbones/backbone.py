@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -193,25 +193,27 @@ class Backbone:
             return int(width) if width else None
         return None
 
-    def extractor(self, rung: str = POOLED) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return a function from normalised images (B, 3, H, W) to features (B, D) at a rung.
+    def reader(
+        self, rungs: Sequence[str], module: nn.Module | None = None
+    ) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+        """Return a function from normalised images (B, 3, H, W) to features (B, D) at each rung, in one pass.
 
         Args:
-            rung: ``pooled``, or the name of any layer (``blocks.4``): its output is averaged over positions.
+            rungs: ``pooled``, or names of layers (``blocks.4``), whose output is averaged over positions.
+            module: Run this copy of the backbone's module instead.
         Raises:
             ModelError: No such layer; names the nearest.
         """
-        module = self.module()
-        if rung == POOLED:
-            return module
+        module = self.module() if module is None else module
         layers = {name for name, _ in module.named_modules() if name}
-        if rung not in layers:
-            stages = ", ".join(name for name, _ in module.named_children())
-            raise ModelError(
-                f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)} "
-                f"Its stages are {stages}; a layer inside one: {next(n for n in sorted(layers) if '.' in n)}."
-            )
-        return lambda images: _run_to(module, rung, images)
+        for rung in rungs:
+            if rung != POOLED and rung not in layers:
+                stages = ", ".join(name for name, _ in module.named_children())
+                raise ModelError(
+                    f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)} "
+                    f"Its stages are {stages}; a layer inside one: {next(n for n in sorted(layers) if '.' in n)}."
+                )
+        return lambda images: _read(module, rungs, images)
 
     def receipt(self, stage: str) -> Receipt:
         """Prove that nothing in the backbone moved since it was loaded.
@@ -271,24 +273,34 @@ def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Reached(Exception):
-    """Thrown out of a forward pass once the layer asked for has spoken: what lies above it need not run."""
+    """Thrown out of a forward pass once the last layer asked for has spoken: what lies above it need not run."""
 
 
-def _run_to(module: nn.Module, rung: str, images: torch.Tensor) -> torch.Tensor:
-    caught: list[torch.Tensor] = []
+def _read(module: nn.Module, rungs: Sequence[str], images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    caught: dict[str, object] = {}
 
-    def stop(_layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        caught.append(output)
-        raise _Reached
+    def catch(rung: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
+            caught[rung] = output
+            if len(caught) == len(rungs):
+                raise _Reached
 
-    hook = module.get_submodule(rung).register_forward_hook(stop)
+        return hook
+
+    hooks = [module.get_submodule(rung).register_forward_hook(catch(rung)) for rung in rungs if rung != POOLED]
     try:
-        module(images)
+        whole = module(images)
+        if POOLED in rungs:
+            caught[POOLED] = whole
     except _Reached:
-        return _pool(caught[0], module, rung)
+        pass
     finally:
-        hook.remove()
-    raise ModelError(f"layer {rung!r} is not run in a forward pass, so it has no output. Choose another layer.")
+        for hook in hooks:
+            hook.remove()
+    for rung in rungs:
+        if rung not in caught:
+            raise ModelError(f"layer {rung!r} is not run in a forward pass, so it has no output. Choose another layer.")
+    return tuple(whole if rung == POOLED else _pool(caught[rung], module, rung) for rung in rungs)
 
 
 def _pool(activation: object, module: nn.Module, rung: str) -> torch.Tensor:

@@ -60,7 +60,7 @@ class Bundle:
         classes: Sequence[str],
         layer: str,
         precision: Literal["f32", "bf16"],
-        engine: str = "torch",
+        engine: str = "auto",
         device: str = "auto",
     ) -> None:
         self.backbone = backbone

@@ -15,7 +15,9 @@ from thawline.cli.guard import guarded
 if TYPE_CHECKING:
     from thawline.features import CacheEntry
 
-app = typer.Typer(help="Show or clear the stored features.", invoke_without_command=True, rich_markup_mode="rich")
+app = typer.Typer(
+    help="Show or clear the stored features and converted models.", invoke_without_command=True, rich_markup_mode="rich"
+)
 
 
 def show(context: typer.Context, json_: options.Json = False) -> None:
@@ -23,10 +25,10 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from thawline.cli.results import table
-    from thawline.features import FeatureStore, format_bytes
+    from thawline.features import FeatureStore, GraphStore, format_bytes
 
     store = FeatureStore()
-    entries = store.usage()
+    entries = sorted([*store.usage(), *GraphStore().usage()], key=lambda entry: entry.last_used, reverse=True)
     total = sum(entry.bytes for entry in entries)
     if json_:
         described = [_as_json(entry) for entry in entries]
@@ -39,7 +41,7 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
             entry.model,
             entry.rung,
             entry.precision,
-            f"{entry.rows:,}",
+            f"{entry.rows:,}" if entry.rows else "",
             format_bytes(entry.bytes),
             f"{entry.last_used:%Y-%m-%d %H:%M}",
         )
@@ -62,11 +64,14 @@ def clear(
     ] = None,
     json_: options.Json = False,
 ) -> None:
-    """Delete stored features; they are computed again when needed."""
-    from thawline.features import FeatureStore, format_bytes
+    """Delete stored features and converted models; they are made again when needed."""
+    from thawline.features import FeatureStore, GraphStore, format_bytes
 
     age = None if older_than_days is None else timedelta(days=older_than_days)
-    freed = FeatureStore().clear(older_than=age, key=key)
+    converted, stored = GraphStore(), FeatureStore()
+    freed = converted.clear(older_than=age, key=key)
+    if key is None or not freed:  # an unknown key is refused by the larger store
+        freed += stored.clear(older_than=age, key=key)
     if json_:
         print_json({"freed_bytes": freed})
     else:

@@ -44,6 +44,7 @@ def features(
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
     from thawline.features import extract_features
+    from thawline.features.ahead import build_ahead
     from thawline.features.export import ENDINGS, write_features
     from thawline.scale.disk import check_new_file
 
@@ -51,6 +52,7 @@ def features(
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     with listening(quiet=quiet or json_) as listener:
         backbone = open_backbone(model or DEFAULT_MODEL, **settings)
+        build_ahead(backbone, layer, engine=engine, precision=precision, device=device)
         opened = open_data(
             data,
             label_column=label_column,

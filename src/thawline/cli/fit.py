@@ -83,6 +83,7 @@ def fit(
     from thawline import planning, runs
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
+    from thawline.features.ahead import build_ahead
     from thawline.runs.folder import check_place
     from thawline.runs.listener import check_tensorboard
 
@@ -108,6 +109,8 @@ def fit(
             backbone = open_backbone(replayed.model, **replayed.model_settings, architecture_only=scratch)
         else:
             backbone = open_backbone(model or DEFAULT_MODEL, **settings, architecture_only=from_scratch)
+            if not from_scratch:
+                build_ahead(backbone, layer, engine=engine, precision=precision, device=device)
         opened = open_data(
             data,
             label_column=label_column,

@@ -97,7 +97,7 @@ TensorBoard = Annotated[
 Seed = Annotated[
     int, typer.Option(help="Decides the split, the folds, the training and the bootstrap.", rich_help_panel=_RUN)
 ]
-Engine = Annotated[str, typer.Option(help="auto or torch.", rich_help_panel=_RUN)]
+Engine = Annotated[str, typer.Option(help="What runs the frozen part: auto, openvino, torch.", rich_help_panel=_RUN)]
 Precision = Annotated[str, typer.Option(help="auto, f32 or bf16.", rich_help_panel=_RUN)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)]
 

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from thawline.features.boundary import FreshActivations as FreshActivations
     from thawline.features.engines import Engine as Engine
     from thawline.features.engines import EngineChoice as EngineChoice
-    from thawline.features.engines import build_engine as build_engine
-    from thawline.features.engines import choose_engine as choose_engine
+    from thawline.features.engines import engine_choices as engine_choices
+    from thawline.features.engines import hardware as hardware
     from thawline.features.extract import extract_features as extract_features
+    from thawline.features.extract import extract_rungs as extract_rungs
+    from thawline.features.graph_store import GraphStore as GraphStore
     from thawline.features.keys import FeatureKey as FeatureKey
     from thawline.features.sizes import format_bytes as format_bytes
     from thawline.features.sizes import parse_bytes as parse_bytes
@@ -37,12 +39,14 @@ _HOME = {
     "EngineChoice": "thawline.features.engines",
     "FeatureKey": "thawline.features.keys",
     "FeatureStore": "thawline.features.store",
+    "GraphStore": "thawline.features.graph_store",
     "FreshActivations": "thawline.features.boundary",
     "ThawlineFeatures": "thawline.features.transformer",
-    "build_engine": "thawline.features.engines",
-    "choose_engine": "thawline.features.engines",
+    "engine_choices": "thawline.features.engines",
     "extract_features": "thawline.features.extract",
+    "extract_rungs": "thawline.features.extract",
     "format_bytes": "thawline.features.sizes",
+    "hardware": "thawline.features.engines",
     "parse_bytes": "thawline.features.sizes",
 }
 __getattr__, __dir__ = lazily(__name__, _HOME)

@@ -1,13 +1,14 @@
-"""What runs a frozen backbone: the interface of every engine, and the choice of one.
+"""What runs a frozen backbone: the interface of every engine, and which of them can be chosen from.
 
-The choice is made without importing the engine's library, so that a run whose features are all stored never loads it:
-what ``auto`` means on this machine is asked of the library once and remembered in the cache folder.
+That is found out without importing the engine's library, so that a run whose features are all stored never loads it:
+what ``auto`` means on this machine is asked of torch once and remembered in the cache folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, get_args
+from typing import Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,10 @@ from numpy.typing import NDArray
 from thawline.errors import UsageError
 from thawline.features.keys import Precision
 
-if TYPE_CHECKING:
-    from thawline.backbones import Backbone
-
-ENGINES = ("torch",)
-"""The first is what ``auto`` means."""
+ENGINES = ("openvino", "torch")
+CONVERSION_REVISION = 1
+"""Raise it when the same backbone begins to be converted to other numbers."""
+_MEMORY = "hardware.json"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -40,8 +40,21 @@ class Engine(Protocol):
     @property
     def precision(self) -> Precision: ...
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Length D of the features of each rung; known once a batch was run."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Batches that may be run at once, from as many threads."""
+        ...
+
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D); a sample's bits do not depend on its neighbours."""
+        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side.
+
+        A sample's bits do not depend on its neighbours.
+        """
         ...
 
 
@@ -56,60 +69,93 @@ class EngineChoice:
     @property
     def identity(self) -> str:
         """What of it decides how numbers are rounded: enters the key of the store."""
-        return f"{self.engine} {_release(self.engine)} {self.device.partition(':')[0]}"
+        revision = f" r{CONVERSION_REVISION}" if self.engine == "openvino" else ""
+        return f"{self.engine} {release(self.engine)}{revision} {self.device.partition(':')[0]}"
 
 
-def choose_engine(
+def engine_choices(
     engine: str = "auto", precision: str = "auto", device: str = "auto", *, memory: Path | None = None
-) -> EngineChoice:
-    """Decide what runs.
+) -> tuple[EngineChoice, ...]:
+    """Say what could run a frozen backbone here, as asked; ``forecast`` chooses.
+
+    On a processor, bf16 is OpenVINO's: it keeps what would stray in float32, and torch does not, so torch computes in
+    f32 there unless it is asked for by name.
 
     Args:
-        engine: ``auto`` or ``torch``.
+        engine: ``auto``, ``openvino`` (processors only) or ``torch``.
         precision: ``auto`` (bf16 where the hardware computes in it, else f32), ``f32`` or ``bf16``.
         device: ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
         memory: Folder in which the meaning of ``auto`` is remembered for this machine.
+    Returns:
+        At least one.
     Raises:
         UsageError: One of them cannot be.
     """
     if engine not in ("auto", *ENGINES):
-        raise UsageError(f"engine must be auto or {' or '.join(ENGINES)}; got {engine!r}.")
+        raise UsageError(f"engine must be auto, {' or '.join(ENGINES)}; got {engine!r}.")
+    where, computes_in = hardware(precision, device, memory=memory)
+    by_openvino = where == "cpu" and importlib.util.find_spec("openvino") is not None
+    if engine == "openvino" and not by_openvino:
+        raise UsageError(
+            f"engine openvino must have a processor to run on, and its package; got device {where}"
+            f"{'' if where != 'cpu' else ', and openvino is not installed'}. Use --engine torch."
+        )
+    named = engine == "torch" and precision != "auto"
+    in_torch = computes_in if where != "cpu" or named or (precision != "auto" and not by_openvino) else "f32"
+    choices = {
+        "openvino": EngineChoice("openvino", where, computes_in),
+        "torch": EngineChoice("torch", where, in_torch),
+    }
+    wanted = ENGINES if engine == "auto" else (engine,)
+    return tuple(choices[name] for name in wanted if name == "torch" or by_openvino)
+
+
+def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | None = None) -> tuple[str, Precision]:
+    """Replace ``auto`` by what it means here: the device, and what it computes in.
+
+    Args:
+        precision, device, memory: As in ``engine_choices``.
+    Raises:
+        UsageError: One of them cannot be.
+    """
     if precision not in ("auto", *get_args(Precision)):
         raise UsageError(f"precision must be auto, f32 or bf16; got {precision!r}.")
     if not _DEVICE.fullmatch(device):
         raise UsageError(
             f"device must be auto, cpu, mps, cuda or cuda:N; got {device!r}. Leave it out to use the fastest one here."
         )
-    chosen = ENGINES[0] if engine == "auto" else engine
     if "auto" in (precision, device):
         device, precision = _resolve(precision, device, memory)
-    return EngineChoice(chosen, device, cast("Precision", precision))
+    return device, cast("Precision", precision)
 
 
-def build_engine(choice: EngineChoice, backbone: Backbone, rung: str) -> Engine:
-    """Build what was chosen; raises UsageError where the device is not there."""
-    from thawline.features.torch_engine import TorchEngine
-
-    return TorchEngine(backbone, rung, precision=choice.precision, device=choice.device)
+def is_remembered(precision: str, device: str, memory: Path) -> bool:
+    """Whether ``hardware`` would answer without asking torch."""
+    return "auto" not in (precision, device) or _recalled(precision, device, memory)[1] is not None
 
 
 def _resolve(precision: str, device: str, memory: Path | None) -> tuple[str, str]:
     """Replace ``auto`` by what it means here: remembered, or asked of torch."""
-    file = None if memory is None else memory / "hardware.json"
-    question = _fingerprint(precision, device)
-    known: dict[str, object] = {}
-    if file is not None:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            known = dict(json.loads(file.read_bytes()))
-    match known.get(question):
-        case [("cpu" | "mps" | "cuda") as device, ("f32" | "bf16") as precision]:
-            return device, precision
+    known, answer = ({}, None) if memory is None else _recalled(precision, device, memory)
+    if answer is not None:
+        return answer
     from thawline.features.torch_engine import resolve
 
-    answer = resolve(precision, device)
-    if file is not None:
-        _remember(file, known | {question: answer})
-    return answer
+    found = resolve(precision, device)
+    if memory is not None:
+        _remember(memory / _MEMORY, known | {_fingerprint(precision, device): found})
+    return found
+
+
+def _recalled(precision: str, device: str, memory: Path) -> tuple[dict[str, object], tuple[str, str] | None]:
+    """(all that is remembered, the answer to this question if it is among it)"""
+    known: dict[str, object] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        known = dict(json.loads((memory / _MEMORY).read_bytes()))
+    match known.get(_fingerprint(precision, device)):
+        case [("cpu" | "mps" | "cuda") as where, ("f32" | "bf16") as computes_in]:
+            return known, (where, computes_in)
+    return known, None
 
 
 def _remember(file: Path, known: dict[str, object]) -> None:
@@ -124,7 +170,7 @@ def _fingerprint(precision: str, device: str) -> str:
     """Digest of what the answer depends on: the question, torch's release, the processor and the visible GPUs."""
     gpus = sorted(path.name for path in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
     variables = ("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
-    parts = [precision, device, _release("torch"), platform.platform(), _cpu_flags(), gpus]
+    parts = [precision, device, release("torch"), platform.platform(), _cpu_flags(), gpus]
     described = json.dumps([*parts, *(os.environ.get(name) for name in variables)])
     return hashlib.sha256(described.encode()).hexdigest()[:32]
 
@@ -135,7 +181,8 @@ def _cpu_flags() -> str:
     return platform.processor()
 
 
-def _release(package: str) -> str:
+def release(package: str) -> str:
+    """Installed version of a package, or ``absent``."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from thawline.data.decode import prepare
 from thawline.data.scan import digest_of
 from thawline.errors import DataError, ModelError, UndecodableError, UsageError
-from thawline.features.engines import EngineChoice, build_engine, choose_engine
+from thawline.features.building import Graphs, NotConvertibleError, build_engine, count_multiply_adds
+from thawline.features.engines import Engine, EngineChoice, engine_choices
+from thawline.features.forecast import Offer, choose
 from thawline.features.keys import FeatureKey, preprocessing_sha256
 from thawline.features.store import FeatureStore
 from thawline.records import Features, Source
@@ -22,7 +25,9 @@ from thawline.scale import executor
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-    from thawline.records import Payload
+    from thawline.records import Payload, Preprocessing
+
+logger = logging.getLogger(__name__)
 
 Prepared = TypeVar("Prepared")
 
@@ -64,56 +69,97 @@ def extract_features(
     Args:
         samples: A data set, or pictures without labels.
         rung: ``pooled``, or a layer of the backbone, whose output is then averaged over positions.
-        engine: ``auto`` or ``torch``.
+        engine: ``auto`` (what ends first, by a forecast), ``openvino`` (processors) or ``torch``.
         precision: ``auto``, ``f32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
         batch_size: Samples in one run of the network; does not change the numbers.
         store: Where rows are found and kept; by default the one in the cache folder.
         progress: Told (samples run so far, samples to run).
     Returns:
-        values float32 (N, D) in the order of the samples. When everything is stored, torch is not imported.
+        values float32 (N, D) in the order of the samples. When everything is stored, or the backbone has been converted
+        for OpenVINO, torch is not imported.
     Raises:
         DataError: A sample can no longer be read, or has changed, since the data was opened; names it.
         ModelError: The backbone gives NaN or infinity; names the first sample.
         StorageError: The cache cannot be written; what was computed before is kept.
         UsageError: An option cannot be.
     """
+    return extract_rungs(
+        samples,
+        backbone,
+        (rung,),
+        engine=engine,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        store=store,
+        progress=progress,
+    )[0]
+
+
+def extract_rungs(
+    samples: Samples,
+    backbone: Backbone,
+    rungs: Sequence[str],
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    batch_size: int = 32,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+) -> tuple[Features, ...]:
+    """Extract the features at several rungs in one pass; everything else is as in ``extract_features``.
+
+    Args:
+        rungs: All different.
+    Returns:
+        One for each rung, in their order.
+    """
     started = time.perf_counter()
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
+    if len(set(rungs)) < len(rungs) or not rungs:
+        raise UsageError(f"rungs must be at least one, and all different; got {', '.join(rungs) or 'none'}.")
     store = store or FeatureStore()
-    choice = choose_engine(engine, precision, device, memory=store.root)
-    key = feature_key(backbone, rung, choice)
+    choices = engine_choices(engine, precision, device, memory=store.root)
     first = first_of_each(samples.digests)
     distinct = list(first)
-    rows = store.lookup(key, distinct)
-    missing = np.flatnonzero(~rows.found)
-    run = _Run(samples, backbone, key, choice, store, batch_size, progress)
-    fresh = run.over([first[distinct[i]] for i in missing])
-    values = rows.complete(fresh)
-    if len(distinct) < len(samples.digests):
-        place = {digest: i for i, digest in enumerate(distinct)}
-        values = values[[place[digest] for digest in samples.digests]]
-    reused = len(samples.digests) - len(missing)
-    return Features(
-        values=values,
-        rung=rung,
-        precision=choice.precision,
-        key=key.digest(),
-        computed=len(missing),
-        reused=reused,
-        seconds=time.perf_counter() - started,
+    candidates = [_Candidate.of(choice, backbone, tuple(rungs), store, distinct) for choice in choices]
+    candidate, built, why = _chosen(candidates, backbone, tuple(rungs), store)
+    if built is not None:
+        run = _Run(samples, backbone.preprocessing, candidate.keys, built, store, batch_size, progress)
+        run.over([first[distinct[i]] for i in candidate.missing])
+    seconds = time.perf_counter() - started
+    return tuple(
+        Features(
+            values=store.gather(key, samples.digests),
+            rung=rung,
+            precision=key.precision,
+            engine=candidate.choice.engine,
+            why=why,
+            key=key.digest(),
+            computed=len(candidate.missing),
+            reused=len(samples.digests) - len(candidate.missing),
+            seconds=seconds,
+        )
+        for rung, key in zip(rungs, candidate.keys, strict=True)
     )
 
 
-def feature_key(backbone: Backbone, rung: str, choice: EngineChoice) -> FeatureKey:
-    """Everything but the samples that decides the numbers."""
+def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequence[str] = ()) -> FeatureKey:
+    """Everything but the samples that decides the numbers.
+
+    Args:
+        rungs: Those that are read in one pass, where they are several: together they are converted to other graphs.
+    """
+    together = f" with {', '.join(rungs)}" if len(rungs) > 1 and choice.engine == "openvino" else ""
     return FeatureKey(
         weights_sha256=backbone.weights_sha256,
         preprocessing_sha256=preprocessing_sha256(backbone.preprocessing),
         rung=rung,
         precision=choice.precision,
-        engine=choice.identity,
+        engine=choice.identity + together,
         model=backbone.name,
     )
 
@@ -127,43 +173,101 @@ def first_of_each(digests: Sequence[str]) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """What one engine would find stored."""
+
+    choice: EngineChoice
+    keys: tuple[FeatureKey, ...]
+    """One for each rung."""
+    missing: NDArray[np.int64]
+    """Which of the distinct samples lack a row at some rung."""
+
+    @classmethod
+    def of(
+        cls, choice: EngineChoice, backbone: Backbone, rungs: tuple[str, ...], store: FeatureStore, digests: list[str]
+    ) -> _Candidate:
+        keys = tuple(feature_key(backbone, rung, choice, rungs) for rung in rungs)
+        found = np.logical_and.reduce([store.lookup(key, digests).found for key in keys])
+        return cls(choice, keys, np.flatnonzero(~found))
+
+
+def _chosen(
+    candidates: Sequence[_Candidate], backbone: Backbone, rungs: tuple[str, ...], store: FeatureStore
+) -> tuple[_Candidate, Engine | None, str]:
+    """(what to run, the engine where something has to be run, why it is this one)"""
+    graphs = Graphs(store.root, backbone, rungs)
+    offers = {
+        Offer(c.choice, len(c.missing), ready=c.choice.engine == "torch" or graphs.are_there(c.choice.precision)): c
+        for c in candidates
+    }
+    offer, why = choose(list(offers), lambda: count_multiply_adds(backbone))
+    logger.info("%s computes the features: %s.", offer.choice.engine, why)
+    if not offer.missing:
+        return offers[offer], None, why
+    try:
+        return offers[offer], build_engine(offer.choice, backbone, rungs, graphs), why
+    except NotConvertibleError as error:
+        rest = [candidate for candidate in candidates if candidate is not offers[offer]]
+        if not rest:
+            raise
+        logger.warning("%s It runs with torch now.", error)
+        return rest[0], build_engine(rest[0].choice, backbone, rungs, graphs), "it cannot be converted for OpenVINO"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Run:
     """One pass of the backbone over the samples that are not stored."""
 
     samples: Samples
-    backbone: Backbone
-    key: FeatureKey
-    choice: EngineChoice
+    preprocessing: Preprocessing
+    keys: tuple[FeatureKey, ...]
+    engine: Engine
     store: FeatureStore
     batch_size: int
     progress: Progress | None
 
-    def over(self, positions: Sequence[int]) -> NDArray[np.float32]:
-        """Run these samples, store their rows on the way, and return them, (n, D)."""
-        if not positions:
-            return np.empty((0, 0), np.float32)
-        engine = build_engine(self.choice, self.backbone, self.key.rung)  # refuses an unknown layer: before any writing
-        self.store.prepare(self.key)
+    def over(self, positions: Sequence[int]) -> None:
+        """Run these samples and store their rows on the way. Memory stays flat, however many there are."""
+        for key in self.keys:
+            self.store.prepare(key)
         self._report(0, len(positions))
-        fresh = np.empty((0, 0), np.float32)
         done = 0
-        batches = executor().pipelined(
-            positions, self._prepare, lambda images: engine.run(np.stack(images)), batch_size=self.batch_size
-        )
-        with closing(batches), Writer(self.store) as writer:
+        with closing(self._batches(positions)) as batches, Writer(self.store) as writer:
             for batch, values in batches:
-                finite = np.asarray(np.isfinite(values).all(axis=1))
-                refuse_non_finite(finite, [self.samples.files[i] for i in batch], self.key)
-                writer.add(self.key, [self.samples.digests[i] for i in batch], values)
-                if not done:
-                    fresh = np.empty((len(positions), values.shape[1]), np.float32)
-                fresh[done : done + len(batch)] = values
+                digests = [self.samples.digests[i] for i in batch]
+                rungs = np.split(values, np.cumsum(self.engine.widths)[:-1], axis=1)
+                for key, rows in zip(self.keys, rungs, strict=True):
+                    finite = np.asarray(np.isfinite(rows).all(axis=1))
+                    refuse_non_finite(finite, [self.samples.files[i] for i in batch], key)
+                    writer.add(key, digests, np.ascontiguousarray(rows))
                 done += len(batch)
                 self._report(done, len(positions))
-        return fresh
+
+    def _batches(self, positions: Sequence[int]) -> Generator[tuple[Sequence[int], NDArray[np.float32]]]:
+        """(positions, rows) of each batch, in order.
+
+        Where batches can be run side by side, each is decoded and run by one thread: both keep one processor busy, so
+        that neither waits for the other whatever they cost. Else threads decode ahead of the one that runs.
+        """
+        if self.engine.workers == 1:
+            yield from executor().pipelined(positions, self._prepare, self._infer, batch_size=self.batch_size)
+            return
+        batches = [positions[start : start + self.batch_size] for start in range(0, len(positions), self.batch_size)]
+        side_by_side = executor().pipelined(
+            batches, self._decode_and_infer, lambda rows: rows[0], batch_size=1, workers=self.engine.workers
+        )
+        with closing(side_by_side):
+            for (batch,), rows in side_by_side:
+                yield batch, rows
+
+    def _decode_and_infer(self, positions: Sequence[int]) -> NDArray[np.float32]:
+        return self._infer([self._prepare(position) for position in positions])
+
+    def _infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return self.engine.run(np.stack(pictures))
 
     def _prepare(self, position: int) -> NDArray[np.uint8]:
-        return read_sample(self.samples, position, lambda payload: prepare(payload, self.backbone.preprocessing))
+        return read_sample(self.samples, position, lambda payload: prepare(payload, self.preprocessing))
 
     def _report(self, done: int, total: int) -> None:
         if self.progress is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from thawline.errors import UsageError
+from thawline.features.calibration import stand_ins
+from thawline.features.folding import folded
 from thawline.features.keys import Precision
 from thawline.scale.allocator import keep_freed_memory
 
@@ -26,13 +28,23 @@ class TorchEngine:
     """Runs a backbone with torch, channels-last, under inference mode."""
 
     name = "torch"
+    workers = 1
+    """torch shares the work of one batch between its own threads."""
 
     def __init__(
-        self, backbone: Backbone, rung: str = "pooled", *, precision: str = "auto", device: str = "auto"
+        self,
+        backbone: Backbone,
+        rungs: str | Sequence[str] = "pooled",
+        *,
+        precision: str = "auto",
+        device: str = "auto",
     ) -> None:
         """Build the backbone and move it, in place and value for value, to where it runs.
 
+        In f32 a copy of it runs, with its batch norms folded into its convolutions.
+
         Args:
+            rungs: One, or several that are read in one pass.
             precision: ``auto``, ``f32`` or ``bf16`` (weights stay float32; convolutions and products run in bfloat16).
             device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
         Raises:
@@ -43,21 +55,31 @@ class TorchEngine:
         self._device = torch.device(self.device)
         if self._device.type == "cpu":
             keep_freed_memory()
-        backbone.module().to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._extract = backbone.extractor(rung)
-        self._shape = (*backbone.preprocessing.input_px, 3)
+        rungs = (rungs,) if isinstance(rungs, str) else tuple(rungs)
+        module = backbone.module().to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._normalise = Normalise(backbone.preprocessing, self._device)
+        if self.precision == "f32":
+            pictures = stand_ins(2, backbone.preprocessing.input_px)
+            images = self._normalise(torch.from_numpy(pictures).to(self._device))
+            module = folded(module, images, keep=rungs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._read = backbone.reader(rungs, module)
+        self._shape = (*backbone.preprocessing.input_px, 3)
+        self.widths: tuple[int, ...] = ()
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D); a sample's bits do not depend on its neighbours."""
+        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side.
+
+        A sample's bits do not depend on its neighbours.
+        """
         if batch.dtype != np.uint8 or batch.shape[1:] != self._shape or not len(batch):
             shape = ", ".join(map(str, self._shape))
             raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
         padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
         pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
         with torch.inference_mode(), arithmetic(self._device, self.precision):
-            features = self._extract(self._normalise(pixels))  # (B, D)
-        values: NDArray[np.float32] = features[: len(batch)].float().cpu().numpy()
+            features = self._read(self._normalise(pixels))  # (B, D) for each rung
+        self.widths = tuple(rows.shape[1] for rows in features)
+        values: NDArray[np.float32] = torch.cat([rows[: len(batch)].float() for rows in features], dim=1).cpu().numpy()
         return values
 
 

@@ -49,7 +49,7 @@ class FitPlan(BaseModel):
         (0.70, 0.15, 0.15), description="Shares for training, validation and test, where the data bring no split."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds, the training and the bootstrap.")
-    engine: Literal["auto", "torch"] = Field("auto", description="What runs the frozen part.")
+    engine: Literal["auto", "openvino", "torch"] = Field("auto", description="What runs the frozen part.")
     precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the backbone.")
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     reasons: tuple[str, ...] = Field((), description="Why, in words.")

@@ -16,7 +16,7 @@ from thawline.errors import DataError, UsageError
 from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
-from thawline.features.engines import choose_engine
+from thawline.features.engines import hardware
 from thawline.planning import FitPlan
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.listener import Evaluated, EventLog, Listener
@@ -96,6 +96,7 @@ def measure(
     if not plan.from_scratch:
         with clock.phase("features"):
             features = _extract(data, backbone, plan, listener)
+        clock.log.write("engine", name=features.engine, precision=features.precision, why=features.why)
         receipt = backbone.receipt("head")
     with clock.phase("training"):
         fitted = _train(data, split, plan, backbone, features, listener, state)
@@ -121,6 +122,7 @@ def measure(
             head=fitted.head,
             classes=data.classes,
             layer=plan.layer,
+            engine=plan.engine,
             precision=precision,
             device=plan.device,
         ),
@@ -170,7 +172,7 @@ def _train(
 
     if plan.training is None:
         raise UsageError("plan must say how to train; its [training] table is missing. Make a new plan.")
-    choice = choose_engine(plan.engine, plan.precision, plan.device)
+    device, precision = hardware(plan.precision, plan.device)
     ask = Ask(
         stages=plan.stages,
         settings=plan.training,
@@ -180,8 +182,8 @@ def _train(
         hidden=plan.hidden,
         dropout=plan.dropout,
         seed=plan.seed,
-        device=choice.device,
-        precision=choice.precision,
+        device=device,
+        precision=precision,
     )
 
     def report(**fields: Any) -> None:

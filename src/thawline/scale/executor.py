@@ -28,7 +28,7 @@ class Executor(Protocol):
             items: What to work on.
             prepare: Called once for each item, from several threads; should release the interpreter lock.
             run: Called with up to ``batch_size`` prepared items, one call at a time, in the thread that iterates.
-            workers: Threads that prepare; by default one for each processor, from 2 to 8.
+            workers: Threads that prepare; by default one for each usable processor, from 2 to 8.
         Returns:
             A generator of (the items of a batch, what ``run`` gave for them). Memory stays flat, however many items
             there are. Closing it stops the work: wrap it in ``contextlib.closing``.

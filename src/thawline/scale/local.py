@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from thawline.scale.executor import Item, Prepared, Result
+from thawline.scale.processors import usable_processors
 
 _AHEAD = 2
-"""Batches that may be prepared, or in preparation, beyond the one that runs."""
+"""Batches, or items for each worker, that may be prepared, or in preparation, beyond the one that runs."""
 
 
 class LocalExecutor:
@@ -27,7 +27,8 @@ class LocalExecutor:
         workers: int | None = None,
     ) -> Generator[tuple[Sequence[Item], Result]]:
         """See ``Executor.pipelined``."""
-        pool = ThreadPoolExecutor(workers or _default_workers(), thread_name_prefix="thawline-prepare")
+        workers = workers or max(2, min(8, usable_processors()))
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="thawline-prepare")
         upcoming = iter(items)
         pending: deque[Future[Prepared]] = deque()
 
@@ -35,7 +36,7 @@ class LocalExecutor:
             pending.extend(pool.submit(prepare, item) for item in itertools.islice(upcoming, n))
 
         try:
-            look_ahead(_AHEAD * batch_size)
+            look_ahead(_AHEAD * max(batch_size, workers))
             for start in range(0, len(items), batch_size):
                 batch = items[start : start + batch_size]
                 prepared = [_result(pending.popleft(), start + i) for i in range(len(batch))]
@@ -60,8 +61,3 @@ def _run(run: Callable[[list[Prepared]], Result], prepared: list[Prepared], star
     except Exception as error:
         error.add_note(f"while running items {start} to {start + len(prepared) - 1}")
         raise
-
-
-def _default_workers() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-    return max(2, min(8, usable))

@@ -1,0 +1,86 @@
+"""The OpenVINO engine: on processors, and without torch or timm where the backbone is converted already."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from thawline.errors import ModelError
+from thawline.features.graph_store import StoredGraphs
+from thawline.features.keys import Precision
+from thawline.scale.processors import usable_processors
+
+BATCH = 8
+"""Pictures in one run of the graphs, whose shape is fixed: activations of so few stay in the caches."""
+
+
+class OpenVINOEngine:
+    """Runs converted graphs, one thread for each batch; any number of threads may run batches at once.
+
+    One thread adds up in the same order however many there are, so the numbers depend on neither their number nor the
+    other samples of a batch.
+    """
+
+    name = "openvino"
+    workers: int
+    """Threads that may run batches at once without waiting for each other."""
+
+    def __init__(self, graphs: StoredGraphs, precision: Precision) -> None:
+        """Compile graphs for this processor; no torch is needed.
+
+        Raises:
+            ModelError: OpenVINO refuses them.
+        """
+        self.precision = precision
+        self.workers = usable_processors()
+        core = ov.Core()
+        one_thread_each = {"NUM_STREAMS": self.workers, "INFERENCE_NUM_THREADS": self.workers}
+        try:
+            self._compiled = [
+                core.compile_model(core.read_model(file), "CPU", one_thread_each | {"INFERENCE_PRECISION_HINT": part})
+                for file, part in zip(graphs.files, graphs.precisions, strict=True)
+            ]
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"OpenVINO cannot run {graphs.files[0].parent}: {reason}. Use --engine torch.") from error
+        self.widths = tuple(int(output.get_shape()[1]) for output in self._compiled[-1].outputs)
+        self._shape = tuple(self._compiled[0].input(0).get_shape())
+        self._requests = threading.local()
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side."""
+        if batch.dtype != np.uint8 or batch.shape[1:] != self._shape[1:] or not len(batch):
+            shape = ", ".join(map(str, self._shape[1:]))
+            raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
+        rows = np.empty((len(batch), sum(self.widths)), np.float32)
+        size = self._shape[0]
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            n = len(part)
+            if n < size:
+                part = np.concatenate([part, np.repeat(part[-1:], size - n, axis=0)])
+            np.concatenate([found[:n] for found in self._infer(part)], axis=1, out=rows[start : start + n])
+        return rows
+
+    def _infer(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """One run of all graphs; what comes out is overwritten by this thread's next run."""
+        requests = self._of_this_thread()
+        requests[0].infer([np.ascontiguousarray(pixels)], share_inputs=True)
+        for request in requests[1:]:
+            request.infer()
+        return [requests[-1].get_output_tensor(i).data for i in range(len(self.widths))]
+
+    def _of_this_thread(self) -> list[ov.InferRequest]:
+        """A request for each graph, what one gives being what the next is given."""
+        if not hasattr(self._requests, "chain"):
+            made = [compiled.create_infer_request() for compiled in self._compiled]
+            for below, above in pairwise(made):
+                for i in range(len(above.model_inputs)):
+                    above.set_input_tensor(i, below.get_output_tensor(i))
+            self._requests.chain = made
+        chain: list[ov.InferRequest] = self._requests.chain
+        return chain
