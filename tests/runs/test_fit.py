@@ -175,7 +175,8 @@ def test_an_empty_part_is_refused(tmp_path: Path) -> None:
 
 def test_events_tell_the_story(run: Run) -> None:
     events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events] == ["start", "phase", "phase", "phase", "phase", "end"]
+    assert [e["event"] for e in events] == ["start", "phase", "phase", "engine", "phase", "phase", "end"]
+    assert {"name", "precision", "why"} <= events[3].keys()
     assert [e["name"] for e in events if e["event"] == "phase"] == ["split", "features", "training", "evaluation"]
     assert events[-1]["accuracy"] == run.report.accuracy.value
 

@@ -1,4 +1,7 @@
-"""A stage: bit for bit a loop written by hand, and itself wherever it was stopped; and what it refuses."""
+"""A stage: bit for bit a loop written by hand, and itself wherever it was stopped; and what it refuses.
+
+That the layers give in a stage what they give one by one is for test_folding.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,17 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
-from thawline.backbones.cut import cut
+from thawline.backbones.cut import Cut, cut
+from thawline.backbones.thaw import Thaw
 from thawline.errors import ModelError, ReceiptError
 from thawline.heads.modules import new_mlp
 from thawline.randomness import derived_seed, generator
 from thawline.training import loop
 from thawline.training.checkpoint import read_checkpoint
+from thawline.training.folding import folded
 from thawline.training.judging import Judgement, judge
 from thawline.training.loop import Lesson, Outcome
-from thawline.training.net import Net
+from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 
 EPOCHS, VIEWS = 3, 2
@@ -37,6 +42,13 @@ def plain_loop(net: Net, settings: TrainPlan, setting: str, name: str) -> list[t
     """Train by hand: no Order, no groups, no mixing of ours; returns the gradient norm of each step."""
     thaw, px = toy.thaw(setting, name), toy.SIDE[name]
     halves = cut(net.backbone, thaw.rung, input_px=(px, px))
+    with folded(Above(net, thaw, (px, px), moving_statistics=settings.statistics == "moving")):
+        return _plain_steps(net, halves, settings, thaw, toy.Crossing(halves, px))
+
+
+def _plain_steps(
+    net: Net, halves: Cut, settings: TrainPlan, thaw: Thaw, crossing_of: toy.Crossing
+) -> list[torch.Tensor]:
     forward = net.backbone if thaw.rung == "input" else halves.suffix
     for parameter_name, parameter in net.named_parameters():
         parameter.requires_grad_(parameter_name.removeprefix("backbone.") in (*thaw.thawed, *_head_names(net)))
@@ -57,7 +69,6 @@ def plain_loop(net: Net, settings: TrainPlan, setting: str, name: str) -> list[t
         optimiser = torch.optim.AdamW(groups, fused=True)
     start = {n: p.detach().clone() for n, p in learning.items()}
     average = {n: p.detach().clone() for n, p in learning.items()}
-    crossing_of = toy.Crossing(halves, px)
     per_epoch = round(len(toy.TRAIN) / settings.batch_size)
     n_steps, step, norms = EPOCHS * per_epoch, 0, []
     warm = round(settings.warmup_frac * n_steps)

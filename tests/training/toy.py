@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tests.contracts.zoo import create
+from tests.contracts.zoo import TINY, create
 from torch import nn
 
 from thawline.backbones.cut import Cut
@@ -27,7 +27,7 @@ N, CLASSES = 48, 3
 TRAIN, VAL = np.arange(32), np.arange(32, N)
 SEED = 5
 LABELS = np.arange(N) % CLASSES
-SIDE = {"toy": 16, "test_resnet": 64}
+SIDE = {"toy": 16, "mobilenetv2_100": 64, "mobilenetv3_small_100": 64} | TINY
 
 
 class ToyBackbone(nn.Module):

@@ -26,6 +26,7 @@ from thawline.errors import ModelError, UsageError
 from thawline.features.torch_engine import arithmetic, repeatable
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
+from thawline.training.folding import folded
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import Judgement, clearly_better, judge
 from thawline.training.mixing import Mixed, mix
@@ -177,8 +178,7 @@ class Stage:
         saved = time.monotonic()
         began = saved - self._now.seconds
         here = repeatable(torch.device(self.task.device))
-        with HeldInterrupts() as held, here, _seeded(), closing(self._stream()) as stream:
-            self.above.train()
+        with HeldInterrupts() as held, here, _seeded(), folded(self.above), closing(self._stream()) as stream:
             for crossing in stream:
                 labels = self._labels(self._now.step)
                 self._step(crossing, labels)

@@ -45,6 +45,7 @@ class Above:
             moving_statistics: Let running statistics of thawed normalisation layers move; all others never do.
         """
         self.net = net
+        self.input_px = input_px
         self.cut: Cut = cut(net.backbone, thaw.rung, input_px=input_px)
         self._freeze_holes(thaw)
         parameters = dict(net.named_parameters())

@@ -1,0 +1,277 @@
+"""A convolution, the batch norm with frozen statistics on it and an activation, run and differentiated as one.
+
+With its statistics frozen, batch norm is a line per channel: it is folded into weights and bias of the convolution,
+anew in each step, and its own pass over the activations disappears; gradients of all parameters come out as without.
+On processors, an activation is computed while the convolution writes its output, and gradients of depthwise
+convolutions take detours where oneDNN's own way is 4 to 100 times slower: see benchmarks/training_speed.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+_ATEN = torch.ops.aten
+Activation = Literal["none", "relu", "relu6"]
+_FUSED: dict[Activation, tuple[str, list[float]]] = {
+    "none": ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+}
+"""Names that torch's oneDNN operator has for them, and their arguments."""
+_QUICK_TAPS = 3
+"""Largest side of a depthwise kernel for which oneDNN computes the gradient of the weights quickly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fixed:
+    """What stays the same from step to step."""
+
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    activation: Activation
+    mean: torch.Tensor | None
+    """(C,) running mean of the batch norm; None without one."""
+    inverse_std: torch.Tensor | None
+    """(C,) 1 / sqrt(running variance + eps)"""
+
+
+def convolve(
+    x: torch.Tensor,
+    conv: nn.Conv2d,
+    norm: nn.BatchNorm2d | None,
+    fixed: Fixed,
+    pads: tuple[int, int, int, int],
+) -> torch.Tensor:
+    """Convolution, batch norm and activation of (B, C, H, W), in autocast's precision where that is on.
+
+    Args:
+        conv: Padding with zeros.
+        norm: With running statistics, which are those in ``fixed``.
+        pads: Zeros to the left, to the right, above and below.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    scale, shift = (None, None) if norm is None else (norm.weight, norm.bias)
+    y: torch.Tensor = _Convolve.apply(x, conv.weight, conv.bias, scale, shift, fixed, pads)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Convolve(torch.autograd.Function):
+    """See ``convolve``. W' = W s and b' = b s + shift - mean s, where s = scale / std."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        scale: torch.Tensor | None,
+        shift: torch.Tensor | None,
+        fixed: Fixed,
+        pads: tuple[int, int, int, int],
+    ) -> torch.Tensor:
+        slope = fixed.inverse_std
+        w, b = weight, bias
+        if slope is not None and fixed.mean is not None:
+            slope = slope if scale is None else slope * scale
+            w = weight * slope.view(-1, 1, 1, 1)
+            b = fixed.mean.neg() if bias is None else bias - fixed.mean
+            b = b * slope if shift is None else torch.addcmul(shift, b, slope)
+        w, b = w.to(x.dtype), None if b is None else b.to(x.dtype)
+        ctx.size, ctx.fixed, ctx.pads = x.shape[2:], fixed, pads
+        left, right, top, bottom = pads
+        ctx.native = (top, left)
+        if (left, top) != (right, bottom):
+            x, ctx.native = _padded(x, pads), (0, 0)
+        y = _forward(x, w, b, fixed, ctx.native)
+        ctx.save_for_backward(x, w, None if fixed.activation == "none" else y, weight, bias, slope)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, w, y, weight, bias, slope = ctx.saved_tensors
+        for_x, for_weight, for_bias, for_scale, for_shift, *_ = ctx.needs_input_grad
+        fixed: Fixed = ctx.fixed
+        if fixed.activation == "relu":
+            g = _ATEN.threshold_backward(g, y, 0)
+        elif fixed.activation == "relu6":
+            g = _ATEN.hardtanh_backward(g, y, 0, 6)
+        wanted = (for_x, for_weight or for_scale, for_bias or for_scale or for_shift)
+        dx, dw, db = _gradients(g, x, w, ctx, wanted)
+        dw = None if dw is None else dw.to(weight.dtype)
+        db = None if db is None else db.to(weight.dtype)
+        if slope is None:
+            return dx, dw, db, *[None] * 4
+        dscale = None
+        if for_scale:
+            assert dw is not None and db is not None and fixed.mean is not None and fixed.inverse_std is not None
+            offset = fixed.mean.neg() if bias is None else bias - fixed.mean
+            dscale = torch.addcmul((dw * weight).sum((1, 2, 3)), db, offset) * fixed.inverse_std  # (C,)
+        dweight = dw * slope.view(-1, 1, 1, 1) if for_weight and dw is not None else None
+        dbias = db * slope if for_bias and db is not None else None
+        return dx, dweight, dbias, dscale, db if for_shift else None, None, None
+
+
+def _forward(
+    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, fixed: Fixed, padding: tuple[int, int]
+) -> torch.Tensor:
+    if fixed.activation != "none" and x.device.type == "cpu" and _activates_while_writing(x.dtype):
+        name, arguments = _FUSED[fixed.activation]
+        y: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, w, b, padding, fixed.stride, fixed.dilation, fixed.groups, name, arguments, ""
+        )
+        return y
+    y = torch.conv2d(x, w, b, fixed.stride, padding, fixed.dilation, fixed.groups)
+    if fixed.activation == "none":
+        return y
+    return y.relu() if fixed.activation == "relu" else y.clamp(0, 6)  # in place takes three times as long in bf16
+
+
+@cache
+def _activates_while_writing(dtype: torch.dtype) -> bool:
+    """Whether torch has oneDNN's convolution with an activation here, as inductor uses it, and it is right."""
+    x = torch.linspace(-9, 9, 32 * 9 * 2).view(2, 32, 3, 3).to(dtype)
+    w = torch.linspace(-1, 1, 32 * 32).view(32, 32, 1, 1).to(dtype)
+    expected = torch.conv2d(x, w)
+    try:
+        found = [
+            torch.ops.mkldnn._convolution_pointwise(x, w, None, (0, 0), (1, 1), (1, 1), 1, *_FUSED[name], "")
+            for name in ("relu", "relu6")
+        ]
+    except (AttributeError, RuntimeError):
+        return False
+    right = (expected.relu(), expected.clamp(0, 6))
+    return all(torch.allclose(*pair, rtol=0.02, atol=0.1) for pair in zip(found, right, strict=True))
+
+
+def _padded(x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
+    """Zeros around (B, C, H, W); ``functional.pad`` would write the middle twice."""
+    left, right, top, bottom = pads
+    n, channels, height, width = x.shape
+    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    size = (n, channels, top + height + bottom, left + width + right)
+    padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
+    for border in (padded[:, :, :top], padded[:, :, top + height :], padded[..., :left], padded[..., left + width :]):
+        border.zero_()
+    padded[:, :, top : top + height, left : left + width] = x
+    return padded
+
+
+def _gradients(
+    g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, ctx: Any, wanted: tuple[bool, bool, bool]
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """Gradients of input, weights and bias, each where it is wanted, by the quickest way that is known.
+
+    Args:
+        g: (B, C, H', W') gradient of the output of the convolution.
+        x: (B, C', H, W) its input, padded where that is not the same on all sides.
+        w: (C, C' / groups, K, L)
+        ctx: Holds ``fixed``, ``pads``, ``size`` (H and W without padding) and ``native`` (padding that is left).
+    """
+    fixed: Fixed = ctx.fixed
+    for_x, for_w, for_b = wanted
+    own_x, own_w = _detours(w, fixed, ctx.pads)
+    dx = dw = db = None
+    if for_x and own_x:
+        dx = _depthwise_input_gradient(g, w, fixed.stride, ctx.pads, ctx.size)
+    if for_w and own_w:
+        dw = _depthwise_weight_gradient(g, x, w, fixed.stride, ctx.native)
+    if for_b and (own_w or not for_w):  # with the bias, torch would compute the gradient of the weights all the same
+        db = g.sum((0, 2, 3), dtype=torch.float32)
+    left = (for_x and dx is None, for_w and dw is None, for_b and db is None)
+    if any(left):
+        sizes = [len(w)] if left[2] else None
+        found = _ATEN.convolution_backward(
+            g, x, w, sizes, fixed.stride, ctx.native, fixed.dilation, False, (0, 0), fixed.groups, left
+        )
+        dx, dw, db = (mine if other is None else other for mine, other in zip((dx, dw, db), found, strict=True))
+    if dx is not None and dx.shape[2:] != ctx.size:
+        from_left, _, from_top, _ = ctx.pads
+        dx = dx[:, :, from_top : from_top + ctx.size[0], from_left : from_left + ctx.size[1]]
+    return dx, dw, db
+
+
+def takes_detours(conv: nn.Conv2d) -> bool:
+    """Whether gradients of a convolution may be computed in another way than oneDNN's, whatever follows it."""
+    depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
+    return depthwise and conv.dilation == (1, 1) and (max(conv.stride) > 1 or max(conv.kernel_size) > _QUICK_TAPS)
+
+
+def _detours(w: torch.Tensor, fixed: Fixed, pads: tuple[int, int, int, int]) -> tuple[bool, bool]:
+    """Whether to compute the gradients of the input and of the weights in another way than oneDNN does."""
+    depthwise = w.shape[1] == 1 and fixed.groups == len(w) > 1 and fixed.dilation == (1, 1)
+    if not depthwise or w.device.type != "cpu" or w.dtype != torch.bfloat16:
+        return False, False
+    height, width = w.shape[2:]
+    narrow = max(pads[:2]) < width and max(pads[2:]) < height
+    return narrow and max(fixed.stride) > 1, max(height, width) > _QUICK_TAPS
+
+
+def _depthwise_input_gradient(
+    g: torch.Tensor,
+    w: torch.Tensor,
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    size: tuple[int, int],
+) -> torch.Tensor:
+    """Spread the gradient out with zeros between, and convolve it with the kernel turned round: (B, C, H, W)."""
+    (height, width), (n, channels) = w.shape[2:], g.shape[:2]
+    spread_size = (n, channels, size[0] + height - 1, size[1] + width - 1)
+    spread = torch.empty(spread_size, dtype=g.dtype, memory_format=torch.channels_last).zero_()
+    rows, columns = (
+        slice(first, first + step * (count - 1) + 1, step)
+        for first, step, count in zip((height - 1 - pads[2], width - 1 - pads[0]), stride, g.shape[2:], strict=True)
+    )
+    spread[:, :, rows, columns] = g
+    return torch.conv2d(spread, w.flip(2, 3), groups=channels)
+
+
+def _depthwise_weight_gradient(
+    g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> torch.Tensor:
+    """Put the gradient of a large kernel (C, 1, K, L) together from those of kernels of 3 x 3, which are quick."""
+    if any(padding):
+        x = _padded(x, (padding[1], padding[1], padding[0], padding[0]))
+    dw, channels = torch.empty_like(w), len(w)
+    for rows in _pieces(w.shape[2]):
+        for columns in _pieces(w.shape[3]):
+            piece = w[:, :, rows, columns]
+            seen_h, seen_w = (
+                slice(taps.start, taps.stop + step * (count - 1))
+                for taps, step, count in zip((rows, columns), stride, g.shape[2:], strict=True)
+            )
+            seen = x[:, :, seen_h, seen_w].contiguous(memory_format=torch.channels_last)
+            found = _ATEN.convolution_backward(
+                g, seen, piece, None, stride, (0, 0), (1, 1), False, (0, 0), channels, (False, True, False)
+            )
+            dw[:, :, rows, columns] = found[1]
+    return dw
+
+
+def _pieces(taps: int) -> list[slice]:
+    """Stretches of three taps, or of all where there are fewer, that cover all of them."""
+    length = min(taps, _QUICK_TAPS)
+    starts = sorted({min(start, taps - length) for start in range(0, taps, length)})
+    return [slice(start, start + length) for start in starts]
+
+
+def same_pads(conv: nn.Conv2d, size: torch.Size) -> tuple[int, int, int, int]:
+    """Zeros to the left, to the right, above and below that TensorFlow's SAME padding takes for inputs of this size."""
+    from timm.layers.padding import pad_same_arg
+
+    left, right, top, bottom = pad_same_arg(list(size), list(conv.kernel_size), list(conv.stride), list(conv.dilation))
+    return left, right, top, bottom
+
+
+def own_pads(conv: nn.Conv2d, _size: torch.Size) -> tuple[int, int, int, int]:
+    """Zeros to the left, to the right, above and below that a convolution of torch takes."""
+    vertical, horizontal = (int(side) for side in conv.padding)
+    return horizontal, horizontal, vertical, vertical
