@@ -156,7 +156,7 @@ def test_what_cannot_be_converted_runs_with_torch(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no rule for aten::odd\nmore")
 
-    monkeypatch.setattr(ov, "convert_model", refuse)
+    monkeypatch.setattr(conversion, "TorchScriptPythonDecoder", refuse)
     monkeypatch.setattr("thawline.features.forecast.CONVERSION_S", -100.0)
     data, backbone = tl.open_data(tiny_photos), opened("test_resnet", input_px=64)
     got = extract_features(data, backbone, device="cpu")

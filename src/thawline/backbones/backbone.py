@@ -136,7 +136,9 @@ class Backbone:
         """The architecture without memory behind its tensors."""
         import torch
 
-        with torch.device("meta"):
+        from thawline.backbones.timm_import import without_draws
+
+        with torch.device("meta"), without_draws():
             return build(self.architecture, self.model_args, self.preprocessing)
 
     def _check_fit(self, given: Mapping[str, tuple[int, ...]], where: str) -> None:

@@ -14,6 +14,9 @@ from thawline.features.keys import Precision, preprocessing_sha256
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
 
+_BATCH = 8
+"""Pictures in one run of converted graphs, whose shape is fixed: activations of so few stay in the caches."""
+
 
 class NotConvertibleError(ModelError):
     """OpenVINO cannot take this architecture; torch can run it."""
@@ -51,15 +54,13 @@ class Graphs:
         )
 
     def _key(self, precision: Precision) -> GraphKey:
-        from thawline.features.openvino_engine import BATCH
-
         return GraphKey(
             weights_sha256=self.backbone.weights_sha256,
             preprocessing_sha256=preprocessing_sha256(self.backbone.preprocessing),
             rungs=self.rungs,
             precision=precision,
             converter=f"openvino {release('openvino')} r{CONVERSION_REVISION}",
-            batch_size=BATCH,
+            batch_size=_BATCH,
         )
 
 

@@ -42,8 +42,10 @@ def stand_ins(n: int, input_px: tuple[int, int], *, seed: int = 0) -> NDArray[np
 
 def _enlarged(picture: NDArray[np.float64], input_px: tuple[int, int]) -> NDArray[np.float64]:
     height, width = input_px
-    channels = [
-        Image.fromarray(picture[:, :, i].astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    channels: list[NDArray[np.float32]] = [
+        np.asarray(
+            Image.fromarray(picture[:, :, i].astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        )
         for i in range(3)
     ]
     return np.stack(channels, axis=2).astype(np.float64)

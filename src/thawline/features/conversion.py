@@ -11,14 +11,18 @@ import numpy as np
 import openvino as ov
 import torch
 from numpy.typing import NDArray
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from openvino.passes import ConstantFolding, Manager
 from torch import nn
 
 from thawline.features.building import NotConvertibleError
 from thawline.features.calibration import stand_ins
+from thawline.features.folding import folded
 from thawline.features.keys import Precision
 from thawline.features.rounding import channel_means, round_weights, split, work
-from thawline.features.torch_engine import Normalise
+from thawline.features.torch_engine import Normalise, one_thread
+from thawline.scale.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -32,7 +36,7 @@ _FLOAT32_SHARES = (0.06, 0.12, 0.25)
 """Tried one after the other: how much of the work, counted from the pixels, stays in float32."""
 _SAME = 0.99999
 """Cosine between float32 features of OpenVINO and of torch."""
-_N_STAND_INS = 16
+_N_STAND_INS = 8
 
 
 Graphs = tuple[tuple[ov.Model, Precision], ...]
@@ -62,9 +66,15 @@ def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision, *, b
         NotConvertibleError: OpenVINO does not take this architecture, or computes something else.
         ModelError: The backbone cannot be built, or has no such rung.
     """
-    reader = _PixelReader(backbone, rungs)
-    model = _traced(reader, backbone, batch_size)
+    keep_freed_memory()
+    with one_thread(torch.device("cpu")):
+        return _convert(backbone, rungs, precision, batch_size)
+
+
+def _convert(backbone: Backbone, rungs: Sequence[str], precision: Precision, batch_size: int) -> Converted:
     pictures = stand_ins(_N_STAND_INS, backbone.preprocessing.input_px)
+    reader = _PixelReader(backbone, rungs, pictures[:2])
+    model = _traced(reader, backbone, batch_size)
     batches = _batches(pictures, batch_size)
     exact = Converted(((model, "f32"),), work(model) // batch_size, 1.0, 1.0)
     expected = run(exact.graphs, batches)
@@ -78,7 +88,7 @@ def run(graphs: Graphs, batches: Sequence[NDArray[np.uint8]]) -> list[NDArray[np
     """Run graphs on batches of their size: one float32 (N, D) for each rung."""
     core, given = ov.Core(), [(batch,) for batch in batches]
     for model, precision in graphs:
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1})
         given = [tuple(array.copy() for array in compiled(list(arrays)).values()) for arrays in given]
     return [np.concatenate(parts) for parts in zip(*given, strict=True)]
 
@@ -94,33 +104,43 @@ def smallest_cosine(found: Sequence[NDArray[np.float32]], expected: Sequence[NDA
 
 
 class _PixelReader(nn.Module):
-    """Pixels uint8 (B, H, W, 3) -> features (B, D) at each rung."""
+    """Pixels uint8 (B, H, W, 3) -> features (B, D) at each rung, batch norms folded into convolutions."""
 
-    def __init__(self, backbone: Backbone, rungs: Sequence[str]) -> None:
+    def __init__(self, backbone: Backbone, rungs: Sequence[str], pictures: NDArray[np.uint8]) -> None:
         super().__init__()
-        self._module = backbone.module()  # a part of this one, so that its weights become constants
-        self._read = backbone.reader(rungs)
         self._normalise = Normalise(backbone.preprocessing, torch.device("cpu"))
+        images = self._normalise(torch.from_numpy(pictures))
+        self._module = folded(backbone.module(), images, keep=rungs)  # a part of this one: its weights become constants
+        self._read = backbone.reader(rungs, self._module)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self._read(self._normalise(pixels))
 
 
 def _traced(reader: _PixelReader, backbone: Backbone, batch_size: int) -> ov.Model:
+    """What ``ov.convert_model`` does, a second faster: no second and third tracing, no telemetry.
+
+    What the graph computes is compared with torch afterwards.
+    """
     shape = (batch_size, *backbone.preprocessing.input_px, 3)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about constants: the shape of the input is fixed
-            model = ov.convert_model(reader.eval(), example_input=torch.zeros(shape, dtype=torch.uint8))
+            pixels = torch.zeros(shape, dtype=torch.uint8)
+            # A function, not the module: its weights then are constants, and no layer is wrapped.
+            traced = torch.jit.trace(lambda given: reader(given), pixels, check_trace=False)  # type: ignore[no-untyped-call]
+            manager, decoder = FrontEndManager(), TorchScriptPythonDecoder(traced, example_input=(pixels,))
+            frontend = manager.load_by_framework("pytorch")  # usable only as long as its manager
+            model = frontend.convert(frontend.load(decoder))
             model.reshape(list(shape))
+            folding = Manager()
+            folding.register_pass(ConstantFolding())
+            folding.run_passes(model)
     except Exception as error:  # whatever a converter meets in an architecture it does not know
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise NotConvertibleError(
             f"{backbone.name} cannot be converted for OpenVINO: {reason}. Use --engine torch."
         ) from error
-    folding = Manager()
-    folding.register_pass(ConstantFolding())
-    folding.run_passes(model)
     return model
 
 
@@ -147,7 +167,7 @@ def _rounded(
 def _by_torch(reader: _PixelReader, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     """Features of the first pictures as plain torch gives them in float32."""
     with torch.no_grad():
-        return [rows.numpy() for rows in reader(torch.from_numpy(pictures[:4]))]
+        return [rows.numpy() for rows in reader(torch.from_numpy(pictures[:2]))]
 
 
 def _check_equal(found: list[NDArray[np.float32]], expected: list[NDArray[np.float32]], name: str) -> None:

@@ -117,11 +117,66 @@ def extract_rungs(
         One for each rung, in their order.
     """
     started = time.perf_counter()
+    store = store or FeatureStore()
+    filled = fill_store(
+        samples,
+        backbone,
+        rungs,
+        engine=engine,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        store=store,
+        progress=progress,
+    )
+    return tuple(
+        Features(
+            values=store.gather(key, samples.digests),
+            rung=rung,
+            precision=key.precision,
+            engine=filled.engine,
+            why=filled.why,
+            key=key.digest(),
+            computed=filled.computed,
+            reused=len(samples.digests) - filled.computed,
+            seconds=time.perf_counter() - started,
+        )
+        for rung, key in zip(rungs, filled.keys, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What ``fill_store`` did."""
+
+    keys: tuple[FeatureKey, ...]
+    """Under which the rows of each rung are stored."""
+    engine: str
+    why: str
+    computed: int
+    """Samples that were run."""
+
+
+def fill_store(
+    samples: Samples,
+    backbone: Backbone,
+    rungs: Sequence[str],
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    batch_size: int = 32,
+    store: FeatureStore,
+    progress: Progress | None = None,
+) -> Filled:
+    """Compute and store what is not stored yet. Memory stays flat, however many samples there are.
+
+    Everything is as in ``extract_rungs``.
+    """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
     if len(set(rungs)) < len(rungs) or not rungs:
         raise UsageError(f"rungs must be at least one, and all different; got {', '.join(rungs) or 'none'}.")
-    store = store or FeatureStore()
     choices = engine_choices(engine, precision, device, memory=store.root)
     first = first_of_each(samples.digests)
     distinct = list(first)
@@ -130,21 +185,7 @@ def extract_rungs(
     if built is not None:
         run = _Run(samples, backbone.preprocessing, candidate.keys, built, store, batch_size, progress)
         run.over([first[distinct[i]] for i in candidate.missing])
-    seconds = time.perf_counter() - started
-    return tuple(
-        Features(
-            values=store.gather(key, samples.digests),
-            rung=rung,
-            precision=key.precision,
-            engine=candidate.choice.engine,
-            why=why,
-            key=key.digest(),
-            computed=len(candidate.missing),
-            reused=len(samples.digests) - len(candidate.missing),
-            seconds=seconds,
-        )
-        for rung, key in zip(rungs, candidate.keys, strict=True)
-    )
+    return Filled(keys=candidate.keys, engine=candidate.choice.engine, why=why, computed=len(candidate.missing))
 
 
 def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequence[str] = ()) -> FeatureKey:

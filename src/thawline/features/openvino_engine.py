@@ -14,9 +14,6 @@ from thawline.features.graph_store import StoredGraphs
 from thawline.features.keys import Precision
 from thawline.scale.processors import usable_processors
 
-BATCH = 8
-"""Pictures in one run of the graphs, whose shape is fixed: activations of so few stay in the caches."""
-
 
 class OpenVINOEngine:
     """Runs converted graphs, one thread for each batch; any number of threads may run batches at once.

@@ -80,7 +80,8 @@ def channel_means(model: ov.Model, pictures: Sequence[NDArray[np.uint8]]) -> Mea
         channel = 1 if node.get_type_name() in _CONVOLUTIONS else rank - 1
         means.append(ops.reduce_mean(given, np.array([axis for axis in range(rank) if axis != channel]), False))
     watched = ov.Model([ops.result(mean) for mean in means], watched.get_parameters(), "watched")
-    compiled = ov.Core().compile_model(watched, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = ov.Core().compile_model(watched, "CPU", exact)
     runs = [[array.copy() for array in compiled([batch]).values()] for batch in pictures]
     return {
         node.get_friendly_name(): np.mean([run[i] for run in runs], axis=0, dtype=np.float32)

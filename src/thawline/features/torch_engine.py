@@ -16,6 +16,7 @@ from thawline.features.calibration import stand_ins
 from thawline.features.folding import folded
 from thawline.features.keys import Precision
 from thawline.scale.allocator import keep_freed_memory
+from thawline.scale.processors import usable_processors
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -28,8 +29,6 @@ class TorchEngine:
     """Runs a backbone with torch, channels-last, under inference mode."""
 
     name = "torch"
-    workers = 1
-    """torch shares the work of one batch between its own threads."""
 
     def __init__(
         self,
@@ -53,6 +52,7 @@ class TorchEngine:
         """
         self.device, self.precision = resolve(precision, device)
         self._device = torch.device(self.device)
+        self.workers = usable_processors() if self._device.type == "cpu" else 1
         if self._device.type == "cpu":
             keep_freed_memory()
         rungs = (rungs,) if isinstance(rungs, str) else tuple(rungs)
@@ -61,7 +61,9 @@ class TorchEngine:
         if self.precision == "f32":
             pictures = stand_ins(2, backbone.preprocessing.input_px)
             images = self._normalise(torch.from_numpy(pictures).to(self._device))
-            module = folded(module, images, keep=rungs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            with one_thread(self._device):
+                module = folded(module, images, keep=rungs)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._read = backbone.reader(rungs, module)
         self._shape = (*backbone.preprocessing.input_px, 3)
         self.widths: tuple[int, ...] = ()
@@ -76,11 +78,30 @@ class TorchEngine:
             raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
         padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
         pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
-        with torch.inference_mode(), arithmetic(self._device, self.precision):
+        with one_thread(self._device), torch.inference_mode(), arithmetic(self._device, self.precision):
             features = self._read(self._normalise(pixels))  # (B, D) for each rung
         self.widths = tuple(rows.shape[1] for rows in features)
         values: NDArray[np.float32] = torch.cat([rows[: len(batch)].float() for rows in features], dim=1).cpu().numpy()
         return values
+
+
+_usual_threads = torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Compute on one processor, in this thread: sums are then added in the same order however many there are.
+
+    The number that is put back is what torch began with, not what was found: other threads may be in here as well.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(_usual_threads)
 
 
 class Normalise:

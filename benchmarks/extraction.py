@@ -1,0 +1,300 @@
+"""From JPEG files to stored features: share of the machine's limit, and how it grows. Writes benchmarks/extraction.md.
+
+    python benchmarks/extraction.py
+
+Needs THAWLINE_REAL_DATA (hymenoptera and flowers5_128, taken together) and, for the MobileNetV2, THAWLINE_REAL_WEIGHTS;
+the other two models have random weights, which cost the same. Every figure comes from a process of its own; what is
+compared takes turns. The limit is 1 / (t_decode + t_engine), both measured on their own with all processors in the same
+round: what a machine that wastes nothing between the two would reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+N_ROUNDS = 3
+N_PICTURES, N_EAGER = 1024, 192
+MODELS = {"mobilenetv2_100": {"pad_type": "same"}, "resnet50": {}, "vit_small_patch16_224": {}}
+SIZES = (1_000, 4_000, 16_000, 64_000)
+MEMORY_SIZES = (2_000, 20_000)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Encoded pictures; beyond their number they come again with other bytes behind their end, so as new content."""
+
+    paths: tuple[Path, ...]
+    n: int
+
+    def read(self, index: int) -> bytes:
+        again, place = divmod(index, len(self.paths))
+        return self.paths[place].read_bytes() + (again.to_bytes(4, "little") if again else b"")
+
+    def __len__(self) -> int:
+        return self.n
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What ``extract_features`` takes."""
+
+    files: tuple[str, ...]
+    source: Any
+    digests: tuple[str, ...]
+
+
+def samples(folder: Path, n: int) -> Samples:
+    from thawline.data.scan import digest_of
+
+    source = Files(tuple(sorted(folder.glob("*.jpg"))), n)
+    return Samples(tuple(f"{i}.jpg" for i in range(n)), source, tuple(digest_of(source.read(i)) for i in range(n)))
+
+
+def opened(model: str, folder: Path) -> Any:
+    """The backbone: real weights where there are some, else random ones."""
+    import thawline as tl
+
+    if model == "embedded":
+        return tl.open_backbone()
+    return tl.open_backbone(f"timm/{model}@{folder / model}.safetensors", model_args=MODELS[model])
+
+
+def part_decode(model: str, folder: Path, n: int) -> dict[str, float]:
+    """Decode, resize and crop with all processors."""
+    from thawline.data.decode import prepare
+    from thawline.scale.processors import usable_processors
+
+    preprocessing, chosen = opened(model, folder).preprocessing, samples(folder, n)
+    with ThreadPoolExecutor(usable_processors()) as pool:
+        list(pool.map(lambda i: prepare(chosen.source.read(i), preprocessing), range(64)))
+        return timed(lambda: list(pool.map(lambda i: prepare(chosen.source.read(i), preprocessing).sum(), range(n))), n)
+
+
+def part_engine(model: str, folder: Path, n: int) -> dict[str, float]:
+    """The engine alone, pixels in memory, with all processors."""
+    from thawline.features import FeatureStore
+    from thawline.features.building import Graphs
+    from thawline.features.openvino_engine import OpenVINOEngine
+
+    backbone = opened(model, folder)
+    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened("bf16"), "bf16")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(engine.workers) as pool:
+        list(pool.map(lambda _: engine.run(pixels), range(4)))
+        return timed(lambda: list(pool.map(lambda _: engine.run(pixels), range(n // 32))), n)
+
+
+def part_whole(model: str, folder: Path, n: int) -> dict[str, float]:
+    """Files to stored features; the backbone is converted already, its engine is built on the clock."""
+    from thawline.features import FeatureStore
+    from thawline.features.extract import extract_features
+
+    backbone, chosen, store = opened(model, folder), samples(folder, n), FeatureStore()
+    backbone.weights_sha256  # noqa: B018 - read once for each process
+    figures = timed(lambda: extract_features(chosen, backbone, engine="openvino", precision="bf16", store=store), n)
+    store.clear()
+    return figures | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def part_eager(model: str, folder: Path, n: int, *, tuned: bool = False) -> dict[str, float]:
+    """What everybody writes: timm, its transform, a DataLoader with defaults, float32."""
+    if tuned:
+        from thawline.scale.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    import torch
+    from PIL import Image
+
+    from thawline.backbones.timm_import import import_timm
+
+    timm = import_timm()
+    path = str(folder / f"{model}.safetensors")
+    network = timm.create_model(model, num_classes=0, checkpoint_path="", **MODELS[model]).eval()
+    from safetensors.torch import load_file
+
+    network.load_state_dict({k: v.float() for k, v in load_file(path).items()}, strict=False)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+    paths = sorted(folder.glob("*.jpg"))[:n]
+
+    class Pictures(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            picture: torch.Tensor = transform(Image.open(paths[index]).convert("RGB"))
+            return picture
+
+    with torch.inference_mode():
+        network(torch.zeros(32, 3, 224, 224))
+        return timed(lambda: [network(batch) for batch in torch.utils.data.DataLoader(Pictures(), batch_size=32)], n)
+
+
+def part_size(model: str, folder: Path, n: int) -> dict[str, float]:
+    """As ``part_whole``, of any number of pictures, without gathering the features at the end."""
+    from thawline.features import FeatureStore
+    from thawline.features.extract import fill_store
+
+    backbone, chosen, store = opened(model, folder), samples(folder, n), FeatureStore()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures = timed(lambda: fill_store(chosen, backbone, ("pooled",), store=store), n)
+    store.clear()
+    return figures | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "before_mb": before}
+
+
+def timed(work: Callable[[], object], n: int) -> dict[str, float]:
+    started = time.perf_counter()
+    work()
+    return {"per_s": n / (time.perf_counter() - started)}
+
+
+PARTS: dict[str, Callable[..., dict[str, float]]] = {
+    "decode": part_decode,
+    "engine": part_engine,
+    "whole": part_whole,
+    "eager": part_eager,
+    "eager-tuned": lambda *args: part_eager(*args, tuned=True),
+    "size": part_size,
+}
+
+
+def in_a_process(part: str, model: str, folder: Path, n: int) -> dict[str, float]:
+    """Run one part in a process of its own."""
+    command = [sys.executable, __file__, "--part", part, "--model", model, "--folder", str(folder), "--n", str(n)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    environment["THAWLINE_CACHE"] = str(folder / "cache")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"{part} {model}: {done.stderr[-2000:]}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def write_pictures(data: Path, folder: Path) -> None:
+    """Every JPEG of hymenoptera and flowers5_128 as a file, in an order that mixes the two."""
+    import thawline as tl
+
+    places = []
+    for name in ("hymenoptera", "flowers5_128"):
+        opened_data = tl.open_data(data / name)
+        places += [(opened_data, i) for i, file in enumerate(opened_data.files) if not file.lower().endswith(".gif")]
+    order = np.random.default_rng(0).permutation(len(places))
+    for number, place in enumerate(order[: max(N_PICTURES, 4_000)]):
+        source, i = places[place]
+        payload = source.source.read(i)
+        if bytes(payload[:3]) == b"\xff\xd8\xff":
+            (folder / f"{number:05d}.jpg").write_bytes(payload)
+
+
+def write_weights(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from thawline.backbones.timm_import import import_timm
+
+    real = os.environ.get("THAWLINE_REAL_WEIGHTS")
+    for model, arguments in MODELS.items():
+        target = folder / f"{model}.safetensors"
+        if model == "mobilenetv2_100" and real:
+            target.symlink_to(Path(real).resolve() / "mobilenetv2_100.imagenet.safetensors")
+            continue
+        torch.manual_seed(0)
+        network = import_timm().create_model(model, num_classes=0, **arguments)
+        metadata = {"architecture": model, "pretrained_cfg": json.dumps(network.pretrained_cfg)}
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, target, metadata)
+
+
+def spread(values: list[float], digits: int = 0) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def speed_rows(folder: Path) -> list[str]:
+    rows = []
+    for model in MODELS:
+        in_a_process("engine", model, folder, 64)  # converts it
+        rounds = []
+        for _ in range(N_ROUNDS):
+            n = N_PICTURES if model == "mobilenetv2_100" else N_PICTURES // 2
+            counts = {"decode": n, "engine": n, "whole": n, "eager": N_EAGER, "eager-tuned": N_EAGER}
+            rounds.append({part: in_a_process(part, model, folder, size)["per_s"] for part, size in counts.items()})
+            print(model, {name: round(value) for name, value in rounds[-1].items()}, flush=True)
+        limits = [1 / (1 / r["decode"] + 1 / r["engine"]) for r in rounds]
+        shares = [100 * r["whole"] / limit for r, limit in zip(rounds, limits, strict=True)]
+        cells = [spread([r[part] for r in rounds]) for part in ("decode", "engine")]
+        cells += [spread(limits), spread([r["whole"] for r in rounds]), spread(shares)]
+        for part in ("eager", "eager-tuned"):
+            cells.append(spread([r[part] for r in rounds]))
+            cells.append(spread([r["whole"] / r[part] for r in rounds], 1))
+        rows.append(f"| {model} | {' | '.join(cells)} |")
+    return rows
+
+
+def size_rows(folder: Path) -> list[str]:
+    in_a_process("engine", "embedded", folder, 64)
+    rows = []
+    for n in sorted({*SIZES, *MEMORY_SIZES}):
+        figures = in_a_process("size", "embedded", folder, n)
+        print(n, figures, flush=True)
+        rows.append(f"| {n:,} | {1e3 / figures['per_s']:.2f} | {figures['peak_mb']:.0f} | {figures['before_mb']:.0f} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("part", "model", "folder"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.part:
+        print(json.dumps(PARTS[asked.part](asked.model, Path(asked.folder), asked.n)))
+        return
+    if not os.environ.get("THAWLINE_REAL_DATA"):
+        print("THAWLINE_REAL_DATA is not set: benchmarks/extraction.py needs hymenoptera and flowers5_128.")
+        return
+    from thawline.runs.reporting import environment
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_pictures(Path(os.environ["THAWLINE_REAL_DATA"]), folder)
+        write_weights(folder)
+        lines = [
+            "# Extraction",
+            "",
+            f"Written by `python benchmarks/extraction.py` on {time.strftime('%Y-%m-%d')}; "
+            f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
+            "",
+            f"Pictures/s, median (lowest to highest) of {N_ROUNDS} rounds, every figure from a process of its own,",
+            "imports and conversion not counted. Pictures: hymenoptera and flowers5_128 mixed, 224 px, bf16.",
+            "",
+            "| model | decode | engine | limit | files to stored features | % of limit "
+            "| eager f32 | times | eager, allocator tuned | times |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+            *speed_rows(folder),
+            "",
+            "How cost and memory grow, with the embedded model at 96 px (one process each):",
+            "",
+            "| pictures | ms a picture | peak memory, MB | of that before extraction, MB |",
+            "|---|---|---|---|",
+            *size_rows(folder),
+        ]
+    target = Path(__file__).with_suffix(".md")
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(target.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
