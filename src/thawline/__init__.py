@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thawline.errors import ThawlineError as ThawlineError
     from thawline.features import ThawlineFeatures as ThawlineFeatures
     from thawline.features import extract_features as extract_features
+    from thawline.features import extract_rungs as extract_rungs
     from thawline.planning import FitPlan as FitPlan
     from thawline.planning import plan as plan
     from thawline.records import Dataset as Dataset
@@ -39,6 +40,7 @@ _HOME = {
     "ThawlineFeatures": "thawline.features",
     "__version__": "thawline.version",
     "extract_features": "thawline.features",
+    "extract_rungs": "thawline.features",
     "fit": "thawline.runs",
     "load_bundle": "thawline.bundles",
     "open_backbone": "thawline.backbones",

@@ -247,6 +247,35 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (("fit", "photos", "--run", "again", "--json"), {"matplotlib", "pydantic", "jinja2"}),
+        (("features", "photos", "--out", "features.npz", "--json"), {"pydantic"}),
+        (("predict", "first", "photos/disc", "--json"), {"pydantic"}),
+        (("report", "first"), {"pydantic", "matplotlib", "jinja2"}),
+    ],
+)
+def test_where_all_features_are_stored_nothing_slow_is_imported(
+    thawline, tiny_photos: Path, arguments: tuple[str, ...], allowed: set[str]
+) -> None:
+    """A budget by module list: what takes a tenth of a second and more to import."""
+    assert thawline("fit", "photos", "--run", "first", "--quiet").code == 0
+    slow = "torch timm torchvision openvino sklearn scipy.stats scipy.optimize scipy.sparse pandas pyarrow datasets "
+    slow += "huggingface_hub transformers matplotlib pydantic jinja2 tensorboard peft"
+    code = (
+        "import sys\n"
+        "from thawline.cli import main\n"
+        f"sys.argv = ['thawline', *{arguments!r}]\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code, done.code\n"
+        f"print(*sorted(set({slow.split()!r}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stderr.splitlines()[-1].split()) <= allowed
+
+
 def test_the_version(thawline) -> None:
     assert thawline("--version").out.strip() == f"thawline {tl.__version__}"
 

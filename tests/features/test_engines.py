@@ -189,17 +189,18 @@ def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monk
 
     def resolve_here(precision: str, device: str) -> tuple[str, str]:
         asked.append((precision, device))
-        return ("cpu" if device == "auto" else device), ("bf16" if precision == "auto" else precision)
+        return ("cpu" if device == "auto" else device), "bf16"
 
     monkeypatch.setattr(torch_engine, "resolve", resolve_here)
     assert not engines_module.is_remembered("auto", "auto", tmp_path)
     for _ in range(2):
         assert hardware(memory=tmp_path) == ("cpu", "bf16")
         assert hardware("f32", memory=tmp_path) == ("cpu", "f32")
-    assert asked == [("auto", "auto"), ("f32", "auto")]
+    assert asked == [("auto", "auto")]
     assert engines_module.is_remembered("auto", "auto", tmp_path)
     assert engines_module.is_remembered("f32", "cpu", tmp_path / "nowhere")  # nothing is left to auto
     assert hardware("f32", "cpu") == ("cpu", "f32")
+    assert hardware(device="cuda", memory=tmp_path) == ("cuda", "bf16")
     assert len(asked) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "another")
     hardware(memory=tmp_path)
@@ -211,7 +212,7 @@ def test_a_memory_that_makes_no_sense_is_asked_again(
     tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: ("cpu", "f32"))
-    question = engines_module._fingerprint("auto", "auto")
+    question = engines_module._fingerprint("auto")
     (tmp_path / "hardware.json").write_text(content.replace("QUESTION", question))
     assert hardware(memory=tmp_path) == ("cpu", "f32")
     assert json.loads((tmp_path / "hardware.json").read_text())[question] == ["cpu", "f32"]

@@ -125,36 +125,37 @@ def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | No
             f"device must be auto, cpu, mps, cuda or cuda:N; got {device!r}. Leave it out to use the fastest one here."
         )
     if "auto" in (precision, device):
-        device, precision = _resolve(precision, device, memory)
+        device, best = _resolve(device, memory)
+        precision = best if precision == "auto" else precision
     return device, cast("Precision", precision)
 
 
 def is_remembered(precision: str, device: str, memory: Path) -> bool:
     """Whether ``hardware`` would answer without asking torch."""
-    return "auto" not in (precision, device) or _recalled(precision, device, memory)[1] is not None
+    return "auto" not in (precision, device) or _recalled(device, memory)[1] is not None
 
 
-def _resolve(precision: str, device: str, memory: Path | None) -> tuple[str, str]:
-    """Replace ``auto`` by what it means here: remembered, or asked of torch."""
-    known, answer = ({}, None) if memory is None else _recalled(precision, device, memory)
+def _resolve(device: str, memory: Path | None) -> tuple[str, str]:
+    """What a device means here and what it computes in: remembered, or asked of torch."""
+    known, answer = ({}, None) if memory is None else _recalled(device, memory)
     if answer is not None:
         return answer
     from thawline.features.torch_engine import resolve
 
-    found = resolve(precision, device)
+    found = resolve("auto", device)
     if memory is not None:
-        _remember(memory / _MEMORY, known | {_fingerprint(precision, device): found})
+        _remember(memory / _MEMORY, known | {_fingerprint(device): found})
     return found
 
 
-def _recalled(precision: str, device: str, memory: Path) -> tuple[dict[str, object], tuple[str, str] | None]:
+def _recalled(device: str, memory: Path) -> tuple[dict[str, object], tuple[str, str] | None]:
     """(all that is remembered, the answer to this question if it is among it)"""
     known: dict[str, object] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):
         known = dict(json.loads((memory / _MEMORY).read_bytes()))
-    match known.get(_fingerprint(precision, device)):
-        case [("cpu" | "mps" | "cuda") as where, ("f32" | "bf16") as computes_in]:
-            return known, (where, computes_in)
+    match known.get(_fingerprint(device)):
+        case [("cpu" | "mps" | "cuda") as where, ("f32" | "bf16") as best]:
+            return known, (where, best)
     return known, None
 
 
@@ -166,11 +167,11 @@ def _remember(file: Path, known: dict[str, object]) -> None:
         write_whole(file, json.dumps(known, indent=2).encode())
 
 
-def _fingerprint(precision: str, device: str) -> str:
+def _fingerprint(device: str) -> str:
     """Digest of what the answer depends on: the question, torch's release, the processor and the visible GPUs."""
     gpus = sorted(path.name for path in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
     variables = ("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
-    parts = [precision, device, release("torch"), platform.platform(), _cpu_flags(), gpus]
+    parts = [device, release("torch"), platform.platform(), _cpu_flags(), gpus]
     described = json.dumps([*parts, *(os.environ.get(name) for name in variables)])
     return hashlib.sha256(described.encode()).hexdigest()[:32]
 
