@@ -32,10 +32,7 @@ N_PICTURES, N_EAGER = 1024, 96
 MODELS = {"mobilenetv2_100": {"pad_type": "same"}, "resnet50": {}, "vit_small_patch16_224": {}}
 KEPT = Path(__file__).with_suffix(".part.json")
 """What a run that was stopped has measured already."""
-SIZES = (1_000, 4_000, 16_000, 64_000)
-MEMORY_KEPT = Path(__file__).with_suffix(".part.json")
-"""What a run that was stopped has measured already."""
-SIZES = (2_000, 20_000)
+SIZES = (1_000, 2_000, 4_000, 16_000, 20_000, 64_000)
 
 
 @dataclass(frozen=True)
@@ -250,7 +247,7 @@ def speed_rows(folder: Path) -> list[str]:
 def size_rows(folder: Path) -> list[str]:
     in_a_process("engine", "embedded", folder, 64)
     rows = []
-    for n in sorted({*SIZES, *MEMORY_SIZES}):
+    for n in SIZES:
         figures = in_a_process("size", "embedded", folder, n)
         print(n, figures, flush=True)
         rows.append(f"| {n:,} | {1e3 / figures['per_s']:.2f} | {figures['peak_mb']:.0f} | {figures['before_mb']:.0f} |")
