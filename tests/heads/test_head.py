@@ -57,7 +57,7 @@ WEIGHT, BIAS = np.zeros((2, 3)), np.zeros(2)
 @pytest.mark.parametrize(
     ("kind", "tensors", "settings", "match"),
     [
-        ("svm", {}, {}, "logistic, ridge or knn; got 'svm'"),
+        ("tree", {}, {}, "logistic, ridge, svm or knn; got 'tree'"),
         ("ridge", {"weight": WEIGHT}, {"temperature": 1.0}, "must hold 'bias'"),
         ("logistic", {"weight": WEIGHT, "bias": np.zeros(3)}, {"temperature": 1.0}, r"got \(2, 3\) and \(3,\)"),
         ("ridge", {"weight": WEIGHT, "bias": BIAS}, {"temperature": 0.0}, "above 0; got 0.0"),
@@ -71,7 +71,7 @@ def test_damaged_heads_are_refused(kind, tensors, settings, match):
 
 
 def test_unknown_kind_names_the_nearest():
-    with pytest.raises(UsageError, match=r"logistic, ridge, knn; got 'rigde'. Did you mean 'ridge'"):
+    with pytest.raises(UsageError, match=r"logistic, ridge, svm, knn; got 'rigde'. Did you mean 'ridge'"):
         fit_head("rigde", [[0.0], [1.0]], [0, 1], 2)
 
 

@@ -7,15 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from thawline.errors import DataError
 from thawline.heads import fit_head
 from thawline.heads.folds import stratified_group_folds
-from thawline.heads.logistic import (
-    ABSENT_LOGIT,
-    N_FOLDS,
-    UNCHOSEN_STRENGTH,
-    choose_strength,
-    fit_at,
-    fit_logistic,
-    scale_features,
-)
+from thawline.heads.logistic import fit_at, fit_logistic
+from thawline.heads.path import ABSENT_LOGIT, N_FOLDS, UNCHOSEN_STRENGTH
+from thawline.heads.row_space import scale_features
 from thawline.heads.training_rows import check_rows
 
 
@@ -93,6 +87,32 @@ def test_held_out_logits_are_those_the_loss_was_measured_on(blobs):
     assert losses.mean() == pytest.approx(fitted.cv_log_loss, rel=1e-5)
 
 
+def test_turning_the_weights_finds_what_turning_the_features_finds(blobs, monkeypatch):
+    values, labels = blobs(90, 15, 3, apart=0.6)
+    plain = fit_head("logistic", values, labels, 3)
+    monkeypatch.setattr("thawline.heads.path.TURNED_PER_COLUMN", 0)
+    turned = fit_head("logistic", values, labels, 3)
+    assert turned.chosen == plain.chosen
+    assert turned.cv_log_loss == pytest.approx(plain.cv_log_loss, rel=1e-3)
+    assert np.abs(turned.head.predict_proba(values) - plain.head.predict_proba(values)).max() < 1e-5
+
+
+@pytest.mark.parametrize("one_fold", [False, True])
+def test_passing_over_the_rows_held_out_changes_nothing(blobs, monkeypatch, one_fold):
+    values, labels = blobs(90, 15, 3, apart=0.6)
+    groups = np.arange(90) // 6 % 12  # some large, some small
+    if one_fold:
+        monkeypatch.setattr("thawline.heads.path.ONE_FOLD_ROWS", 90)
+    plain = fit_head("logistic", values, labels, 3, groups=groups)
+    monkeypatch.setattr("thawline.heads.path.WORTH_BLOCKS", 0)
+    blocked = fit_head("logistic", values, labels, 3, groups=groups)
+    assert blocked.chosen == plain.chosen
+    both = [f.held_out_logits - f.held_out_logits[:, :1] for f in (blocked, plain)]
+    assert both[0] == pytest.approx(both[1], abs=2e-2, nan_ok=True)
+    for name in ("mean", "standard_error"):
+        assert [step[name] for step in blocked.path] == pytest.approx([step[name] for step in plain.path], rel=5e-3)
+
+
 @pytest.mark.parametrize("change", ["permutation", "rotation"])
 def test_neither_row_order_nor_rotation_matters(blobs, change):
     values, labels = blobs(80, 16, 4)
@@ -165,9 +185,8 @@ def test_fewer_rows_than_classes_and_nothing_to_hold_out():
 
 def test_large_sets_hold_out_one_fold_only(blobs, monkeypatch):
     values, labels = blobs(50, 4, 2)
-    monkeypatch.setattr("thawline.heads.logistic.ONE_FOLD_ROWS", 50)
-    rows = check_rows(values, labels, 2)
-    path = choose_strength(rows, scale_features(values), strengths=[0.1])
+    monkeypatch.setattr("thawline.heads.path.ONE_FOLD_ROWS", 50)
+    path = fit_logistic(check_rows(values, labels, 2), strengths=[0.1])[1]
     assert np.isfinite(path.held_out_logits).all(axis=1).sum() == 10
 
 

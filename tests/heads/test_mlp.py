@@ -126,5 +126,5 @@ def test_a_damaged_linear_head_is_refused():
 
 
 def test_an_unknown_kind_is_told_all_that_there_are():
-    with pytest.raises(RunError, match="must be linear, mlp, logistic, ridge or knn; got 'svm'"):
-        head_from_tensors("svm", {}, {})
+    with pytest.raises(RunError, match="must be linear, mlp, logistic, ridge, svm or knn; got 'tree'"):
+        head_from_tensors("tree", {}, {})

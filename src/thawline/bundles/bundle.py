@@ -42,7 +42,7 @@ class BundleSpec(BaseModel):
     layer: str
     engine: str
     precision: Literal["f32", "bf16"]
-    head: Literal["linear", "mlp", "logistic", "ridge", "knn"]
+    head: Literal["linear", "mlp", "logistic", "ridge", "svm", "knn"]
     head_settings: dict[str, Any]
     classes: tuple[str, ...]
     tensors_sha256: str

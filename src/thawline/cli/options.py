@@ -63,7 +63,7 @@ FromScratch = Annotated[
         "--from-scratch", help="Train the architecture from random weights; fetches none.", rich_help_panel=_TRAINING
     ),
 ]
-Head = Annotated[str, typer.Option(help="The new classifier: logistic, ridge or mlp.", rich_help_panel=_TRAINING)]
+Head = Annotated[str, typer.Option(help="The new classifier: logistic, ridge, svm or mlp.", rich_help_panel=_TRAINING)]
 Hidden = Annotated[
     str | None,
     typer.Option(metavar="WIDTHS", help="Hidden layers of an mlp head, such as 256,128.", rich_help_panel=_TRAINING),

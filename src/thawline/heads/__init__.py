@@ -5,6 +5,8 @@ strength that cross-validation or leave-one-out chose for it, and every strength
 not finite, labels that are no classes and training parts with fewer than two classes; imports no torch.
 """
 
+from thawline.heads.depths import FittedDepths as FittedDepths
+from thawline.heads.depths import fit_depths as fit_depths
 from thawline.heads.fitting import FittedHead as FittedHead
 from thawline.heads.fitting import HeadKind as HeadKind
 from thawline.heads.fitting import fit_head as fit_head
@@ -16,12 +18,14 @@ from thawline.heads.head import head_from_tensors as head_from_tensors
 from thawline.heads.mlp import MLPHead as MLPHead
 
 __all__ = [
+    "FittedDepths",
     "FittedHead",
     "Head",
     "HeadKind",
     "LinearHead",
     "MLPHead",
     "NeighboursHead",
+    "fit_depths",
     "fit_head",
     "head_from_tensors",
     "refit_head",

@@ -5,25 +5,25 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from thawline.errors import UsageError, nearest
-from thawline.heads.head import Head
+from thawline.heads.head import Head, LinearHead
 from thawline.heads.training_rows import TrainingRows, check_rows
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from thawline.heads.logistic import Progress
+    from thawline.heads.path import Progress
 
 WORTH_THREADS = 2**22
 """Features, N x D, from which matrix products are large enough to be shared between threads."""
 
-HeadKind = Literal["logistic", "ridge", "knn"]
+HeadKind = Literal["logistic", "ridge", "svm", "knn"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -32,7 +32,7 @@ class FittedHead:
 
     head: Head
     chosen: float
-    """What the path was searched for: C of logistic, lambda of ridge (both on features scaled to unit variance
+    """What the path was searched for: C of logistic and svm, lambda of ridge (on features scaled to unit variance
     overall), k of knn."""
     path: tuple[dict[str, float], ...]
     """Each strength tried, with ``mean``, the log loss on rows it was not fitted on; empty where none was tried."""
@@ -57,7 +57,7 @@ def fit_head(
     """Fit a head on training rows, choosing its strength on parts of them held out in turn.
 
     Args:
-        kind: ``logistic`` (cross-validated), ``ridge`` or ``knn`` (leave-one-out).
+        kind: ``logistic`` or ``svm`` (cross-validated), ``ridge`` or ``knn`` (leave-one-out).
         values: (N, D) features.
         labels: (N,) in 0..n_classes-1. A class without a row gets next to no probability.
         groups: (N,) rows with equal numbers are held out together (duplicates, one patient).
@@ -95,9 +95,16 @@ _Outcome = tuple[Head, float, tuple[dict[str, float], ...], float | None, "NDArr
 
 
 def _logistic(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
-    from thawline.heads.logistic import fit_logistic  # loads scipy.optimize, which a prediction does not need
+    from thawline.heads.logistic import fit_logistic  # a prediction needs none of these modules
 
     head, path = fit_logistic(rows, seed=seed, progress=progress)
+    return head, path.strength, path.steps, path.log_loss, path.held_out_logits
+
+
+def _svm(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
+    from thawline.heads.svm import fit_svm
+
+    head, path = fit_svm(rows, seed=seed, progress=progress)
     return head, path.strength, path.steps, path.log_loss, path.held_out_logits
 
 
@@ -115,7 +122,7 @@ def _knn(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
     return head, float(head.k), (), loss, logits
 
 
-_FIT = {"logistic": _logistic, "ridge": _ridge, "knn": _knn}
+_FIT = {"logistic": _logistic, "ridge": _ridge, "svm": _svm, "knn": _knn}
 _KINDS = tuple(_FIT)
 
 
@@ -130,25 +137,31 @@ def refit_head(
     """
     rows = check_rows(values, labels, n_classes, groups)
     with _fitting_threads(rows):
-        return _REFIT[fitted.head.kind](rows, fitted.chosen)
+        return _REFIT[fitted.head.kind](rows, fitted)
 
 
-def _refit_logistic(rows: TrainingRows, strength: float) -> Head:
+def _refit_logistic(rows: TrainingRows, fitted: FittedHead) -> Head:
     from thawline.heads.logistic import fit_at
 
-    return fit_at(rows, strength)
+    return fit_at(rows, fitted.chosen)
 
 
-def _refit_ridge(rows: TrainingRows, penalty: float) -> Head:
+def _refit_svm(rows: TrainingRows, fitted: FittedHead) -> Head:
+    from thawline.heads.svm import fit_at
+
+    return fit_at(rows, fitted.chosen, cast(LinearHead, fitted.head).temperature)
+
+
+def _refit_ridge(rows: TrainingRows, fitted: FittedHead) -> Head:
     from thawline.heads.ridge import fit_ridge
 
-    return fit_ridge(rows, penalties=(penalty / rows.values.shape[1],))[0]
+    return fit_ridge(rows, penalties=(fitted.chosen / rows.values.shape[1],))[0]
 
 
-def _refit_knn(rows: TrainingRows, k: float) -> Head:
+def _refit_knn(rows: TrainingRows, fitted: FittedHead) -> Head:
     from thawline.heads.knn import fit_knn
 
-    return fit_knn(rows, k=int(k))[0]
+    return fit_knn(rows, k=int(fitted.chosen))[0]
 
 
-_REFIT = {"logistic": _refit_logistic, "ridge": _refit_ridge, "knn": _refit_knn}
+_REFIT = {"logistic": _refit_logistic, "ridge": _refit_ridge, "svm": _refit_svm, "knn": _refit_knn}

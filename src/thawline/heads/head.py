@@ -194,7 +194,7 @@ def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], set
         RunError: The kind is not known, or a tensor or setting is absent or has the wrong shape or type.
     """
     try:
-        if kind in ("linear", "logistic", "ridge"):
+        if kind in ("linear", "logistic", "ridge", "svm"):
             return _linear_head(kind, tensors["weight"], tensors["bias"], _number(settings["temperature"]))
         if kind == "mlp":
             from thawline.heads.mlp import mlp_from_tensors  # which stands on this module
@@ -208,7 +208,7 @@ def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], set
     except (TypeError, ValueError) as error:
         raise RunError(f"The saved {kind} head is damaged: {error}. Fit the run again.") from error
     raise RunError(
-        f"Head must be linear, mlp, logistic, ridge or knn; got {kind!r}. Was the run written by a newer version?"
+        f"Head must be linear, mlp, logistic, ridge, svm or knn; got {kind!r}. Was the run written by a newer version?"
     )
 
 

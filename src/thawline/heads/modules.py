@@ -29,7 +29,7 @@ def to_module(head: LinearHead | MLPHead) -> nn.Module:
 
 
 def from_module(
-    module: nn.Module, *, kind: Literal["linear", "mlp", "logistic", "ridge"], temperature: float = 1.0
+    module: nn.Module, *, kind: Literal["linear", "mlp", "logistic", "ridge", "svm"], temperature: float = 1.0
 ) -> Head:
     """Return the head that predicts as a trained module does in evaluation mode.
 

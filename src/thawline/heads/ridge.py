@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from thawline.heads.head import LinearHead
+from thawline.heads.row_space import RowSpace, scale_features
+from thawline.heads.temperature import fit_temperature
 from thawline.heads.training_rows import TrainingRows
 
 PENALTIES = tuple(10 ** (half / 2) for half in range(-8, 9))
@@ -35,22 +35,18 @@ class RidgePath:
 class Spectrum:
     """Centred, scaled features as U sqrt(e) V', and the targets seen from there."""
 
+    space: RowSpace
     left: NDArray[np.float64]
     """U (N, R)"""
-    eigenvalues: NDArray[np.float64]
-    """e (R,), above zero."""
-    right: NDArray[np.float64]
-    """V (D, R)"""
-    mean: NDArray[np.float64]
-    scale: float
     targets: NDArray[np.float64]
     """(N, C) of -1 and +1."""
 
     def coefficients(self, penalty: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return weight (C, D) and bias (C,) for features as they come; ``penalty`` counts on scaled features."""
-        shrunk = np.sqrt(self.eigenvalues) / (self.eigenvalues + penalty)
-        weight = ((self.targets.T @ self.left) * shrunk) @ self.right.T / self.scale
-        return weight, self.targets.mean(axis=0) - weight @ self.mean
+        eigenvalues = self.space.eigenvalues
+        shrunk = np.sqrt(eigenvalues) / (eigenvalues + penalty)
+        weight = self.space.to_features((self.targets.T @ self.left) * shrunk)
+        return weight, self.targets.mean(axis=0) - weight @ self.space.mean
 
     def left_out(self, penalty: float, groups: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return decisions (N, C), each row's by the fit on all other groups.
@@ -61,7 +57,7 @@ class Spectrum:
         Args:
             groups: (N,) numbered 0..G-1, at least two.
         """
-        shrink = self.eigenvalues / (self.eigenvalues + penalty)
+        shrink = self.space.eigenvalues / (self.space.eigenvalues + penalty)
         centred = self.targets - self.targets.mean(axis=0)
         residual = centred - (self.left * shrink) @ (self.left.T @ centred)
         decisions = self.targets.copy()
@@ -77,21 +73,9 @@ class Spectrum:
         return decisions
 
 
-def spectrum(rows: TrainingRows) -> Spectrum:
-    """Eigendecompose the smaller of X X' and X' X, X being the centred features divided by one global scale."""
-    x = rows.values.astype(np.float64)
-    mean = x.mean(axis=0)
-    x -= mean
-    scale = float(np.sqrt(np.mean(np.square(x)))) or 1.0
-    x /= scale
-    wide = x.shape[1] > len(x)
-    eigenvalues, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
-    # Directions at rounding level carry nothing at the penalties tried, and dividing by their length would.
-    kept = eigenvalues > max(eigenvalues[-1], 1.0) * len(eigenvalues) * np.finfo(np.float64).eps
-    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
-    length = np.sqrt(eigenvalues)
-    left, right = (vectors, x.T @ vectors / length) if wide else (x @ vectors / length, vectors)
-    return Spectrum(left, eigenvalues, right, mean, scale, 2 * np.eye(rows.n_classes)[rows.labels] - 1)
+def spectrum(space: RowSpace, rows: TrainingRows) -> Spectrum:
+    """See the rows' labels from their row space."""
+    return Spectrum(space, space.left(), 2 * np.eye(rows.n_classes)[rows.labels] - 1)
 
 
 def fit_ridge(rows: TrainingRows, *, penalties: Sequence[float] = PENALTIES) -> tuple[LinearHead, RidgePath]:
@@ -105,38 +89,31 @@ def fit_ridge(rows: TrainingRows, *, penalties: Sequence[float] = PENALTIES) -> 
         Targets as sklearn.linear_model.RidgeClassifier; leave-one-out: Rifkin and Lippert 2007, "Notes on regularized
         least squares", MIT-CSAIL-TR-2007-025.
     """
-    basis = spectrum(rows)
-    width = rows.values.shape[1]
+    return solve_ridge(spectrum(scale_features(rows.values), rows), rows, penalties)
+
+
+def solve_ridge(
+    basis: Spectrum, rows: TrainingRows, penalties: Sequence[float] = PENALTIES
+) -> tuple[LinearHead, RidgePath]:
+    """Do what ``fit_ridge`` says in a row space that is known."""
+    path = leave_one_out(basis, rows, penalties)
+    temperature = next((step["temperature"] for step in path.steps if step["lambda"] == path.penalty), 1.0)
+    return LinearHead("ridge", *basis.coefficients(path.penalty), temperature=temperature), path
+
+
+def leave_one_out(basis: Spectrum, rows: TrainingRows, penalties: Sequence[float] = PENALTIES) -> RidgePath:
+    """Judge every penalty on rows left out; the smallest log loss wins, the stronger penalty among equals."""
+    width = len(basis.space.mean)
     if rows.groups.max() == 0:
-        return LinearHead("ridge", *basis.coefficients(UNCHOSEN_PENALTY * width)), RidgePath(
-            (), UNCHOSEN_PENALTY * width, None, None
-        )
+        return RidgePath((), UNCHOSEN_PENALTY * width, None, None)
     steps, decisions = [], []
     for penalty in sorted(penalties):
         left_out = basis.left_out(penalty * width, rows.groups)
         steps.append({"lambda": penalty * width} | _judge(left_out, basis.targets, rows.labels))
         decisions.append(left_out)
-    chosen = max(range(len(steps)), key=lambda i: (-steps[i]["mean"], i))  # the stronger penalty among equals
+    chosen = max(range(len(steps)), key=lambda i: (-steps[i]["mean"], i))
     step = steps[chosen]
-    head = LinearHead("ridge", *basis.coefficients(step["lambda"]), temperature=step["temperature"])
-    logits = decisions[chosen] / step["temperature"]
-    return head, RidgePath(tuple(steps), step["lambda"], step["mean"], logits)
-
-
-def fit_temperature(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the temperature in [1e-3, 1e3] with the smallest log loss of softmax(decisions / T), and that loss."""
-    found = minimize_scalar(
-        lambda log_t: mean_log_loss(decisions / np.exp(log_t), labels),
-        bounds=(np.log(1e-3), np.log(1e3)),
-        method="bounded",
-        options={"xatol": 1e-3},
-    )
-    return float(np.exp(found.x)), float(found.fun)
-
-
-def mean_log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean of -log softmax at the label."""
-    return float(np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]))
+    return RidgePath(tuple(steps), step["lambda"], step["mean"], decisions[chosen] / step["temperature"])
 
 
 def _judge(decisions: NDArray[np.float64], targets: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:

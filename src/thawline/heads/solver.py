@@ -1,157 +1,189 @@
-"""Several multinomial logistic regressions on the same features, solved as one problem.
+"""Several linear classifiers on the same features, solved as one problem.
 
 The folds of a cross-validation differ only in which rows count. Solved together, they share each pass over the
-features: one product with F x K columns costs little more than one with K.
+features: one product with F x K columns costs little more than one with K. A fold that has converged leaves.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
-from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
 
+from thawline.heads.losses import Floats
+from thawline.heads.preconditioner import Preconditioner, precondition
+from thawline.heads.problems import Problems, Weights
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Weights:
-    """What F problems have learned so far."""
-
-    weight: NDArray[np.float64]
-    """(D, F, K)"""
-    bias: NDArray[np.float64]
-    """(F, K); -inf for a class that has no counted row."""
-    iterations: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Problems:
-    """F problems on the same rows; row i counts in problem f where ``counted[i, f]``."""
-
-    scores: NDArray[np.floating]
-    """(N, D), centred; its precision, float32 or float64, is that of the work."""
-    gram: NDArray[np.float64]
-    """(D, D) scores' scores, from which the preconditioner is made; need not be exact."""
-    labels: NDArray[np.int64]
-    """(N,) in 0..K-1."""
-    counted: NDArray[np.bool_]
-    """(N, F)"""
-    n_classes: int
-
-    def start(self) -> Weights:
-        """Return the exact solutions at infinite regularisation: log class frequencies and no weights."""
-        one_hot = np.eye(self.n_classes)[self.labels]
-        frequency = self.counted.T.astype(np.float64) @ one_hot / self.counted.sum(axis=0)[:, None]
-        with np.errstate(divide="ignore"):  # log 0 = -inf is meant: the class stays out of the softmax
-            bias = np.log(frequency)
-        return Weights(np.zeros((self.scores.shape[1], len(bias), self.n_classes)), bias)
-
-    def logits(self, at: Weights) -> NDArray[np.floating]:
-        """Return (N, F, K), new."""
-        width, *rest = at.weight.shape
-        flat = at.weight.reshape(width, -1).astype(self.scores.dtype)
-        product: NDArray[np.floating] = (self.scores @ flat).reshape(-1, *rest)
-        product += at.bias.astype(self.scores.dtype)
-        return product
-
-    def losses(self, at: Weights) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return probabilities (N, F, K) and the log loss (N, F) of each row; inf where a problem lacks its class."""
-        logits = self.logits(at)
-        logits -= logits.max(axis=2, keepdims=True)
-        own = logits[np.arange(len(logits)), :, self.labels]  # (N, F)
-        np.exp(logits, out=logits)
-        total = logits.sum(axis=2)
-        logits /= total[:, :, None]
-        return logits, np.log(total) - own
+N_PAIRS = 10
+"""Steps that L-BFGS remembers."""
+N_HALVINGS = 20
+"""After so many the step is at rounding level: the precision of the features is used up."""
+N_IDLE = 10
+"""So many steps in a row that lower neither the value, beyond its rounding, nor the gradient say the same."""
 
 
 def solve(problems: Problems, strength: float, start: Weights, *, tolerance: float, max_iterations: int) -> Weights:
-    """Minimise, for each problem, mean log loss + ||W||^2 / (2 C n) over W and an unpenalised bias.
+    """Minimise, for each problem, mean loss + f ||W||^2 / (2 C n) over W and an unpenalised bias.
 
-    That is scikit-learn's ``C * sum + ||W||^2 / 2`` divided by C n; with two classes its penalty is on the difference
-    of the two weight vectors, which doubles the one here. L-BFGS runs in coordinates in which the Hessian at the start
-    is close to the identity: W = start + L^-T theta, where L L' = h gram / N + I / (C n) and h is the mean curvature
-    of the softmax.
+    That is scikit-learn's ``C * sum + f ||W||^2 / 2`` divided by C n. L-BFGS runs in coordinates in which the Hessian
+    at the start is close to the identity.
 
     Args:
-        tolerance: Largest entry of the gradient in those coordinates; 1e-3 finds the mean log loss to about 1e-4.
+        tolerance: Largest entry of a problem's gradient in those coordinates.
+        max_iterations: Passes forward and back over the features, but for the few that a line search adds.
     """
-    with _scipy_on_one_thread():
-        descent = Descent.prepare(problems, strength, start)
-        result = minimize(
-            descent.value_and_gradient,
-            np.zeros(start.weight.size + start.bias.size),
-            jac=True,
-            method="L-BFGS-B",
-            options={"gtol": tolerance, "ftol": 0.0, "maxiter": max_iterations, "maxfun": 2 * max_iterations},
-        )
-    return descent.weights(result.x, int(result.nit))
-
-
-def _scipy_on_one_thread() -> AbstractContextManager[object]:
-    """Keep scipy's own BLAS to one thread, and leave numpy's alone.
-
-    The two wheels carry one pool of threads each. They take turns here many times a second on small arrays, and while
-    one works the threads of the other spin: on two busy cores that cost six times the time.
-    """
-    controller = ThreadpoolController()
-    paths = [library.filepath for library in controller.lib_controllers]
-    own = [path for path in paths if any(part.startswith("scipy") for part in Path(path).parts[:-1])]
-    limited: AbstractContextManager[object] = controller.select(filepath=own).limit(limits=1)
-    return limited
+    objective, state = Objective.prepare(problems, strength, start)
+    solution = Weights(np.empty_like(state.weight), np.empty_like(state.bias))
+    memory = _Memory(np.ones((len(state.which), 1), state.bias.dtype))
+    iterations = 0
+    for iterations in range(max_iterations + 1):
+        going = (np.abs(state.gradient).max(axis=1) > tolerance) & (state.idle < N_IDLE)
+        if not going.all() or iterations == max_iterations:
+            solution.weight[state.which], solution.bias[state.which] = state.weight, state.bias
+            if not going.any() or iterations == max_iterations:
+                break
+            state = state.of(going)
+            memory.keep(going)
+        state = objective.step(state, memory)
+    return Weights(solution.weight, solution.bias, iterations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Descent:
-    """The sum of all problems' objectives as a function of theta, 0 at the start."""
+class State:
+    """Where the A problems that are still going stand."""
+
+    which: NDArray[np.intp]
+    """(A,) numbers of the problems."""
+    weight: Floats
+    bias: Floats
+    value: NDArray[np.float64]
+    """(A,)"""
+    gradient: Floats
+    """(A, K x R + K) in preconditioned coordinates."""
+    lowest: Floats
+    """(A,) of all gradients so far, the largest entry."""
+    idle: NDArray[np.int64]
+    """(A,) steps since something was gained."""
+
+    def of(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> State:
+        return State(
+            self.which[chosen],
+            self.weight[chosen],
+            self.bias[chosen],
+            self.value[chosen],
+            self.gradient[chosen],
+            self.lowest[chosen],
+            self.idle[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objective:
+    """The problems' objectives at one strength."""
 
     problems: Problems
-    start: Weights
-    row_weight: NDArray[np.floating]
-    """(N, F) 1 / n where the row counts, else 0."""
-    penalty: NDArray[np.float64]
-    """(F, 1)"""
-    factor: NDArray[np.floating]
-    """(D, D) lower triangle L."""
-    curvature: float
+    row_weight: Floats
+    """(F, N) 1 / n where the row counts, else 0."""
+    penalty: Floats
+    """(F,)"""
+    scale: Preconditioner
 
     @classmethod
-    def prepare(cls, problems: Problems, strength: float, start: Weights) -> Descent:
-        dtype, k = problems.scores.dtype, problems.n_classes
-        n_counted = problems.counted.sum(axis=0)
-        row_weight = (problems.counted / n_counted).astype(dtype)
-        penalty = (2.0 if k == 2 else 1.0) / (strength * n_counted[:, None])
-        p, _ = problems.losses(start)
-        spread = np.einsum("nfk,nf->", p * (1 - p), row_weight) / len(n_counted)
-        curvature = max(float(spread) / (k - 1), 1e-4)
-        hessian = problems.gram * (curvature / len(problems.labels))
-        hessian[np.diag_indices_from(hessian)] += penalty.mean()
-        factor = cholesky(hessian, lower=True, overwrite_a=True, check_finite=False).astype(dtype)
-        return cls(problems, start, row_weight, penalty, factor, curvature)
+    def prepare(cls, problems: Problems, strength: float, start: Weights) -> tuple[Objective, State]:
+        """Return the objectives, and where they stand at the start."""
+        dtype = problems.scores.dtype
+        n_counted = problems.counted.sum(axis=1)
+        row_weight = (problems.counted / n_counted[:, None]).astype(dtype)
+        penalty = problems.loss.penalty_factor(problems.n_classes) / (strength * n_counted)
+        which = np.arange(len(n_counted))
+        weight, bias = start.weight.astype(dtype), start.bias.astype(dtype)
+        losses, slopes = problems.loss.losses_and_slopes(problems.decisions(weight, bias, which), problems.labels)
+        scale = precondition(problems, slopes, row_weight, penalty)
+        objective = cls(problems, row_weight, penalty.astype(dtype), scale)
+        value, gradient = objective._collect(which, weight, losses, slopes)
+        lowest = np.full(len(bias), np.inf, dtype)
+        return objective, State(which, weight, bias, value, gradient, lowest, np.zeros(len(bias), dtype=np.int64))
 
-    def weights(self, theta: NDArray[np.float64], iterations: int = 0) -> Weights:
-        shape = self.start.weight.shape
-        moved, bias = np.split(theta, [self.start.weight.size])
-        flat = moved.reshape(shape[0], -1).astype(self.factor.dtype)
-        step = solve_triangular(self.factor, flat, lower=True, trans="T", check_finite=False).reshape(shape)
-        moved_bias = bias.reshape(self.start.bias.shape) / np.sqrt(self.curvature)
-        return Weights(self.start.weight + step, self.start.bias + moved_bias, iterations)
+    def value_and_gradient(
+        self, which: NDArray[np.intp], weight: Floats, bias: Floats
+    ) -> tuple[NDArray[np.float64], Floats]:
+        """Return (A,) and (A, K x R + K), the gradient in preconditioned coordinates."""
+        decisions = self.problems.decisions(weight, bias, which)
+        losses, slopes = self.problems.loss.losses_and_slopes(decisions, self.problems.labels)
+        return self._collect(which, weight, losses, slopes)
 
-    def value_and_gradient(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Return both at ``theta`` (D x F x K + F x K,)."""
-        at = self.weights(theta)
-        residual, losses = self.problems.losses(at)
-        losses[~self.problems.counted] = 0  # inf there must not meet a weight of 0
-        penalised = self.penalty * at.weight
-        value = np.einsum("nf,nf->", losses, self.row_weight, dtype=np.float64) + 0.5 * np.vdot(penalised, at.weight)
-        residual[np.arange(len(residual)), :, self.problems.labels] -= 1
-        residual *= self.row_weight[:, :, None]
-        slope = self.problems.scores.T @ residual.reshape(len(residual), -1)
-        slope = slope + penalised.reshape(slope.shape).astype(slope.dtype)
-        weight_gradient = solve_triangular(self.factor, slope, lower=True, check_finite=False)
-        bias_gradient = residual.sum(axis=0, dtype=np.float64) / np.sqrt(self.curvature)
-        return float(value), np.concatenate([weight_gradient.ravel(), bias_gradient.ravel()]).astype(np.float64)
+    def _collect(
+        self, which: NDArray[np.intp], weight: Floats, losses: Floats, slopes: Floats
+    ) -> tuple[NDArray[np.float64], Floats]:
+        row_weight, penalty = self.row_weight[which], self.penalty[which]
+        counted_losses = np.where(row_weight > 0, losses, 0)  # inf there must not meet a weight of 0
+        value = np.einsum("an,an->a", counted_losses, row_weight)
+        value += 0.5 * penalty * np.einsum("akr,akr->a", weight, weight)
+        slopes *= row_weight[:, None]
+        by_weight = self.problems.back(slopes, which)
+        by_weight += penalty[:, None, None] * weight
+        return value.astype(np.float64), self.scale.gradient(which, by_weight, slopes.sum(axis=2))
+
+    def step(self, state: State, memory: _Memory) -> State:
+        """Go down by one L-BFGS step; a full one nearly always serves, else a shorter one is looked for."""
+        direction = memory.direction(state.gradient)
+        slope = np.einsum("ap,ap->a", direction, state.gradient).astype(np.float64)
+        weight_move, bias_move = self.scale.moved(state.which, direction)
+        noise = 8 * np.finfo(direction.dtype).eps * np.abs(state.value)
+        length = np.ones(len(slope))
+        for _ in range(N_HALVINGS):
+            factor = length.astype(direction.dtype)
+            weight = state.weight + factor[:, None, None] * weight_move
+            bias = state.bias + factor[:, None] * bias_move
+            value, gradient = self.value_and_gradient(state.which, weight, bias)
+            rise = value - state.value
+            high = rise > 1e-4 * length * slope + noise
+            if not high.any():
+                break
+            vertex = -slope * length**2 / (2 * np.maximum(rise - slope * length, np.finfo(np.float64).tiny))
+            length = np.where(high, np.clip(vertex, 0.1 * length, 0.5 * length), length)
+        memory.add(factor[:, None] * direction, gradient - state.gradient)
+        steepness = np.abs(gradient).max(axis=1)
+        gained = (rise < -noise) | (steepness < state.lowest)
+        idle = np.where(high, N_IDLE, np.where(gained, 0, state.idle + 1))
+        lowest = np.minimum(steepness, state.lowest)
+        return State(state.which, weight, bias, value, gradient, lowest, idle)
+
+
+@dataclass(slots=True, eq=False)
+class _Memory:
+    """The last steps of all problems and what each changed in the gradient: the inverse Hessian, as L-BFGS sees it."""
+
+    size: Floats
+    """(A, 1) of the inverse Hessian in directions of which nothing is remembered."""
+    steps: list[Floats] = field(default_factory=list)
+    changes: list[Floats] = field(default_factory=list)
+    weights: list[Floats] = field(default_factory=list)
+    """(A,) 1 / (step . change); 0 where a problem's pair says nothing."""
+
+    def direction(self, gradient: Floats) -> Floats:
+        rest, taken = -gradient, []
+        for step, change, weight in zip(self.steps[::-1], self.changes[::-1], self.weights[::-1], strict=True):
+            taken.append((weight * np.einsum("ap,ap->a", step, rest))[:, None])
+            rest -= taken[-1] * change
+        rest *= self.size
+        for step, change, weight, share in zip(self.steps, self.changes, self.weights, taken[::-1], strict=True):
+            rest += (share - (weight * np.einsum("ap,ap->a", change, rest))[:, None]) * step
+        return rest
+
+    def add(self, step: Floats, change: Floats) -> None:
+        both, own = np.einsum("ap,ap->a", step, change), np.einsum("ap,ap->a", change, change)
+        useful = both > np.finfo(step.dtype).eps * own
+        safe = np.where(useful, both, 1)
+        self.steps.append(step)
+        self.changes.append(change)
+        self.weights.append((useful / safe).astype(step.dtype))
+        self.size[useful, 0] = both[useful] / own[useful]
+        for pairs in (self.steps, self.changes, self.weights):
+            del pairs[:-N_PAIRS]
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        for pairs in (self.steps, self.changes, self.weights):
+            pairs[:] = [pair[chosen] for pair in pairs]
+        self.size = self.size[chosen]

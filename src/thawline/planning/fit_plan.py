@@ -40,8 +40,8 @@ class FitPlan(BaseModel):
     )
     from_scratch: bool = Field(False, description="Train the architecture from random weights.")
     layer: str = Field("pooled", description="Where features are read: pooled, or the name of a layer.")
-    head: Literal["logistic", "ridge", "mlp"] = Field(
-        "logistic", description="The new classifier: logistic, ridge or mlp. Where something is thawed, its start."
+    head: Literal["logistic", "ridge", "svm", "mlp"] = Field(
+        "logistic", description="The new classifier: logistic, ridge, svm or mlp. Where something thaws, its start."
     )
     hidden: tuple[int, ...] = Field((), description="Widths of the hidden layers of an mlp head.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of inputs that each layer of an mlp head drops.")

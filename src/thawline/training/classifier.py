@@ -27,7 +27,7 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: Name of the backbone, as in ``thawline models``.
         layer: ``pooled``, or a layer of the backbone.
-        head: ``logistic`` or ``ridge``.
+        head: ``logistic``, ``ridge`` or ``svm``.
         precision: ``auto``, ``f32`` or ``bf16``.
         batch_size: Samples in one run of the network; does not change the numbers.
         seed: Decides the folds.
@@ -43,7 +43,7 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: str = DEFAULT_MODEL,
         *,
         layer: str = POOLED,
-        head: Literal["logistic", "ridge"] = "logistic",
+        head: Literal["logistic", "ridge", "svm"] = "logistic",
         precision: str = "auto",
         batch_size: int = 32,
         seed: int = 0,

@@ -40,7 +40,7 @@ class Fitted:
 
 
 def fit_probe(
-    kind: Literal["logistic", "ridge"],
+    kind: Literal["logistic", "ridge", "svm"],
     values: NDArray[np.float32],
     labels: NDArray[np.int64],
     split: Split,

@@ -1,0 +1,259 @@
+"""Choose how strongly a linear head is regularised: cross-validate along a path of strengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.heads.folds import stratified_group_folds
+from thawline.heads.losses import Loss
+from thawline.heads.problems import Problems, Weights
+from thawline.heads.row_space import RowSpace
+from thawline.heads.solver import solve
+from thawline.heads.temperature import row_log_losses
+from thawline.heads.training_rows import TrainingRows
+
+DECADES = tuple(10.0**power for power in range(-6, 5))
+"""First pass over C, strong to weak, on features scaled to unit variance overall; stops once the loss clearly rises."""
+REFINEMENT = (10**0.5, 10**0.25)
+"""Second pass: half a decade to both sides of the best, then a quarter decade to both sides of the best of those."""
+UNCHOSEN_STRENGTH = 1e-2
+"""C where no class has two groups, so that nothing can be held out: strong, as rows are few."""
+N_FOLDS = 5
+ONE_FOLD_ROWS = 20_000
+"""From here on one fold is held out instead of each in turn: its 4,000 rows and more tell strengths apart."""
+ABSENT_LOGIT = -1e4
+"""Bias of a class without a training row: its probability is 0, and the number can be stored."""
+PATH_TOLERANCE, PATH_ITERATIONS = 3e-4, 200
+"""As exact as scikit-learn at 1e-4, which counts in other coordinates: the log loss near the best C to about 1e-4."""
+NEAR_TOLERANCE, NEAR_ITERATIONS = 1e-5, 400
+"""As far as float32 goes for certain."""
+TIGHT_TOLERANCE, TIGHT_ITERATIONS = 1e-7, 3000
+TURNED_PER_COLUMN = 300
+"""Rows per column of weights from which the weights are turned at every pass, instead of the features once: a path
+makes about 150 passes there and back."""
+WORTH_BLOCKS = 2**20
+"""Features, N x M, from which it pays that each fold passes over the rows that it holds out."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of strengths tried and the number foreseen."""
+Calibrate = Callable[[NDArray[np.float64], NDArray[np.int64]], float]
+"""From decisions (M, K) on rows held out and their labels (M,) to the temperature that makes them logits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StrengthPath:
+    """Every strength that was tried, and what it reached on rows it was not fitted on."""
+
+    steps: tuple[dict[str, float], ...]
+    """In ascending C: C, mean and standard_error of the log loss, temperature, iterations."""
+    strength: float
+    log_loss: float | None
+    temperature: float
+    held_out_logits: NDArray[np.float64] | None
+    """(N, n_classes) at the chosen strength, each row by the fit that had not seen it; nan where there was none."""
+    start: Weights | None
+    """Solution for all rows together to start the last fit from."""
+
+
+def choose_strength(
+    rows: TrainingRows,
+    space: RowSpace,
+    loss: Loss,
+    calibrate: Calibrate,
+    *,
+    strengths: Sequence[float] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> StrengthPath:
+    """Cross-validate C; the smallest mean log loss over the held-out rows wins, the stronger penalty among equals.
+
+    A row whose class no other group shows cannot be predicted by anything; it is left out of the mean.
+
+    Args:
+        strengths: Values of C, all of which are tried; without them, decades and then quarter decades around the best.
+    """
+    fold = stratified_group_folds(rows.labels, rows.groups, N_FOLDS, seed)
+    held_out = fold == np.arange(1 if len(rows) >= ONE_FOLD_ROWS else fold.max() + 1)[:, None]  # (F, N)
+    held_out = held_out[~held_out.all(axis=1)]
+    judged = (held_out & _learnable(rows, held_out)).any(axis=0)
+    if not judged.any():
+        return StrengthPath((), UNCHOSEN_STRENGTH, None, 1.0, None, None)
+    problems = rough_problems(rows, space, loss, ~held_out)
+    order = np.arange(len(rows))
+    if problems.scores.size >= WORTH_BLOCKS:
+        order = np.argsort(fold, kind="stable")
+        problems = with_blocks(problems, order)
+    trial = _Trial(problems, judged[order], rows.groups[order], calibrate)
+    report = progress or (lambda tried, foreseen: None)
+    if strengths is None:
+        trial.search(report)
+    else:
+        trial.run_all(sorted(strengths), report)
+    best = trial.best()
+    step = trial.steps[best]
+    logits = np.empty((len(rows), rows.n_classes))
+    logits[order] = trial.logits(best, rows)
+    steps = tuple(trial.steps[strength] for strength in sorted(trial.steps))
+    return StrengthPath(steps, best, step["mean"], step["temperature"], logits, trial.together(best))
+
+
+def fit_all_rows(
+    rows: TrainingRows, space: RowSpace, loss: Loss, strength: float, start: Weights | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weight (n_classes, D) and bias (n_classes,), for features as they come, to a gradient of 1e-7.
+
+    Args:
+        strength: C on globally scaled features.
+    """
+    rough = rough_problems(rows, space, loss, np.ones((1, len(rows)), dtype=np.bool_))
+    # The first part of the way in float32, in which a pass takes half the time.
+    start = start or rough.start()
+    near = solve(rough, strength, start, tolerance=NEAR_TOLERANCE, max_iterations=NEAR_ITERATIONS)
+    exact = _exact(rough, space)
+    fitted = solve(exact, strength, near, tolerance=TIGHT_TOLERANCE, max_iterations=TIGHT_ITERATIONS)
+    present = np.unique(rows.labels)
+    weight = np.zeros((rows.n_classes, rows.values.shape[1]))
+    weight[present] = space.to_features(fitted.weight[0].astype(np.float64))
+    bias = np.full(rows.n_classes, ABSENT_LOGIT)
+    bias[present] = fitted.bias[0] - weight[present] @ space.mean
+    return weight, bias
+
+
+def rough_problems(rows: TrainingRows, space: RowSpace, loss: Loss, counted: NDArray[np.bool_]) -> Problems:
+    """Return the problems in float32; ``counted`` is (F, N)."""
+    present, labels = np.unique(rows.labels, return_inverse=True)
+    turn = None
+    if space.left_of_wide is not None:
+        scores = (space.left_of_wide * np.sqrt(space.eigenvalues)).astype(np.float32)
+    else:
+        scores, turn = space.centred.astype(np.float32), space.basis.astype(np.float32)
+        if len(rows) < TURNED_PER_COLUMN * len(counted) * len(present):
+            scores, turn = scores @ turn, None
+    return Problems(scores, turn, space.eigenvalues, labels.astype(np.int64), counted, len(present), loss)
+
+
+def with_blocks(problems: Problems, order: NDArray[np.intp]) -> Problems:
+    """Return the problems on rows in another order, in which those held out of each problem stand together."""
+    counted = problems.counted[:, order]
+    blocks = []
+    for f in range(len(counted)):
+        rows = np.flatnonzero(~counted[f])
+        blocks.append((slice(int(rows[0]), int(rows[-1]) + 1), f))
+    end = blocks[-1][0].stop
+    if end < len(order):
+        blocks.append((slice(end, len(order)), -1))  # these count in all
+    return replace(
+        problems, scores=problems.scores[order], labels=problems.labels[order], counted=counted, blocks=tuple(blocks)
+    )
+
+
+def _exact(rough: Problems, space: RowSpace) -> Problems:
+    """Return the same problems in float64."""
+    if space.left_of_wide is not None:
+        return replace(rough, scores=space.left_of_wide * np.sqrt(space.eigenvalues), turn=None)
+    return replace(rough, scores=space.centred, turn=space.basis)
+
+
+class _Trial:
+    """A cross-validation that remembers each strength it has tried."""
+
+    def __init__(
+        self, problems: Problems, judged: NDArray[np.bool_], groups: NDArray[np.int64], calibrate: Calibrate
+    ) -> None:
+        self.problems, self.judged, self.calibrate = problems, judged, calibrate
+        self.labels, self.groups = problems.labels[judged], groups[judged]
+        self.solutions: dict[float, Weights] = {}
+        self.steps: dict[float, dict[str, float]] = {}
+
+    def run(self, strength: float) -> None:
+        start = extrapolate(self.solutions, strength) if self.solutions else self.problems.start()
+        solution = solve(self.problems, strength, start, tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS)
+        decisions = self.problems.held_out_decisions(solution)[self.judged].astype(np.float64)
+        temperature = self.calibrate(decisions, self.labels)
+        mean, error = _mean_and_error(row_log_losses(decisions / temperature, self.labels), self.groups)
+        self.solutions[strength] = solution
+        self.steps[strength] = {
+            "C": strength,
+            "mean": mean,
+            "standard_error": error,
+            "temperature": temperature,
+            "iterations": float(solution.iterations),
+        }
+
+    def run_all(self, strengths: Sequence[float], report: Progress) -> None:
+        for strength in strengths:
+            self.run(strength)
+            report(len(self.steps), len(strengths))
+
+    def search(self, report: Progress) -> None:
+        """Walk the decades until the loss clearly rises, then close in on the best."""
+        foreseen = len(DECADES) + 2 * len(REFINEMENT)
+        for strength in DECADES:
+            self.run(strength)
+            report(len(self.steps), foreseen)
+            if self.has_clearly_risen(strength):
+                break
+        foreseen = len(self.steps) + 2 * len(REFINEMENT)
+        for factor in REFINEMENT:
+            centre = self.best()
+            for strength in (centre / factor, centre * factor):
+                self.run(strength)
+                report(len(self.steps), foreseen)
+
+    def best(self) -> float:
+        """Return the strength with the smallest mean loss, the stronger penalty among equals."""
+        return min(sorted(self.steps), key=lambda strength: self.steps[strength]["mean"])
+
+    def has_clearly_risen(self, strength: float) -> bool:
+        """Say whether the loss stands more than one standard error above the best so far.
+
+        All strengths are judged on the same rows, so that their differences are far surer than each of them.
+        """
+        best = self.steps[self.best()]
+        return self.steps[strength]["mean"] > best["mean"] + best["standard_error"]
+
+    def together(self, strength: float) -> Weights | None:
+        """Return the mean of the folds' solutions, near that of all rows; None where a fold lacks a class."""
+        solution = self.solutions[strength]
+        mean = Weights(solution.weight.mean(axis=0, keepdims=True), solution.bias.mean(axis=0, keepdims=True))
+        return mean if np.isfinite(mean.bias).all() else None
+
+    def logits(self, strength: float, rows: TrainingRows) -> NDArray[np.float64]:
+        decisions = self.problems.held_out_decisions(self.solutions[strength])
+        where = np.flatnonzero(np.isfinite(decisions).any(axis=1))
+        logits = np.full((len(rows), rows.n_classes), np.nan)
+        logits[where] = ABSENT_LOGIT
+        given = np.maximum(decisions[where] / self.steps[strength]["temperature"], ABSENT_LOGIT)
+        logits[np.ix_(where, np.unique(rows.labels))] = given
+        return logits
+
+
+def extrapolate(known: dict[float, Weights], strength: float, n_points: int = 3) -> Weights:
+    """Guess the solution at another strength: the parabola in log C through the three nearest known ones."""
+    near = sorted(known, key=lambda c: abs(math.log(c / strength)))[:n_points]
+    at = [math.log(c / strength) for c in near]
+    shares = [math.prod(other / (other - own) for other in at if other != own) for own in at]
+    weight = sum(share * known[c].weight for share, c in zip(shares, near, strict=True))
+    finite = np.isfinite(known[near[0]].bias)  # -inf stays what it is
+    bias = known[near[0]].bias.copy()
+    bias[finite] = sum(share * known[c].bias[finite] for share, c in zip(shares, near, strict=True))
+    return Weights(np.asarray(weight, bias.dtype), bias)
+
+
+def _learnable(rows: TrainingRows, held_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say (F, N) whether the fit of each fold has seen the row's class."""
+    one_hot = np.eye(rows.n_classes)[rows.labels]
+    seen = (~held_out).astype(np.float64) @ one_hot > 0  # (F, C)
+    return seen[:, rows.labels]
+
+
+def _mean_and_error(losses: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the mean over rows and its standard error, groups being the units that vary independently."""
+    mean = losses.mean()
+    by_group = np.bincount(groups, weights=losses - mean)
+    return float(mean), float(np.sqrt(np.square(by_group).sum()) / len(losses))

@@ -1,0 +1,55 @@
+"""Turn decisions into probabilities: one number divides them all before the softmax."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.heads.head import softmax
+
+LEAST, MOST = 1e-3, 1e3
+"""Between these the temperature is looked for."""
+TOLERANCE = 1e-4
+"""Of its logarithm."""
+
+
+def fit_temperature(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the temperature in [1e-3, 1e3] with the smallest log loss of softmax(decisions / T), and that loss.
+
+    The loss is convex in b = 1 / T, so its only minimum lies where its slope in b changes sign: Newton steps, and the
+    middle of the bracket where one would leave it.
+
+    Args:
+        decisions: (N, C)
+        labels: (N,)
+    """
+    rows = np.arange(len(labels))
+    decisions = decisions - decisions[rows, labels][:, None]  # from the label's own, so that slopes need no gather
+    low, high = -np.log(MOST), -np.log(LEAST)  # of log b
+    at = 0.0
+    while high - low > TOLERANCE:
+        shares = softmax(decisions * np.exp(at)) * decisions
+        expected = shares.sum(axis=1)
+        slope = expected.mean()
+        low, high = (at, high) if slope < 0 else (low, at)
+        bend = slope + np.exp(at) * (np.vdot(shares, decisions) - np.vdot(expected, expected)) / len(rows)
+        step = -slope / bend if bend > 0 else np.inf
+        if abs(step) < TOLERANCE:
+            break
+        at = at + step if low < at + step < high else (low + high) / 2
+    temperature = float(np.exp(-at))
+    return temperature, mean_log_loss(decisions / temperature, labels)
+
+
+def row_log_losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return -log softmax at the label (N,) of logits (N, C)."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    return cast(NDArray[np.float64], losses)
+
+
+def mean_log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the mean of -log softmax at the label."""
+    return float(row_log_losses(logits, labels).mean())
