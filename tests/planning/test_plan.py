@@ -52,7 +52,7 @@ def test_a_layer_that_was_asked_for_is_a_reason() -> None:
 @given(
     seed=st.integers(0, 2**63 - 1),
     model=st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs", "Cc")), min_size=1),
-    head=st.sampled_from(["logistic", "ridge"]),
+    head=st.sampled_from(["logistic", "ridge", "svm"]),
     precision=st.sampled_from(["auto", "f32", "bf16"]),
 )
 def test_a_plan_survives_its_file(tmp_path_factory: pytest.TempPathFactory, **settings: object) -> None:
@@ -121,7 +121,7 @@ def test_a_plan_without_training_has_no_tables(tmp_path: Path) -> None:
     ("settings", "text"),
     [
         ({"thaw": 3}, r"thaw: Input should be a valid string, got 3"),
-        ({"head": "svm"}, r"head: Input should be 'logistic', 'ridge' or 'mlp', got 'svm'"),
+        ({"head": "forest"}, r"head: Input should be 'logistic', 'ridge', 'svm' or 'mlp', got 'forest'"),
         ({"hidden": (8,)}, r"together: hidden and dropout must come with head mlp; got head logistic"),
         ({"head": "mlp", "hidden": (0,)}, r"hidden: must be at most 8 widths from 1 to 65,536, such as 256,128"),
         ({"head": "mlp", "hidden": (8,) * 9}, r"hidden: must be at most 8 widths"),
@@ -133,7 +133,7 @@ def test_a_plan_without_training_has_no_tables(tmp_path: Path) -> None:
         ({"seed": -1}, r"seed: Input should be greater than or equal to 0"),
         ({"colour": "red"}, r"colour: no such setting\."),
         ({"sede": 1}, r"sede: no such setting. Did you mean 'seed'"),
-        ({"head": "svm", "engine": "steam"}, r"head: .*; engine: .*got 'steam' \(the settings given\)"),
+        ({"head": "forest", "engine": "steam"}, r"head: .*; engine: .*got 'steam' \(the settings given\)"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, object], text: str) -> None:

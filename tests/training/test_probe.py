@@ -45,7 +45,7 @@ def probe(problem: dict[str, Any], parts: Split, kind: str = "logistic") -> Any:
     )
 
 
-@pytest.mark.parametrize("kind", ["logistic", "ridge"])
+@pytest.mark.parametrize("kind", ["logistic", "ridge", "svm"])
 def test_the_test_part_changes_nothing(problem: dict[str, Any], kind: str) -> None:
     parts = split(20)
     before = probe(problem, parts, kind)
