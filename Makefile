@@ -7,13 +7,13 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(NEW_ENOUGH)' 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The numerical libraries start one thread per core each; the tests are many small jobs, for which that is slower.
-test bench: export OMP_NUM_THREADS ?= 1
+test: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench constraints clean
+.PHONY: help demo test check format docs bench bench-gpu constraints clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.core  ## the whole path on data that ships: features, head, evaluation, report, prediction
 	$(BIN)/thawline demo
@@ -34,9 +34,12 @@ format: $(VENV)/.dev  ## put the code into the house format
 docs: $(VENV)/.dev  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/.dev  ## run every benchmark
-	@test -n "$(wildcard benchmarks/*.py)" || { echo "make bench: benchmarks/ holds no .py file to run." >&2; exit 1; }
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: $(VENV)/.dev  ## run every benchmark, and gather them in benchmarks/RESULTS.md (an hour and more)
+	@for script in $(filter-out benchmarks/results.py,$(wildcard benchmarks/*.py)) benchmarks/results.py; do \
+	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+bench-gpu: $(VENV)/.dev  ## the same on a CUDA card, where there is one
+	$(BIN)/python benchmarks/gpu/extraction.py
 
 constraints: $(VENV)/.dev  ## choose the newest versions again, and write constraints.txt
 	$(BIN)/python -m pip install --quiet uv

@@ -1,0 +1,91 @@
+"""Gather what the other benchmarks wrote, under what this machine can do at most. Writes benchmarks/RESULTS.md.
+
+make bench                       every benchmark, then this
+python benchmarks/results.py     only this
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from thawline.runs.reporting import environment
+
+HERE = Path(__file__).parent
+ORDER = ("main_job", "peers", "extraction", "decode", "heads", "training_speed", "boundary", "thaw_lines", "kills")
+N_ROUNDS = 5
+
+
+def best_and_median(amount: float, work: Callable[[], object]) -> str:
+    """Amount per second: the best of a few rounds, and their median; neighbours can only take away."""
+    rates = []
+    for _ in range(N_ROUNDS):
+        started = time.perf_counter()
+        work()
+        rates.append(amount / (time.perf_counter() - started))
+    return f"{max(rates):,.0f} | {statistics.median(rates):,.0f}"
+
+
+def limits() -> list[str]:
+    """What the processors and the memory give to one program that does nothing else."""
+    rows = []
+    source = np.ones(2**27, np.uint8)
+    target = np.empty_like(source)
+    rows.append(f"| copying memory, GB/s (read and written) | 1 | {_rate(2 * source.nbytes / 1e9, source, target)} |")
+    usual = torch.get_num_threads()
+    for threads in sorted({1, usual}):
+        torch.set_num_threads(threads)
+        for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            square = torch.ones(2048, 2048, dtype=kind)
+            torch.mm(square, square)
+            gflop = 2 * 2048**3 / 1e9
+            rows.append(
+                f"| product of matrices in {name}, 2048 squared, GFLOP/s | {threads} "
+                f"| {best_and_median(gflop, lambda square=square: torch.mm(square, square))} |"
+            )
+    torch.set_num_threads(usual)
+    return rows
+
+
+def _rate(amount: float, source: np.ndarray, target: np.ndarray) -> str:
+    return best_and_median(amount, lambda: np.copyto(target, source))
+
+
+def section(name: str) -> list[str]:
+    """One benchmark's own page, a level lower; or how to make it."""
+    page = HERE / f"{name}.md"
+    if not page.exists():
+        return [f"## {name}", "", f"Not measured yet: `python benchmarks/{name}.py`.", ""]
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [f"#{line}" if line.startswith("#") else line for line in lines] + [""]
+
+
+def main() -> None:
+    lines = [
+        "# Results",
+        "",
+        f"Gathered by `python benchmarks/results.py` on {time.strftime('%Y-%m-%d')}; each part has its own date.",
+        f"This machine: {', '.join(f'{key} {value}' for key, value in environment().items())}.",
+        "",
+        "What it gives at most, now:",
+        "",
+        f"| | threads | best of {N_ROUNDS} | median |",
+        "|---|---|---|---|",
+        *limits(),
+        "",
+        "A graphics card was not measured here; `make bench-gpu` does it where there is one.",
+        "",
+    ]
+    for name in ORDER:
+        lines += section(name)
+    (HERE / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"Written to {HERE / 'RESULTS.md'}")
+
+
+if __name__ == "__main__":
+    main()
