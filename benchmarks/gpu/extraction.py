@@ -2,7 +2,8 @@
 
     make bench-gpu
 
-Writes benchmarks/gpu/extraction.md. Pixels are in memory; decoding is measured by benchmarks/decode.py. Random weights cost what real ones do.
+Writes benchmarks/gpu/extraction.md. Pixels are in memory; decoding is measured by benchmarks/decode.py. Random
+weights cost what real ones do.
 """
 
 from __future__ import annotations

@@ -102,6 +102,32 @@ def test_bits_depend_on_neither_the_neighbours_nor_the_threads(opened: Callable[
     assert found == {i: np.roll(whole, i, axis=0).tobytes() for i in range(6)}
 
 
+def test_threads_that_are_first_together_do_not_wait_for_ever(
+    opened: Callable[..., tl.Backbone], in_child: Callable
+) -> None:
+    """OpenVINO's binding finds numpy when it first meets an array, which two threads must not do at once."""
+    backbone = opened("test_resnet", input_px=64)
+    Graphs(FeatureStore().root, backbone, ("pooled",)).opened("f32")
+    done = in_child(
+        "import faulthandler, threading, numpy as np, thawline as tl\n"
+        "faulthandler.dump_traceback_later(60, exit=True)\n"
+        "from thawline.features import FeatureStore\n"
+        "from thawline.features.building import Graphs\n"
+        "from thawline.features.openvino_engine import OpenVINOEngine\n"
+        f"backbone = tl.open_backbone({backbone.name!r}, input_px=64)\n"
+        "engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ('pooled',)).opened('f32'), 'f32')\n"
+        "together = threading.Barrier(8)\n"
+        "def work():\n"
+        "    together.wait()\n"
+        "    engine.run(np.zeros((8, 64, 64, 3), np.uint8))\n"
+        "threads = [threading.Thread(target=work) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "print('done')"
+    )
+    assert done.stdout.strip() == "done", done.stderr
+
+
 def test_refuses_what_is_no_batch(opened: Callable[..., tl.Backbone]) -> None:
     backbone = opened("test_resnet", input_px=64)
     engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened("f32"), "f32")

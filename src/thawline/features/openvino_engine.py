@@ -44,6 +44,9 @@ class OpenVINOEngine:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"OpenVINO cannot run {graphs.files[0].parent}: {reason}. Use --engine torch.") from error
+        # The first array that OpenVINO is given makes it look for numpy's functions, under a lock and the interpreter's
+        # own, in the one order or the other: two threads that are first together would wait for each other for ever.
+        _ = ov.Tensor(np.zeros(1, np.uint8)).data
         self.widths = tuple(int(output.get_shape()[1]) for output in self._compiled[-1].outputs)
         self._shape = tuple(self._compiled[0].input(0).get_shape())
         self._requests = threading.local()
