@@ -126,7 +126,7 @@ def test_a_process_is_timed_whole_and_without_thread_settings(
     code = "import os, time; time.sleep(0.2); b = bytearray(200_000_000); print('x'); print(sorted(os.environ))"
     seconds, peak, line = peers.run_process("it", [sys.executable, "-c", code], EXTRA="1")
     assert 0.2 < seconds < 5
-    assert 200e6 < peak < 300e6
+    assert peak > 200e6  # no upper bound: until it is replaced, a new process counts as large as the one that made it
     assert "OMP_NUM_THREADS" not in line and "EXTRA" in line
 
 

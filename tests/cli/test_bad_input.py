@@ -58,7 +58,7 @@ def refused(answer, text: str) -> None:
         (["--split", "100/0/0"], "must be three shares that sum to 1"),
         (["--thaw", "last:0"], "thaw last:0 unlocks nothing"),
         (["--thaw", "stage:s9"], "must name a stage of embedded/regnetx_002; got 's9'. Did you mean 's4'"),
-        (["--head", "forest"], "head: Input should be 'logistic', 'ridge' or 'mlp', got 'forest'"),
+        (["--head", "forest"], "head: Input should be 'logistic', 'ridge', 'svm' or 'mlp', got 'forest'"),
         (
             ["--head", "mlp", "--hidden", "256;128"],
             "--hidden must be widths with commas, such as 256,128; got '256;128'",
