@@ -223,9 +223,9 @@ def spread(values: list[float], digits: int = 0) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def speed_rows(folder: Path) -> list[str]:
+def speed_rows(folder: Path, models: list[str]) -> list[str]:
     rows = []
-    for model in MODELS:
+    for model in models:
         in_a_process("engine", model, folder, 64)  # converts it
         rounds = []
         for _ in range(N_ROUNDS):
@@ -244,10 +244,10 @@ def speed_rows(folder: Path) -> list[str]:
     return rows
 
 
-def size_rows(folder: Path) -> list[str]:
+def size_rows(folder: Path, sizes: list[int]) -> list[str]:
     in_a_process("engine", "embedded", folder, 64)
     rows = []
-    for n in SIZES:
+    for n in sizes:
         figures = in_a_process("size", "embedded", folder, n)
         print(n, figures, flush=True)
         rows.append(f"| {n:,} | {1e3 / figures['per_s']:.2f} | {figures['peak_mb']:.0f} | {figures['before_mb']:.0f} |")
@@ -259,6 +259,8 @@ def main() -> None:
     for name in ("part", "model", "folder"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES))
     asked = parser.parse_args()
     if asked.part:
         print(json.dumps(PARTS[asked.part](asked.model, Path(asked.folder), asked.n)))
@@ -268,7 +270,10 @@ def main() -> None:
         return
     from thawline.runs.reporting import environment
 
-    rows: dict[str, Callable[[Path], list[str]]] = {"speed": speed_rows, "size": size_rows}
+    rows: dict[str, Callable[[Path], list[str]]] = {
+        "speed": lambda folder: speed_rows(folder, asked.models),
+        "size": lambda folder: size_rows(folder, asked.sizes),
+    }
     made: dict[str, list[str]] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -23,7 +23,7 @@ MULTIPLY_ADDS_PER_S = {
     ("torch", "f32"): 15e9,
 }
 """For each processor; nearer to those of a MobileNetV2, which are a third of those of a ResNet-50, than to these: what
-is forecast to be slow must not take longer still. benchmarks/extraction.md has both."""
+is forecast to be slow must not take longer still. benchmarks/extraction.py measures both."""
 
 
 @dataclass(frozen=True, slots=True)

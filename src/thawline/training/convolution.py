@@ -3,7 +3,7 @@
 With its statistics frozen, batch norm is a line per channel: it is folded into weights and bias of the convolution,
 anew in each step, and its own pass over the activations disappears; gradients of all parameters come out as without.
 On processors, an activation is computed while the convolution writes its output, and gradients of depthwise
-convolutions take detours where oneDNN's own way is 4 to 100 times slower: see benchmarks/training_speed.md.
+convolutions take detours where oneDNN's own way is 4 to 100 times slower: see benchmarks/training_speed.py.
 """
 
 from __future__ import annotations
