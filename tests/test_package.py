@@ -48,12 +48,12 @@ def test_every_folder_is_a_room_with_a_place_on_the_path() -> None:
     assert folders == set(ROOMS)
 
 
-def test_imports_point_up_the_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from importlinter.cli import lint_imports
-
-    monkeypatch.chdir(ROOT)
-    status = lint_imports(config_filename="pyproject.toml", no_cache=True)
-    assert status == 0, capsys.readouterr().out
+def test_imports_point_up_the_path() -> None:
+    # In a process of its own, as `make check` runs it: its spinner takes sys.stderr for itself, and two of its displays
+    # that end in the wrong order leave a closed one behind for every test that follows.
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_newest_version_of_the_changelog_is_this_one() -> None:
