@@ -1,5 +1,7 @@
 import json
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from thawline.backbones import open_backbone
 from thawline.errors import UsageError
 from thawline.features import EngineChoice, engine_choices, hardware, torch_engine
 from thawline.features import engines as engines_module
@@ -49,6 +52,21 @@ def test_another_rung_is_read_where_it_is_asked(toy: ModuleType) -> None:
     images = (_pixels(2).astype(np.float32) / 255 - np.float32(p.mean)) / np.float32(p.std)
     expected = backbone.module()[:4](torch.from_numpy(images).permute(0, 3, 1, 2)).mean((2, 3)).numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_threads_that_read_layers_side_by_side_hear_of_their_own_batch_only() -> None:
+    """Layers are read by hooks; on modules that threads share, one would catch what another is running."""
+    backbone = open_backbone(input_px=32)
+    rungs = ("stem", "s2", "s3", "pooled")
+    engine = TorchEngine(backbone, rungs, precision="f32", device="cpu")
+    batches = [np.random.default_rng(i).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8) for i in range(24)]
+    expected = [engine.run(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for got, wanted in zip(pool.map(engine.run, batches), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    weights = {tensor.data_ptr() for tensor in backbone.module().parameters()}
+    copied = torch_engine._sharing_weights(backbone.module())
+    assert {tensor.data_ptr() for tensor in copied.parameters()} == weights
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
@@ -169,7 +187,7 @@ def test_on_a_processor_bf16_is_openvinos(monkeypatch: pytest.MonkeyPatch) -> No
     def here(**asked: str) -> list[tuple[str, str]]:
         return [(choice.engine, choice.precision) for choice in engine_choices(**asked)]
 
-    monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: ("cpu", "bf16"))
+    monkeypatch.setattr(engines_module, "_resolve", lambda device, memory: ("cpu", "bf16"))
     assert here() == [("openvino", "bf16"), ("torch", "f32")]
     assert here(engine="torch") == [("torch", "f32")]
     assert here(engine="openvino") == [("openvino", "bf16")]
@@ -184,6 +202,13 @@ def test_on_a_processor_bf16_is_openvinos(monkeypatch: pytest.MonkeyPatch) -> No
         engine_choices("openvino", "f32", "cpu")
 
 
+@pytest.fixture
+def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of which only torch knows whether it has an accelerator."""
+    monkeypatch.setattr(engines_module, "_may_have_accelerator", lambda: True)
+
+
+@pytest.mark.usefixtures("doubtful")
 def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
@@ -207,6 +232,7 @@ def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(asked) == 3
 
 
+@pytest.mark.usefixtures("doubtful")
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"QUESTION": ["tpu", "f32"]}', '{"QUESTION": ["auto", 1]}'])
 def test_a_memory_that_makes_no_sense_is_asked_again(
     tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +242,61 @@ def test_a_memory_that_makes_no_sense_is_asked_again(
     (tmp_path / "hardware.json").write_text(content.replace("QUESTION", question))
     assert hardware(memory=tmp_path) == ("cpu", "f32")
     assert json.loads((tmp_path / "hardware.json").read_text())[question] == ["cpu", "f32"]
+
+
+def test_without_a_sign_of_an_accelerator_torch_need_not_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = "flags : fpu avx512_bf16"
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(engines_module, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(engines_module, "_may_have_accelerator", lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_engine, "resolve", lambda *asked: pytest.fail("torch must not be asked"))
+        assert hardware(memory=tmp_path) == hardware("auto", "cpu") == ("cpu", "bf16")
+        flags = "flags : fpu avx512f"
+        assert hardware() == ("cpu", "f32")
+        assert engines_module.is_remembered("auto", "auto", tmp_path)
+        assert not (tmp_path / "hardware.json").exists()
+    asked: list[str] = []
+    monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: asked.append(device) or ("cpu", "f32"))
+    hardware(device="cuda")
+    for name, answer in (("_cpu_flags", ""), ("_may_have_accelerator", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(engines_module, name, lambda answer=answer: answer)
+            hardware()
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    hardware(device="cpu")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    hardware()
+    assert asked == ["cuda", "auto", "auto", "cpu", "auto"]
+
+
+def test_what_is_certain_is_what_torch_says() -> None:
+    for device in ("auto", "cpu"):
+        certain = engines_module._certain(device)
+        assert certain is None or certain == resolve("auto", device)
+
+
+def test_device_files_and_drivers_hint_at_accelerators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is here, a device file must not go unseen, nor a driver's library."""
+    monkeypatch.setattr(engines_module, "Path", lambda _: tmp_path)
+    loaded: list[str] = []
+
+    def absent(name: str) -> None:
+        loaded.append(name)
+        raise OSError(name)
+
+    monkeypatch.setattr(engines_module.ctypes, "CDLL", absent)
+    assert not engines_module._may_have_accelerator()
+    assert loaded == ["libcuda.so.1", "libamdhip64.so"]
+    for name in ("nvidia0", "dxg", "kfd", "nvhost-ctrl"):
+        (tmp_path / name).touch()
+        assert engines_module._may_have_accelerator(), name
+        (tmp_path / name).unlink()
+    monkeypatch.setattr(engines_module.ctypes, "CDLL", lambda name: object())
+    assert engines_module._may_have_accelerator()
 
 
 def test_a_memory_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def test_few_samples_are_not_worth_a_conversion_and_many_are(monkeypatch: pytest
     assert _chosen((5_000, False), 5_000)[0] == "torch"
 
 
+def test_a_recorded_graph_needs_no_torch() -> None:
+    offers = [Offer(OPENVINO, 20, ready=False, recorded=True), Offer(TORCH, 20, ready=True)]
+    offer, why = choose(offers, lambda: pytest.fail("nothing has to be counted"))
+    assert (offer.choice, why) == (OPENVINO, "its graph is recorded: torch need not be loaded")
+    few_left = [offers[0], Offer(TORCH, 1, ready=True)]
+    assert choose(few_left, lambda: MOBILENET)[0].choice == OPENVINO  # torch takes longer to start
+    many_left = [Offer(OPENVINO, 50_000, ready=False, recorded=True), Offer(TORCH, 1, ready=True)]
+    assert choose(many_left, lambda: MOBILENET)[0].choice == TORCH
+
+
 def test_one_engine_is_no_choice() -> None:
     offer, why = choose([Offer(TORCH, 5, ready=True)], lambda: pytest.fail("nothing has to be counted"))
     assert (offer.choice, why) == (TORCH, "asked for, or the only one here")
@@ -71,26 +81,42 @@ def real_architecture() -> tl.Backbone:
     return tl.open_backbone("timm/resnet50", architecture_only=True)
 
 
+def _ahead_of(backbone: tl.Backbone, **asked: str) -> bool:
+    """Whether it was built ahead."""
+    ahead.build_ahead(backbone, **asked)
+    for thread in threading.enumerate():
+        if thread.name == "thawline-build":
+            thread.join()
+    return backbone.is_built
+
+
 def test_a_backbone_is_built_ahead_only_where_that_is_needed(
     tiny_photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ahead_of(backbone: tl.Backbone) -> bool:
-        ahead.build_ahead(backbone)
-        for thread in threading.enumerate():
-            if thread.name == "thawline-build":
-                thread.join()
-        return backbone.is_built
+    def opened() -> tl.Backbone:
+        return tl.open_backbone(input_px=64)  # whose graph is not recorded
 
-    assert ahead_of(tl.open_backbone())
-    backbone = tl.open_backbone()
+    assert _ahead_of(opened())
     data = tl.open_data(tiny_photos)
-    extract_features(data, backbone, engine="torch")
-    assert not ahead_of(tl.open_backbone())  # features are stored
+    extract_features(data, opened(), engine="torch")
+    assert not _ahead_of(opened())  # features are stored
     FeatureStore().clear()
-    assert ahead_of(tl.open_backbone())
-    precision = extract_features(data, backbone, engine="openvino").precision
+    assert _ahead_of(opened())
+    precision = extract_features(data, opened(), engine="openvino").precision
     FeatureStore().clear()
-    assert Graphs(FeatureStore().root, backbone, ("pooled",)).are_there(precision)
-    assert not ahead_of(tl.open_backbone())  # it is converted
+    assert Graphs(FeatureStore().root, opened(), ("pooled",)).are_there(precision)
+    assert not _ahead_of(opened())  # it is converted
     monkeypatch.setattr(tl.Backbone, "module", lambda self: pytest.fail("a thread must not end with a traceback"))
-    assert np.isfinite(extract_features(data, tl.open_backbone()).values).all()
+    assert np.isfinite(extract_features(data, opened()).values).all()
+
+
+def test_what_is_made_ahead_is_taken(tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, backbone = tl.open_data(tiny_photos), tl.open_backbone()
+    asked = {"engine": "openvino", "precision": "bf16", "device": "cpu"}
+    assert not _ahead_of(backbone, **asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(Graphs, "_engine", lambda self, precision: pytest.fail("it is there"))
+        features = extract_features(data, backbone, **asked)
+    assert (features.engine, features.computed, backbone.is_built) == ("openvino", 30, False)
+    FeatureStore().clear()
+    assert extract_features(data, backbone, **asked).values.tobytes() == features.values.tobytes()  # compiled from disk

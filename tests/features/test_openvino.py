@@ -19,12 +19,13 @@ from safetensors.torch import save_file
 import thawline as tl
 from thawline.backbones.timm_import import import_timm
 from thawline.errors import ModelError, StorageError
-from thawline.features import FeatureStore, GraphStore, building, conversion, extract_features, extract_rungs
+from thawline.features import FeatureStore, GraphStore, building, conversion, extract_features, extract_rungs, refining
 from thawline.features.building import Graphs, NotConvertibleError
 from thawline.features.calibration import stand_ins
-from thawline.features.conversion import convert, run, smallest_cosine
+from thawline.features.conversion import convert
 from thawline.features.openvino_engine import OpenVINOEngine
-from thawline.features.rounding import channel_means, round_weights, split, to_bfloat16, work
+from thawline.features.refining import run, smallest_cosine
+from thawline.features.rounding import round_weights, run_watched, split, to_bfloat16, work
 
 ASKED = {"engine": "openvino", "device": "cpu"}
 
@@ -301,7 +302,9 @@ def test_numbers_are_rounded_as_torch_rounds_them() -> None:
 def test_rounded_weights_shift_no_channel_on_average() -> None:
     model, batches = _graph(), [stand_ins(8, (24, 24), seed=i) for i in range(4)]
     rounded, naive = model.clone(), model.clone()
-    round_weights(rounded, channel_means(model, batches))
+    features, means = run_watched(model, batches)
+    np.testing.assert_allclose(features[0], _exact(model, batches), rtol=1e-5, atol=1e-6)
+    round_weights(rounded, means)
     for node in naive.get_ordered_ops():
         if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
             constant = node.input_value(1).get_node()
@@ -344,11 +347,11 @@ def test_where_bfloat16_is_not_enough_all_stays_in_float32(
     opened: Callable[..., tl.Backbone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = opened("test_resnet", input_px=64)
-    monkeypatch.setattr(conversion, "_ALL_ROUNDED_COSINE", 2.0)
+    monkeypatch.setattr(refining, "_LITTLE_IN_FLOAT32_COSINE", 2.0)
     part = convert(backbone, ("pooled",), "bf16", batch_size=8)
     assert [precision for _, precision in part.graphs] == ["f32", "bf16"]
-    assert 0 < part.float32_share < 0.5 and part.cosine >= conversion.MIN_COSINE
-    monkeypatch.setattr(conversion, "MIN_COSINE", 2.0)
+    assert refining._MUCH <= part.float32_share < 0.5 and part.cosine >= refining.MIN_COSINE
+    monkeypatch.setattr(refining, "MIN_COSINE", 2.0)
     whole = convert(backbone, ("pooled",), "bf16", batch_size=8)
     assert [precision for _, precision in whole.graphs] == ["f32"] and whole.float32_share == 1
 
@@ -362,11 +365,14 @@ def test_stand_ins_are_the_same_every_time_and_look_alike_in_any_number() -> Non
     assert len(np.unique(noise, axis=0)) > 500 > len(np.unique(leaves, axis=0)) > 10
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "inat_bird"])
 @pytest.mark.parametrize("data", ["hymenoptera", "flowers5_128"])
-def test_on_photographs_bf16_points_where_float32_points(data: str, real_data: Path, real_weights: Path) -> None:
+def test_on_photographs_bf16_points_where_float32_points(
+    data: str, weights: str, real_data: Path, real_weights: Path
+) -> None:
     photos = tl.open_data(real_data / data)
     some = tl.data.subset(photos, np.arange(0, len(photos), len(photos) // 60)[:60])
-    backbone = tl.open_backbone(f"timm/mobilenetv2_100@{real_weights / 'mobilenetv2_100.imagenet.safetensors'}")
+    backbone = tl.open_backbone(f"timm/mobilenetv2_100@{real_weights}/mobilenetv2_100.{weights}.safetensors")
     rungs = ("blocks.2", "blocks.4", "pooled")
     found = extract_rungs(some, backbone, rungs, precision="bf16", **ASKED)
     alone = extract_features(some, backbone, precision="bf16", **ASKED)

@@ -5,7 +5,7 @@ Also imported by the child processes of tests, so it loads torch only when the n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class ToyBackbone:
     """(B, 3, 16, 16) -> (B, 24); values are nan for a picture whose first pixel is 255 when ``nan`` is set."""
 
     name = "toy/conv"
+    architecture = "toy"
+    model_args: ClassVar[dict[str, Any]] = {}
     preprocessing = PREPROCESSING
 
     def __init__(self, seed: int = 0, *, nan: bool = False) -> None:

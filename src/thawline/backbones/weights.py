@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,10 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 from thawline.errors import ModelError, WeightsError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 _HEADER_LIMIT = 100 * 2**20
 """The safetensors library refuses larger headers; so do we, before reading one."""
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""Floating-point types of the format -> how numpy reads them; it has no bfloat16, which is read as its bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,32 @@ class TensorFile:
 
         with safe_open(self.path, framework="pt") as file:
             return {name: file.get_tensor(self.prefix + name) for name in self.entries()}
+
+    def arrays(self) -> Callable[[str], NDArray[np.float32]]:
+        """Return a function from names of tensors to their values, float32. Nothing is read before, no torch needed.
+
+        The function raises WeightsError where a tensor holds no floating-point numbers, or not as many as its shape
+        says, and KeyError where there is none of that name.
+        """
+        import numpy as np
+
+        _, start = read_header(self.path)
+        entries = self.entries()
+        data: NDArray[np.uint8] = np.memmap(self.path, np.uint8, "r", offset=start)
+
+        def read(name: str) -> NDArray[np.float32]:
+            entry = entries[name]
+            first, last = entry["data_offsets"]
+            kind, shape = FLOATS.get(entry["dtype"]), tuple(entry["shape"])
+            if kind is None or last - first != math.prod(shape) * np.dtype(kind).itemsize:
+                raise WeightsError(f"weights must hold floating-point numbers of their shape; {name} does not.")
+            stored = np.frombuffer(data[first:last].tobytes(), kind).reshape(shape)
+            if entry["dtype"] == "BF16":  # the upper half of a float32
+                return (stored.astype(np.uint32) << 16).view(np.float32)
+            values: NDArray[np.float32] = stored.astype(np.float32, copy=False)
+            return values
+
+        return read
 
 
 def file_sha256(path: Path) -> str:

@@ -1,44 +1,55 @@
-"""Importing torch and timm, and building the backbone, while the data are being read."""
+"""Getting ready while the data are being read: the engine, or torch and the backbone, whichever will be needed."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thawline.errors import ThawlineError
 from thawline.features.building import Graphs
 from thawline.features.engines import engine_choices, is_remembered
-from thawline.features.extract import feature_key
+from thawline.features.extract import feature_key, layers_in
 from thawline.features.store import FeatureStore
+from thawline.scale.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
+    from thawline.features.engines import EngineChoice
 
 
 def build_ahead(
     backbone: Backbone, rung: str = "pooled", *, engine: str = "auto", precision: str = "auto", device: str = "auto"
 ) -> None:
-    """Begin to build a backbone in another thread, if computing its features is going to need that.
+    """Begin in another thread what computing the features of a backbone is likely to need.
 
-    Where some are stored, or it is converted for OpenVINO, that is not likely, and nothing is done. Whatever goes wrong
-    will go wrong again where it is waited for.
+    Where OpenVINO can do without torch, that is its engine; else torch, timm and the backbone. Where some features are
+    stored nothing is done. Whatever goes wrong will go wrong again where it is waited for.
 
     Args:
         rung, engine, precision, device: As in ``extract_features``.
     """
     store = FeatureStore()
+    work: Callable[[], object] = backbone.module
     if is_remembered(precision, device, store.root):
         choices = engine_choices(engine, precision, device, memory=store.root)
-        graphs = Graphs(store.root, backbone, (rung,))
-        for choice in choices:
-            converted = choice.engine == "openvino" and graphs.are_there(choice.precision)
-            if converted or store.holds(feature_key(backbone, rung, choice)):
-                return
-    # Not a daemon: a process that ends while torch is being loaded may crash.
-    threading.Thread(target=_build, args=(backbone,), name="thawline-build").start()
+        rungs = layers_in(rung)
+        if any(store.holds(feature_key(backbone, rungs[0], choice, rungs)) for choice in choices):
+            return
+        graphs = Graphs(store.root, backbone, rungs)
+        work = _engine_without_torch(graphs, choices[0]) or work
+    keep_freed_memory()  # before threads begin that would get memory of their own
+    # Not a daemon: a process that ends while a library is being loaded may crash.
+    threading.Thread(target=_try, args=(work,), name="thawline-build").start()
 
 
-def _build(backbone: Backbone) -> None:
+def _engine_without_torch(graphs: Graphs, choice: EngineChoice) -> Callable[[], object] | None:
+    """What makes the engine that will be taken, where it is OpenVINO's, and torch is not needed to convert for it."""
+    ready = choice.engine == "openvino" and (graphs.topology is not None or graphs.are_there(choice.precision))
+    return (lambda: graphs.make_engine(choice.precision)) if ready else None
+
+
+def _try(work: Callable[[], object]) -> None:
     with contextlib.suppress(ThawlineError, ImportError):
-        backbone.module()
+        work()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.errors import ModelError
+from thawline.features.calibration import stand_ins
 from thawline.features.engines import CONVERSION_REVISION, Engine, EngineChoice, release
 from thawline.features.graph_store import GraphKey, GraphStore, StoredGraphs
 from thawline.features.keys import Precision, preprocessing_sha256
+from thawline.features.topology import BATCH, Topology, recorded
+from thawline.scale.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-
-_BATCH = 8
-"""Pictures in one run of converted graphs, whose shape is fixed: activations of so few stay in the caches."""
+    from thawline.features.openvino_engine import OpenVINOEngine
+    from thawline.features.refining import Converted
 
 
 class NotConvertibleError(ModelError):
@@ -31,6 +36,11 @@ class Graphs:
     backbone: Backbone
     rungs: tuple[str, ...]
 
+    @property
+    def topology(self) -> Topology | None:
+        """The recorded graph that the weights only have to be filled into; None where torch must convert."""
+        return recorded(self.backbone, self.rungs)
+
     def are_there(self, precision: Precision) -> bool:
         """Whether they are stored, whole."""
         return GraphStore(self.root).find(self._key(precision)) is not None
@@ -43,15 +53,61 @@ class Graphs:
             ModelError: The backbone cannot be built, or has no such rung.
             StorageError: The cache cannot be written.
         """
+        return self._opened(precision)[0]
+
+    def engine(self, precision: Precision) -> OpenVINOEngine:
+        """What runs them. Where another thread is making it, or has, that one is waited for and taken.
+
+        Raises:
+            As ``opened``; and ModelError where OpenVINO refuses the graphs.
+        """
+        with _lock_of(self._key(precision).digest()) as made:
+            engine: OpenVINOEngine | None = made.pop() if made else None
+            return engine or self._engine(precision)
+
+    def make_engine(self, precision: Precision) -> None:
+        """Make what ``engine`` will give to whoever asks next.
+
+        Raises:
+            As ``engine``.
+        """
+        with _lock_of(self._key(precision).digest()) as made:
+            if not made:
+                made.append(self._engine(precision))
+
+    def _engine(self, precision: Precision) -> OpenVINOEngine:
+        from thawline.features.openvino_engine import OpenVINOEngine
+
+        stored, converted = self._opened(precision)
+        return OpenVINOEngine(stored, precision, compiled=None if converted is None else converted.compiled)
+
+    def _opened(self, precision: Precision) -> tuple[StoredGraphs, Converted | None]:
+        """The graphs, and what came of converting them if that was done here."""
         store, key = GraphStore(self.root), self._key(precision)
         if (found := store.find(key)) is not None:
-            return found
+            return found, None
+        keep_freed_memory()
+        converted = self._filled(precision) or self._converted(precision)
+        return store.keep(key, converted, self.backbone.name), converted
+
+    def _filled(self, precision: Precision) -> Converted | None:
+        """The recorded graph with its weights; None where there is none."""
+        topology = self.topology
+        if topology is None:
+            return None
+        from thawline.features.refining import Reference, in_bfloat16, in_float32
+
+        model = topology.graph(self.backbone)
+        if precision == "f32":
+            return in_float32(model)
+        pictures = stand_ins(topology.batch_size, self.backbone.preprocessing.input_px)
+        return in_bfloat16(Reference.of(model, pictures), first_share=topology.first_share)
+
+    def _converted(self, precision: Precision) -> Converted:
         from thawline.features.conversion import convert
 
         self.backbone.reader(self.rungs)  # refuses an unknown layer, before the converter meets it
-        return store.keep(
-            key, convert(self.backbone, self.rungs, precision, batch_size=key.batch_size), self.backbone.name
-        )
+        return convert(self.backbone, self.rungs, precision, batch_size=BATCH)
 
     def _key(self, precision: Precision) -> GraphKey:
         return GraphKey(
@@ -59,9 +115,26 @@ class Graphs:
             preprocessing_sha256=preprocessing_sha256(self.backbone.preprocessing),
             rungs=self.rungs,
             precision=precision,
-            converter=f"openvino {release('openvino')} r{CONVERSION_REVISION}",
-            batch_size=_BATCH,
+            converter=f"openvino {release('openvino')} {conversion_revision(self.backbone, self.rungs)}",
+            batch_size=BATCH,
         )
+
+
+def conversion_revision(backbone: Backbone, rungs: tuple[str, ...]) -> str:
+    """How a backbone is converted, as far as that decides numbers: by torch, or from a recorded graph."""
+    topology = recorded(backbone, rungs)
+    return f"r{CONVERSION_REVISION}" + (f" recorded {topology.revision}" if topology else "")
+
+
+_made: dict[str, tuple[threading.Lock, list[OpenVINOEngine]]] = {}
+"""Digest of a key -> who works on it, and an engine that was made for whoever asks next."""
+
+
+@contextlib.contextmanager
+def _lock_of(key: str) -> Iterator[list[OpenVINOEngine]]:
+    lock, made = _made.setdefault(key, (threading.Lock(), []))
+    with lock:
+        yield made
 
 
 def build_engine(choice: EngineChoice, backbone: Backbone, rungs: tuple[str, ...], graphs: Graphs) -> Engine:
@@ -73,16 +146,17 @@ def build_engine(choice: EngineChoice, backbone: Backbone, rungs: tuple[str, ...
         UsageError: The device is not there.
     """
     if choice.engine == "openvino":
-        from thawline.features.openvino_engine import OpenVINOEngine
-
-        return OpenVINOEngine(graphs.opened(choice.precision), choice.precision)
+        return graphs.engine(choice.precision)
     from thawline.features.torch_engine import TorchEngine
 
     return TorchEngine(backbone, rungs, precision=choice.precision, device=choice.device)
 
 
 def count_multiply_adds(backbone: Backbone) -> int:
-    """Multiply-adds of one picture, counted without numbers; loads torch and the backbone's architecture."""
+    """Multiply-adds of one picture: recorded, or counted without numbers, which loads torch and the architecture."""
+    topology = recorded(backbone, ("pooled",))
+    if topology is not None:
+        return topology.multiply_adds
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,18 +1,21 @@
 """What runs a frozen backbone: the interface of every engine, and which of them can be chosen from.
 
 That is found out without importing the engine's library, so that a run whose features are all stored never loads it:
-what ``auto`` means on this machine is asked of torch once and remembered in the cache folder.
+what ``auto`` means on this machine is asked of torch once, where there may be an accelerator, and remembered in the
+cache folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.util
 import json
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,9 +28,13 @@ from thawline.errors import UsageError
 from thawline.features.keys import Precision
 
 ENGINES = ("openvino", "torch")
-CONVERSION_REVISION = 1
+CONVERSION_REVISION = 2
 """Raise it when the same backbone begins to be converted to other numbers."""
 _MEMORY = "hardware.json"
+_BF16_FLAGS = {"avx512_bf16", "amx_tile"}
+"""By which Linux says that a processor computes in bfloat16; torch asks for the same two."""
+_ACCELERATORS = ("nvidia", "nvhost", "nvmap", "nvgpu", "dxg", "kfd")
+"""Beginnings of the device files of CUDA, on Tegra and in WSL too, and of ROCm."""
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -50,6 +57,11 @@ class Engine(Protocol):
         """Batches that may be run at once, from as many threads."""
         ...
 
+    @property
+    def at_once(self) -> int | None:
+        """Samples that it runs at once, where a batch of more is worked through part by part; None where it is not."""
+        ...
+
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side.
 
@@ -69,8 +81,7 @@ class EngineChoice:
     @property
     def identity(self) -> str:
         """What of it decides how numbers are rounded: enters the key of the store."""
-        revision = f" r{CONVERSION_REVISION}" if self.engine == "openvino" else ""
-        return f"{self.engine} {release(self.engine)}{revision} {self.device.partition(':')[0]}"
+        return f"{self.engine} {release(self.engine)} {self.device.partition(':')[0]}"
 
 
 def engine_choices(
@@ -132,12 +143,13 @@ def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | No
 
 def is_remembered(precision: str, device: str, memory: Path) -> bool:
     """Whether ``hardware`` would answer without asking torch."""
-    return "auto" not in (precision, device) or _recalled(device, memory)[1] is not None
+    return "auto" not in (precision, device) or (_recalled(device, memory)[1] or _certain(device)) is not None
 
 
 def _resolve(device: str, memory: Path | None) -> tuple[str, str]:
-    """What a device means here and what it computes in: remembered, or asked of torch."""
+    """What a device means here and what it computes in: remembered, certain, or asked of torch."""
     known, answer = ({}, None) if memory is None else _recalled(device, memory)
+    answer = answer or _certain(device)
     if answer is not None:
         return answer
     from thawline.features.torch_engine import resolve
@@ -146,6 +158,32 @@ def _resolve(device: str, memory: Path | None) -> tuple[str, str]:
     if memory is not None:
         _remember(memory / _MEMORY, known | {_fingerprint(device): found})
     return found
+
+
+def _certain(device: str) -> tuple[str, str] | None:
+    """What torch would answer, where that is beyond doubt: on Linux, a machine without any sign of an accelerator."""
+    if (
+        sys.platform != "linux"
+        or platform.machine().lower() not in ("x86_64", "amd64")
+        or device not in ("auto", "cpu")
+    ):
+        return None
+    flags = set(_cpu_flags().split())
+    if not flags or (device == "auto" and _may_have_accelerator()):
+        return None
+    return "cpu", "bf16" if flags & _BF16_FLAGS else "f32"
+
+
+def _may_have_accelerator() -> bool:
+    """Whether a device file or a driver's library hints at one; torch knows whether it can be used."""
+    devices = Path("/dev")
+    if not devices.is_dir() or any(file.name.startswith(_ACCELERATORS) for file in devices.iterdir()):
+        return True
+    for driver in ("libcuda.so.1", "libamdhip64.so"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(driver)
+            return True
+    return False
 
 
 def _recalled(device: str, memory: Path) -> tuple[dict[str, object], tuple[str, str] | None]:

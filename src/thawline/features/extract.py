@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,7 +16,13 @@ from numpy.typing import NDArray
 from thawline.data.decode import prepare
 from thawline.data.scan import digest_of
 from thawline.errors import DataError, ModelError, UndecodableError, UsageError
-from thawline.features.building import Graphs, NotConvertibleError, build_engine, count_multiply_adds
+from thawline.features.building import (
+    Graphs,
+    NotConvertibleError,
+    build_engine,
+    conversion_revision,
+    count_multiply_adds,
+)
 from thawline.features.engines import Engine, EngineChoice, engine_choices
 from thawline.features.forecast import Offer, choose
 from thawline.features.keys import FeatureKey, preprocessing_sha256
@@ -68,7 +75,8 @@ def extract_features(
 
     Args:
         samples: A data set, or pictures without labels.
-        rung: ``pooled``, or a layer of the backbone, whose output is then averaged over positions.
+        rung: ``pooled``, or a layer of the backbone, whose output is then averaged over positions; or several with
+            commas, whose features then stand side by side.
         engine: ``auto`` (what ends first, by a forecast), ``openvino`` (processors) or ``torch``.
         precision: ``auto``, ``f32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
@@ -84,17 +92,31 @@ def extract_features(
         StorageError: The cache cannot be written; what was computed before is kept.
         UsageError: An option cannot be.
     """
-    return extract_rungs(
+    found = extract_rungs(
         samples,
         backbone,
-        (rung,),
+        layers_in(rung),
         engine=engine,
         precision=precision,
         device=device,
         batch_size=batch_size,
         store=store,
         progress=progress,
-    )[0]
+    )
+    if len(found) == 1:
+        return found[0]
+    return replace(
+        found[0],
+        values=np.concatenate([one.values for one in found], axis=1),
+        rung=rung,
+        key=hashlib.sha256(" ".join(one.key for one in found).encode()).hexdigest(),
+        widths=tuple(one.values.shape[1] for one in found),
+    )
+
+
+def layers_in(rung: str) -> tuple[str, ...]:
+    """The layers in a setting that may name several, with commas."""
+    return tuple(name.strip() for name in rung.split(","))
 
 
 def extract_rungs(
@@ -194,13 +216,16 @@ def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequ
     Args:
         rungs: Those that are read in one pass, where they are several: together they are converted to other graphs.
     """
-    together = f" with {', '.join(rungs)}" if len(rungs) > 1 and choice.engine == "openvino" else ""
+    how = ""
+    if choice.engine == "openvino":
+        together = tuple(rungs) or (rung,)
+        how = f" {conversion_revision(backbone, together)}" + (f" with {', '.join(rungs)}" if len(rungs) > 1 else "")
     return FeatureKey(
         weights_sha256=backbone.weights_sha256,
         preprocessing_sha256=preprocessing_sha256(backbone.preprocessing),
         rung=rung,
         precision=choice.precision,
-        engine=choice.identity + together,
+        engine=choice.identity + how,
         model=backbone.name,
     )
 
@@ -237,10 +262,11 @@ def _chosen(
 ) -> tuple[_Candidate, Engine | None, str]:
     """(what to run, the engine where something has to be run, why it is this one)"""
     graphs = Graphs(store.root, backbone, rungs)
-    offers = {
-        Offer(c.choice, len(c.missing), ready=c.choice.engine == "torch" or graphs.are_there(c.choice.precision)): c
-        for c in candidates
-    }
+    offers = {}
+    for c in candidates:
+        ready = c.choice.engine == "torch" or graphs.are_there(c.choice.precision)
+        recorded = c.choice.engine == "openvino" and graphs.topology is not None
+        offers[Offer(c.choice, len(c.missing), ready=ready, recorded=recorded)] = c
     offer, why = choose(list(offers), lambda: count_multiply_adds(backbone))
     logger.info("%s computes the features: %s.", offer.choice.engine, why)
     if not offer.missing:
@@ -293,7 +319,8 @@ class _Run:
         if self.engine.workers == 1:
             yield from executor().pipelined(positions, self._prepare, self._infer, batch_size=self.batch_size)
             return
-        batches = [positions[start : start + self.batch_size] for start in range(0, len(positions), self.batch_size)]
+        size = min(self.batch_size, self.engine.at_once or self.batch_size)  # so that all threads end together
+        batches = [positions[start : start + size] for start in range(0, len(positions), size)]
         side_by_side = executor().pipelined(
             batches, self._decode_and_infer, lambda rows: rows[0], batch_size=1, workers=self.engine.workers
         )

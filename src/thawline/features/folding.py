@@ -10,11 +10,21 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from thawline.features.topology import Fold
+
 if TYPE_CHECKING:
     from torch.nn.modules.batchnorm import _BatchNorm
 
 _SAME = 1e-4
 """Largest difference, relative to the largest output, that folding may make in float32."""
+
+
+def folds(module: nn.Module, images: torch.Tensor, *, keep: Container[str] = ()) -> tuple[Fold, ...]:
+    """Say which batch norms ``folded`` folds; none where that would change something."""
+    pairs = _foldable(module, images, keep)
+    if not pairs or folded(module, images, keep=keep) is module:
+        return ()
+    return tuple(Fold(conv, norm, cast("_BatchNorm", module.get_submodule(norm)).eps) for conv, norm in pairs)
 
 
 def folded(module: nn.Module, images: torch.Tensor, *, keep: Container[str] = ()) -> nn.Module:
@@ -28,7 +38,7 @@ def folded(module: nn.Module, images: torch.Tensor, *, keep: Container[str] = ()
         images: Any input.
         keep: Names of layers whose own output is wanted: such a convolution stays as it is.
     """
-    pairs = [(conv, norm) for conv, norm in _pairs(module, images) if conv not in keep]
+    pairs = _foldable(module, images, keep)
     if not pairs:
         return module
     light = copy.deepcopy(module)
@@ -45,6 +55,10 @@ def folded(module: nn.Module, images: torch.Tensor, *, keep: Container[str] = ()
         before, after = module(images), light(images)
     scale = float(before.abs().max())
     return light if float((before - after).abs().max()) <= _SAME * scale else module
+
+
+def _foldable(module: nn.Module, images: torch.Tensor, keep: Container[str]) -> list[tuple[str, str]]:
+    return [(conv, norm) for conv, norm in _pairs(module, images) if conv not in keep]
 
 
 def _pairs(module: nn.Module, images: torch.Tensor) -> list[tuple[str, str]]:

@@ -16,6 +16,8 @@ START_S = {"openvino": 0.5, "torch": 3.0}
 """Import of the library and, for torch, building the backbone with timm."""
 CONVERSION_S = 2.5
 """From a built backbone to graphs on disk; large ones take longer, and are then worth it sooner."""
+FILLING_S = 1.0
+"""From a recorded graph and its weights to graphs on disk; torch is not needed."""
 MULTIPLY_ADDS_PER_S = {
     ("openvino", "bf16"): 100e9,
     ("openvino", "f32"): 50e9,
@@ -35,14 +37,17 @@ class Offer:
     """Samples that are not stored as this engine computes them."""
     ready: bool
     """Whether nothing has to be converted first."""
+    recorded: bool = False
+    """Whether converting takes no more than filling weights into a recorded graph."""
 
     def seconds(self, multiply_adds: int) -> float:
         """Forecast the whole of it; one sample takes ``multiply_adds``."""
         if not self.missing:
             return 0.0
         rate = MULTIPLY_ADDS_PER_S[self.choice.engine, self.choice.precision] * usable_processors()
-        conversion = 0.0 if self.ready else START_S["torch"] + CONVERSION_S
-        return START_S[self.choice.engine] + conversion + self.missing * multiply_adds / rate
+        conversion = FILLING_S if self.recorded else START_S["torch"] + CONVERSION_S
+        waiting = 0.0 if self.ready else conversion
+        return START_S[self.choice.engine] + waiting + self.missing * multiply_adds / rate
 
 
 def choose(offers: Sequence[Offer], multiply_adds: Callable[[], int]) -> tuple[Offer, str]:
@@ -57,9 +62,10 @@ def choose(offers: Sequence[Offer], multiply_adds: Callable[[], int]) -> tuple[O
     for offer in offers:
         if not offer.missing:
             return offer, "all features are stored"
-    ready = [offer for offer in offers if offer.ready]
-    if offers[0].ready and offers[0].missing <= min(offer.missing for offer in ready):
-        return offers[0], "converted already"  # the fastest to start, and to run
+    ready = [offer for offer in offers if offer.ready or offer.recorded]
+    if offers[0] in ready and offers[0].missing <= min(offer.missing for offer in ready):
+        # the fastest to start, and to run
+        return offers[0], "converted already" if offers[0].ready else "its graph is recorded: torch need not be loaded"
     work = multiply_adds()
     seconds = {offer.choice.engine: offer.seconds(work) for offer in offers}
     best = min(offers, key=lambda offer: seconds[offer.choice.engine])

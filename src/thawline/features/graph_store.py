@@ -27,7 +27,7 @@ from thawline.scale import cache_root
 from thawline.scale.disk import storage_errors
 
 if TYPE_CHECKING:
-    from thawline.features.conversion import Converted
+    from thawline.features.refining import Converted
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -13,6 +15,23 @@ from thawline.errors import ModelError
 from thawline.features.graph_store import StoredGraphs
 from thawline.features.keys import Precision
 from thawline.scale.processors import usable_processors
+
+
+def compile_graphs(graphs: Sequence[tuple[ov.Model | Path, Precision]]) -> tuple[ov.CompiledModel, ...]:
+    """Compile graphs for this processor: one thread for each batch, as many batches at once as there are processors.
+
+    One thread adds up in the same order however many there are, so the numbers do not depend on that.
+    """
+    core, n = ov.Core(), usable_processors()
+    threads = {"NUM_STREAMS": n, "INFERENCE_NUM_THREADS": n}
+    return tuple(
+        core.compile_model(
+            core.read_model(graph) if isinstance(graph, Path) else graph,
+            "CPU",
+            threads | {"INFERENCE_PRECISION_HINT": precision},
+        )
+        for graph, precision in graphs
+    )
 
 
 class OpenVINOEngine:
@@ -26,21 +45,20 @@ class OpenVINOEngine:
     workers: int
     """Threads that may run batches at once without waiting for each other."""
 
-    def __init__(self, graphs: StoredGraphs, precision: Precision) -> None:
+    def __init__(
+        self, graphs: StoredGraphs, precision: Precision, *, compiled: tuple[ov.CompiledModel, ...] | None = None
+    ) -> None:
         """Compile graphs for this processor; no torch is needed.
 
+        Args:
+            compiled: The same graphs, compiled already.
         Raises:
             ModelError: OpenVINO refuses them.
         """
         self.precision = precision
         self.workers = usable_processors()
-        core = ov.Core()
-        one_thread_each = {"NUM_STREAMS": self.workers, "INFERENCE_NUM_THREADS": self.workers}
         try:
-            self._compiled = [
-                core.compile_model(core.read_model(file), "CPU", one_thread_each | {"INFERENCE_PRECISION_HINT": part})
-                for file, part in zip(graphs.files, graphs.precisions, strict=True)
-            ]
+            self._compiled = compiled or compile_graphs(tuple(zip(graphs.files, graphs.precisions, strict=True)))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"OpenVINO cannot run {graphs.files[0].parent}: {reason}. Use --engine torch.") from error
@@ -49,6 +67,7 @@ class OpenVINOEngine:
         _ = ov.Tensor(np.zeros(1, np.uint8)).data
         self.widths = tuple(int(output.get_shape()[1]) for output in self._compiled[-1].outputs)
         self._shape = tuple(self._compiled[0].input(0).get_shape())
+        self.at_once: int | None = self._shape[0]
         self._requests = threading.local()
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

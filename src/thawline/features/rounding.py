@@ -65,11 +65,15 @@ def split(model: ov.Model, share: float) -> Halves | None:
     return Halves(_head(model, best[1]), _tail(model, best[1], names))
 
 
-def channel_means(model: ov.Model, pictures: Sequence[NDArray[np.uint8]]) -> Means:
-    """Run a graph of fixed shape in float32 and note the mean of each channel that a product with weights is given.
+def run_watched(
+    model: ov.Model, pictures: Sequence[NDArray[np.uint8]]
+) -> tuple[list[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Run a graph of fixed shape in float32, and note the mean of each channel that a product with weights is given.
 
     Args:
         pictures: Batches of its input.
+    Returns:
+        What it gives, (N, D) for each output, and the means.
     """
     watched = model.clone()
     products = [node for node in watched.get_ordered_ops() if _weights(node) is not None]
@@ -79,14 +83,16 @@ def channel_means(model: ov.Model, pictures: Sequence[NDArray[np.uint8]]) -> Mea
         rank = len(given.get_shape())
         channel = 1 if node.get_type_name() in _CONVOLUTIONS else rank - 1
         means.append(ops.reduce_mean(given, np.array([axis for axis in range(rank) if axis != channel]), False))
-    watched = ov.Model([ops.result(mean) for mean in means], watched.get_parameters(), "watched")
+    n = len(watched.outputs)
+    watched = ov.Model([*watched.get_results(), *map(ops.result, means)], watched.get_parameters(), "watched")
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = ov.Core().compile_model(watched, "CPU", exact)
     runs = [[array.copy() for array in compiled([batch]).values()] for batch in pictures]
-    return {
-        node.get_friendly_name(): np.mean([run[i] for run in runs], axis=0, dtype=np.float32)
+    noted: dict[str, NDArray[np.float32]] = {
+        node.get_friendly_name(): np.asarray(np.mean([run[n + i] for run in runs], axis=0, dtype=np.float32))
         for i, node in enumerate(products)
     }
+    return [np.concatenate([run[i] for run in runs]) for i in range(n)], noted
 
 
 def round_weights(model: ov.Model, means: Means) -> None:

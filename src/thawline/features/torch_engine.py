@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import platform
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from thawline.errors import UsageError
 from thawline.features.calibration import stand_ins
@@ -29,6 +32,7 @@ class TorchEngine:
     """Runs a backbone with torch, channels-last, under inference mode."""
 
     name = "torch"
+    at_once: int | None = None
 
     def __init__(
         self,
@@ -64,7 +68,9 @@ class TorchEngine:
             with one_thread(self._device):
                 module = folded(module, images, keep=rungs)
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._read = backbone.reader(rungs, module)
+        backbone.reader(rungs, module)  # refuses an unknown layer now, not in the first batch
+        self._open = lambda: backbone.reader(rungs, _sharing_weights(module))
+        self._own = threading.local()
         self._shape = (*backbone.preprocessing.input_px, 3)
         self.widths: tuple[int, ...] = ()
 
@@ -79,10 +85,23 @@ class TorchEngine:
         padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
         pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
         with one_thread(self._device), torch.inference_mode(), arithmetic(self._device, self.precision):
-            features = self._read(self._normalise(pixels))  # (B, D) for each rung
+            features = self._reader()(self._normalise(pixels))  # (B, D) for each rung
         self.widths = tuple(rows.shape[1] for rows in features)
         values: NDArray[np.float32] = torch.cat([rows[: len(batch)].float() for rows in features], dim=1).cpu().numpy()
         return values
+
+    def _reader(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+        """Each thread reads layers by hooks on modules of its own: on shared ones it would also hear of the others'."""
+        if not hasattr(self._own, "reader"):
+            self._own.reader = self._open()  # type: ignore[no-untyped-call]
+        reader: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._own.reader
+        return reader
+
+
+def _sharing_weights(module: nn.Module) -> nn.Module:
+    """A copy of the layers that has the very same parameters and buffers."""
+    kept = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, kept)
 
 
 _usual_threads = torch.get_num_threads()

@@ -1,65 +1,56 @@
 """Charts of the report, as inline SVG whose colours are the variables of the page, so that they follow light and dark.
 
-matplotlib draws with stand-in colours, which are then replaced by CSS variables. Equal input gives equal bytes: no
-date, no random identifiers. Text stays text, so that it can be read aloud, selected and searched.
+Written here and not by a plotting library: to load one and have it draw three charts took half of the whole run, where
+all features are stored. Equal input gives equal bytes. Text stays text, so that it can be read aloud, selected and
+searched; nothing depends on how wide it comes out.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Sequence
-from io import StringIO
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
 
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from thawline.records import Score
     from thawline.runs.report import Curve, Strength
 
-INK, MUTED, LINE, CARD, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", CARD: "card", ACCENT: "accent", WARM: "warm"}
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
-_WIDTH_IN = 5.2
-_FONT_PT = 9.5
+_WIDTH = 374.0
+"""Of every chart; the unit is a point, and the page stretches the chart as it likes."""
+_FONT, _SMALL = 9.5, 8.5
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 8.0, 8.0, 34.0
+"""Room around an area with axes."""
+_MOST_TICKS = 7
+
+Point = tuple[float, float]
 
 
 def accuracy_chart(rows: Sequence[tuple[str, Score]]) -> Markup:
     """Draw one dot with its 95 % interval per method, from 0 to 100 %; the first row is the one in colour."""
-    figure, axes = _figure(height_in=0.45 + 0.52 * len(rows))
-    axes.set_xlim(0, 100)
-    axes.set_ylim(len(rows) - 0.35, -0.75)
-    axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)])
-    axes.set_yticks([])
-    axes.grid(axis="x", color=LINE, linewidth=0.8)
-    for y, (title, score) in enumerate(rows):
-        colour, weight = (ACCENT, "bold") if y == 0 else (MUTED, "normal")
-        low, high = (100 * bound for bound in score.ci95)
-        axes.text(0, y - 0.3, title, color=INK, weight=weight, ha="left", va="center", parse_math=False)
-        value = f"{100 * score.value:.1f} %"
-        axes.text(100, y - 0.3, value, color=INK, weight=weight, ha="right", va="center", parse_math=False)
-        axes.plot(
-            [low, high], [y + 0.12] * 2, color=colour, linewidth=3, solid_capstyle="round", clip_on=False, zorder=3
-        )
-        axes.plot(
-            [100 * score.value],
-            [y + 0.12],
-            "o",
-            color=colour,
-            markersize=7,
-            markeredgecolor=CARD,
-            clip_on=False,
-            zorder=4,
-        )
+    pitch, margin = 37.0, 12.0
+    height = 8 + pitch * len(rows) + 16
+    x = _Scale(0, 1, margin, _WIDTH - margin)
+    parts = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(_line([(x(tick), 4), (x(tick), height - 16)], "line", 0.8))
+        anchor = "end" if tick == 1 else "start" if tick == 0 else "middle"  # nothing stands outside of the drawing
+        parts.append(_text(x(tick), height - 6, f"{100 * tick:.0f} %", "muted", anchor=anchor, size=_SMALL))
+    for number, (title, score) in enumerate(rows):
+        colour, bold = ("accent", True) if number == 0 else ("muted", False)
+        y = 18 + pitch * number
+        parts.append(_text(x(0), y, title, "ink", bold=bold))
+        parts.append(_text(x(1), y, f"{100 * score.value:.1f} %", "ink", anchor="end", bold=bold))
+        low, high = score.ci95
+        parts.append(_line([(x(low), y + 12), (x(high), y + 12)], colour, 3))
+        parts.append(_dot((x(score.value), y + 12), 3.8, fill=colour, stroke="card"))
     spoken = "; ".join(
         f"{title}: {100 * s.value:.1f} %, interval {100 * s.ci95[0]:.1f} to {100 * s.ci95[1]:.1f} %"
         for title, s in rows
     )
-    return _svg(figure, "accuracy", f"Accuracy of each method with its 95 % interval. {spoken}.")
+    return _svg(height, parts, f"Accuracy of each method with its 95 % interval. {spoken}.")
 
 
 def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:
@@ -69,54 +60,65 @@ def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:
         name: ``C`` (the inverse of the strength) or ``lambda``.
         tried: In ascending order.
     """
-    x, loss = [s.value for s in tried], [s.log_loss for s in tried]
-    figure, axes = _figure(height_in=2.7)
-    axes.set_xscale("log")
-    axes.minorticks_off()
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    height = 194.0
     errors = [s.standard_error or 0.0 for s in tried]
-    below, above = (
-        [m - e for m, e in zip(loss, errors, strict=True)],
-        [m + e for m, e in zip(loss, errors, strict=True)],
-    )
-    axes.fill_between(x, below, above, color=ACCENT, alpha=0.18, linewidth=0)
-    axes.plot(x, loss, "o-", color=ACCENT, linewidth=1.6, markersize=4.5, markeredgewidth=0)
+    low = min(s.log_loss - error for s, error in zip(tried, errors, strict=True))
+    high = max(s.log_loss + error for s, error in zip(tried, errors, strict=True))
+    across = _Scale(math.log10(tried[0].value), math.log10(tried[-1].value), _LEFT + 8, _WIDTH - _RIGHT - 8)
+    y = _up(low, high, height)
+
+    def at(s: Strength, shift: float = 0.0) -> Point:
+        return across(math.log10(s.value)), y(s.log_loss + shift)
+
+    strong, weak = ("left", "right") if name == "C" else ("right", "left")
+    parts = [*_grid(y), _y_title("log loss (lower is better)", height)]
+    parts.append(_x_title(f"{name}: strong regularisation on the {strong}, weak on the {weak}", height))
+    for power in _powers(across):
+        label = Markup('10<tspan dy="-3.5" font-size="6.5">{}</tspan>').format(
+            f"{power}".replace("-", "\N{MINUS SIGN}")
+        )
+        parts.append(_text(across(power), height - 20, label, "muted", anchor="middle", size=_SMALL))
+    above = [at(s, error) for s, error in zip(tried, errors, strict=True)]
+    below = [at(s, -error) for s, error in zip(tried, errors, strict=True)]
+    parts.append(_area([*above, *reversed(below)], "accent"))
+    parts.append(_line([at(s) for s in tried], "accent", 1.6))
+    parts += [_dot(at(s), 2.3, fill="accent") for s in tried]
     spoken = f"Cross-validated log loss for {len(tried)} values of {name}."
     for s in tried:
         if s.kept:
-            axes.plot(
-                [s.value], [s.log_loss], "o", color="none", markeredgecolor=WARM, markeredgewidth=2.2, markersize=13
-            )
+            parts.append(_dot(at(s), 6.5, stroke="warm", width=2.2))
             spoken += f" The kept one is {s.value:.4g}, with log loss {s.log_loss:.3f}."
-    strong, weak = ("left", "right") if name == "C" else ("right", "left")
-    label = f"{name}: strong regularisation on the {strong}, weak on the {weak}"
-    axes.set_xlabel(label, color=MUTED, fontsize=_FONT_PT - 1)
-    axes.set_ylabel("log loss (lower is better)", color=MUTED, fontsize=_FONT_PT - 1)
-    return _svg(figure, "strength", spoken)
+    return _svg(height, parts, spoken)
 
 
 def training_chart(curves: Sequence[Curve]) -> Markup:
     """Draw the loss in training and on the validation part over the epochs of all stages, one after the other."""
-    figure, axes = _figure(height_in=2.9)
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
-    for number, curve in enumerate(curves):
-        epochs = [point[0] for point in curve.points]
-        alpha = 1.0 if curve.kept else 0.35
-        axes.plot(epochs, [point[1] for point in curve.points], color=MUTED, linewidth=1.4, alpha=alpha)
-        judged = [(epoch, loss) for epoch, _, loss in curve.points if loss is not None]
-        if judged:
-            axes.plot(*zip(*judged, strict=True), "o-", color=ACCENT, linewidth=1.8, markersize=3.5, alpha=alpha)
-        if number:
-            axes.axvline(curve.start, color=LINE, linewidth=1)
-        axes.annotate(
-            str(number + 1), (curve.start, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
-            textcoords="offset points", color=MUTED, fontsize=_FONT_PT - 2, va="top",
-        )  # fmt: skip
-    axes.set_xlim(0, curves[-1].points[-1][0])
-    axes.set_xlabel("epochs, all stages one after the other", color=MUTED, fontsize=_FONT_PT - 1)
-    axes.set_ylabel("loss (lower is better)", color=MUTED, fontsize=_FONT_PT - 1)
+    height = 208.0
+    losses = [loss for curve in curves for _, *both in curve.points for loss in both if _is_drawn(loss)] or [0.0]
+    x = _Scale(0, curves[-1].points[-1][0], _LEFT, _WIDTH - _RIGHT - 8)
+    y = _up(min(losses), max(losses), height)
+    parts = [*_grid(y), _y_title("loss (lower is better)", height)]
+    parts.append(_x_title("epochs, all stages one after the other", height))
+    for tick in _ticks(x):
+        parts.append(_text(x(tick), height - 20, f"{tick:g}", "muted", anchor="middle", size=_SMALL))
+    for number, curve in enumerate(curves, 1):
+        if number > 1:
+            parts.append(_line([(x(curve.start), _TOP), (x(curve.start), height - _BOTTOM)], "line", 1))
+        parts.append(_text(x(curve.start) + 3, _TOP + 6, str(number), "muted", size=7.5))
+    for curve in curves:
+        depth = 1.0 if curve.kept else 0.35
+        trained = [(x(epoch), y(loss)) for epoch, loss, _ in curve.points if _is_drawn(loss)]
+        judged = [(x(epoch), y(loss)) for epoch, _, loss in curve.points if _is_drawn(loss)]
+        parts += [_line(trained, "muted", 1.4, depth)] if trained else []
+        parts += [_line(judged, "accent", 1.8, depth)] if judged else []
+        parts += [_dot(point, 1.8, fill="accent", depth=depth) for point in judged]
     spoken = "; ".join(_spoken_curve(number, curve) for number, curve in enumerate(curves, 1))
-    return _svg(figure, "training", f"Loss by epoch in {len(curves)} stages. {spoken}.")
+    return _svg(height, parts, f"Loss by epoch in {len(curves)} stages. {spoken}.")
+
+
+def _is_drawn(loss: float | None) -> TypeGuard[float]:
+    """Whether it is there, and finite."""
+    return loss is not None and math.isfinite(loss)
 
 
 def _spoken_curve(number: int, curve: Curve) -> str:
@@ -127,38 +129,101 @@ def _spoken_curve(number: int, curve: Curve) -> str:
     return spoken + ("" if curve.kept else ", rolled back")
 
 
-def _figure(height_in: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From values to places, in a straight line."""
 
-    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-    axes = figure.add_subplot()
-    figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.tick_params(length=0, colors=MUTED, labelsize=_FONT_PT - 1, pad=6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (self.end - self.start) * (value - self.low) / ((self.high - self.low) or 1.0)
 
 
-def _svg(figure: Figure, name: str, spoken: str) -> Markup:
-    """Write ``figure`` as an ``<svg>`` that scales with the page and is read aloud as ``spoken``."""
-    import matplotlib
+def _up(low: float, high: float, height: float) -> _Scale:
+    """The upward scale of an area with axes, with a little room beyond what is drawn."""
+    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    return _Scale(low - room, high + room, height - _BOTTOM, _TOP)
 
-    buffer = StringIO()
-    style = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"thawline-{name}", "font.size": _FONT_PT})
-    with warnings.catch_warnings(), style:
-        # The reader's browser has the glyphs that the font used for measuring may lack.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(
-        r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL
-    )  # it would style the page
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    box = re.search(r'viewBox="[^"]+"', text)
-    assert box is not None, "matplotlib writes a viewBox"
-    start = f'<svg {box[0]} role="img" aria-label="{escape(spoken)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    return Markup(start + text[text.index(">") + 1 :].strip())
+
+def _ticks(scale: _Scale) -> list[float]:
+    """Round values, at most ``_MOST_TICKS``: 1, 2 or 5 times a power of ten apart."""
+    least = ((scale.high - scale.low) or 1.0) / (_MOST_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+    first, last = math.ceil(scale.low / step - 1e-9), math.floor(scale.high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def _powers(scale: _Scale) -> list[int]:
+    """Whole exponents on a scale of exponents, at most ``_MOST_TICKS``; the nearest one where there is none."""
+    first, last = math.ceil(scale.low - 1e-9), math.floor(scale.high + 1e-9)
+    every = max(1, math.ceil((last - first + 1) / _MOST_TICKS))
+    return list(range(first, last + 1, every)) or [round(scale.low)]
+
+
+def _grid(y: _Scale) -> Iterator[Markup]:
+    """A line across the area for each tick, and its value."""
+    for tick in _ticks(y):
+        yield _line([(_LEFT, y(tick)), (_WIDTH - _RIGHT, y(tick))], "line", 0.8)
+        yield _text(_LEFT - 5, y(tick), f"{tick:.4g}", "muted", anchor="end", size=_SMALL)
+
+
+def _x_title(text: str, height: float) -> Markup:
+    return _text((_LEFT + _WIDTH - _RIGHT) / 2, height - 6, text, "muted", anchor="middle", size=_SMALL)
+
+
+def _y_title(text: str, height: float) -> Markup:
+    turned = _text(0, 0, text, "muted", anchor="middle", size=_SMALL)
+    return Markup('<g transform="translate(8 {}) rotate(-90)">{}</g>').format(_n((_TOP + height - _BOTTOM) / 2), turned)
+
+
+def _n(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _line(points: Sequence[Point], colour: str, width: float, depth: float = 1.0) -> Markup:
+    return Markup(
+        '<path d="M {}" style="fill: none; stroke: var(--{}); stroke-width: {}; stroke-linecap: round; '
+        'stroke-linejoin: round; opacity: {}"/>'
+    ).format(" L ".join(f"{_n(x)} {_n(y)}" for x, y in points), colour, f"{width:g}", f"{depth:g}")
+
+
+def _area(points: Sequence[Point], colour: str) -> Markup:
+    place = " L ".join(f"{_n(x)} {_n(y)}" for x, y in points)
+    return Markup('<path d="M {} Z" style="fill: var(--{}); opacity: 0.18"/>').format(place, colour)
+
+
+def _dot(
+    centre: Point,
+    radius: float,
+    *,
+    fill: str | None = None,
+    stroke: str | None = None,
+    width: float = 1,
+    depth: float = 1,
+) -> Markup:
+    inside, around = ("none" if colour is None else f"var(--{colour})" for colour in (fill, stroke))
+    return Markup(
+        '<circle cx="{}" cy="{}" r="{}" style="fill: {}; stroke: {}; stroke-width: {}; opacity: {}"/>'
+    ).format(_n(centre[0]), _n(centre[1]), f"{radius:g}", inside, around, f"{width:g}", f"{depth:g}")
+
+
+def _text(
+    x: float, y: float, text: str, colour: str, *, anchor: str = "start", size: float = _FONT, bold: bool = False
+) -> Markup:
+    """Text whose middle line is at ``y``; taken as it is, unless it is markup."""
+    weight = Markup(' font-weight="700"') if bold else ""
+    return Markup(
+        '<text x="{}" y="{}" dy="0.34em" text-anchor="{}" font-size="{}"{} style="fill: var(--{})">{}</text>'
+    ).format(_n(x), _n(y), anchor, f"{size:g}", weight, colour, text)
+
+
+def _svg(height: float, parts: Sequence[Markup], spoken: str) -> Markup:
+    """An ``<svg>`` that scales with the page and is read aloud as ``spoken``."""
+    start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg">\n').format(
+        f"{_WIDTH:g}", f"{height:g}", escape(spoken)
+    )
+    return start + Markup("\n").join(parts) + Markup("\n</svg>")

@@ -1,0 +1,301 @@
+"""Recorded graphs: what comes of them is, to the bit, what converting with torch gives."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import thawline as tl
+from thawline.backbones.timm_import import import_timm
+from thawline.errors import WeightsError
+from thawline.features import EngineChoice, FeatureStore, extract_features, recording, topology
+from thawline.features.building import Graphs, count_multiply_adds
+from thawline.features.calibration import stand_ins
+from thawline.features.conversion import convert
+from thawline.features.extract import feature_key
+from thawline.features.recording import NotRecordableError, record
+from thawline.features.refining import in_bfloat16, in_float32, run_compiled, smallest_cosine
+from thawline.features.topology import FOLDER, Topology, read, recorded
+
+POOLED = ("pooled",)
+ASKED = {"engine": "openvino", "device": "cpu"}
+
+
+@functools.cache
+def _recorded(architecture: str, px: int) -> Topology:
+    return record(architecture, input_px=px)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Topologies of two small architectures, in the place of those that ship."""
+    for architecture in ("test_resnet", "test_vit"):
+        _recorded(architecture, 160).write(tmp_path)
+    monkeypatch.setattr(topology, "FOLDER", tmp_path)
+    topology._read_once.cache_clear()
+    yield tmp_path
+    topology._read_once.cache_clear()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Callable[..., Path]:
+    """(architecture, dtype) -> a weights file as users have them, with a classifier."""
+
+    def write(architecture: str = "test_resnet", dtype: torch.dtype = torch.float32, **model_args: Any) -> Path:
+        path = tmp_path / f"{architecture}-{dtype}.safetensors".replace("torch.", "")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            model = import_timm().create_model(architecture, num_classes=7, **model_args)
+            for name, buffer in model.named_buffers():
+                if name.endswith("running_mean"):
+                    buffer.copy_(0.3 * torch.randn(buffer.shape))
+                if name.endswith("running_var"):
+                    buffer.copy_(0.5 + torch.rand(buffer.shape))
+        state = {
+            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+            for name, tensor in model.state_dict().items()
+        }
+        described = {"architecture": architecture, "pretrained_cfg": json.dumps(model.pretrained_cfg)}
+        save_file(state, path, described | {"model_args": json.dumps(model_args)})
+        return path
+
+    return write
+
+
+def _check_equal(backbone: tl.Backbone) -> None:
+    found = recorded(backbone, POOLED)
+    assert found is not None
+    pixels = stand_ins(found.batch_size, backbone.preprocessing.input_px, seed=3)
+    without_torch = run_compiled(in_float32(found.graph(backbone)).compiled, [pixels])[0]
+    assert not backbone.is_built
+    with_torch = run_compiled(convert(backbone, POOLED, "f32", batch_size=found.batch_size).compiled, [pixels])[0]
+    assert np.isfinite(with_torch).all() and with_torch.std(0).max() > 0
+    assert without_torch.tobytes() == with_torch.tobytes()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_features_are_those_of_torch_to_the_bit(
+    architecture: str, dtype: torch.dtype, weights: Callable[..., Path]
+) -> None:
+    _check_equal(tl.open_backbone(f"timm/{architecture}@{weights(architecture, dtype)}", mean=0.4, std=(0.2, 0.3, 0.4)))
+
+
+def test_the_embedded_backbone_needs_no_torch() -> None:
+    _check_equal(tl.open_backbone())
+
+
+@pytest.mark.parametrize("model_args", [{}, {"pad_type": "same"}])
+def test_a_mobilenet_needs_no_torch(weights: Callable[..., Path], model_args: dict[str, str]) -> None:
+    _check_equal(tl.open_backbone(f"timm/mobilenetv2_100@{weights('mobilenetv2_100', **model_args)}"))
+
+
+def test_what_ships_is_whole_small_and_of_the_release_of_timm_that_is_tested() -> None:
+    files = sorted(FOLDER.glob("*.json.xz"))
+    assert len(files) > 30
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    assert sorted(FOLDER.iterdir()) == files
+    installed = import_timm().__version__.split(".")[:2]
+    for file in files:
+        found = read(file)
+        assert file.name == topology.file_name(found.architecture, found.model_args, found.input_px)
+        assert found.timm.split(".")[:2] == installed, "run tools/record_topologies.py"
+        assert (found.rungs, found.batch_size) == (POOLED, topology.BATCH)
+        ends = [filling.offset + 4 * int(np.prod(filling.shape)) for filling in found.fillings]
+        ends += [offset + len(literal) for offset, literal in found.literals]
+        assert max(ends) == found.size
+
+
+def test_every_file_survives_being_written(folder: Path, tmp_path: Path) -> None:
+    found = _recorded("test_resnet", 160)
+    assert read(found.write(tmp_path)) == found
+    assert replace(found, timm="0", openvino="0").revision == found.revision
+    assert replace(found, xml=found.xml + " ").revision != found.revision
+
+
+@pytest.mark.usefixtures("folder")
+def test_bfloat16_is_as_close_as_where_torch_converts(weights: Callable[..., Path]) -> None:
+    backbone = tl.open_backbone(f"timm/test_resnet@{weights()}")
+    graphs = Graphs(FeatureStore().root, backbone, POOLED)
+    pixels = stand_ins(11, backbone.preprocessing.input_px, seed=5)
+    found, exact = (graphs.engine(precision).run(pixels) for precision in ("bf16", "f32"))
+    assert smallest_cosine([found], [exact]) > 0.999 and found.tobytes() != exact.tobytes()
+    assert not backbone.is_built
+    assert count_multiply_adds(backbone) == graphs.topology.multiply_adds
+
+
+def _opened(path: Path, **settings: Any) -> tl.Backbone:
+    return tl.open_backbone(f"timm/test_resnet@{path}", **settings)
+
+
+@pytest.mark.usefixtures("folder")
+def test_both_ways_have_keys_of_their_own(weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, choice = weights(), EngineChoice("openvino", "cpu", "f32")
+    key = feature_key(_opened(path), "pooled", choice)
+    assert "recorded" in key.engine
+    graphs = Graphs(FeatureStore().root, _opened(path), POOLED)
+    graphs.opened("f32")
+    other = feature_key(_opened(path), "layer1", choice)
+    assert "recorded" not in other.engine
+    monkeypatch.setattr(topology, "release", lambda package: "0.9.9" if package == "timm" else "2030.1")
+    assert "recorded" not in feature_key(_opened(path), "pooled", choice).engine
+    assert not Graphs(FeatureStore().root, _opened(path), POOLED).are_there("f32")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("settings", "releases", "reason"),
+    [
+        ({"input_px": 64}, {}, None),
+        ({"model_args": {"act_layer": "silu"}}, {}, None),
+        ({}, {"timm": "1.1.0"}, r"it was recorded with timm \d"),
+        ({}, {"openvino": "2024.6.0"}, r"it was recorded with OpenVINO \d"),
+    ],
+)
+def test_what_was_not_recorded_is_converted_with_torch(
+    settings: dict[str, Any],
+    releases: dict[str, str],
+    reason: str | None,
+    weights: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    actual = topology.release
+    monkeypatch.setattr(topology, "release", lambda package: releases.get(package) or actual(package))
+    backbone = _opened(weights(), **settings)
+    assert recorded(backbone, POOLED) is None
+    told = [record.message for record in caplog.records if "is converted with torch" in record.message]
+    assert len(told) == (reason is not None)
+    if reason is not None:
+        assert re.search(reason, told[0])
+    Graphs(FeatureStore().root, backbone, POOLED).opened("f32")
+    assert backbone.is_built
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_later_release_of_openvino_reads_what_was_recorded(
+    weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actual = topology.release
+    monkeypatch.setattr(topology, "release", lambda name: "2030.0.0" if name == "openvino" else actual(name))
+    assert recorded(_opened(weights()), POOLED) is not None
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("change", ["missing", "another shape", "one more", "whole numbers"])
+def test_weights_that_do_not_fit_are_refused_as_ever(
+    change: str, weights: Callable[..., Path], tiny_photos: Path
+) -> None:
+    path = weights()
+    state = load_file(path)
+    name = "layer2.0.conv1.weight"
+    if change == "missing":
+        del state[name]
+    elif change == "another shape":
+        state[name] = state[name][:-1].clone()
+    elif change == "one more":
+        state["extra"] = torch.zeros(1)
+    else:
+        state[name] = state[name].to(torch.int32)
+    described = {"pretrained_cfg": json.dumps(import_timm().get_pretrained_cfg("test_resnet").to_dict())}
+    save_file(state, path, described)
+    backbone = _opened(path)
+    assert recorded(backbone, POOLED) is None
+    if change == "whole numbers":
+        assert extract_features(tl.open_data(tiny_photos), backbone, **ASKED).computed == 30
+        return
+    with pytest.raises(WeightsError, match="weights must fit the architecture test_resnet; 1 tensors differ"):
+        extract_features(tl.open_data(tiny_photos), backbone, **ASKED)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_tensor_of_fewer_bytes_than_its_shape_says_is_refused(weights: Callable[..., Path]) -> None:
+    path = weights()
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["layer2.0.conv1.weight"]["data_offsets"][0] += 4
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    with pytest.raises(WeightsError, match=r"floating-point numbers of their shape; layer2\.0\.conv1\.weight does not"):
+        Graphs(FeatureStore().root, _opened(path), POOLED).opened("f32")
+
+
+def test_an_architecture_is_no_path(folder: Path, weights: Callable[..., Path]) -> None:
+    backbone = _opened(weights())
+    outside = folder.parent / topology.file_name("outside", {}, (160, 160))
+    next(folder.glob("test_resnet*.json.xz")).rename(outside)
+    backbone.architecture = "../outside"
+    assert recorded(backbone, POOLED) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "old"])
+def test_a_damaged_topology_is_left_alone(
+    damage: str, folder: Path, weights: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = next(folder.glob("test_resnet*.json.xz"))
+    if damage == "old":
+        changed = json.loads(topology.lzma.decompress(file.read_bytes())) | {"format": 0}
+        file.write_bytes(topology.lzma.compress(json.dumps(changed).encode()))
+    else:
+        file.write_bytes(file.read_bytes()[:100] if damage == "cut" else b"nonsense")
+    backbone = _opened(weights())
+    assert recorded(backbone, POOLED) is None and recorded(backbone, POOLED) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "this backbone is converted with torch" in caplog.text
+
+
+def test_a_graph_whose_numbers_come_from_several_tensors_is_not_recorded() -> None:
+    with pytest.raises(NotRecordableError, match=r"test_nfnet cannot be recorded: \d+ constants of up to \d+ bytes"):
+        record("test_nfnet")
+
+
+def test_a_fold_that_was_overlooked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "_folds", lambda backbone: ())
+    with pytest.raises(NotRecordableError, match=r"a constant f32 \d+x\d+x3x3 of its graph is none of its tensors"):
+        record("test_resnet", input_px=64)
+
+
+def test_what_is_filled_in_is_compared_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = topology.with_folds
+    off = lambda *given: lambda name: np.nextafter(exact(*given)(name), np.float32(1e9))  # noqa: E731
+    monkeypatch.setattr(topology, "with_folds", off)
+    with pytest.raises(NotRecordableError, match="filled in, it is not the same to the bit"):
+        record("test_resnet", input_px=64)
+
+
+@pytest.mark.usefixtures("folder")
+def test_where_little_is_known_to_stray_it_is_not_tried(
+    weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from thawline.features.refining import Reference
+
+    backbone = _opened(weights())
+    found = recorded(backbone, POOLED)
+    assert found is not None
+    reference = Reference.of(found.graph(backbone), stand_ins(8, (160, 160)))
+    assert in_bfloat16(reference).float32_share < 0.25 <= in_bfloat16(reference, first_share=0.25).float32_share < 0.5
+
+
+def test_the_first_extraction_needs_no_torch(tiny_photos: Path, in_child: Callable[..., Any]) -> None:
+    done = in_child(
+        "import sys, thawline as tl\n"
+        f"data = tl.open_data({str(tiny_photos)!r})\n"
+        "features = tl.extract_features(data, tl.open_backbone(), device='cpu', precision='bf16')\n"
+        "print(features.engine, features.computed, features.why, sep='|')\n"
+        "print(*sorted({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
+    )
+    assert done.stdout == "openvino|30|its graph is recorded: torch need not be loaded\n\n", done.stderr
