@@ -1,0 +1,134 @@
+"""The models that a ranking compares: from what was asked for to backbones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thawline.backbones import DEFAULT_MODEL, open_backbone
+from thawline.backbones.weights import open_weights
+from thawline.errors import UnknownModelError, UsageError, WeightsError
+from thawline.randomness import derived_seed
+from thawline.scale.disk import storage_errors
+from thawline.scale.paths import cache_root
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone
+
+ON_DISK = ("all", "all on this disk")
+"""Every model that opens without a network."""
+RANDOM = "random/"
+"""Begins the name of an architecture whose weights are drawn instead of read."""
+_SUFFIX = ".safetensors"
+
+
+def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
+    """Spell out what was asked for: one entry for each model, in the order given.
+
+    Args:
+        models: Names as ``open_backbone`` takes them, with commas or as a sequence, or open backbones. Also ``all`` (on
+            this disk: what ships, and what the hub's cache holds), a safetensors file that says its architecture, a
+            folder of such files, and ``random/ARCH`` or ``random/ARCH@FILE`` for the architecture (of the file) with
+            random weights.
+    Raises:
+        UsageError: The same model twice, or fewer than two.
+    """
+    asked = [name.strip() for name in models.split(",")] if isinstance(models, str) else list(models)
+    explicit: list[str | Backbone] = []
+    for model in asked:
+        explicit += _in_folder(model) if isinstance(model, str) else [model]
+    names = [_name(model) for model in explicit]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"models must be different; got {twice[0]} {names.count(twice[0])} times. Leave one out.")
+    found: list[str | Backbone] = []
+    for model in explicit:
+        found += [name for name in on_disk() if name not in names] if model in ON_DISK else [model]
+    if len(found) < 2:
+        only = f"got {_name(found[0])}" if found else "got none"
+        if any(model in ON_DISK for model in explicit):
+            only = f"this disk holds {_name(found[0])} alone"
+        raise UsageError(
+            f"models must be at least two, to be compared; {only}. Name more with commas, such as {DEFAULT_MODEL},"
+            "timm/mobilenetv2_100 or a file of weights; `thawline models QUERY` lists them."
+        )
+    return found
+
+
+def on_disk() -> list[str]:
+    """Names of the models that open without a network: those that ship, then those in the hub's cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from thawline.backbones import list_models
+
+    # only where there is a cache is it worth the second that timm's list of models takes
+    query = "*" if any(Path(HF_HUB_CACHE).glob("models--*")) else None
+    return [entry.name for entry in list_models(query) if entry.offline]
+
+
+def open_candidate(model: str | Backbone, seed: int) -> Backbone:
+    """Open one of what ``names_of`` gave.
+
+    Args:
+        seed: Decides random weights.
+    Raises:
+        ModelError: It cannot be opened; says why.
+    """
+    if not isinstance(model, str):
+        return model
+    if model.startswith(RANDOM):
+        return _random(model, seed)
+    if _is_path(model):
+        architecture = open_weights(Path(model).expanduser()).architecture
+        if architecture is None:
+            raise WeightsError(
+                f"weights must say their architecture; {model} does not. Write timm/ARCHITECTURE@{model}."
+            )
+        return open_backbone(f"timm/{architecture}@{model}")
+    return open_backbone(model)
+
+
+def _name(model: str | Backbone) -> str:
+    return model if isinstance(model, str) else model.name
+
+
+def _is_path(model: str) -> bool:
+    """Whether a name is that of a file or folder of weights, and not of a model."""
+    return "@" not in model and (model.endswith(_SUFFIX) or Path(model).expanduser().is_dir())
+
+
+def _in_folder(model: str) -> list[str | Backbone]:
+    """The files of a folder of weights; a folder with a ``config.json``, as the hub has them, is one model."""
+    folder = Path(model).expanduser()
+    if not _is_path(model) or not folder.is_dir() or (folder / "config.json").is_file():
+        return [model]
+    files: list[str | Backbone] = [str(path) for path in sorted(folder.glob(f"*{_SUFFIX}"))]
+    if not files:
+        raise UsageError(f"a folder of weights must hold {_SUFFIX} files; {model} holds none. Give another folder.")
+    return files
+
+
+def _random(name: str, seed: int) -> Backbone:
+    """An architecture with weights drawn as training from scratch would draw them, kept in the cache folder."""
+    import torch
+
+    from thawline.backbones.backbone import build
+
+    rest = name.removeprefix(RANDOM)
+    if not rest:
+        raise UnknownModelError(f"model must be {RANDOM}ARCHITECTURE; got {name!r}. See `thawline models QUERY`.")
+    described = open_backbone(f"timm/{rest}", architecture_only=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "backbone"))
+        module = build(described.architecture, described.model_args, described.preprocessing)
+    settings = [described.architecture, described.model_args, asdict(described.preprocessing), seed]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    path = cache_root() / "random" / f"{digest[:32]}{_SUFFIX}"
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = described.tuned(module, path)
+    drawn.name = name
+    return drawn
