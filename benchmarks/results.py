@@ -17,7 +17,19 @@ import torch
 from thawline.runs.reporting import environment
 
 HERE = Path(__file__).parent
-ORDER = ("main_job", "peers", "extraction", "decode", "heads", "training_speed", "boundary", "thaw_lines", "kills")
+ORDER = (
+    "main_job",
+    "peers",
+    "extraction",
+    "decode",
+    "heads",
+    "training_speed",
+    "boundary",
+    "thaw_lines",
+    "judgement",
+    "ranking",
+    "kills",
+)
 N_ROUNDS = 5
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from thawline.features import extract_rungs as extract_rungs
     from thawline.planning import FitPlan as FitPlan
     from thawline.planning import plan as plan
+    from thawline.planning import rank as rank
     from thawline.records import Dataset as Dataset
+    from thawline.runs import compare as compare
     from thawline.runs import fit as fit
     from thawline.runs import resume as resume
     from thawline.training import ThawlineClassifier as ThawlineClassifier
@@ -39,6 +41,7 @@ _HOME = {
     "ThawlineError": "thawline.errors",
     "ThawlineFeatures": "thawline.features",
     "__version__": "thawline.version",
+    "compare": "thawline.runs",
     "extract_features": "thawline.features",
     "extract_rungs": "thawline.features",
     "fit": "thawline.runs",
@@ -46,6 +49,7 @@ _HOME = {
     "open_backbone": "thawline.backbones",
     "open_data": "thawline.data",
     "plan": "thawline.planning",
+    "rank": "thawline.planning",
     "resume": "thawline.runs",
     "split_data": "thawline.data",
 }

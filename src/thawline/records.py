@@ -113,7 +113,7 @@ class Features:
     values: NDArray[np.float32]
     """(N, D)"""
     rung: str
-    """``pooled`` (the backbone's own pooled output) or the layer they were read from."""
+    """``pooled`` (the backbone's own pooled output), the layer they were read from, or several with commas."""
     precision: Literal["f32", "bf16"]
     """What the backbone was run in."""
     engine: str
@@ -127,6 +127,8 @@ class Features:
     reused: int
     """The others: found in the store, or equal in content to one that was run."""
     seconds: float
+    widths: tuple[int, ...] = ()
+    """Columns of each layer, where several stand side by side; else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ import thawline as tl
 from thawline.cli.app import app
 from thawline.planning import read_plan
 
-VERBS = ["cache", "demo", "evaluate", "features", "fit", "ladder", "models", "predict", "report"]
+VERBS = [
+    "cache", "compare", "demo", "evaluate", "features", "fit", "ladder", "models", "plan", "predict", "rank", "report",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -196,8 +198,8 @@ def test_models_lists_what_ships_and_what_matches(thawline) -> None:
 def test_the_cache_is_shown_and_cleared(thawline, tiny_photos: Path) -> None:
     thawline("features", tiny_photos, "--out", "f.npz")
     shown = thawline("cache", "--json").json
-    assert [entry["rows"] for entry in shown["entries"]] == [30]
-    assert shown["entries"][0]["key"][:12] in thawline("cache").out
+    assert [entry["rows"] for entry in shown["entries"]] == [30, 0]  # features, and the model as it is converted
+    assert all(entry["key"][:12] in thawline("cache").out for entry in shown["entries"])
     assert thawline("cache", "clear", "--older-than-days", "1", "--json").json == {"freed_bytes": 0}
     assert thawline("cache", "clear", "--json").json["freed_bytes"] > 0
     assert thawline("cache", "--json").json["entries"] == []
@@ -250,10 +252,10 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
-        (("fit", "photos", "--run", "again", "--json"), {"matplotlib", "pydantic", "jinja2"}),
+        (("fit", "photos", "--run", "again", "--json"), {"pydantic", "jinja2"}),
         (("features", "photos", "--out", "features.npz", "--json"), {"pydantic"}),
         (("predict", "first", "photos/disc", "--json"), {"pydantic"}),
-        (("report", "first"), {"pydantic", "matplotlib", "jinja2"}),
+        (("report", "first"), {"pydantic", "jinja2"}),
     ],
 )
 def test_where_all_features_are_stored_nothing_slow_is_imported(
@@ -274,6 +276,25 @@ def test_where_all_features_are_stored_nothing_slow_is_imported(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(done.stderr.splitlines()[-1].split()) <= allowed
+
+
+@pytest.mark.parametrize("arguments", [("fit", "photos", "--json"), ("features", "photos", "--out", "features.npz")])
+def test_the_first_run_of_a_recorded_architecture_needs_no_torch(
+    tiny_photos: Path, clean_cache: Path, arguments: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\n"
+        "from thawline.cli import main\n"
+        f"sys.argv = ['thawline', *{arguments!r}, '--device', 'cpu', '--precision', 'bf16', '--quiet']\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code, done.code\n"
+        "print(*sorted({'torch', 'timm', 'torchvision', 'matplotlib'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    assert not clean_cache.exists()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == ""
+    assert list(clean_cache.glob("models/*/graphs.json"))
 
 
 def test_the_version(thawline) -> None:

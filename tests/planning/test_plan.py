@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import thawline as tl
 from thawline.errors import UsageError
-from thawline.planning import FitPlan, read_plan, write_plan
+from thawline.planning import Candidate, FitPlan, read_plan, write_plan
 from thawline.training.settings import StagePlan, TrainPlan
 
 
@@ -28,7 +28,7 @@ class Data:
 
 
 def test_a_plan_says_what_and_why() -> None:
-    plan = tl.plan(Data(), Backbone(), seed=7)  # type: ignore[arg-type]
+    plan = tl.plan(Data(), Backbone(), thaw="none", seed=7)  # type: ignore[arg-type]
     assert (plan.model, plan.weights_sha256, plan.seed, plan.thaw) == (
         Backbone.name,
         Backbone.weights_sha256,
@@ -39,10 +39,10 @@ def test_a_plan_says_what_and_why() -> None:
     assert "1,234 samples in 2 classes" in plan.reasons[0]
 
 
-def test_auto_is_resolved_and_written_as_what_it_means(tmp_path: Path) -> None:
-    plan = tl.plan(Data(), Backbone(), thaw="auto")  # type: ignore[arg-type]
-    write_plan(plan, tmp_path / "plan.toml")
-    assert 'thaw = "none"' in (tmp_path / "plan.toml").read_text()
+def test_what_was_asked_for_is_not_measured(tmp_path: Path) -> None:
+    for asked in ({"layer": "blocks.4"}, {"head": "ridge"}):
+        plan = tl.plan(Data(), Backbone(), thaw="auto", **asked)  # type: ignore[arg-type]
+        assert (plan.thaw, plan.candidates, plan.verdict) == ("none", (), "")
 
 
 def test_a_layer_that_was_asked_for_is_a_reason() -> None:
@@ -98,13 +98,19 @@ def test_tables_survive_the_file(
 
 def test_the_file_explains_each_setting(tmp_path: Path) -> None:
     stage = StagePlan(thaw="last:2", rung="blocks.1", epochs=3, views=2, adds=("a",))
-    plan = FitPlan(model="embedded/x", training=TrainPlan(), stages=(stage, stage))
+    candidate = Candidate(
+        name="last layer", thaw="none", layer="pooled", head="logistic", score=0.5, ci95=(0.4, 0.6), log_loss=0.7,
+        n=100,
+        behind=(0.1, 0.2), seconds=1.5, bytes=0, why="clearly worse",
+    )  # fmt: skip
+    plan = FitPlan(model="embedded/x", training=TrainPlan(), stages=(stage, stage), candidates=(candidate,))
     write_plan(plan, tmp_path / "plan.toml")
     text = (tmp_path / "plan.toml").read_text()
     for name, field in FitPlan.model_fields.items():
-        start = {"training": "\n[training]", "stages": "\n[[stages]]"}.get(name, f"{name} = ")
+        tables = {"training": "\n[training]", "stages": "\n[[stages]]", "candidates": "\n[[candidates]]"}
+        start = tables.get(name, f"{name} = ")
         assert f"# {field.description}\n{start}" in text
-    for kind in (TrainPlan, StagePlan):
+    for kind in (TrainPlan, StagePlan, Candidate):
         for name, field in kind.model_fields.items():
             assert text.count(f"# {field.description}\n{name} = ") == 1  # of stages, the first is explained
     assert text.count("[[stages]]") == 2
@@ -127,7 +133,10 @@ def test_a_plan_without_training_has_no_tables(tmp_path: Path) -> None:
         ({"head": "mlp", "hidden": (8,) * 9}, r"hidden: must be at most 8 widths"),
         ({"head": "mlp", "dropout": 1.0}, r"dropout: Input should be less than 1, got 1.0"),
         ({"from_scratch": True, "thaw": "last:2"}, r"from_scratch must go with thaw all, .* got thaw last:2"),
-        ({"training": {"lr": 0.1}}, r"settings of training \(lr\) must have something to train; with thaw none"),
+        (
+            {"thaw": "none", "training": {"lr": 0.1}},
+            r"settings of training \(lr\) must have something to train; with thaw none",
+        ),
         ({"fractions": (0.5, 0.5, 0.5)}, r"fractions: must be three shares that sum to 1"),
         ({"fractions": (0.9, 0.1, 0.0)}, r"fractions: must be three shares"),
         ({"seed": -1}, r"seed: Input should be greater than or equal to 0"),

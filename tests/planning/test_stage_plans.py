@@ -270,7 +270,10 @@ def test_a_few_settings_are_completed(data: Dataset, backbone: Backbone, tmp_pat
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({"training": {"lr": 0.1, "epochs": 3}}, r"settings of training \(lr, epochs\) must have something to train"),
+        (
+            {"thaw": "none", "training": {"lr": 0.1, "epochs": 3}},
+            r"settings of training \(lr, epochs\) must have something to train",
+        ),
         ({"thaw": "last:2", "training": {"momentom": 0.5}}, r"momentom: no such setting. Did you mean 'momentum'"),
         ({"thaw": "last:2", "training": {"lr": -1}}, r"lr: .*greater than 0, got -1 \(the settings of training\)"),
         ({"thaw": "last:2", "training": {"lr": -1, "batch_size": 0}}, r"lr: .*; batch_size: "),

@@ -73,7 +73,7 @@ def test_the_json_is_the_contract(run: Run, data: tl.Dataset) -> None:
             assert set(metric) == {"value", "ci95", "n"}
             assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
     assert content["receipt"] == "clean"
-    assert set(content["seconds"]) == {"total", "data", "features", "head", "training", "evaluation"}
+    assert set(content["seconds"]) == {"total", "data", "planning", "features", "head", "training", "evaluation"}
     assert content["stages"][0]["frozen"] == run.bundle.backbone.n_parameters()
     assert content["stages"][0]["trainable"] == run.bundle.head.n_parameters
     assert json.loads(json.dumps(content)) == content
@@ -116,8 +116,9 @@ def test_the_receipt_covers_every_tensor(run: Run, data: tl.Dataset, tmp_path: P
 def test_a_backbone_that_moves_fails_the_run(data: tl.Dataset, tmp_path: Path) -> None:
     backbone = tl.open_backbone()
     backbone.module().train()  # batch normalisation below the line now learns its statistics
+    plan = tl.plan(data, tl.open_backbone(), thaw="none")
     with pytest.raises(ReceiptError, match=r"must leave frozen tensors bit-identical.*(running|num_batches)"):
-        tl.fit(data, backbone=backbone, run=tmp_path / "run")
+        tl.fit(data, plan, backbone=backbone, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

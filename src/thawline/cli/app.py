@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from thawline.cli import cache, demo, evaluate, features, fit, ladder, models, predict, report
+from thawline.cli import cache, compare, demo, evaluate, features, fit, ladder, models, plan, predict, rank, report
 from thawline.cli.guard import guarded
 from thawline.version import __version__
 
@@ -44,7 +44,10 @@ for _verb in (
     demo.demo,
     models.models,
     ladder.ladder,
+    rank.rank,
+    plan.plan,
     fit.fit,
+    compare.compare,
     evaluate.evaluate,
     predict.predict,
     features.features,

@@ -44,7 +44,7 @@ def demo(
     with listening(quiet=quiet or json_) as listener:
         for n in PER_CLASS:
             data = open_digits(n, seed=seed)
-            plan = planning.plan(data, backbone, seed=seed)
+            plan = planning.plan(data, backbone, thaw="none", seed=seed)
             folder = place / f"{n}-per-class"
             finished.append(runs.fit(data, plan, backbone=backbone, run=folder, listener=listener))
         asked = _ask(finished[-1], place / "pictures", listener, seed)
@@ -74,7 +74,8 @@ def _ask(run: Run, folder: Path, listener: BarListener | NoteListener, seed: int
 
 
 def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
-    from thawline.cli.results import METHODS, table
+    from thawline.cli.results import table
+    from thawline.evaluation.baselines import METHODS
 
     say("Handwritten digits, accuracy on the same 600 that nothing was fitted on:")
     rows = table("labelled digits", *METHODS, "Thawline", "95 % interval")

@@ -12,7 +12,7 @@ from thawline.cli.console import listening, print_json
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
-    from thawline.planning import FitPlan
+    from thawline.planning import FitPlan, Planned
     from thawline.runs import Run
 
 EXAMPLES = (
@@ -20,6 +20,7 @@ EXAMPLES = (
     "thawline fit photos/\n\n"
     "thawline fit table.csv --file-column path --label-column species\n\n"
     "thawline fit photos/ --model timm/mobilenetv2_100@weights.safetensors --run runs/ants\n\n"
+    "thawline fit photos/ --budget 5min   (the best that can be found in five minutes)\n\n"
     "thawline fit photos/ --thaw last:2 --epochs 10   (the last two layers learn)\n\n"
     "thawline fit photos/ --thaw progressive --run runs/ants   (thaws from the end while it helps)\n\n"
     "thawline fit --resume runs/ants   (goes on where it was stopped)\n\n"
@@ -41,6 +42,7 @@ def fit(
         Path | None, typer.Option(help="Replay this plan.toml; goes with data options, --run and --force only.")
     ] = None,
     thaw: options.Thaw = "auto",
+    budget: options.BudgetText = None,
     from_scratch: options.FromScratch = False,
     head: options.Head = "logistic",
     hidden: options.Hidden = None,
@@ -84,6 +86,7 @@ def fit(
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
     from thawline.features.ahead import build_ahead
+    from thawline.planning.budget import parse_budget
     from thawline.runs.folder import check_place
     from thawline.runs.listener import check_tensorboard
 
@@ -103,6 +106,7 @@ def fit(
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     training = options.training_settings(set_, epochs=epochs, lr=lr, batch_size=batch_size, views=views)
     widths, shares = options.hidden_widths(hidden), options.fractions(split)
+    spend = parse_budget(budget) if budget else None
     with listening(quiet=quiet or json_) as listener:
         if replayed:
             scratch = replayed.from_scratch
@@ -122,9 +126,11 @@ def fit(
             strict=strict,
             progress=partial(listener.progress, "reading"),
         )
-        decided: FitPlan = replayed or planning.plan(
+        decided: FitPlan | Planned = replayed or planning.make_plan(
             opened,
             backbone,
+            watcher=listener,
+            budget=spend,
             thaw=thaw,
             from_scratch=from_scratch,
             head=head,
@@ -154,8 +160,8 @@ def _show(run: "Run", *, as_json: bool) -> None:
 
 
 _PLANNED = (
-    "model thaw from_scratch head hidden dropout epochs lr batch_size views set_ layer split model_arg input_px mean "
-    "std interpolation crop_pct sha256 seed engine precision device"
+    "model thaw budget from_scratch head hidden dropout epochs lr batch_size views set_ layer split model_arg input_px "
+    "mean std interpolation crop_pct sha256 seed engine precision device"
 ).split()
 """Options that a plan has decided already."""
 _GO_WITH_RESUME = ("data", "resume", "json_", "quiet")

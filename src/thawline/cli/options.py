@@ -57,6 +57,15 @@ Thaw = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+BudgetText = Annotated[
+    str | None,
+    typer.Option(
+        "--budget", metavar="BUDGET",
+        help="What all of it may take: 10min, 90s, 2GB (of cache), or a time and a size with a comma; the best found "
+        "by then is kept.",
+        rich_help_panel=_TRAINING,
+    ),
+]  # fmt: skip
 FromScratch = Annotated[
     bool,
     typer.Option(

@@ -9,16 +9,11 @@ from rich import box
 from rich.table import Table
 
 from thawline.cli.console import plain, say
+from thawline.evaluation.baselines import METHODS
 
 if TYPE_CHECKING:
     from thawline.runs import Evaluation, Run
 
-METHODS = {
-    "majority": "always the commonest class",
-    "pixels": "logistic regression on 16 x 16 pixels",
-    "knn": "five nearest neighbours on the model's features",
-}
-"""The baselines in every run, by their keys in ``--json``, and what they are."""
 _PROBE = {"probe": "a new linear head on the frozen model"}
 """Stands beside them where something was thawed."""
 _METRICS = {
@@ -76,11 +71,12 @@ def print_run(run: Run) -> None:
     for warning in content["warnings"]:
         say(f"[yellow]note:[/] {plain(warning)}")
     say(plain(content["verdict"]))
+    planning = f"planning {seconds['planning']:.1f}, " if seconds.get("planning", 0) >= 0.05 else ""
     training = f"training {seconds['training']:.1f}" if trained else f"head {seconds['head']:.1f}"
     say(
         f"Features: {features['computed']:,} computed, {features['reused']:,} from the cache. Receipt: "
         f"{content['receipt']}. {seconds['total']:.1f} s: data {seconds['data']:.1f}, features "
-        f"{seconds['features']:.1f}, {training}, evaluation and simpler methods {seconds['evaluation']:.1f}."
+        f"{seconds['features']:.1f}, {planning}{training}, evaluation and simpler methods {seconds['evaluation']:.1f}."
     )
     say(
         f"Run folder: [bold]{plain(run.folder)}[/]   report: [bold]{plain(run.report_path)}[/]",

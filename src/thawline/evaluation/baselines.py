@@ -13,6 +13,13 @@ from thawline.evaluation.scoring import score
 from thawline.heads import fit_head
 from thawline.records import Baseline
 
+METHODS = {
+    "majority": "always the commonest class",
+    "pixels": "logistic regression on 16 x 16 pixels",
+    "knn": "five nearest neighbours on the model's features",
+}
+"""The baselines in every run, by their keys in ``--json``, and what they are."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredBaseline(Baseline):

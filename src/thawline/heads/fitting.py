@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from thawline.errors import UsageError, nearest
 from thawline.heads.head import Head, LinearHead
-from thawline.heads.training_rows import TrainingRows, check_rows
+from thawline.heads.training_rows import TrainingRows, check_rows, depth_scales
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,8 @@ class FittedHead:
     held_out_logits: NDArray[np.float64] | None
     """(N, C) logits of each training row by a fit that had seen neither it nor its group; rows of nan where there was
     none."""
+    widths: tuple[int, ...]
+    """Columns of each depth, where the features are those of several depths side by side; else empty."""
     seconds: float
 
 
@@ -51,6 +54,7 @@ def fit_head(
     n_classes: int,
     *,
     groups: ArrayLike | None = None,
+    widths: Sequence[int] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FittedHead:
@@ -61,24 +65,29 @@ def fit_head(
         values: (N, D) features.
         labels: (N,) in 0..n_classes-1. A class without a row gets next to no probability.
         groups: (N,) rows with equal numbers are held out together (duplicates, one patient).
+        widths: Columns of each depth, where the features are those of several depths side by side: every depth then
+            has the same say, whatever its unit and however many columns it has. Linear heads only.
         seed: Decides the folds.
         progress: Called with strengths tried and strengths foreseen.
     Raises:
-        UsageError: The kind is not known.
+        UsageError: The kind is not known, or cannot take depths.
         DataError: Features that are not finite, labels that are no classes, or fewer than two classes.
     """
     if kind not in get_args(HeadKind):
         raise UsageError(f"Head must be one of {', '.join(get_args(HeadKind))}; got {kind!r}.{nearest(kind, _KINDS)}")
+    if widths and kind == "knn":
+        raise UsageError("Head knn must have the features of one depth; got several, which only linear heads weigh.")
     started = time.perf_counter()
-    rows = check_rows(values, labels, n_classes, groups)
+    rows, scales = _weighed(check_rows(values, labels, n_classes, groups), widths)
     with _fitting_threads(rows):
         head, chosen, path, loss, logits = _FIT[kind](rows, seed, progress)
     return FittedHead(
-        head=head,
+        head=_for_raw_features(head, scales),
         chosen=chosen,
         path=path,
         cv_log_loss=loss,
         held_out_logits=logits,
+        widths=tuple(widths),
         seconds=time.perf_counter() - started,
     )
 
@@ -135,9 +144,25 @@ def refit_head(
         fitted: Holds the kind and the chosen strength.
         values, labels, n_classes, groups: As in ``fit_head``.
     """
-    rows = check_rows(values, labels, n_classes, groups)
+    rows, scales = _weighed(check_rows(values, labels, n_classes, groups), fitted.widths)
     with _fitting_threads(rows):
-        return _REFIT[fitted.head.kind](rows, fitted)
+        return _for_raw_features(_REFIT[fitted.head.kind](rows, fitted), scales)
+
+
+def _weighed(rows: TrainingRows, widths: Sequence[int]) -> tuple[TrainingRows, NDArray[np.float32] | None]:
+    """Divide the columns of each depth by one number, so that every depth has the same say."""
+    if not widths:
+        return rows, None
+    scales = depth_scales(rows.values, widths)
+    return replace(rows, values=rows.values / scales), scales
+
+
+def _for_raw_features(head: Head, scales: NDArray[np.float32] | None) -> Head:
+    """The head for features as they come, where it was fitted on ones divided by ``scales`` (D,)."""
+    if scales is None:
+        return head
+    linear = cast(LinearHead, head)
+    return replace(linear, weight=linear.weight / scales)
 
 
 def _refit_logistic(rows: TrainingRows, fitted: FittedHead) -> Head:

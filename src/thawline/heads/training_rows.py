@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,25 @@ def check_rows(values: ArrayLike, labels: ArrayLike, n_classes: int, groups: Arr
     if len(np.unique(classes)) < 2:
         raise DataError(f"A head needs rows of at least two classes; all {len(classes)} are of class {classes[0]}.")
     return TrainingRows(features, classes.astype(np.int64), _number_groups(groups, len(classes)), n_classes)
+
+
+def depth_scales(values: NDArray[np.float32], widths: Sequence[int]) -> NDArray[np.float32]:
+    """Return what to divide each column (D,) by, so that every depth has the same say in an L2 penalty.
+
+    Args:
+        values: (N, D) features of several depths side by side.
+        widths: Columns of each.
+    Raises:
+        DataError: The widths do not add up to D.
+    """
+    if min(widths) < 1 or sum(widths) != values.shape[1]:
+        raise DataError(f"widths of depths must add up to {values.shape[1]} columns; got {list(widths)}.")
+    scales, end = np.empty(values.shape[1], dtype=np.float32), 0
+    for width in widths:
+        own = slice(end, end := end + width)
+        spread = float(np.sqrt(values[:, own].var(axis=0, dtype=np.float64).mean())) or 1.0
+        scales[own] = spread * np.sqrt(len(widths) * width / values.shape[1])
+    return scales
 
 
 def _number_groups(groups: ArrayLike | None, n: int) -> NDArray[np.int64]:

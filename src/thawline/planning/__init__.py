@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
+    from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
+    from thawline.planning.fit_plan import Planned as Planned
+    from thawline.planning.fit_plan import make_plan as make_plan
     from thawline.planning.fit_plan import plan as plan
     from thawline.planning.fit_plan import read_plan as read_plan
     from thawline.planning.fit_plan import write_plan as write_plan
+    from thawline.planning.ranking import Ranking as Ranking
+    from thawline.planning.ranking import rank as rank
     from thawline.planning.stage_plans import settle as settle
 
 _HOME = {
+    "Candidate": "thawline.planning.fit_plan",
     "FitPlan": "thawline.planning.fit_plan",
+    "Planned": "thawline.planning.fit_plan",
+    "Ranking": "thawline.planning.ranking",
+    "make_plan": "thawline.planning.fit_plan",
     "plan": "thawline.planning.fit_plan",
+    "rank": "thawline.planning.ranking",
     "read_plan": "thawline.planning.fit_plan",
     "settle": "thawline.planning.stage_plans",
     "write_plan": "thawline.planning.fit_plan",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +18,34 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from thawline.backbones import Backbone
+    from thawline.planning.budget import Budget
+    from thawline.planning.decide import Watcher
+    from thawline.planning.explain import Evidence
     from thawline.records import Dataset
 
 MAX_HIDDEN, MAX_WIDTH = 8, 65_536
 """Hidden layers of an mlp head, and units in each."""
+
+
+class Candidate(BaseModel):
+    """One way that was measured before the plan was made; a fit does not read it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="What was tried.")
+    thaw: str = Field(description="Thaw setting.")
+    layer: str = Field(description="Where features are read.")
+    head: str = Field(description="The classifier.")
+    score: float = Field(description="Accuracy on samples that it did not learn from.")
+    ci95: tuple[float, float] = Field(description="95 % interval of that accuracy (Wilson).")
+    log_loss: float = Field(description="On the same samples; the choice goes by it.")
+    n: int = Field(ge=0, description="Samples that it was judged on.")
+    behind: tuple[float, float] | None = Field(
+        None, description="Log loss above the chosen one's on the samples both were judged on, and its standard error."
+    )
+    seconds: float = Field(description="Forecast: what a fit with it takes on this machine.")
+    bytes: int = Field(ge=0, description="Forecast: what it keeps in the cache on disk.")
+    why: str = Field(description="Why it was chosen, or what it lost by.")
 
 
 class FitPlan(BaseModel):
@@ -53,8 +78,10 @@ class FitPlan(BaseModel):
     precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the backbone.")
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     reasons: tuple[str, ...] = Field((), description="Why, in words.")
+    verdict: str = Field("", description="What was measured and decided, in one sentence.")
     training: TrainPlan | None = Field(None, description="How what is above the line is trained.")
     stages: tuple[StagePlan, ...] = Field((), description="Stages of training, in order.")
+    candidates: tuple[Candidate, ...] = Field((), description="What was measured; a fit does not read it.")
 
     @property
     def trains(self) -> bool:
@@ -64,8 +91,7 @@ class FitPlan(BaseModel):
     @field_validator("thaw", mode="before")
     @classmethod
     def _tidy_thaw(cls, value: object) -> object:
-        # until plans measure which line is best, auto keeps the whole backbone frozen
-        return "none" if value == "auto" else value.strip() if isinstance(value, str) else value
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("fractions")
     @classmethod
@@ -90,20 +116,74 @@ class FitPlan(BaseModel):
         return self
 
 
-def plan(data: Dataset, backbone: Backbone, *, training: dict[str, Any] | None = None, **asked: Any) -> FitPlan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what making it took: a run that follows at once counts that as its own."""
+
+    plan: FitPlan
+    budget: Budget | None = None
+    """What the fit that follows must be over in."""
+    evidence: Evidence | None = None
+    """How much data there is and how like the source, where that was measured."""
+    computed: int = 0
+    """Samples whose features at the layer of the plan were computed for it."""
+    features_s: float = 0.0
+    """Seconds that computing them took."""
+    seconds: float = 0.0
+    """All others that planning took."""
+
+
+def plan(
+    data: Dataset,
+    backbone: Backbone,
+    *,
+    training: dict[str, Any] | None = None,
+    watcher: Watcher | None = None,
+    budget: str | None = None,
+    **asked: Any,
+) -> FitPlan:
     """Decide how to fit ``data`` with ``backbone``. What is asked for by name wins.
+
+    With ``thaw="auto"``, the default, it is measured how much the data should retrain: heads on frozen features, then,
+    while that promises more, short trials of thaw lines. Where a head, a layer or an MLP is asked for, that is the
+    decision, and nothing is thawed.
 
     Args:
         data: As ``open_data`` gives it.
         backbone: As ``open_backbone`` gives it.
         training: Settings of training by name (fields of TrainPlan, and ``epochs`` and ``views`` of every stage).
+        watcher: Hears of progress while something is measured.
+        budget: What measuring and the fit that follows may take together: ``10min``, ``90s``, ``2GB``, ``10min,2GB``.
         asked: Any field of FitPlan.
     Raises:
         UsageError: Settings that cannot be, all of them.
     """
+    from thawline.planning.budget import parse_budget
+
+    spend = parse_budget(budget) if budget else None
+    return make_plan(data, backbone, training=training, watcher=watcher, budget=spend, **asked).plan
+
+
+def make_plan(
+    data: Dataset,
+    backbone: Backbone,
+    *,
+    training: dict[str, Any] | None = None,
+    watcher: Watcher | None = None,
+    explain: bool = False,
+    budget: Budget | None = None,
+    **asked: Any,
+) -> Planned:
+    """Do what ``plan`` does, and say what it took.
+
+    Args:
+        explain: Measure size and likeness to the source also where the first head leaves nothing to decide.
+        budget: What measuring and the fit that follows may take together.
+    """
     scratch = bool(asked.get("from_scratch"))
-    if scratch and asked.get("thaw") in (None, "auto"):
-        asked["thaw"] = "all"
+    automatic = str(asked.get("thaw") or "auto").strip() == "auto"
+    if automatic:
+        asked["thaw"] = "all" if scratch else "none"
     settled = {
         "model": backbone.name,
         "weights_sha256": "" if scratch else backbone.weights_sha256,
@@ -111,13 +191,35 @@ def plan(data: Dataset, backbone: Backbone, *, training: dict[str, Any] | None =
     } | asked
     from thawline.planning.stage_plans import settle
 
+    def complete(given: FitPlan, training: dict[str, Any] | None) -> FitPlan:
+        with _as_usage_error("the settings of training"):
+            return settle(given, data, backbone, training)
+
     bare = check_plan(settled, "the settings given")
-    with _as_usage_error("the settings of training"):
-        complete = settle(bare, data, backbone, training)
-    return complete.model_copy(update={"reasons": (*_reasons(complete, data), *complete.reasons)})
+    measures = automatic and not scratch and (bare.head, bare.layer) == ("logistic", "pooled")
+    if not measures:
+        whole = complete(bare, training)
+        return Planned(plan=_with_reasons(whole, data, asked=True), budget=budget)
+    from thawline.planning.decide import Silent, decide
+
+    known: dict[str, FitPlan] = {}
+
+    def planned(thaw: str) -> FitPlan:
+        if thaw not in known:
+            known[thaw] = complete(bare.model_copy(update={"thaw": thaw}), training)
+        return known[thaw]
+
+    if training:
+        planned("all")  # settings that cannot be are refused before anything is measured
+    decided = decide(data, backbone, bare, planned, watcher or Silent(), explain=explain, budget=budget)
+    return replace(decided, plan=_with_reasons(decided.plan, data, asked=False))
 
 
-def _reasons(plan: FitPlan, data: Dataset) -> list[str]:
+def _with_reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> FitPlan:
+    return plan.model_copy(update={"reasons": (*_reasons(plan, data, asked=asked), *plan.reasons)})
+
+
+def _reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> list[str]:
     size = f"{len(data):,} samples in {len(data.classes)} classes"
     if not plan.trains:
         reasons = [
@@ -130,6 +232,8 @@ def _reasons(plan: FitPlan, data: Dataset) -> list[str]:
         reasons = [f"{size}: an MLP head is trained on frozen features, as asked."]
     else:
         reasons = [f"{size}: the head is solved on frozen features first, and training starts from it (LP-FT)."]
+    if not asked:
+        return reasons
     if plan.thaw != "none" and not plan.from_scratch:
         reasons.append(f"Thaw {plan.thaw}, as asked: {len(plan.stages)} stage{'s' if len(plan.stages) > 1 else ''}.")
     if plan.layer != "pooled":
@@ -161,6 +265,10 @@ def _problem(detail: ErrorDetails) -> str:
     return f"{name}: {detail['msg'].removeprefix('Value error, ')}{given}"
 
 
+_LISTS = ("stages", "candidates")
+"""Fields that are written as lists of tables."""
+
+
 def write_plan(plan: FitPlan, path: Path) -> None:
     """Write ``plan.toml`` with one comment per setting."""
     import tomlkit
@@ -169,13 +277,13 @@ def write_plan(plan: FitPlan, path: Path) -> None:
     document.add(tomlkit.comment("A Thawline plan. Edit it and replay it: thawline fit DATA --plan plan.toml"))
     for name, field in FitPlan.model_fields.items():
         value = getattr(plan, name)
-        if value is None or (name == "stages" and not value):
+        if value is None or (name in _LISTS and not value):
             continue
         document.add(tomlkit.nl())
         document.add(tomlkit.comment(field.description or ""))
         if isinstance(value, BaseModel):
             document.add(name, _table(value))
-        elif name == "stages":
+        elif name in _LISTS:
             document.add(name, _tables(value))
         else:
             document.add(name, _inline(value))
@@ -188,18 +296,21 @@ def _table(settings: BaseModel, *, explained: bool = True) -> Any:
 
     table = tomlkit.table()
     for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value is None:
+            continue
         if explained:
             table.add(tomlkit.comment(field.description or ""))
-        table.add(name, _inline(getattr(settings, name)))
+        table.add(name, _inline(value))
     return table
 
 
-def _tables(stages: tuple[StagePlan, ...]) -> Any:
+def _tables(entries: tuple[BaseModel, ...]) -> Any:
     import tomlkit
 
     array = tomlkit.aot()
-    for number, stage in enumerate(stages):
-        array.append(_table(stage, explained=number == 0))
+    for number, entry in enumerate(entries):
+        array.append(_table(entry, explained=number == 0))
     return array
 
 

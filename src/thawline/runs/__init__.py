@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
+    from thawline.runs.comparison import Comparison as Comparison
+    from thawline.runs.comparison import compare as compare
     from thawline.runs.judge import Evaluation as Evaluation
     from thawline.runs.judge import evaluate as evaluate
     from thawline.runs.run import Run as Run
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from thawline.runs.walk import resume as resume
 
 _HOME = {
+    "Comparison": "thawline.runs.comparison",
     "Evaluation": "thawline.runs.judge",
     "Run": "thawline.runs.run",
     "RunReport": "thawline.runs.run",
+    "compare": "thawline.runs.comparison",
     "evaluate": "thawline.runs.judge",
     "fit": "thawline.runs.walk",
     "open_run": "thawline.runs.run",

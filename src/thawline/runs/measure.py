@@ -17,7 +17,7 @@ from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
 from thawline.features.engines import hardware
-from thawline.planning import FitPlan
+from thawline.planning import FitPlan, Planned
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.listener import Evaluated, EventLog, Listener
 from thawline.training import Fitted, fit_probe
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+
+SLOWER = 3
+"""How much longer a picture takes in a backbone that was trained just now than in one that was converted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,14 +77,22 @@ class Clock:
         self.seconds[name] = time.perf_counter() - start
         self.log.write("phase", name=name, took=round(self.seconds[name], 4))
 
-    def finish(self, data_seconds: float) -> dict[str, float]:
-        """Return the seconds of all phases and their total, the opening of the data included."""
-        total = time.perf_counter() - self.started + data_seconds
-        return {"total": total, "data": data_seconds + self.seconds.pop("split"), **self.seconds}
+    def finish(self, data_seconds: float, planned: Planned) -> dict[str, float]:
+        """Return the seconds of all phases and their total, opening the data and planning included."""
+        total = time.perf_counter() - self.started + data_seconds + planned.features_s + planned.seconds
+        self.seconds["features"] += planned.features_s
+        own = {"total": total, "data": data_seconds + self.seconds.pop("split"), "planning": planned.seconds}
+        return own | self.seconds
 
 
 def measure(
-    data: Dataset, plan: FitPlan, backbone: Backbone, clock: Clock, listener: Listener, state: Path
+    data: Dataset,
+    plan: FitPlan,
+    backbone: Backbone,
+    clock: Clock,
+    listener: Listener,
+    state: Path,
+    planned: Planned,
 ) -> Measured:
     """Do what a plan says.
 
@@ -88,6 +100,7 @@ def measure(
         plan: Complete, as ``planning.settle`` leaves it.
         clock: Notes the seconds of each phase.
         state: Folder of checkpoints; what lies there is gone on from.
+        planned: What planning took, which counts as this run's.
     """
     with clock.phase("split"):
         split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
@@ -96,10 +109,12 @@ def measure(
     if not plan.from_scratch:
         with clock.phase("features"):
             features = _extract(data, backbone, plan, listener)
+        computed = min(features.computed + planned.computed, len(data))
+        features = replace(features, computed=computed, reused=len(data) - computed)
         clock.log.write("engine", name=features.engine, precision=features.precision, why=features.why)
         receipt = backbone.receipt("head")
     with clock.phase("training"):
-        fitted = _train(data, split, plan, backbone, features, listener, state)
+        fitted = _train(data, split, plan, backbone, features, listener, state, planned)
     shipped = fitted.backbone or backbone
     with clock.phase("evaluation"):
         if features is not None and fitted.backbone is None:
@@ -127,7 +142,7 @@ def measure(
             device=plan.device,
         ),
         receipts=_receipts(receipt, fitted),
-        seconds=clock.finish(data.seconds),
+        seconds=clock.finish(data.seconds, planned),
         **scored,
     )
 
@@ -152,6 +167,7 @@ def _train(
     features: Features | None,
     listener: Listener,
     state: Path,
+    planned: Planned,
 ) -> Fitted:
     """Solve for a head and, where the plan says so, go on from it by gradient descent."""
     probe = None
@@ -163,6 +179,7 @@ def _train(
             split,
             len(data.classes),
             groups=data.groups,
+            widths=features.widths,
             seed=plan.seed,
             backbone_parameters=backbone.n_parameters(),
         )
@@ -184,6 +201,7 @@ def _train(
         seed=plan.seed,
         device=device,
         precision=precision,
+        ends_at=_ends_at(planned, data, split),
     )
 
     def report(**fields: Any) -> None:
@@ -192,6 +210,18 @@ def _train(
     watchers = Watchers(report=report, progress=listener.progress, note=listener.note)
     values = None if features is None else features.values
     return fine_tune(ask, data, split, backbone, values, probe, state, watchers)
+
+
+def _ends_at(planned: Planned, data: Dataset, split: Split) -> float | None:
+    """When training must be over, so that testing and writing end within the budget."""
+    from thawline.planning.decide import SPARE_S
+
+    budget = planned.budget
+    if budget is None or budget.seconds is None:
+        return None
+    # a trained backbone reads the test part once more, by an engine that is slower than that of the frozen one
+    reading_s = SLOWER * planned.features_s * len(split.test) / max(len(data), 1)
+    return budget.started + budget.seconds - SPARE_S - reading_s
 
 
 def _receipts(frozen: Receipt | None, fitted: Fitted) -> tuple[Mapping[str, Any], ...]:

@@ -18,6 +18,7 @@ from thawline.evaluation.intervals import wilson
 from thawline.records import PARTS, Baseline, Part, Preprocessing, Score, Scores, Skipped, Stage
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from PIL import Image
 
 MAX_BYTES = 5_000_000
@@ -174,11 +175,9 @@ class Confusion:
     """Test samples of the true class."""
 
 
-def render_report(report: ReportData) -> str:
-    """Return the report as one HTML document of at most `MAX_BYTES`; equal input gives equal text."""
+def templates() -> Environment:
+    """Templates of pages, and the filters that make text from outside fit for them."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
 
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -190,26 +189,37 @@ def render_report(report: ReportData) -> str:
     jinja.filters.update(
         name=_name, sentence=_sentence, percent=_percent, duration=_duration, png=_data_uri, share=_share
     )
+    return jinja
+
+
+def render_report(report: ReportData) -> str:
+    """Return the report as one HTML document of at most `MAX_BYTES`; equal input gives equal text."""
+    from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
+
     strengths, strength_name = _strengths(report)
     baselines = sorted(report.baselines, key=lambda b: -b.scores["accuracy"].value)[:12]
     methods = [("This model", report.test["accuracy"])]
     methods += [(_name(b.title[:1].upper() + b.title[1:], 60), b.scores["accuracy"]) for b in baselines]
-    return jinja.get_template("report.html.j2").render(
-        report=report,
-        baselines=baselines,
-        totals={part: sum(report.counts.get(part, ())) for part in PARTS},
-        class_rows=_class_rows(report)[:MAX_ROWS],
-        confusions=_confusions(report),
-        heat=_heat(report) if len(report.classes) <= MAX_HEAT_CLASSES else None,
-        mistakes=report.mistakes[:MAX_MISTAKES],
-        skipped=report.skipped[:MAX_SKIPPED],
-        accuracy_chart=accuracy_chart(methods),
-        stage_rows=_stage_rows(report)[:MAX_STAGES],
-        receipt_rows=_receipt_rows(report)[:MAX_STAGES],
-        training_chart=training_chart(curves) if (curves := _curves(report)) else None,
-        strengths=strengths,
-        strength_name=strength_name,
-        strength_chart=strength_chart(strength_name, strengths) if len(strengths) > 1 else None,
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            baselines=baselines,
+            totals={part: sum(report.counts.get(part, ())) for part in PARTS},
+            class_rows=_class_rows(report)[:MAX_ROWS],
+            confusions=_confusions(report),
+            heat=_heat(report) if len(report.classes) <= MAX_HEAT_CLASSES else None,
+            mistakes=report.mistakes[:MAX_MISTAKES],
+            skipped=report.skipped[:MAX_SKIPPED],
+            accuracy_chart=accuracy_chart(methods),
+            stage_rows=_stage_rows(report)[:MAX_STAGES],
+            receipt_rows=_receipt_rows(report)[:MAX_STAGES],
+            training_chart=training_chart(curves) if (curves := _curves(report)) else None,
+            strengths=strengths,
+            strength_name=strength_name,
+            strength_chart=strength_chart(strength_name, strengths) if len(strengths) > 1 else None,
+        )
     )
 
 

@@ -12,7 +12,7 @@ from thawline import planning
 from thawline.backbones import Backbone, open_backbone
 from thawline.data import open_data
 from thawline.errors import RunError, UsageError
-from thawline.planning import FitPlan
+from thawline.planning import FitPlan, Planned
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
@@ -26,7 +26,7 @@ from thawline.runs.writing import write_run
 
 def fit(
     data: Dataset | str | Path,
-    plan: FitPlan | None = None,
+    plan: FitPlan | Planned | None = None,
     *,
     backbone: Backbone | None = None,
     run: str | Path | None = None,
@@ -59,9 +59,11 @@ def fit(
     if tensorboard:
         check_tensorboard()
     opened = data if isinstance(data, Dataset) else _open(listener, {"what": data})
+    given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan
     if backbone is None:
-        backbone = _backbone(plan, None) if plan else open_backbone()
-    plan = planning.settle(plan, opened, backbone) if plan else planning.plan(opened, backbone)
+        backbone = _backbone(given.plan, None) if given else open_backbone()
+    planned = given or planning.make_plan(opened, backbone, watcher=listener)
+    plan = planning.settle(planned.plan, opened, backbone)
     _check_weights(plan, backbone)
     request = Request(
         opened=None if opened.opened is None else dict(opened.opened),
@@ -74,7 +76,7 @@ def fit(
     with sigterm_interrupts(), run_folder.new_run_folder(wanted, opened.name, force=force) as draft:
         planning.write_plan(plan, draft.folder / run_folder.PLAN)  # for whoever looks into the folder meanwhile
         write_request(draft, request)
-        _walk("start", draft, request, opened, backbone, listener)
+        _walk("start", draft, request, opened, backbone, listener, planned)
     return open_run(draft.target)
 
 
@@ -125,13 +127,23 @@ def _go_on(draft: Draft, data: Dataset | str | Path | None, listener: Listener) 
         _walk("resume", draft, request, opened, backbone, listener)
 
 
-def _walk(event: str, draft: Draft, request: Request, data: Dataset, backbone: Backbone, listener: Listener) -> None:
+def _walk(
+    event: str,
+    draft: Draft,
+    request: Request,
+    data: Dataset,
+    backbone: Backbone,
+    listener: Listener,
+    planned: Planned | None = None,
+) -> None:
     """Do the work, or what is left of it, and fill the draft."""
     curves = draft.folder / run_folder.TENSORBOARD if request.tensorboard else None
-    log = EventLog(draft.folder / run_folder.EVENTS, spent_s=data.seconds, tensorboard=curves)
+    planned = planned or Planned(plan=request.plan)  # what planning took was written before a run was stopped
+    spent_s = data.seconds + planned.features_s + planned.seconds
+    log = EventLog(draft.folder / run_folder.EVENTS, spent_s=spent_s, tensorboard=curves)
     try:
         log.write(event, model=backbone.name, data=data.name, n=len(data), seed=request.plan.seed)
-        measured = measure(data, request.plan, backbone, Clock(log), Both(log, listener), draft.state)
+        measured = measure(data, request.plan, backbone, Clock(log), Both(log, listener), draft.state, planned)
         total = measured.seconds["total"] + log.earlier_s
         measured = replace(measured, seconds=measured.seconds | {"total": total})
         write_run(draft.folder, measured, draft.target)

@@ -55,6 +55,8 @@ class Ask:
     device: str
     """As torch names it; not ``auto``."""
     precision: Literal["f32", "bf16"]
+    ends_at: float | None = None
+    """When training must be over, as ``time.monotonic`` tells; None where it may take what it needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,6 +146,7 @@ def _course(
             note=watchers.note,
         ),
         state=state,
+        ends_at=ask.ends_at,
     )
 
 

@@ -91,6 +91,8 @@ class Lesson:
     """0: fresh ones each epoch."""
     until: float = 1.0
     """Share of the steps after which to stop; the schedule is that of the whole."""
+    ends_at: float | None = None
+    """When it must be over, as ``time.monotonic`` tells; steps that do not fit in are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,21 @@ class _Progress:
     seconds: float = 0.0
 
 
+class _Clock:
+    """How much of a lesson's time is spent; nothing, ever, where it may take what it needs."""
+
+    def __init__(self, ends_at: float | None) -> None:
+        self._began, self._ends_at = time.monotonic(), ends_at
+
+    def spent(self) -> float:
+        if self._ends_at is None:
+            return 0.0
+        return min((time.monotonic() - self._began) / max(self._ends_at - self._began, 1e-3), 1.0)
+
+    def is_over(self) -> bool:
+        return self.spent() >= 1
+
+
 class Stage:
     """The running of one lesson."""
 
@@ -163,6 +180,7 @@ class Stage:
         self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
         self._weights = _class_weights(task, lesson.rows)
         self._best: Tensors = {}
+        self._clock = _Clock(lesson.ends_at)
         self._now = _Progress()
         self._path = checkpoint
         self._load()
@@ -183,6 +201,9 @@ class Stage:
                 labels = self._labels(self._now.step)
                 self._step(crossing, labels)
                 self._now.step += 1
+                if self._clock.is_over():
+                    self._stop = self._now.step
+                    self._evaluations |= {self._stop}
                 self.task.progress(self.lesson.name, self._now.step, self._stop)
                 due = self._now.step in self._evaluations
                 self._now.seconds = time.monotonic() - began
@@ -192,6 +213,8 @@ class Stage:
                     self._save()
                     saved = time.monotonic()
                 held.act()
+                if self._now.step == self._stop:
+                    break
         return self._finish()
 
     def _stream(self) -> Generator[tuple[torch.Tensor, ...]]:
@@ -205,7 +228,11 @@ class Stage:
         settings, step = self.task.settings, self._now.step
         rng = generator(self.task.seed, "mix", self.lesson.name, step)
         torch.manual_seed(derived_seed(self.task.seed, "step", self.lesson.name, step))  # dropout, stochastic depth
-        set_rate(self._optimiser, rate(step, self._order.n_steps, settings))
+        # where time runs out before the steps do, the rate follows the clock: it is at 0 when both are over
+        at = max(step, round(self._clock.spent() * (self._stop - 1)))
+        if step == 0 and at:  # nothing is left but one step, which must not be of rate 0
+            at = round(settings.warmup_frac * self._order.n_steps)
+        set_rate(self._optimiser, rate(at, self._order.n_steps, settings))
         self._optimiser.zero_grad(set_to_none=True)
         parts = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
         total = 0.0

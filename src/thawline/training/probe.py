@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,6 +48,7 @@ def fit_probe(
     *,
     groups: NDArray[np.int64],
     seed: int,
+    widths: Sequence[int] = (),
     backbone_parameters: int,
 ) -> Fitted:
     """Fit a head on frozen features.
@@ -60,6 +61,7 @@ def fit_probe(
         values: (N, D) features of all samples.
         labels: (N,)
         groups: (N,) samples with equal numbers share a fold.
+        widths: Columns of each layer, where features of several stand side by side.
         backbone_parameters: Frozen parameters, for the record.
     """
     import numpy as np
@@ -68,7 +70,7 @@ def fit_probe(
 
     train, val = split.train, split.val
     started = time.perf_counter()
-    probe = fit_head(kind, values[train], labels[train], n_classes, groups=groups[train], seed=seed)
+    probe = fit_head(kind, values[train], labels[train], n_classes, groups=groups[train], widths=widths, seed=seed)
     head, validation_probabilities = probe.head, None
     if len(val):
         validation_probabilities = probe.head.predict_proba(values[val])

@@ -7,8 +7,9 @@ that was killed goes on from there and ends with the bits of one that was not.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from thawline.backbones.thaw import Thaw
 
 STAGES_FILE, STEP_FILE, START_FILE = "stages.safetensors", "step.safetensors", "start.safetensors"
+LEAST_REFIT = 0.5
+"""Share of the time that choosing took which must be left, in a budget, to train once more on all samples."""
 _LOGITS = "judged.logits"
 _CHOOSE, _REFIT = "choose", "refit"
 
@@ -74,6 +77,8 @@ class Course:
     inputs: Inputs
     state: Path
     """Folder of the checkpoints."""
+    ends_at: float | None = None
+    """When all of it must be over, as ``time.monotonic`` tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,7 +128,7 @@ def train(course: Course, task: Task) -> Trained:
         _choose(position, net, course, task)
         _save(position, net, course)
     refits = task.settings.refit and len(course.val) > 0
-    if position.part == _CHOOSE and refits:
+    if position.part == _CHOOSE and refits and _leaves_time(course, position):
         position.part, position.stage = _REFIT, 0
         net = course.start(np.sort(np.concatenate([course.train, course.val])))
         _save(position, net, course)
@@ -151,7 +156,15 @@ def _starts_again(course: Course, task: Task) -> bool:
     return course.progressive and task.settings.stages_from == "probe"
 
 
+def _leaves_time(course: Course, position: _Position) -> bool:
+    """Whether a second training, on all samples, can come as far as the first one did, or nearly."""
+    taken = sum(record.seconds for record in position.records)
+    return course.ends_at is None or course.ends_at - time.monotonic() > LEAST_REFIT * taken
+
+
 def _is_done(position: _Position, course: Course) -> bool:
+    if course.ends_at is not None and time.monotonic() >= course.ends_at:
+        return True
     return position.stage == len(course.steps) or position.unpromising >= PATIENCE
 
 
@@ -167,11 +180,13 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
         epochs=step.epochs,
         views=step.views,
     )
+    left = len(course.steps) - position.stage
+    refits = task.settings.refit and len(course.val) > 0
     above = Above(net, step.thaw, course.input_px, moving_statistics=course.moving_statistics)
     before = above.snapshot()
     if step.thaw.thawed and _starts_again(course, task):
         _start_again(above, course)
-    outcome, receipts, took = _run(lesson, above, course, task)
+    outcome, receipts, took = _run(lesson, above, course, task, lessons_left=left + refits)
     keep = True
     if course.progressive and position.judged is not None and outcome.judgement is not None:
         was, now = position.judged.losses, outcome.judgement.losses
@@ -207,16 +222,26 @@ def _refit(position: _Position, net: Net, course: Course, task: Task) -> None:
         until=until,
     )
     above = Above(net, step.thaw, course.input_px, moving_statistics=course.moving_statistics)
-    outcome, receipts, took = _run(lesson, above, course, task)
+    left = len(replayed) - position.stage
+    outcome, receipts, took = _run(lesson, above, course, task, lessons_left=left)
     position.records.append(_record(lesson, step.thaw, above, outcome, took, kept=True))
     position.receipts.extend(receipts)
     position.stage += 1
 
 
 def _run(
-    lesson: Lesson, above: Above, course: Course, task: Task
+    lesson: Lesson, above: Above, course: Course, task: Task, *, lessons_left: int
 ) -> tuple[Outcome, list[Mapping[str, Any]], Mapping[str, Any]]:
-    """Run a stage; returns what it came to, its receipts, and what its inputs took."""
+    """Run a stage; returns what it came to, its receipts, and what its inputs took.
+
+    Args:
+        lessons_left: This one and those that must follow: they share the time that is left.
+    """
+    ends_at = course.ends_at
+    if ends_at is not None and lessons_left > 1:
+        now = time.monotonic()
+        ends_at = now + max(ends_at - now, 0.0) / lessons_left
+    lesson = replace(lesson, ends_at=ends_at)
     inputs, took = course.inputs(above.net.backbone, above.cut, lesson.views, lesson.rows, lesson.judged)
     checkpoint, rank = course.state / STEP_FILE, task.settings.lora_rank
     if rank and any(name.startswith(BACKBONE) for name in above.learning):

@@ -1,0 +1,270 @@
+"""How good is the default choice? Regret of `thaw auto` against every arm trained. Writes judgement.md.
+
+    THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/judgement.py [DATA SET ...]
+
+A cell is a data set, a number of samples to learn from, and a seed. In each, first the plan is made, with nothing of
+the cell in the cache; then every arm is fitted whole, on whatever the cache holds by then, and tested. The default's
+accuracy is that of the arm it chose: same plan, same bits. Finished cells are kept in judgement.jsonl, so that a
+stopped benchmark goes on. Hours on two cores.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import thawline as tl
+from thawline.data import subset
+from thawline.planning import FitPlan, make_plan
+from thawline.planning.decide import depth_rungs
+from thawline.randomness import generator
+from thawline.runs.reporting import environment
+
+SEEDS = (0, 1, 2)
+SIZES = (50, 200, 10**9)
+MOST_TO_TEST = 1_000
+SETS = {
+    "hymenoptera": 128,
+    "brain_mri": 128,
+    "digits": 64,
+    "fashion_mnist_small": 64,
+    "flowers5_128": 96,
+    "flowers5_128 inverted, noisy": 96,
+    "flowers5_128 shuffled tiles": 96,
+}
+"""Data set -> side of the input: smaller than the 224 of the weights, so that it takes hours, not a day."""
+LAST, DEPTHS, EVERYTHING = "last layer", "all depths", "all"
+KEPT = Path(__file__).with_suffix(".jsonl")
+FEW = 200
+"""Up to so many samples, random weights are left out: the dearest arm by far and, 20 points behind, the worst."""
+TILES = 4
+"""Along each side, that are shuffled."""
+
+
+def load(name: str, n: int, seed: int) -> tl.Dataset:
+    """The samples of one cell, the part to be tested on marked; corrupted where the name says so."""
+    base, _, corruption = name.partition(" ")
+    data = _digits() if base == "digits" else tl.open_data(Path(os.environ["THAWLINE_REAL_DATA"]) / base)
+    order = generator(seed, "benchmark", base).permutation(len(data))
+    if data.given is None:
+        n_test = min(MOST_TO_TEST, round(0.25 * len(data)))
+        parts = np.where(np.isin(np.arange(len(data)), order[:n_test]), "test", "train")
+        # duplicates must not stand on both sides: they follow the first of their group
+        first = {group: parts[row] for row, group in reversed(list(enumerate(data.groups)))}
+        parts = np.array([first[group] for group in data.groups])
+    else:
+        parts = np.where(data.given == "test", "test", "train")
+    learn = _in_proportion(np.array([row for row in order if parts[row] == "train"]), data.labels)[:n]
+    test = [row for row in order if parts[row] == "test"][:MOST_TO_TEST]
+    chosen = subset(replace(data, given=parts), np.sort(np.array([*learn, *test])))
+    return _corrupted(chosen, corruption) if corruption else chosen
+
+
+def _in_proportion(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Reorder so that any first n hold the classes in proportion, every class as soon as may be."""
+    share = np.empty(len(rows))
+    for label in np.unique(labels[rows]):
+        own = labels[rows] == label
+        share[own] = np.arange(own.sum()) / own.sum()
+    return rows[np.argsort(share, kind="stable")]
+
+
+def _digits() -> tl.Dataset:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    data = tl.open_data(np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8), labels, name="digits")
+    return replace(data, groups=np.arange(len(data)))  # at 8 x 8 any two nines look like copies
+
+
+def _corrupted(data: tl.Dataset, how: str) -> tl.Dataset:
+    change = _inverted if how.startswith("inverted") else _shuffled
+    pictures = []
+    for row in range(len(data)):
+        picture = Image.open(io.BytesIO(bytes(data.source.read(row)))).convert("RGB").resize((128, 128))
+        pictures.append(change(np.asarray(picture), row))
+    made = tl.open_data(np.stack(pictures), data.labels, class_names=data.classes)
+    return replace(made, given=data.given, groups=data.groups)
+
+
+def _inverted(picture: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
+    noise = generator(row, "noise").normal(0, 30, picture.shape)
+    return np.clip(255 - picture + noise, 0, 255).astype(np.uint8)
+
+
+def _shuffled(picture: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
+    """The same order of tiles for every picture."""
+    side = picture.shape[0] // TILES
+    tiles = picture.reshape(TILES, side, TILES, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    tiles = tiles[generator(0, "tiles").permutation(len(tiles))]
+    return np.ascontiguousarray(tiles.reshape(TILES, TILES, side, side, 3).swapaxes(1, 2).reshape(picture.shape))
+
+
+def measure(name: str, n: int, seed: int, weights: Path, folder: Path) -> dict[str, Any]:
+    """Plan one cell, then fit every arm of it."""
+    data = load(name, n, seed)
+    backbone = tl.open_backbone(f"timm/mobilenetv2_100@{weights}", input_px=SETS[name])
+    started = time.perf_counter()
+    decided = make_plan(data, backbone, seed=seed).plan
+    planning_s = time.perf_counter() - started
+    fits: dict[str, dict[str, float]] = {}
+    for arm, plan in arms(data, backbone, decided, seed).items():
+        started = time.perf_counter()
+        run = tl.fit(data, plan, backbone=backbone, run=folder / f"{len(fits)}-{time.monotonic_ns()}")
+        fits[arm] = {"accuracy": run.report.accuracy.value, "seconds": round(time.perf_counter() - started, 2)}
+    chosen = key(decided)
+    return {
+        "data": name,
+        "n": int((data.given == "train").sum()),
+        "asked": n,
+        "n_test": int((data.given == "test").sum()),
+        "seed": seed,
+        "chosen": chosen,
+        "verdict": decided.verdict,
+        "planning_s": round(planning_s, 2),
+        "fits": fits,
+    }
+
+
+def key(plan: FitPlan) -> str:
+    """What an arm is called."""
+    if plan.from_scratch:
+        return "from scratch"
+    if plan.thaw != "none":
+        return plan.thaw
+    where = LAST if plan.layer == "pooled" else DEPTHS if "," in plan.layer else plan.layer
+    return where if plan.head == "logistic" else f"{where}, {plan.head}"
+
+
+def arms(data: tl.Dataset, backbone: tl.Backbone, decided: FitPlan, seed: int) -> dict[str, FitPlan]:
+    """Everything that could have been chosen, and, where samples are many enough, training from random weights."""
+    depths = ",".join(depth_rungs(backbone.ladder))
+    asked: list[dict[str, Any]] = [
+        {"thaw": "none"},
+        {"thaw": "none", "head": "ridge"},
+        {"thaw": "none", "head": "svm"},
+        {"thaw": "none", "layer": depths},
+    ]
+    asked += [{"thaw": thaw} for thaw in ("from:blocks.5.1", "from:blocks.3.1", EVERYTHING)]
+    plans = [tl.plan(data, backbone, seed=seed, **settings) for settings in asked]
+    if (data.given == "train").sum() > FEW:
+        epochs = plans[-1].stages[0].epochs
+        plans.append(tl.plan(data, backbone, seed=seed, from_scratch=True, training={"epochs": epochs}))
+    return {key(plan): plan for plan in (*plans, decided)}
+
+
+def report(cells: list[dict[str, Any]]) -> str:
+    """The tables as Markdown."""
+    lines = [
+        "# How good is the default choice?",
+        "",
+        f"Written by `python benchmarks/judgement.py` on {time.strftime('%Y-%m-%d')}; "
+        f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
+        "",
+        "Test accuracy in %, mean over the seeds that were run. ImageNet MobileNetV2. *default* is `thaw auto`; regret",
+        "is what the best arm of the cell, found by training all of them and looking at the test part, has over it.",
+        f"From scratch has the epochs of fine-tuning everything, and is left out up to {FEW} samples.",
+        "",
+    ]
+    lines += [
+        "| data | n | seeds | default | best arm | regret | chosen | cost of default / of all |",
+        "|---|" + "---|" * 7,
+    ]
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for cell in cells:
+        groups.setdefault((cell["data"], cell["asked"]), []).append(cell)
+    for (name, _), found in groups.items():
+        chosen = ", ".join(cell["chosen"] for cell in found)
+        numbers = " | ".join(_percent(map(of, found)) for of in (default, best, regret))
+        lines.append(
+            f"| {name} | {found[0]['n']:,} | {len(found)} | {numbers} | {chosen} | {_percent(map(cost, found))} % |"
+        )
+    lines += [
+        "",
+        "| policy | mean regret, points | default better by, points (95 %, paired over cells) |",
+        "|---|---|---|",
+    ]
+    lines.append(f"| default | {_percent(map(regret, cells))} | |")
+    for policy in (LAST, DEPTHS, "from:blocks.3.1", EVERYTHING):
+        less = np.array([regret_of(cell, policy) - regret(cell) for cell in cells]) * 100
+        low, high = _bootstrapped(less)
+        lines.append(
+            f"| always {policy} | {_percent(regret_of(cell, policy) for cell in cells)} "
+            f"| {less.mean():+.2f} ({low:+.2f} to {high:+.2f}) |"
+        )
+    lines += ["", f"Cost of the default: {_percent(map(cost, cells))} % of fitting every arm, on average."]
+    return "\n".join([*lines, ""])
+
+
+def default(cell: dict[str, Any]) -> float:
+    return float(cell["fits"][cell["chosen"]]["accuracy"])
+
+
+def best(cell: dict[str, Any]) -> float:
+    return max(float(fit["accuracy"]) for fit in cell["fits"].values())
+
+
+def regret(cell: dict[str, Any]) -> float:
+    return best(cell) - default(cell)
+
+
+def regret_of(cell: dict[str, Any], arm: str) -> float:
+    """Regret of a policy that always takes the same arm."""
+    return best(cell) - float(cell["fits"][arm]["accuracy"])
+
+
+def cost(cell: dict[str, Any]) -> float:
+    """Seconds of planning and the fit that follows, as a share of those of all fits."""
+    own = cell["planning_s"] + cell["fits"][cell["chosen"]]["seconds"]
+    return float(own / sum(fit["seconds"] for fit in cell["fits"].values()))
+
+
+def _percent(values: Any) -> str:
+    return f"{100 * statistics.mean(values):.1f}"
+
+
+def _bootstrapped(values: NDArray[np.float64]) -> tuple[float, float]:
+    rng = generator(0, "cells")
+    means = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def main() -> None:
+    if missing := [n for n in ("THAWLINE_REAL_DATA", "THAWLINE_REAL_WEIGHTS") if not os.environ.get(n)]:
+        print(f"{' and '.join(missing)} must be set: this benchmark needs real data and weights. Nothing was run.")
+        return
+    weights = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
+    wanted = sys.argv[1:] or list(SETS)
+    done = {(c["data"], c["asked"], c["seed"]) for c in finished()}
+    with tempfile.TemporaryDirectory() as name:
+        for cell in ((d, n, s) for n in SIZES for s in SEEDS for d in wanted):
+            if cell in done:
+                continue
+            os.environ["THAWLINE_CACHE"] = str(Path(name) / f"cache-{time.monotonic_ns()}")
+            found = measure(*cell, weights, Path(name))
+            with KEPT.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            print(found, file=sys.stderr, flush=True)
+            KEPT.with_suffix(".md").write_text(report(finished()), encoding="utf-8")
+    print(report(finished()))
+
+
+def finished() -> list[dict[str, Any]]:
+    """Cells that were measured before, by this process or another."""
+    return [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+
+
+if __name__ == "__main__":
+    main()

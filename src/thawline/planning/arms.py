@@ -1,0 +1,168 @@
+"""Arms: ways to use a pre-trained model on the data at hand, each judged on samples that it did not learn from.
+
+All arms share one deal of the samples to three folds. An arm is judged on a fold by what it learned from the other two,
+so any two arms can be compared sample by sample on the folds that both were judged on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from thawline.errors import DataError
+from thawline.heads.folds import stratified_group_folds
+from thawline.heads.temperature import fit_temperature, row_log_losses
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.heads import HeadKind
+    from thawline.records import Dataset, Split
+
+N_FOLDS = 3
+MOST_ROWS = 6_000
+"""Samples that arms are measured on, at most: 2,000 judged in each fold tell apart what matters."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """The samples that arms compete on: those to learn from, none of the test part, dealt to folds."""
+
+    rows: NDArray[np.int64]
+    """(n,) rows of the data set, ascending."""
+    labels: NDArray[np.int64]
+    """(n,)"""
+    groups: NDArray[np.int64]
+    """(n,)"""
+    fold: NDArray[np.int64]
+    """(n,) 0..N_FOLDS-1"""
+    n_classes: int
+
+    @property
+    def n_folds(self) -> int:
+        return int(self.fold.max()) + 1
+
+    def inside(self, fold: int) -> NDArray[np.bool_]:
+        """(n,) which samples are judged in this fold."""
+        return np.asarray(self.fold == fold)
+
+
+def mark_out(data: Dataset, split: Split, seed: int) -> Field:
+    """Deal the training and validation parts to folds, copies and groups kept together.
+
+    Raises:
+        DataError: All of them are one group, so that nothing can be held out.
+    """
+    rows = np.sort(np.concatenate([split.train, split.val]))
+    if len(rows) > MOST_ROWS:
+        # folds of a finer deal are samples that keep the shares of classes, and whole groups
+        pieces = math.ceil(len(rows) / (MOST_ROWS / 4))
+        piece = stratified_group_folds(data.labels[rows], _numbered(data.groups[rows]), pieces, seed)
+        rows = rows[piece < 4]
+    labels, groups = data.labels[rows], _numbered(data.groups[rows])
+    fold = stratified_group_folds(labels, groups, N_FOLDS, seed)
+    if fold.max() == 0:
+        raise DataError(
+            f"data must let something be held out; all {len(rows)} samples to learn from are one group. "
+            "Choose what to thaw yourself: --thaw none, or last:2."
+        )
+    return Field(rows, labels, groups, fold, len(data.classes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arm:
+    """One way, and what it reached on samples that it had not seen."""
+
+    name: str
+    """For people: ``last layer, logistic``."""
+    thaw: str
+    """Thaw setting: ``none`` where nothing of the backbone learns."""
+    layer: str
+    """Where features are read: ``pooled``, a layer, or several with commas."""
+    head: Literal["logistic", "ridge", "svm", "knn"]
+    logits: NDArray[np.float64]
+    """(n, C) of the samples of the field; rows of nan where it was not judged."""
+    seconds: float
+    """That judging took."""
+    price: float
+    """Share of the first arm's log loss that it must save to be worth its trouble; see ``choice``."""
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """(n,) whether a sample was judged."""
+        return np.asarray(np.isfinite(self.logits).all(axis=1))
+
+    def losses(self, labels: NDArray[np.int64], among: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """(n,) log loss of each sample after one temperature for all of them; nan where it was not judged.
+
+        Args:
+            among: (n,) the samples that the temperature is fitted on and the losses are of; by default all.
+        """
+        seen = self.judged if among is None else self.judged & among
+        temperature, _ = fit_temperature(self.logits[seen], labels[seen])
+        losses = np.full(len(labels), np.nan)
+        losses[seen] = row_log_losses(self.logits[seen] / temperature, labels[seen])
+        return losses
+
+    def correct(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) 1 where it names the right class, else 0; nan where it was not judged."""
+        return np.where(self.judged, self.logits.argmax(axis=1) == labels, np.nan)
+
+
+def judge_head(
+    field: Field,
+    values: NDArray[np.float32],
+    *,
+    name: str,
+    layer: str,
+    head: HeadKind = "logistic",
+    widths: Sequence[int] = (),
+    price: float = 0.0,
+    seed: int,
+) -> Arm:
+    """Judge a head on frozen features: fitted on two folds, its strength chosen within them, asked about the third.
+
+    Args:
+        values: (n, D) features of the samples of the field.
+        widths: Columns of each depth, where there are several.
+    """
+    from thawline.heads import fit_head
+
+    started = time.perf_counter()
+    logits = np.full((len(field.rows), field.n_classes), np.nan)
+    for fold in range(field.n_folds):
+        inside = field.inside(fold)
+        if len(np.unique(field.labels[~inside])) < 2:
+            continue
+        fitted = fit_head(
+            head,
+            values[~inside],
+            field.labels[~inside],
+            field.n_classes,
+            groups=field.groups[~inside],
+            widths=widths,
+            seed=seed,
+        )
+        logits[inside] = np.maximum(fitted.head.logits(values[inside]), _LOWEST_LOGIT)
+    return Arm(
+        name=name,
+        thaw="none",
+        layer=layer,
+        head=head,
+        logits=logits,
+        seconds=time.perf_counter() - started,
+        price=price,
+    )
+
+
+_LOWEST_LOGIT = -1e4
+"""A class that the folds to learn from lack gets next to no probability, and a finite loss."""
+
+
+def _numbered(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,394 @@
+"""Decide by measuring what to retrain: frozen heads first, then thaw lines by short trials, while they promise more."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from thawline.data import split_data
+from thawline.evaluation.intervals import wilson
+from thawline.planning.arms import Arm, Field, judge_head, mark_out
+from thawline.planning.budget import Budget
+from thawline.planning.choice import (
+    FROZEN_PRICE,
+    Gain,
+    best,
+    gain,
+    judged_honestly,
+    worth,
+)
+from thawline.planning.explain import Evidence, against_guides, verdict_of, why_not
+from thawline.planning.fit_plan import Candidate, FitPlan, Planned
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.backbones import Backbone
+    from thawline.backbones.ladder import Ladder
+    from thawline.planning.depth_profile import DepthProfile
+    from thawline.planning.trials import Trials
+    from thawline.records import Dataset
+
+FEW_ERRORS, FEW_WRONG = 20, 0.10
+"""Where the first head makes fewer errors than that, and gets fewer wrong than that share, nothing else is tried: had
+another arm a third fewer errors, these samples could not tell."""
+LEAST_GAIN = 0.01
+"""A line whose log loss is lower by no more than this share, read as luckily as can be, promises nothing."""
+SPARE_S = 2.0
+"""Kept of a time budget for testing, and for writing the run folder."""
+LEAST_VIEWS = 2
+"""Fewer in the boundary cache are not worth keeping."""
+FEW_ROWS = 150
+"""Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
+Z_LUCKY = 1.28
+"""One-sided 90 %."""
+MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
+"""Depths that are put side by side, and their columns."""
+
+
+PIXELS = "pixels"
+"""Stands for the layer where no backbone is used."""
+
+
+class Watcher(Protocol):
+    """Hears what is being measured."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """``done`` of ``total`` in a phase."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One sentence that the user should see."""
+        ...
+
+
+class Silent:
+    """Hears and says nothing."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
+        """Ignore it."""
+
+
+def decide(
+    data: Dataset,
+    backbone: Backbone,
+    asked: FitPlan,
+    planned: Callable[[str], FitPlan],
+    watcher: Watcher,
+    *,
+    explain: bool = False,
+    budget: Budget | None = None,
+) -> Planned:
+    """Measure, and return the plan of what came out best, with everything that was measured in it.
+
+    The test part is never read. What the chosen arm reaches is given as an estimate that corrects for having been
+    chosen; the run that follows measures it on the test part.
+
+    Args:
+        asked: A plan that thaws nothing; everything but thaw, layer and head stays as it is.
+        planned: From a thaw setting to the whole plan of a fit with it.
+        watcher: Hears of progress.
+        explain: Measure size, likeness to the source and pixels also where the first head leaves nothing to decide.
+        budget: What measuring and the fit that follows may take together.
+    """
+    started = time.perf_counter()
+    measuring = _Measuring(data, backbone, asked, planned, watcher, budget or Budget())
+    measuring.measure(explain=explain)
+    plan = measuring.plan()
+    return Planned(
+        plan=plan,
+        budget=budget,
+        computed=measuring.computed.get(plan.layer, 0),
+        evidence=measuring.evidence,
+        features_s=measuring.features_s,
+        seconds=time.perf_counter() - started - measuring.features_s,
+    )
+
+
+class _Measuring:
+    def __init__(
+        self,
+        data: Dataset,
+        backbone: Backbone,
+        asked: FitPlan,
+        planned: Callable[[str], FitPlan],
+        watcher: Watcher,
+        budget: Budget,
+    ) -> None:
+        self.data, self.backbone, self.asked, self.planned, self.watcher = data, backbone, asked, planned, watcher
+        self.budget = budget
+        self.split = split_data(data, fractions=asked.fractions, seed=asked.seed, validating=True)
+        self.field: Field = mark_out(data, self.split, asked.seed)
+        self.labels = self.field.labels
+        self.arms: list[Arm] = []
+        self.forecasts: dict[str, float] = {}
+        self.reasons: list[str] = []
+        self.computed: dict[str, int] = {}
+        self.features_s = 0.0
+        self.evidence: Evidence | None = None
+
+    def measure(self, *, explain: bool) -> None:
+        values = self._features("pooled")
+        self.first = self._judge("last layer, logistic", values, "pooled")
+        wrong = int((self.first.correct(self.labels) == 0).sum())
+        n = int(self.first.judged.sum())
+        enough = wrong < FEW_ERRORS and wrong <= FEW_WRONG * n
+        if enough:
+            self.reasons.append(
+                f"A new linear head on the frozen model gets {n - wrong} of {n} right that it had not seen; with "
+                f"{wrong} errors left, no other way could be told from it on these samples."
+            )
+        if enough and not explain:
+            return
+        if self._is_tight():
+            self._leave_out("other ways")
+            return
+        self._pixels()
+        profile = self._depths(values)
+        if explain or not self._is_tight():
+            self._explain(values, profile)
+        if not enough:
+            self._lines(values)
+
+    def _is_tight(self) -> bool:
+        """Whether what is left of the budget is next to what the features took: no time for more of the kind."""
+        return self.budget.left() < SPARE_S + 2 * self.features_s
+
+    def _leave_out(self, what: str) -> None:
+        self.reasons.append(f"The budget leaves no time to try {what}.")
+
+    def _pixels(self) -> None:
+        """What does without any pre-trained model."""
+        pixels = self.data.thumbs.reshape(len(self.data), -1).astype(np.float32) / np.float32(255)
+        self._judge("no backbone: 16 x 16 pixels, logistic", pixels, PIXELS)
+
+    def _explain(self, pooled: NDArray[np.float32], profile: DepthProfile | None) -> None:
+        """Measure how much data there is, and how like the source; neither decides anything."""
+        from thawline.planning.scenarios import scenario
+        from thawline.planning.similarity import measure_similarity
+        from thawline.planning.size import measure_size
+
+        self.watcher.progress("measuring size and likeness", 0, 2)
+        rows = self.field.rows
+        size = measure_size(
+            pooled[rows], self.labels, self.field.n_classes, groups=self.field.groups, seed=self.asked.seed
+        )
+        self.watcher.progress("measuring size and likeness", 1, 2)
+        likeness = measure_similarity(self.backbone, self.data, rows, profile=profile, seed=self.asked.seed)
+        self.watcher.progress("measuring size and likeness", 2, 2)
+        self.evidence = Evidence(size, likeness, scenario(size, likeness))
+
+    def _judge(self, name: str, values: NDArray[np.float32], layer: str, **options: Any) -> Arm:
+        rows = values[self.field.rows]
+        price = FROZEN_PRICE if self.arms else 0.0
+        arm = judge_head(self.field, rows, name=name, layer=layer, price=price, seed=self.asked.seed, **options)
+        self.arms.append(arm)
+        self.watcher.progress("measuring heads", len(self.arms), max(len(self.arms), 6))
+        return arm
+
+    def _depths(self, pooled: NDArray[np.float32]) -> DepthProfile | None:
+        """Heads on what several depths say, and other kinds of head on the last."""
+        from thawline.heads import fit_depths
+        from thawline.planning.depth_profile import depth_profile
+
+        names = depth_rungs(self.backbone.ladder)
+        values, widths = self._several(names)
+        rows = values[self.field.rows]
+        parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+        fitted = fit_depths(parts, self.labels, self.field.n_classes, groups=self.field.groups)
+        losses = [np.inf if path.log_loss is None else path.log_loss for path in fitted.depths]
+        deepest = names[int(np.argmin(losses))]
+        if deepest != "pooled":
+            start = int(np.sum(widths[: names.index(deepest)]))
+            own = values[:, start : start + widths[names.index(deepest)]]
+            self._judge(f"{deepest}, logistic", own, deepest)
+        self._judge("all depths, logistic", values, ",".join(names), widths=widths)
+        self._judge("last layer, ridge", pooled, "pooled", head="ridge")
+        self._judge("last layer, svm", pooled, "pooled", head="svm")
+        self._judge("last layer, five neighbours", pooled, "pooled", head="knn")
+        return depth_profile(fitted, self.labels, names, groups=self.field.groups, seed=self.asked.seed)
+
+    def _lines(self, pooled: NDArray[np.float32]) -> None:
+        """Trials of thaw lines: the middle one first, others where it helps, more folds where that is not clear."""
+        from thawline.planning.trials import OutOfTimeError, Trials, thaw_lines
+
+        trials = Trials(
+            data=self.data,
+            backbone=self.backbone,
+            field=self.field,
+            values=pooled,
+            planned=self.planned,
+            progress=self.watcher.progress,
+            seed=self.asked.seed,
+            budget=self.budget,
+        )
+        lines = thaw_lines(self.backbone.ladder)
+        middle = lines[-2] if len(lines) > 1 else lines[-1]
+        every = range(self.field.n_folds)
+        first = every if len(self.field.rows) <= FEW_ROWS else every[:1]
+        tried: dict[str, Arm] = {}
+        try:
+            tried[middle] = trials.judge(middle, first)
+            others = [setting for setting in lines if setting != middle]
+            if not _promises(self._over_first(tried[middle])):
+                others = others[:1]  # less may still be right where half of the backbone is too much
+            for setting in others:
+                tried[setting] = trials.judge(setting, first)
+            top = best(list(tried.values()), self.labels, self.first)
+            over = self._over_first(top)
+            if not top.judged.all() and _promises(over) and not _is_clear(over):
+                tried[top.thaw] = trials.judge(top.thaw, every[1:], top)
+        except OutOfTimeError as error:
+            self._leave_out(f"more thaw lines (the next {error})")
+        self.arms += tried.values()
+        for arm in tried.values():
+            self.forecasts[arm.thaw] = self._forecast(arm, trials)
+
+    def _over_first(self, arm: Arm) -> Gain:
+        return gain(arm, self.first, self.labels)
+
+    def _forecast(self, arm: Arm, trials: Trials) -> float:
+        """Seconds of a whole fit, from those of the trial: in proportion to the samples that training shows."""
+        plan = self.planned(arm.thaw)
+        shown = trials.shown(arm)
+        epochs = sum(stage.epochs for stage in plan.stages)
+        refit = plan.training is not None and plan.training.refit and len(self.split.val) > 0
+        wanted = epochs * (len(self.split.train) + (len(self.split.train) + len(self.split.val)) * refit)
+        return arm.seconds * wanted / max(shown, 1)
+
+    def _features(self, layer: str) -> NDArray[np.float32]:
+        from thawline.features import extract_features
+
+        features = extract_features(self.data, self.backbone, rung=layer, **self._how(), progress=self._bar("features"))
+        self.computed[layer] = features.computed
+        self.features_s += features.seconds
+        return features.values
+
+    def _several(self, names: Sequence[str]) -> tuple[NDArray[np.float32], list[int]]:
+        from thawline.features import extract_rungs
+
+        found = extract_rungs(
+            self.data, self.backbone, names, **self._how(), progress=self._bar("features of all depths")
+        )
+        self.computed[",".join(names)] = found[0].computed
+        self.features_s += found[0].seconds
+        return np.concatenate([one.values for one in found], axis=1), [one.values.shape[1] for one in found]
+
+    def _how(self) -> dict[str, Any]:
+        return {"engine": self.asked.engine, "precision": self.asked.precision, "device": self.asked.device}
+
+    def _bar(self, phase: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.watcher.progress(phase, done, total)
+
+    def plan(self) -> FitPlan:
+        """The plan of the best arm."""
+        labels = self.labels
+        # on the same features, other heads win by luck as often as by merit; they are shown
+        shippable = [arm for arm in self.arms if _is_shippable(arm)]
+        chosen = best(shippable, labels, self.first)
+        honest = judged_honestly(shippable, labels, self.first, self.asked.seed)
+        base = self.asked if chosen.thaw == "none" else self._within_budget(self.planned(chosen.thaw))
+        verdict = verdict_of(chosen, self.first, honest, self.labels)
+        if self.evidence is not None:
+            words = self.evidence.size.words, self.evidence.similarity.words, self.evidence.scenario.words
+            self.reasons += [*words, against_guides(self.evidence.scenario, chosen)]
+        changes: dict[str, Any] = {
+            "layer": chosen.layer,
+            "head": chosen.head,
+            "verdict": verdict,
+            "reasons": tuple(self.reasons),
+            "candidates": tuple(self._candidate(arm, chosen) for arm in self._ordered()),
+        }
+        return base.model_copy(update=changes)
+
+    def _within_budget(self, plan: FitPlan) -> FitPlan:
+        """Shorten a plan so that its fit ends in time; what the clock still finds too long, it cuts short."""
+        if self.budget.bytes is not None:
+            at = {rung.name: rung.bytes_per_sample for rung in self.backbone.ladder.rungs}
+            stages = []
+            for stage in plan.stages:
+                room = self.budget.bytes // max(at[stage.rung] * len(self.field.rows), 1)
+                views = min(stage.views, room)
+                stages.append(stage.model_copy(update={"views": views if views >= LEAST_VIEWS else 0}))
+            plan = plan.model_copy(update={"stages": tuple(stages)})
+        left, needed = self.budget.left() - SPARE_S, self.forecasts.get(plan.thaw, 0.0)
+        if needed <= left or plan.training is None:
+            return plan
+        if plan.training.refit:
+            plan = plan.model_copy(update={"training": plan.training.model_copy(update={"refit": False})})
+            needed /= 1 + (len(self.split.train) + len(self.split.val)) / len(self.split.train)
+            self.reasons.append("The budget leaves no time to train again on the validation part.")
+        if needed > left:
+            stages = [
+                stage.model_copy(update={"epochs": max(1, math.floor(stage.epochs * max(left, 0.0) / needed))})
+                for stage in plan.stages
+            ]
+            plan = plan.model_copy(update={"stages": tuple(stages)})
+            self.reasons.append(f"The budget leaves time for {stages[-1].epochs} epochs.")
+        return plan
+
+    def _ordered(self) -> list[Arm]:
+        return sorted(self.arms, key=lambda arm: -worth(arm, self.first, self.labels))
+
+    def _candidate(self, arm: Arm, chosen: Arm) -> Candidate:
+        right, n = int(np.nansum(arm.correct(self.labels))), int(arm.judged.sum())
+        behind = gain(chosen, arm, self.labels)
+        return Candidate(
+            name=arm.name,
+            thaw=arm.thaw,
+            layer=arm.layer,
+            head=arm.head,
+            score=right / n,
+            ci95=wilson(right, n),
+            log_loss=float(np.nanmean(arm.losses(self.labels))),
+            n=n,
+            behind=None if arm is chosen else (round(behind.loss, 4), round(behind.loss_se, 4)),
+            seconds=round(self.forecasts.get(arm.thaw, arm.seconds / max(self.field.n_folds, 1)), 2),
+            bytes=self._bytes(arm),
+            why="chosen" if arm is chosen else why_not(behind, shown_only=not _is_shippable(arm)),
+        )
+
+    def _bytes(self, arm: Arm) -> int:
+        if arm.thaw == "none":
+            return 0
+        plan = self.planned(arm.thaw)
+        at = {rung.name: rung.bytes_per_sample for rung in self.backbone.ladder.rungs}
+        return sum(stage.views * at[stage.rung] * len(self.field.rows) for stage in plan.stages)
+
+
+def _is_shippable(arm: Arm) -> bool:
+    return arm.head == "logistic" and arm.layer != PIXELS
+
+
+def _promises(over: Gain) -> bool:
+    """Whether even a lucky reading lets a line gain something."""
+    return over.at_most(Z_LUCKY) >= LEAST_GAIN
+
+
+def _is_clear(over: Gain) -> bool:
+    return over.at_least(Z_LUCKY) > 0
+
+
+def depth_rungs(ladder: Ladder) -> list[str]:
+    """Layers whose outputs are put side by side: the last of each stage, a few where there are many, and ``pooled``."""
+    ends: dict[str, tuple[str, int]] = {}
+    for rung in ladder.rungs[:-1]:
+        if rung.parameters:
+            ends[rung.stage] = (rung.name, rung.shape[0] if len(rung.shape) == 3 else rung.shape[-1])
+    names = list(ends.values())
+    last, pooled = ladder.rungs[-2], ladder.rungs[-1]
+    if names and last.flops_below_frac == 1.0 and names[-1][1] == pooled.shape[-1]:
+        names.pop()  # averaged over positions, it is ``pooled`` itself
+    if len(names) > MOST_DEPTHS - 1:
+        picked = np.unique(np.linspace(0, len(names) - 1, MOST_DEPTHS - 1).round().astype(int))
+        names = [names[i] for i in picked]
+    while len(names) > 1 and sum(width for _, width in names) > MOST_COLUMNS:
+        names.pop(0)
+    return [*(name for name, _ in names), "pooled"]

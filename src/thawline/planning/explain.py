@@ -1,0 +1,101 @@
+"""Say what was measured and decided, in words that a newcomer understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE, Gain, Honest, gain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.planning.arms import Arm
+    from thawline.planning.scenarios import ArmKind, Scenario
+    from thawline.planning.similarity import SimilarityReport
+    from thawline.planning.size import SizeReport
+
+LEAST_HALF = 0.4
+"""Share of the backbone's FLOPs that learn from which on a thaw line is called half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How much data there is, how like the source, and what the guides make of the two."""
+
+    size: SizeReport
+    similarity: SimilarityReport
+    scenario: Scenario
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values for ``--json``."""
+        return {
+            "size": self.size.to_json(),
+            "similarity": self.similarity.to_json(),
+            "scenario": self.scenario.to_json(),
+        }
+
+
+def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64]) -> str:
+    """One sentence: what to retrain, what it reaches, and what that is more than a new head.
+
+    Args:
+        first: A new linear head on the last layer of the frozen model.
+        honest: What choosing reaches on samples that had no say in it.
+        labels: (n,) of the samples that arms were judged on.
+    """
+    majority = float(np.bincount(labels).max() / len(labels))
+    reached = (
+        f"about {100 * honest.accuracy:.1f} % right on samples not seen "
+        f"(95 % {100 * honest.ci95[0]:.1f} to {100 * honest.ci95[1]:.1f})"
+    )
+    if honest.ci95[0] <= majority:
+        return (
+            "Nothing was learned that could be told from always naming the commonest class "
+            f"({100 * majority:.1f} %): {reached}. Look at the labels, or bring more samples, before anything else."
+        )
+    if chosen is first:
+        return f"Retrain nothing but the head, on the frozen model's last layer: {reached}."
+    over = gain(chosen, first, labels)
+    more = f"{100 * over.accuracy:+.1f} points over a new head on the frozen last layer, on {over.n} samples"
+    if chosen.thaw == "none":
+        return f"Retrain nothing but the head ({chosen.name}): {reached}, {more}."
+    return f"Retrain {_what(chosen.thaw)}: {reached}, {more}."
+
+
+def why_not(behind: Gain, *, shown_only: bool) -> str:
+    """What an arm lost by, from the gain of the chosen one over it."""
+    if behind.loss > 0:
+        clearly = "clearly " if behind.at_least(1.96) > 0 else ""
+        return f"log loss {clearly}higher, by {behind.loss:.3f} (SE {behind.loss_se:.3f}, n={behind.n})"
+    less = f"log loss lower by {-behind.loss:.3f} (SE {behind.loss_se:.3f}, n={behind.n})"
+    return f"{less}: shown for comparison, never chosen" if shown_only else f"{less}: too little for its trouble"
+
+
+def against_guides(found: Scenario, chosen: Arm) -> str:
+    """Whether measuring agrees with what the guides would have tried."""
+    same: dict[ArmKind, ArmKind] = {"thaw last half": "freeze first part", "freeze first part": "thaw last half"}
+    kind = _kind(chosen)
+    kinds = {kind, same.get(kind, kind)}
+    if found.first_arm in kinds:
+        return "Measuring agrees with what the guides try first."
+    if kinds & set(found.then):
+        return "Measuring prefers what the guides try next."
+    return "Measuring overrules the guides here."
+
+
+def _kind(arm: Arm) -> ArmKind:
+    """What the guides would call an arm."""
+    if arm.thaw == "none":
+        return "last-layer linear" if arm.layer == "pooled" else "all-depth linear"
+    if arm.thaw == "all":
+        return "thaw all"
+    return "thaw last half" if arm.price - THAW_PRICE > PRICE_OF_ALL * LEAST_HALF else "thaw last block"
+
+
+def _what(thaw: str) -> str:
+    if thaw == "all":
+        return "everything"
+    return f"everything {thaw.replace(':', ' ')} on"

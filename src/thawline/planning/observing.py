@@ -1,0 +1,141 @@
+"""Show a few pictures to the frozen backbone once, and keep what every measure of similarity needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.planning.norm_shift import NormInputs
+from thawline.randomness import generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from thawline.backbones import Backbone
+    from thawline.records import Dataset
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What the backbone said of N pictures."""
+
+    norms: tuple[NormInputs, ...]
+    """What came into each batch norm, in the order in which they ran; none where the model has none."""
+    features: Mapping[str, NDArray[np.float32]]
+    """Rung -> (N, D)"""
+
+
+def draw_pictures(
+    data: Dataset, rows: NDArray[np.int64], backbone: Backbone, n: int, *, seed: int = 0
+) -> NDArray[np.uint8]:
+    """Return up to ``n`` of the rows as the backbone takes them (B, H, W, 3), drawn by ``seed``, one of each group.
+
+    Raises:
+        DataError: A sample cannot be read any more, or has changed, since the data was opened.
+    """
+    from thawline.data.decode import prepare
+    from thawline.features.extract import read_sample
+
+    drawn = generator(seed, "pictures to look at").permutation(np.asarray(rows, dtype=np.int64))
+    of_each_group = np.sort(np.unique(data.groups[drawn], return_index=True)[1])[:n]
+    pictures = [
+        read_sample(data, row, lambda payload: prepare(payload, backbone.preprocessing))
+        for row in drawn[of_each_group].tolist()
+    ]
+    return np.stack(pictures) if pictures else np.empty((0, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
+
+
+def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str] = ("pooled",)) -> Observation:
+    """Run the backbone in float32, in inference mode, and change nothing in it.
+
+    Args:
+        pictures: uint8 (N, H, W, 3), N > 0, as the preprocessing leaves them.
+        rungs: Where to read features; ``pooled`` must be among them, so that the whole backbone runs.
+    Raises:
+        ModelError: The backbone cannot be built, or has no such rung.
+    """
+    import torch
+
+    from thawline.features.torch_engine import Normalise, arithmetic, one_thread
+
+    module = backbone.module()
+    device = next(module.parameters()).device
+    normalise, read = Normalise(backbone.preprocessing, device), backbone.reader(rungs)
+    watch = _NormWatch(module)
+    features: list[tuple[NDArray[np.float32], ...]] = []
+    try:
+        with one_thread(device), torch.inference_mode(), arithmetic(device, "f32"):
+            for start in range(0, len(pictures), _BATCH):
+                batch = torch.from_numpy(pictures[start : start + _BATCH]).to(device)
+                watch.begin(len(batch))
+                features.append(tuple(values.float().cpu().numpy() for values in read(normalise(batch))))
+    finally:
+        watch.end()
+    joined = {rung: np.concatenate(parts) for rung, parts in zip(rungs, zip(*features, strict=True), strict=True)}
+    return Observation(watch.inputs(len(pictures)), joined)
+
+
+class _NormWatch:
+    """Takes the moments of what comes into each batch norm, picture by picture."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._seen: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+        self._this_batch: set[str] = set()
+        self._n = 0
+        self._hooks = [
+            layer.register_forward_pre_hook(self._catch(name))
+            for name, layer in module.named_modules()
+            if _remembers(layer)
+        ]
+
+    def begin(self, n: int) -> None:
+        self._n = n
+        self._this_batch = set()
+
+    def end(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def inputs(self, n: int) -> tuple[NormInputs, ...]:
+        """Those that saw each of ``n`` pictures."""
+        return tuple(self._inputs(name) for name, seen in self._seen.items() if sum(len(m) for m, _ in seen) == n)
+
+    def _catch(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+            values = arguments[0]
+            # patches as a batch of their own, or a layer that runs twice, would not be one row per picture
+            if len(values) == self._n and name not in self._this_batch:
+                self._this_batch.add(name)
+                self._seen.setdefault(name, []).append(_moments(values))
+
+        return hook
+
+    def _inputs(self, name: str) -> NormInputs:
+        layer: Any = self._module.get_submodule(name)
+        means, squares = (np.concatenate(parts) for parts in zip(*self._seen[name], strict=True))
+        mean, variance = layer.running_mean.double().cpu().numpy(), layer.running_var.double().cpu().numpy()
+        return NormInputs(name, means, squares, mean, variance + layer.eps)
+
+
+def _remembers(layer: nn.Module) -> bool:
+    """Whether it is a batch norm with stored statistics, of whatever class."""
+    import torch
+
+    return isinstance(getattr(layer, "running_mean", None), torch.Tensor) and hasattr(layer, "eps")
+
+
+def _moments(values: torch.Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and mean square (B, C) over the positions of (B, C, ...)."""
+    values = values.float()
+    positions = tuple(range(2, values.ndim))
+    both = (values, values.square())
+    mean, square = (v.mean(positions) if positions else v for v in both)  # (B, C)
+    return mean.double().cpu().numpy(), square.double().cpu().numpy()

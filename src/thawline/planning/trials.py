@@ -1,0 +1,188 @@
+"""Short trials of a thaw line: a fraction of a fine-tuning, on the folds that every other arm is judged on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thawline.features.engines import hardware
+from thawline.planning.arms import Arm, Field
+from thawline.planning.budget import Budget
+from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE
+from thawline.records import Split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.backbones import Backbone
+    from thawline.backbones.ladder import Ladder, Rung
+    from thawline.planning.fit_plan import FitPlan
+    from thawline.records import Dataset
+    from thawline.training import Fitted
+    from thawline.training.settings import StagePlan
+
+
+class OutOfTimeError(Exception):
+    """A trial would take more of the budget than it may; it was given up."""
+
+
+SHARE = 1 / 3
+"""Of the epochs of a whole fine-tuning. The learning rate falls to 0 within them: a short training, not a torn one."""
+FEWEST_EPOCHS = 3
+MOST_VIEWS = 4
+OF_WHAT_IS_LEFT = 0.3
+"""Share of the time left in a budget that one trial on one fold may take: what it shows must still be done whole."""
+FIRST_STEPS = 3
+"""Steps after which it is known what a trial will take."""
+LINES = (0.75, 0.4)
+"""Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
+
+
+def thaw_lines(ladder: Ladder) -> list[str]:
+    """Thaw settings worth trying, from the end of the backbone to its beginning; the last one is ``all``."""
+    layers = [rung for rung in ladder.rungs if rung.parameters]
+    below = [0.0, *(rung.flops_below_frac for rung in layers[:-1])]  # FLOPs below each layer
+    settings = []
+    for share in LINES:
+        at = min(range(len(layers)), key=lambda i: (abs(below[i] - share), -i))
+        if at > 0:
+            settings.append(f"from:{layers[at].name}")
+    return [*dict.fromkeys(settings), "all"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trials:
+    """Runs trials, and keeps what they share: the heads that they start from."""
+
+    data: Dataset
+    backbone: Backbone
+    field: Field
+    values: NDArray[np.float32]
+    """(N, D) features of all samples of the data set; only rows of the field are read."""
+    planned: Callable[[str], FitPlan]
+    """From a thaw setting to the whole plan of a fit with it."""
+    progress: Callable[[str, int, int], None]
+    """Called with (what, done, total)."""
+    seed: int
+    budget: Budget
+    _starts: dict[int, Fitted] = dataclasses.field(default_factory=dict)
+
+    def thawed_share(self, setting: str) -> float:
+        """Share of the backbone's FLOPs that learn, by which a line costs."""
+        rung = self._rung(setting)
+        return 1 - rung.flops_below_frac
+
+    def shown(self, arm: Arm) -> int:
+        """Samples that training showed for a trial, views of one sample counted one by one."""
+        (stage,) = self.planned(arm.thaw).stages
+        folds = [fold for fold in range(self.field.n_folds) if arm.judged[self.field.inside(fold)].any()]
+        return sum(_epochs(stage) * int((~self.field.inside(fold)).sum()) for fold in folds)
+
+    def judge(self, setting: str, folds: range, before: Arm | None = None) -> Arm:
+        """Fine-tune briefly on the other folds, for each of these; go on from what ``before`` knows of other folds.
+
+        Raises:
+            OutOfTimeError: It would take too much of the budget.
+        """
+        started = time.perf_counter()
+        nothing = np.full((len(self.field.rows), self.field.n_classes), np.nan)
+        logits = nothing if before is None else before.logits.copy()
+        plan = self.planned(setting)
+        for fold in folds:
+            logits[self.field.inside(fold)] = self._trained(plan, fold)
+        seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
+        return Arm(
+            name=_in_words(setting),
+            thaw=setting,
+            layer="pooled",
+            head="logistic",
+            logits=logits,
+            seconds=seconds,
+            price=THAW_PRICE + PRICE_OF_ALL * self.thawed_share(setting),
+        )
+
+    def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
+        """(n_fold, C) logits of the samples of a fold, by a backbone and head fine-tuned on the others."""
+        from thawline.training.finetune import Ask, Watchers, fine_tune
+
+        assert plan.training is not None
+        split = self._split(fold)
+        (stage,) = plan.stages
+        epochs = _epochs(stage)
+        views = min(stage.views, MOST_VIEWS, epochs)
+        device, precision = hardware(plan.precision, plan.device)
+        ask = Ask(
+            stages=(stage.model_copy(update={"epochs": epochs, "views": views}),),
+            # judged once, at its end: the best of ten evaluations would flatter it
+            settings=plan.training.model_copy(update={"refit": False, "evaluations": 1}),
+            progressive=False,
+            from_scratch=False,
+            head="linear",
+            hidden=(),
+            dropout=0.0,
+            seed=self.seed,
+            device=device,
+            precision=precision,
+        )
+        what = f"trying {stage.thaw}, fold {fold + 1}"
+        began, may_take = time.monotonic(), OF_WHAT_IS_LEFT * self.budget.left()
+
+        def heard(phase: str, done: int, total: int) -> None:
+            caching = phase == "boundary"
+            self.progress("caching the frozen part" if caching else what, done, total)
+            if may_take < math.inf and done >= min(FIRST_STEPS, total):
+                spent = time.monotonic() - began
+                # caching comes before the steps, and is about half of the work
+                ahead = spent / done * (total - done) * (2 if caching else 1)
+                if spent + ahead > may_take:
+                    raise OutOfTimeError(f"would take {spent + ahead:.0f} s of the {self.budget.left():.0f} s left")
+
+        watchers = Watchers(report=lambda **_: None, progress=heard, note=lambda text: None)
+        with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
+            fitted = fine_tune(
+                ask, self.data, split, self.backbone, self.values, self._start(fold), Path(state), watchers
+            )
+        assert fitted.validation_probabilities is not None
+        return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
+
+    def _split(self, fold: int) -> Split:
+        inside = self.field.inside(fold)
+        nothing = self.field.rows[:0]
+        return Split(self.field.rows[~inside], self.field.rows[inside], nothing, "a fold", nothing)
+
+    def _start(self, fold: int) -> Fitted:
+        if fold not in self._starts:
+            from thawline.training import fit_probe
+
+            self._starts[fold] = fit_probe(
+                "logistic",
+                self.values,
+                self.data.labels,
+                self._split(fold),
+                self.field.n_classes,
+                groups=self.data.groups,
+                seed=self.seed,
+                backbone_parameters=self.backbone.n_parameters(),
+            )
+        return self._starts[fold]
+
+    def _rung(self, setting: str) -> Rung:
+        from thawline.backbones.thaw import resolve_thaw
+
+        thaw = resolve_thaw(self.backbone.ladder, setting, self.backbone.blueprint())
+        return next(rung for rung in self.backbone.ladder.rungs if rung.name == thaw.rung)
+
+
+def _epochs(stage: StagePlan) -> int:
+    return max(FEWEST_EPOCHS, round(stage.epochs * SHARE))
+
+
+def _in_words(setting: str) -> str:
+    return "fine-tuning, everything" if setting == "all" else f"fine-tuning, {setting}"

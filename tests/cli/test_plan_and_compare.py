@@ -1,0 +1,79 @@
+"""``thawline plan`` and ``thawline compare`` as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from thawline.cli.app import app
+
+
+@pytest.fixture
+def photos(tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tiny_photos.parent)
+    return tiny_photos
+
+
+def run(*words: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_plan_is_written_said_and_replayed(photos: Path) -> None:
+    code, said, _ = run("plan", photos, "--quiet")
+    assert code == 0
+    assert said.startswith("Retrain nothing but the head")
+    assert "the guides say" in " ".join(said.split())
+    assert "candidate" in said
+    assert "thawline fit" in said
+    assert Path("plan.toml").is_file()
+    code, said, _ = run("fit", photos, "--plan", "plan.toml", "--run", "runs/planned", "--json")
+    assert (code, json.loads(said)["thaw"]) == (0, "none")
+
+
+def test_the_json_of_a_plan(photos: Path) -> None:
+    code, said, _ = run("plan", photos, "--json", "--out", "p.toml")
+    assert code == 0
+    content = json.loads(said)
+    assert set(content) == {
+        "plan", "chosen", "verdict", "reasons", "candidates", "size", "similarity", "scenario",
+    }  # fmt: skip
+    assert set(content["chosen"]) == {"model", "thaw", "layer", "head", "stages"}
+    for one in content["candidates"]:
+        assert {"thaw", "score", "ci95", "seconds", "bytes", "why"} <= set(one)
+
+
+def test_no_plan_is_lost(photos: Path) -> None:
+    Path("plan.toml").write_text("mine")
+    code, _, said = run("plan", photos)
+    assert code == 2
+    assert "--out must be a new file" in " ".join(said.split())
+    assert Path("plan.toml").read_text() == "mine"
+    code, _, said = run("plan", photos, "--out", "no/such/plan.toml")
+    assert code == 2
+    assert "must be in a folder that is there" in " ".join(said.split())
+    assert run("plan", photos, "--quiet", "--force")[0] == 0
+    assert Path("plan.toml").read_text() != "mine"
+
+
+def test_a_thaw_that_was_asked_for_is_planned_without_measuring(photos: Path) -> None:
+    code, said, _ = run("plan", photos, "--thaw", "last:2", "--epochs", "2", "--quiet")
+    assert code == 0
+    assert "candidate" not in said
+    assert 'thaw = "last:2"' in Path("plan.toml").read_text()
+
+
+def test_strategies_are_compared_and_gone_on_with(photos: Path) -> None:
+    words = ("compare", photos, "--only", "last-layer, svm", "--out", "c", "--quiet")
+    code, said, _ = run(*words)
+    assert code == 0
+    assert "linear SVM on the frozen model" in said
+    assert "always the" in said
+    again = run(*words, "--json")
+    assert json.loads(again[1])["candidates"][0]["name"] == "last-layer"
+    code, _, said = run("compare", photos, "--only", "forest")
+    assert code == 2
+    assert "strategies must be among" in " ".join(said.split())

@@ -1,0 +1,117 @@
+"""Budgets: read as people write them, and kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thawline as tl
+from thawline.errors import UsageError
+from thawline.planning import make_plan
+from thawline.planning.budget import Budget, parse_budget
+from thawline.planning.trials import Trials
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "size"),
+    [
+        ("90s", 90, None),
+        ("10min", 600, None),
+        ("1.5 h", 5400, None),
+        ("2GB", None, 2_000_000_000),
+        ("500mb, 3 min", 180, 500_000_000),
+    ],
+)
+def test_what_can_be_written(text: str, seconds: float | None, size: int | None) -> None:
+    budget = parse_budget(text)
+    assert (budget.seconds, budget.bytes) == (seconds, size)
+
+
+@pytest.mark.parametrize("text", ["", "10", "min", "10 parsecs", "10min, 5min", "-3s", "1GB,2GB", "0.5s", "10min 2GB"])
+def test_what_cannot(text: str) -> None:
+    with pytest.raises(UsageError, match="--budget must"):
+        parse_budget(text)
+
+
+def test_what_is_left_runs_out() -> None:
+    assert Budget().left() == math.inf
+    assert 8 < Budget(10, None, time.monotonic() - 1).left() < 9.01
+    assert Budget(10, None, time.monotonic() - 11).left() < 0
+
+
+@pytest.fixture(scope="module")
+def hard() -> tl.Dataset:
+    """Digits with labels of which a third was drawn anew."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(n_class=3, return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(labels))[:240]
+    noisy = np.where(rng.random(240) < 0.3, rng.integers(0, 3, 240), labels[rows])
+    pictures = np.rint(pixels[rows].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    data = tl.open_data(pictures, noisy, given=["train"] * 200 + ["test"] * 40)
+    return replace(data, groups=np.arange(len(data)))
+
+
+def test_without_time_the_first_head_is_the_plan(hard: tl.Dataset) -> None:
+    planned = make_plan(hard, tl.open_backbone(input_px=32), budget=Budget(1.0, None, time.monotonic() - 1))
+    assert [one.name for one in planned.plan.candidates] == ["last layer, logistic"]
+    assert "The budget leaves no time to try other ways." in planned.plan.reasons
+
+
+def test_a_trial_that_takes_too_much_is_given_up(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thawline.planning.trials.OF_WHAT_IS_LEFT", 1e-4)
+    planned = make_plan(hard, tl.open_backbone(input_px=32), budget=parse_budget("10min"))
+    assert planned.plan.thaw == "none"
+    assert any(reason.startswith("The budget leaves no time to try more thaw lines") for reason in planned.plan.reasons)
+    assert len(planned.plan.candidates) > 4
+
+
+def _ends_in(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thawline.runs.measure._ends_at", lambda *_: time.monotonic() + seconds)
+
+
+def test_training_follows_the_clock(hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100,000 epochs cannot be had in eight seconds: the rate falls to zero by the clock, and the receipt is clean."""
+    _ends_in(8.0, monkeypatch)
+    backbone = tl.open_backbone(input_px=32)
+    plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 100_000, "views": 0})
+    run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
+    assert run.report.content["receipt"] == "clean"
+    trained = [stage for stage in run.report.content["stages"] if "epochs" in stage["details"]]
+    assert len(trained) >= 1
+    for stage in trained:
+        assert 0 < stage["details"]["epochs"] < 100_000
+        assert stage["seconds"] < 8 + 4  # one step and one judging more
+
+
+def test_without_time_to_train_the_solved_head_ships(
+    hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ends_in(-1.0, monkeypatch)
+    backbone = tl.open_backbone(input_px=32)
+    run = tl.fit(hard, tl.plan(hard, backbone, thaw="last:2"), backbone=backbone, run=tmp_path / "run")
+    assert run.report.content["thawed"] == "none"
+    plain = tl.fit(hard, tl.plan(hard, backbone, thaw="none"), backbone=backbone, run=tmp_path / "plain")
+    assert run.report.accuracy.n == plain.report.accuracy.n
+    assert run.bundle.head.kind == "logistic"
+
+
+def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from thawline.planning.arms import Arm
+
+    def judge(self: Trials, setting: str, folds: range, before: Arm | None = None) -> Arm:
+        logits = np.log(np.eye(3)[self.field.labels] * (0.9 if setting != "all" else 0.5) + 0.1 / 3)
+        return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0, price=0.02)
+
+    monkeypatch.setattr(Trials, "judge", judge)
+    backbone = tl.open_backbone(input_px=32)
+    plans = [make_plan(hard, backbone, budget=budget).plan for budget in (None, Budget(bytes=10**6), Budget(bytes=10))]
+    assert len({plan.thaw for plan in plans}) == 1
+    views = [plan.stages[0].views for plan in plans]
+    assert views[0] > views[1] >= views[2] == 0

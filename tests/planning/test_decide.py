@@ -1,0 +1,180 @@
+"""The whole decision on pictures: what is chosen, what is said, and that the test part has no say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thawline as tl
+from thawline.planning import FitPlan, make_plan, read_plan, write_plan
+from thawline.planning.arms import Arm
+from thawline.planning.choice import Gain, Honest
+from thawline.planning.decide import PIXELS, depth_rungs
+from thawline.planning.explain import against_guides, verdict_of, why_not
+from thawline.planning.scenarios import look_up
+from thawline.planning.trials import Trials, thaw_lines
+
+
+@pytest.fixture(scope="module")
+def hard() -> tl.Dataset:
+    """Digits with a fifth of the labels drawn anew: enough errors to go on measuring."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(n_class=3, return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(labels))[:90]
+    noisy = np.where(rng.random(90) < 0.2, rng.integers(0, 3, 90), labels[rows])
+    pictures = np.rint(pixels[rows].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    data = tl.open_data(pictures, noisy, given=["train"] * 60 + ["test"] * 30)
+    return replace(data, groups=np.arange(len(data)))
+
+
+@pytest.fixture(scope="module")
+def decided(hard: tl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> FitPlan:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THAWLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return tl.plan(hard, tl.open_backbone(input_px=32), seed=1)
+
+
+def test_every_kind_of_arm_was_measured(decided: FitPlan) -> None:
+    thaws = {one.thaw for one in decided.candidates}
+    layers = {one.layer for one in decided.candidates}
+    heads = {one.head for one in decided.candidates}
+    assert "none" in thaws
+    assert len(thaws) >= 3  # and at least two thaw lines
+    assert {"pooled", PIXELS} < layers
+    assert any("," in layer for layer in layers)
+    assert heads == {"logistic", "ridge", "svm", "knn"}
+    assert [one.why for one in decided.candidates].count("chosen") == 1
+    for one in decided.candidates:
+        assert one.ci95[0] <= one.score <= one.ci95[1]
+        assert 0 < one.n <= 60  # of the 60 to learn from
+        assert (one.behind is None) == (one.why == "chosen")
+        assert one.bytes == 0 or one.thaw != "none"
+
+
+def test_the_plan_is_whole_and_can_be_replayed(decided: FitPlan, hard: tl.Dataset, tmp_path: Path) -> None:
+    write_plan(decided, tmp_path / "plan.toml")
+    again = read_plan(tmp_path / "plan.toml")
+    assert again == decided
+    chosen = next(one for one in decided.candidates if one.why == "chosen")
+    assert (decided.thaw, decided.layer, decided.head) == (chosen.thaw, chosen.layer, chosen.head)
+    assert decided.verdict in (tmp_path / "plan.toml").read_text()
+    run = tl.fit(hard, again, run=tmp_path / "run")
+    assert run.plan.thaw == decided.thaw
+
+
+def test_the_test_part_has_no_say(hard: tl.Dataset, decided: FitPlan) -> None:
+    """Other labels in the test part change nothing that was measured."""
+    turned = hard.labels.copy()
+    test = hard.given == "test"
+    turned[test] = (turned[test] + 1) % 3
+    again = tl.plan(replace(hard, labels=turned), tl.open_backbone(input_px=32), seed=1)
+    assert [one.model_dump(exclude={"seconds"}) for one in again.candidates] == [
+        one.model_dump(exclude={"seconds"}) for one in decided.candidates
+    ]
+
+
+def test_where_nothing_is_left_to_decide_nothing_else_is_tried(tiny_photos: Path) -> None:
+    data = tl.open_data(tiny_photos)
+    planned = make_plan(data, tl.open_backbone())
+    assert [one.name for one in planned.plan.candidates] == ["last layer, logistic"]
+    assert "no other way could be told from it" in " ".join(planned.plan.reasons)
+    assert planned.evidence is None
+    assert planned.computed == len(data)
+    assert planned.seconds > 0
+
+
+def test_explaining_measures_size_and_likeness_all_the_same(tiny_photos: Path) -> None:
+    planned = make_plan(tl.open_data(tiny_photos), tl.open_backbone(), explain=True)
+    assert planned.evidence is not None
+    assert set(planned.evidence.to_json()) == {"size", "similarity", "scenario"}
+    assert not any(one.thaw != "none" for one in planned.plan.candidates)
+    assert PIXELS in {one.layer for one in planned.plan.candidates}
+    reasons = " ".join(planned.plan.reasons)
+    assert "the guides say" in reasons
+    assert "Measuring " in reasons
+
+
+def test_settings_of_training_reach_the_trials_and_the_plan(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def judge(self: Trials, setting: str, folds: range, before: Arm | None = None) -> Arm:
+        seen.append(self.planned(setting).training)
+        logits = np.log(np.eye(3)[self.field.labels] * 0.9 + 0.1 / 3)
+        return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0, price=0.02)
+
+    monkeypatch.setattr(Trials, "judge", judge)
+    plan = tl.plan(hard, tl.open_backbone(input_px=32), training={"lr": 3e-4, "epochs": 2})
+    assert {training.lr for training in seen if training} == {3e-4}
+    assert plan.thaw != "none"
+    assert plan.training is not None
+    assert (plan.training.lr, plan.stages[0].epochs) == (3e-4, 2)
+
+
+def test_settings_that_cannot_be_are_refused_before_anything_is_measured(hard: tl.Dataset) -> None:
+    with pytest.raises(tl.ThawlineError, match="lr"):
+        tl.plan(hard, tl.open_backbone(input_px=32), training={"lr": -1})
+
+
+def test_depths_end_with_the_last_and_hold_no_layer_twice() -> None:
+    ladder = tl.open_backbone().ladder
+    names = depth_rungs(ladder)
+    assert names[-1] == "pooled"
+    assert len(set(names)) == len(names) <= 9
+    assert set(names) <= {rung.name for rung in ladder.rungs}
+
+
+def test_lines_go_from_the_end_to_everything() -> None:
+    ladder = tl.open_backbone().ladder
+    lines = thaw_lines(ladder)
+    below = [next(rung.flops_below_frac for rung in ladder.rungs if f"from:{rung.name}" == line) for line in lines[:-1]]
+    assert lines[-1] == "all"
+    assert below == sorted(below, reverse=True)
+
+
+def arm(thaw: str = "none", layer: str = "pooled", price: float = 0.0) -> Arm:
+    logits = np.log(np.eye(2)[np.arange(40) % 2] * 0.8 + 0.1)
+    return Arm(name="x", thaw=thaw, layer=layer, head="logistic", logits=logits, seconds=0.0, price=price)
+
+
+@pytest.mark.parametrize(
+    ("honest", "chosen", "text"),
+    [
+        (Honest(0.55, (0.4, 0.7), 40), "none", r"^Nothing was learned .* commonest class \(50.0 %\): about 55.0 %"),
+        (
+            Honest(0.95, (0.9, 0.98), 40),
+            "none",
+            r"^Retrain nothing but the head.*: about 95.0 % right .*90.0 to 98.0\)\.$",
+        ),
+        (
+            Honest(0.95, (0.9, 0.98), 40),
+            "all",
+            r"^Retrain everything: .* \+0.0 points over a new head .* on 40 samples",
+        ),
+        (Honest(0.95, (0.9, 0.98), 40), "from:b.2", r"^Retrain everything from b.2 on: "),
+    ],
+)
+def test_the_verdict(honest: Honest, chosen: str, text: str) -> None:
+    import re
+
+    first = arm()
+    verdict = verdict_of(first if chosen == "none" else arm(chosen), first, honest, np.arange(40) % 2)
+    assert re.search(text, verdict), verdict
+
+
+def test_the_guides_agree_or_are_overruled() -> None:
+    similar = look_up("small", "similar")
+    assert "agrees" in against_guides(similar, arm())
+    assert "next" in against_guides(similar, arm(layer="a,b"))
+    assert "overrules" in against_guides(similar, arm("all", price=0.04))
+
+
+def test_why_an_arm_lost() -> None:
+    assert why_not(Gain(0.1, 0.01, 0.0, 0.2, 50), shown_only=False).startswith("log loss clearly higher, by 0.100")
+    assert why_not(Gain(0.1, 0.09, 0.0, 0.2, 50), shown_only=False).startswith("log loss higher, by 0.100")
+    assert "too little for its trouble" in why_not(Gain(-0.01, 0.09, 0.0, -0.02, 50), shown_only=False)
+    assert "never chosen" in why_not(Gain(-0.01, 0.09, 0.0, -0.02, 50), shown_only=True)
