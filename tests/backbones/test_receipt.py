@@ -24,6 +24,24 @@ def test_an_unbuilt_backbone_says_that_it_never_ran(backbone: tl.Backbone) -> No
     assert not backbone.is_built
 
 
+def test_a_backbone_that_ran_from_its_file_gets_the_receipt_of_one_that_was_built(backbone: tl.Backbone) -> None:
+    from_file = backbone.receipt("head", ran=True)
+    assert not backbone.is_built
+    backbone.module()
+    built = backbone.receipt("head")
+    assert from_file == built
+    assert from_file.frozen_buffers > 0
+
+
+def test_weights_that_change_on_disk_while_they_are_used_are_caught(backbone: tl.Backbone, weights_file: Path) -> None:
+    assert backbone.weights_sha256
+    content = bytearray(weights_file.read_bytes())
+    content[-1] ^= 1
+    weights_file.write_bytes(content)
+    with pytest.raises(ReceiptError, match="the file of the weights has changed while it was in use"):
+        backbone.receipt("head", ran=True)
+
+
 def test_running_leaves_everything_alone(backbone: tl.Backbone) -> None:
     with torch.inference_mode():
         backbone.reader(["pooled"])(torch.randn(8, 3, 64, 64))[0]

@@ -116,7 +116,7 @@ def test_the_receipt_covers_every_tensor(run: Run, data: tl.Dataset, tmp_path: P
 def test_a_backbone_that_moves_fails_the_run(data: tl.Dataset, tmp_path: Path) -> None:
     backbone = tl.open_backbone()
     backbone.module().train()  # batch normalisation below the line now learns its statistics
-    plan = tl.plan(data, tl.open_backbone(), thaw="none")
+    plan = tl.plan(data, tl.open_backbone(), thaw="none", engine="torch")
     with pytest.raises(ReceiptError, match=r"must leave frozen tensors bit-identical.*(running|num_batches)"):
         tl.fit(data, plan, backbone=backbone, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -91,8 +91,12 @@ class Backbone:
         It is always taken from the content of the weights, never from what somebody says about them: the feature store
         would otherwise mix up two models.
         """
-        described = json.dumps([self.tensors.digest(), self.architecture, self.model_args], sort_keys=True)
+        described = json.dumps([self._tensors_sha256, self.architecture, self.model_args], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
+
+    @cached_property
+    def _tensors_sha256(self) -> str:
+        return self.tensors.digest()
 
     @property
     def is_built(self) -> bool:
@@ -217,14 +221,18 @@ class Backbone:
                 )
         return lambda images: _read(module, rungs, images)
 
-    def receipt(self, stage: str) -> Receipt:
-        """Prove that nothing in the backbone moved since it was loaded.
+    def receipt(self, stage: str, *, ran: bool = False) -> Receipt:
+        """Prove that nothing in the backbone moved since it was opened.
 
+        Args:
+            ran: Whether it was run though it was never built: as a graph that was filled from the file of its weights.
         Raises:
             ReceiptError: Names the tensor that moved.
         """
-        from thawline.backbones.receipt import Receipt, issue_receipt
+        from thawline.backbones.receipt import Receipt, issue_receipt, issue_receipt_of_file
 
+        if self._module is None and ran:
+            return issue_receipt_of_file(stage, self.tensors, self._tensors_sha256)
         if self._module is None:
             return Receipt(stage=stage, ran=False, frozen_parameters=0, frozen_buffers=0, frozen_sha256="")
         return issue_receipt(stage, self._module, self._digests)

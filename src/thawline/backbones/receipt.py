@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thawline.backbones.backbone import STATISTICS
+from thawline.backbones.weights import FLOATS
 from thawline.errors import ReceiptError
 
 if TYPE_CHECKING:
     import torch
+
+    from thawline.backbones.weights import TensorFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Receipt:
 
     stage: str
     ran: bool
-    """False where every feature came from the store, so that nothing frozen was even loaded."""
+    """False where every feature came from the store, so that nothing frozen was even read."""
     frozen_parameters: int
     """Tensors that were compared."""
     frozen_buffers: int
@@ -109,6 +112,48 @@ def issue_receipt(
         frozen_sha256=joint_digest(frozen),
         moved_buffers=tuple(name for name in moved if name not in parameters),
     )
+
+
+def issue_receipt_of_file(stage: str, tensors: TensorFile, before: str) -> Receipt:
+    """Compare weights that ran as a graph filled from their file with what the file held before.
+
+    The graph holds copies and no optimiser; what could move is the file, from which the model that ships is written.
+
+    Args:
+        before: ``tensors.digest()`` as the run found it.
+    Raises:
+        ReceiptError: The file holds something else now.
+    """
+    if tensors.digest() != before:
+        raise ReceiptError(
+            f"stage {stage!r} must leave frozen tensors bit-identical; the file of the weights has changed while it "
+            f"was in use ({tensors.path}). Open the backbone again."
+        )
+    digests = _file_digests(tensors)
+    n_buffers = sum(name.endswith(STATISTICS) for name in digests)
+    return Receipt(
+        stage=stage,
+        ran=True,
+        frozen_parameters=len(digests) - n_buffers,
+        frozen_buffers=n_buffers,
+        frozen_sha256=joint_digest(digests),
+    )
+
+
+def _file_digests(tensors: TensorFile) -> dict[str, str]:
+    """What ``tensor_digests`` gives for a module that the file was loaded into: floats are float32 there."""
+    float32, digests = tensors.arrays(), {}
+    for name, entry in tensors.entries().items():
+        shape = tuple(entry["shape"])
+        if entry["dtype"] in FLOATS:
+            kind, content = "torch.float32", float32(name).tobytes()
+        else:
+            kind, content = f"torch.{_INTEGERS.get(entry['dtype'], entry['dtype'])}", tensors.content(name)
+        digests[name] = hashlib.sha256(f"{kind} {shape}".encode() + content).hexdigest()
+    return digests
+
+
+_INTEGERS = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 
 
 def _cause(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:

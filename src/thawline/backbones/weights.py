@@ -77,6 +77,14 @@ class TensorFile:
                 whole.update(f"{name} {entry['dtype']} {entry['shape']} {content}\n".encode())
         return whole.hexdigest()
 
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a tensor as they lie in the file."""
+        _, start = read_header(self.path)
+        first, last = self.entries()[name]["data_offsets"]
+        with self.path.open("rb") as file:
+            file.seek(start + first)
+            return file.read(last - first)
+
     def load(self) -> dict[str, torch.Tensor]:
         """Return the tensors on the CPU, in the precision of the file."""
         from safetensors import safe_open

@@ -112,7 +112,7 @@ def measure(
         computed = min(features.computed + planned.computed, len(data))
         features = replace(features, computed=computed, reused=len(data) - computed)
         clock.log.write("engine", name=features.engine, precision=features.precision, why=features.why)
-        receipt = backbone.receipt("head")
+        receipt = backbone.receipt("head", ran=features.computed > 0)
     with clock.phase("training"):
         fitted = _train(data, split, plan, backbone, features, listener, state, planned)
     shipped = fitted.backbone or backbone
