@@ -64,7 +64,7 @@ def refused(answer, text: str) -> None:
             "--hidden must be widths with commas, such as 256,128; got '256;128'",
         ),
         (["--hidden", "256"], "hidden and dropout must come with head mlp; got head logistic"),
-        (["--epochs", "3"], "must have something to train"),
+        (["--thaw", "none", "--epochs", "3"], "must have something to train"),
         (["--thaw", "last:1", "--lr", "-1"], "lr: Input should be greater than 0"),
         (
             ["--thaw", "last:1", "--set", "ephocs=3"],

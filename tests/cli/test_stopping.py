@@ -33,7 +33,7 @@ def stop(thawline: Callable[..., Any]) -> Callable[..., Any]:
     """Begin or go on with a fit that an error ends in the middle of training."""
 
     def run(error: BaseException, *asked: object, checkpoint: bool = True) -> Any:
-        def measure(*given: Any) -> None:
+        def measure(*given: Any, planned: Any) -> None:
             if checkpoint:
                 (given[-1] / "step.safetensors").write_text("weights")
             raise error
@@ -99,7 +99,7 @@ from thawline.runs import walk
 
 number = getattr(signal, sys.argv.pop(1))
 
-def measure(*asked):
+def measure(*asked, planned):
     (asked[-1] / "step.safetensors").write_text("weights")
     os.kill(os.getpid(), number)
     time.sleep(30)

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from thawline.backbones import Backbone
 from thawline.cli import console as screen
 from thawline.cli.results import print_run
-from thawline.planning import FitPlan
+from thawline.planning import Asked, FitPlan
+from thawline.records import Dataset
 from thawline.runs import Run, RunReport, open_run
 from thawline.runs.listener import Evaluated
 
@@ -41,8 +43,9 @@ def planned(thawline, tiny_photos: Path, run_folder: Path, monkeypatch: pytest.M
     def type_it(*options: object) -> tuple[FitPlan, dict[str, Any]]:
         asked: list[Any] = []
 
-        def fit(data: object, plan: FitPlan, **others: Any) -> Run:
-            asked.extend((plan, others))
+        def fit(data: Dataset, plan: FitPlan | Asked, *, backbone: Backbone, **others: Any) -> Run:
+            decided = plan if isinstance(plan, FitPlan) else plan.plan(data, backbone).plan
+            asked.extend((decided, others | {"backbone": backbone}))
             return open_run(run_folder)
 
         monkeypatch.setattr("thawline.runs.walk.fit", fit)

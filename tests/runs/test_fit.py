@@ -176,8 +176,9 @@ def test_an_empty_part_is_refused(tmp_path: Path) -> None:
 
 def test_events_tell_the_story(run: Run) -> None:
     events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events] == ["start", "phase", "phase", "engine", "phase", "phase", "end"]
-    assert {"name", "precision", "why"} <= events[3].keys()
+    assert [e["event"] for e in events] == ["start", "plan", "phase", "phase", "engine", "phase", "phase", "end"]
+    assert (events[1]["thaw"], events[1]["layer"]) == ("none", "pooled")
+    assert {"name", "precision", "why"} <= events[4].keys()
     assert [e["name"] for e in events if e["event"] == "phase"] == ["split", "features", "training", "evaluation"]
     assert events[-1]["accuracy"] == run.report.accuracy.value
 

@@ -56,6 +56,14 @@ def kill_at(moment: str, data: Path, run: Path) -> None:
     assert not run.exists()
 
 
+def timeless(plan: tl.FitPlan) -> dict[str, Any]:
+    """A plan less the seconds that were forecast, which no two processes have in common."""
+    written = plan.model_dump()
+    for candidate in written["candidates"]:
+        del candidate["seconds"]
+    return written
+
+
 def events(run: tl.Run | Path) -> list[dict[str, Any]]:
     folder = run if isinstance(run, Path) else run.folder
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
@@ -64,7 +72,9 @@ def events(run: tl.Run | Path) -> list[dict[str, Any]]:
 def stop_with(error: BaseException, *, checkpoint: bool = True) -> pytest.MonkeyPatch:
     """Stop the next fits and resumptions in the middle of training; undo() lets them through again."""
 
-    def measure(data: object, plan: object, backbone: object, clock: Any, listener: object, state: Path) -> None:
+    def measure(
+        data: object, plan: object, backbone: object, clock: Any, listener: object, state: Path, *, planned: object
+    ) -> None:
         with clock.phase("split"):
             if checkpoint:
                 (state / "step.safetensors").write_text("weights")
@@ -104,8 +114,9 @@ def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(
     run = tl.resume("run")
     assert sorted(path.name for path in run.folder.iterdir()) == sorted(CONTENTS)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    for name in ("model.safetensors", "bundle.json", "plan.toml", "predictions.csv", "seen.txt"):
+    for name in ("model.safetensors", "bundle.json", "predictions.csv", "seen.txt"):
         assert (run.folder / name).read_bytes() == (reference.folder / name).read_bytes()
+    assert timeless(run.plan) == timeless(reference.plan)
     names = [event["event"] for event in events(run)]
     assert names.count("start") == names.count("end") == 1
     assert names.count("resume") == (moment != "moving")
@@ -119,7 +130,13 @@ def test_the_seconds_are_those_of_all_sessions(stopped: Path) -> None:
     run = tl.resume(stopped)
     seconds = run.report.content["seconds"]
     assert 1000 < seconds["total"] < 1030
-    assert [event["event"] for event in events(run)][:4] == ["start", "phase", "progress", "resume"]
+    assert [event["event"] for event in events(run)][:5] == [
+        "start",
+        "plan",
+        "phase",
+        "progress",
+        "resume",
+    ]
     assert events(run)[-1]["seconds"] == pytest.approx(seconds["total"], abs=5)
 
 
@@ -297,7 +314,7 @@ def test_going_on_may_replace_what_the_beginning_might(tiny_photos: Path, tmp_pa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2, "thawline": "9.0.0"}, r"reads format 1 .* was begun by Thawline 9.0.0 \(format 2\)"),
+        ({"format": 3, "thawline": "9.0.0"}, r"reads format 2 .* was begun by Thawline 9.0.0 \(format 3\)"),
         ({"surprise": 1}, "must be what Thawline wrote"),
         ({"data": None}, "must be what Thawline wrote"),
     ],
@@ -385,9 +402,9 @@ def test_evaluations_reach_the_log_and_the_listener(
     )  # fmt: skip
     real = walk.measure
 
-    def measure(*asked: Any) -> Any:
+    def measure(*asked: Any, planned: Any) -> Any:
         asked[4].evaluated(row)
-        return real(*asked)
+        return real(*asked, planned=planned)
 
     monkeypatch.setattr(walk, "measure", measure)
     run = tl.fit(tiny_photos, run=tmp_path / "run", listener=Ear())

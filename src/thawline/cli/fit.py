@@ -12,7 +12,7 @@ from thawline.cli.console import listening, print_json
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
-    from thawline.planning import FitPlan, Planned
+    from thawline.planning import Asked, FitPlan
     from thawline.runs import Run
 
 EXAMPLES = (
@@ -126,23 +126,22 @@ def fit(
             strict=strict,
             progress=partial(listener.progress, "reading"),
         )
-        decided: FitPlan | Planned = replayed or planning.make_plan(
-            opened,
-            backbone,
-            watcher=listener,
-            budget=spend,
-            thaw=thaw,
-            from_scratch=from_scratch,
-            head=head,
-            hidden=widths,
-            dropout=dropout,
+        decided: FitPlan | Asked = replayed or planning.Asked(
+            settings={
+                "thaw": thaw,
+                "from_scratch": from_scratch,
+                "head": head,
+                "hidden": widths,
+                "dropout": dropout,
+                "layer": layer,
+                "fractions": shares,
+                "seed": seed,
+                "engine": engine,
+                "precision": precision,
+                "device": device,
+            },
             training=training,
-            layer=layer,
-            fractions=shares,
-            seed=seed,
-            engine=engine,
-            precision=precision,
-            device=device,
+            budget=spend,
         )
         finished = runs.fit(
             opened, decided, backbone=backbone, run=run, force=force, listener=listener, tensorboard=tensorboard

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
+    from thawline.planning.fit_plan import Asked as Asked
     from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
     from thawline.planning.fit_plan import Planned as Planned
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from thawline.planning.stage_plans import settle as settle
 
 _HOME = {
+    "Asked": "thawline.planning.fit_plan",
     "Candidate": "thawline.planning.fit_plan",
     "FitPlan": "thawline.planning.fit_plan",
     "Planned": "thawline.planning.fit_plan",

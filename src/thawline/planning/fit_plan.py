@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,6 +114,37 @@ class FitPlan(BaseModel):
         if self.from_scratch and self.thaw != "all":
             raise ValueError(f"from_scratch must go with thaw all, as nothing is pre-trained; got thaw {self.thaw}")
         return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a plan is to be made of: decided by the run that follows, so that it can be stopped meanwhile."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of FitPlan, by name."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of training, by name."""
+    budget: Budget | None = None
+
+    def plan(self, data: Dataset, backbone: Backbone, watcher: Watcher | None = None) -> Planned:
+        """Make the plan."""
+        return make_plan(
+            data, backbone, training=dict(self.training), watcher=watcher, budget=self.budget, **self.settings
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values; the clock of a budget starts anew when it is read."""
+        budget = None if self.budget is None else [self.budget.seconds, self.budget.bytes]
+        return {"settings": dict(self.settings), "training": dict(self.training), "budget": budget}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Asked:
+        """Read what ``to_json`` gave."""
+        from thawline.planning.budget import Budget
+
+        budget = None if written["budget"] is None else Budget(*written["budget"])
+        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in written["settings"].items()}
+        return cls(settings=settings, training=written["training"], budget=budget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,12 +306,12 @@ def write_plan(plan: FitPlan, path: Path) -> None:
 
     document = tomlkit.document()
     document.add(tomlkit.comment("A Thawline plan. Edit it and replay it: thawline fit DATA --plan plan.toml"))
-    for name, field in FitPlan.model_fields.items():
+    for name, described in FitPlan.model_fields.items():
         value = getattr(plan, name)
         if value is None or (name in _LISTS and not value):
             continue
         document.add(tomlkit.nl())
-        document.add(tomlkit.comment(field.description or ""))
+        document.add(tomlkit.comment(described.description or ""))
         if isinstance(value, BaseModel):
             document.add(name, _table(value))
         elif name in _LISTS:
@@ -295,12 +326,12 @@ def _table(settings: BaseModel, *, explained: bool = True) -> Any:
     import tomlkit
 
     table = tomlkit.table()
-    for name, field in type(settings).model_fields.items():
+    for name, described in type(settings).model_fields.items():
         value = getattr(settings, name)
         if value is None:
             continue
         if explained:
-            table.add(tomlkit.comment(field.description or ""))
+            table.add(tomlkit.comment(described.description or ""))
         table.add(name, _inline(value))
     return table
 

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline import planning
 from thawline.errors import RunError, UsageError, nearest
-from thawline.planning import FitPlan
+from thawline.planning import Asked, FitPlan
 from thawline.records import Dataset, Score
 from thawline.runs import folder as run_folder
 from thawline.runs.listener import Evaluated, Listener, Silent
@@ -157,8 +156,8 @@ def compare(
         told = _Named(listener, name)
         run = _finished(place / name) or _stopped(place / name, data, told)
         if run is None:
-            planned = planning.make_plan(data, backbone, watcher=told, **_settings(name, backbone), **asked)
-            run = fit(data, planned, backbone=backbone, run=place / name, force=force, listener=told)
+            wanted = Asked(settings={**_settings(name, backbone), **asked})
+            run = fit(data, wanted, backbone=backbone, run=place / name, force=force, listener=told)
         found.append(Strategy(name, STRATEGIES[name], run.plan, run, _probabilities(run)))
     baselines = dict(found[0].run.report.content["baselines"])
     for number, name in enumerate(pixels, len(names) + 1):

@@ -92,6 +92,7 @@ def measure(
     clock: Clock,
     listener: Listener,
     state: Path,
+    *,
     planned: Planned,
 ) -> Measured:
     """Do what a plan says.

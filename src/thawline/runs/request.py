@@ -19,7 +19,7 @@ from thawline.version import __version__
 if TYPE_CHECKING:
     from thawline.runs.folder import Draft
 
-FORMAT = 1
+FORMAT = 2
 """Of ``request.json`` and of everything else that a draft holds."""
 
 
@@ -76,8 +76,14 @@ class Request(BaseModel):
     opened: dict[str, Any] | None
     """How the data were opened; None where that cannot be repeated."""
     data: DataMark
-    plan: FitPlan
-    """As in ``plan.toml``, which a kill may leave half written when it is written for the last time."""
+    model: str
+    model_settings: dict[str, Any]
+    """How the backbone was opened."""
+    asked: dict[str, Any] | None
+    """What the plan is to be made of, as ``Asked.to_json`` gives it; None where a plan was given."""
+    plan: FitPlan | None
+    """As in ``plan.toml``, which a kill may leave half written when it is written for the last time; None while it is
+    being made."""
     weights: str | None
     """Absolute place of the weights, where the plan names them by a path."""
     force: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from thawline import planning
 from thawline.backbones import Backbone, open_backbone
 from thawline.data import open_data
 from thawline.errors import RunError, UsageError
-from thawline.planning import FitPlan, Planned
+from thawline.planning import Asked, FitPlan, Planned
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
@@ -26,7 +27,7 @@ from thawline.runs.writing import write_run
 
 def fit(
     data: Dataset | str | Path,
-    plan: FitPlan | Planned | None = None,
+    plan: FitPlan | Planned | Asked | None = None,
     *,
     backbone: Backbone | None = None,
     run: str | Path | None = None,
@@ -41,7 +42,7 @@ def fit(
 
     Args:
         data: A data set, or anything that ``open_data`` opens.
-        plan: What was decided; by default what ``plan`` decides for the data and the backbone.
+        plan: What was decided, or what is to be decided within the run; by default whatever ``plan`` decides.
         backbone: Opened already; else the plan names it.
         run: Where the run folder should be; by default the first free ``runs/NAME-1``, ``-2``, ...
         force: Replace a run that stands there, finished or not.
@@ -59,24 +60,26 @@ def fit(
     if tensorboard:
         check_tensorboard()
     opened = data if isinstance(data, Dataset) else _open(listener, {"what": data})
-    given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan
+    given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked()
     if backbone is None:
-        backbone = _backbone(given.plan, None) if given else open_backbone()
-    planned = given or planning.make_plan(opened, backbone, watcher=listener)
-    plan = planning.settle(planned.plan, opened, backbone)
-    _check_weights(plan, backbone)
+        backbone = _backbone(given.plan, None) if isinstance(given, Planned) else open_backbone()
+    if isinstance(given, Planned):
+        given = replace(given, plan=planning.settle(given.plan, opened, backbone))
+        _check_weights(given.plan, backbone)
     request = Request(
         opened=None if opened.opened is None else dict(opened.opened),
         data=DataMark.of(opened),
-        plan=plan,
-        weights=weights_path(plan.model),
+        model=backbone.name,
+        model_settings=json.loads(json.dumps(backbone.settings)),
+        asked=given.to_json() if isinstance(given, Asked) else None,
+        plan=None if isinstance(given, Asked) else given.plan,
+        weights=weights_path(backbone.name),
         force=force,
         tensorboard=tensorboard,
     )
     with sigterm_interrupts(), run_folder.new_run_folder(wanted, opened.name, force=force) as draft:
-        planning.write_plan(plan, draft.folder / run_folder.PLAN)  # for whoever looks into the folder meanwhile
         write_request(draft, request)
-        _walk("start", draft, request, opened, backbone, listener, planned)
+        _walk("start", draft, request, opened, backbone, listener, given)
     return open_run(draft.target)
 
 
@@ -121,10 +124,12 @@ def _go_on(draft: Draft, data: Dataset | str | Path | None, listener: Listener) 
     with run_folder.completed(draft, force=request.force, resumed=True):
         opened = data if isinstance(data, Dataset) else _open(listener, _opening(request, data, draft.target))
         request.check(opened)
-        backbone = _backbone(request.plan, request.weights)
-        _check_weights(request.plan, backbone)
+        backbone = _opened_again(request)
+        if request.plan is not None:
+            _check_weights(request.plan, backbone)
         draft.state.mkdir(exist_ok=True)
-        _walk("resume", draft, request, opened, backbone, listener)
+        given = Planned(plan=request.plan) if request.plan else Asked.from_json(request.asked or {})
+        _walk("resume", draft, request, opened, backbone, listener, given)
 
 
 def _walk(
@@ -134,22 +139,47 @@ def _walk(
     data: Dataset,
     backbone: Backbone,
     listener: Listener,
-    planned: Planned | None = None,
+    given: Planned | Asked,
 ) -> None:
     """Do the work, or what is left of it, and fill the draft."""
     curves = draft.folder / run_folder.TENSORBOARD if request.tensorboard else None
-    planned = planned or Planned(plan=request.plan)  # what planning took was written before a run was stopped
-    spent_s = data.seconds + planned.features_s + planned.seconds
+    spent_s = data.seconds + (given.features_s + given.seconds if isinstance(given, Planned) else 0.0)
     log = EventLog(draft.folder / run_folder.EVENTS, spent_s=spent_s, tensorboard=curves)
     try:
-        log.write(event, model=backbone.name, data=data.name, n=len(data), seed=request.plan.seed)
-        measured = measure(data, request.plan, backbone, Clock(log), Both(log, listener), draft.state, planned)
+        seed = given.plan.seed if isinstance(given, Planned) else int(given.settings.get("seed", 0))
+        log.write(event, model=backbone.name, data=data.name, n=len(data), seed=seed)
+        both = Both(log, listener)
+        planned = _decided(given, draft, request, data, backbone, both)
+        log.write("plan", thaw=planned.plan.thaw, layer=planned.plan.layer, took=round(planned.seconds, 4))
+        measured = measure(data, planned.plan, backbone, Clock(log), both, draft.state, planned=planned)
         total = measured.seconds["total"] + log.earlier_s
         measured = replace(measured, seconds=measured.seconds | {"total": total})
         write_run(draft.folder, measured, draft.target)
         log.write("end", accuracy=measured.test["accuracy"].value)
     finally:
         log.close()
+
+
+def _decided(
+    given: Planned | Asked, draft: Draft, request: Request, data: Dataset, backbone: Backbone, listener: Listener
+) -> Planned:
+    """The plan, made now if it was only asked for; from then on the run can be gone on with without making it again."""
+    planned = given
+    if isinstance(planned, Asked):
+        planned = planned.plan(data, backbone, listener)
+        write_request(draft, request.model_copy(update={"plan": planned.plan}))
+    planning.write_plan(planned.plan, draft.folder / run_folder.PLAN)  # for whoever looks into the folder meanwhile
+    return planned
+
+
+def _opened_again(request: Request) -> Backbone:
+    """Open the backbone as the run did, its weights wherever the path in its name led from there."""
+    asked = (request.asked or {}).get("settings", {})
+    scratch = request.plan.from_scratch if request.plan else bool(asked.get("from_scratch"))
+    name = request.model if request.weights is None else f"{request.model.partition('@')[0]}@{request.weights}"
+    backbone = open_backbone(name, **request.model_settings, architecture_only=scratch)
+    backbone.name = request.model
+    return backbone
 
 
 def _opening(request: Request, data: str | Path | None, run: Path) -> Mapping[str, Any]:
