@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -389,3 +391,25 @@ def test_any_module_can_be_converted(toy: ModuleType) -> None:
     pixels = stand_ins(5, (16, 16))
     got = np.split(engine.run(pixels), np.cumsum(engine.widths)[:-1], axis=1)
     assert smallest_cosine(got, _by_torch(toy.ToyBackbone(), ("pooled", "3"), pixels)) > 0.999999
+
+
+def test_a_signal_is_heard_after_engines_have_gone() -> None:
+    """The thread that compiled first must keep its stack for signals, whichever thread lets go of the last engine."""
+    code = (
+        "import gc, os, signal, threading, time\n"
+        "import numpy as np, openvino as ov\n"
+        "from openvino import opset13 as ops\n"
+        "from thawline.features.openvino_engine import compile_graphs\n"
+        "given = ops.parameter([8, 64, 32, 32], np.float32)\n"
+        "weight = ops.constant(np.ones((64, 64, 3, 3), np.float32))\n"
+        "graph = ov.Model([ops.convolution(given, weight, [1, 1], [1, 1], [1, 1], [1, 1])], [given])\n"
+        "held = [compile_graphs([(graph, 'bf16')])]\n"
+        "held[0][0]([np.zeros((8, 64, 32, 32), np.float32)])\n"
+        "last = threading.Thread(target=lambda: (held.clear(), gc.collect()))\n"
+        "last.start(); last.join()\n"
+        "junk = [bytearray(30_000) for _ in range(500)]\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('heard'))\n"
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.2); print('alive')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, ["heard", "alive"]), done.stderr

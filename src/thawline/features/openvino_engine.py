@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from thawline.errors import ModelError
 from thawline.features.graph_store import StoredGraphs
 from thawline.features.keys import Precision
+from thawline.features.openvino_core import core
 from thawline.scale.processors import usable_processors
 
 
@@ -22,11 +23,11 @@ def compile_graphs(graphs: Sequence[tuple[ov.Model | Path, Precision]]) -> tuple
 
     One thread adds up in the same order however many there are, so the numbers do not depend on that.
     """
-    core, n = ov.Core(), usable_processors()
+    opened, n = core(), usable_processors()
     threads = {"NUM_STREAMS": n, "INFERENCE_NUM_THREADS": n}
     return tuple(
-        core.compile_model(
-            core.read_model(graph) if isinstance(graph, Path) else graph,
+        opened.compile_model(
+            opened.read_model(graph) if isinstance(graph, Path) else graph,
             "CPU",
             threads | {"INFERENCE_PRECISION_HINT": precision},
         )

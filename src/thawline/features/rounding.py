@@ -21,6 +21,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from thawline.features.openvino_core import core
+
 Means = Mapping[str, NDArray[np.float32]]
 """Name of a product with weights -> mean (C,) over samples and positions of each channel that it is given."""
 
@@ -86,7 +88,7 @@ def run_watched(
     n = len(watched.outputs)
     watched = ov.Model([*watched.get_results(), *map(ops.result, means)], watched.get_parameters(), "watched")
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = ov.Core().compile_model(watched, "CPU", exact)
+    compiled = core().compile_model(watched, "CPU", exact)
     runs = [[array.copy() for array in compiled([batch]).values()] for batch in pictures]
     noted: dict[str, NDArray[np.float32]] = {
         node.get_friendly_name(): np.asarray(np.mean([run[n + i] for run in runs], axis=0, dtype=np.float32))

@@ -134,8 +134,10 @@ class Topology:
         """
         import openvino as ov
 
+        from thawline.features.openvino_core import core
+
         constants = self.filled(backbone.tensors.arrays(), backbone.preprocessing)
-        return ov.Core().read_model(self.xml.encode(), ov.Tensor(constants))
+        return core().read_model(self.xml.encode(), ov.Tensor(constants))
 
     def write(self, folder: Path) -> Path:
         """Write it where ``recorded`` finds it."""
