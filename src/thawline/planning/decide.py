@@ -234,19 +234,24 @@ class _Measuring:
         every = range(self.field.n_folds)
         first = every if len(self.field.rows) <= FEW_ROWS else every[:1]
         tried: dict[str, Arm] = {}
-        try:
-            tried[middle] = trials.judge(middle, first)
-            others = [setting for setting in lines if setting != middle]
-            if not _promises(self._over_first(tried[middle])):
-                others = others[:1]  # less may still be right where half of the backbone is too much
-            for setting in others:
-                tried[setting] = trials.judge(setting, first)
+
+        def judge(setting: str, folds: range, before: Arm | None = None) -> None:
+            try:
+                tried[setting] = trials.judge(setting, folds, before)
+            except OutOfTimeError as error:
+                self._leave_out(f"thaw {setting} (it {error})")
+
+        judge(middle, first)
+        others = [setting for setting in lines if setting != middle]
+        if middle not in tried or not _promises(self._over_first(tried[middle])):
+            others = others[:1]  # less may still be right where half of the backbone is too much, or too long
+        for setting in others:
+            judge(setting, first)
+        if tried:
             top = best(list(tried.values()), self.labels, self.first)
             over = self._over_first(top)
             if not top.judged.all() and _promises(over) and not _is_clear(over):
-                tried[top.thaw] = trials.judge(top.thaw, every[1:], top)
-        except OutOfTimeError as error:
-            self._leave_out(f"more thaw lines (the next {error})")
+                judge(top.thaw, every[1:], top)
         self.arms += tried.values()
         for arm in tried.values():
             self.forecasts[arm.thaw] = self._forecast(arm, trials)

@@ -39,8 +39,8 @@ FEWEST_EPOCHS = 3
 MOST_VIEWS = 4
 OF_WHAT_IS_LEFT = 0.3
 """Share of the time left in a budget that one trial on one fold may take: what it shows must still be done whole."""
-FIRST_STEPS = 3
-"""Steps after which it is known what a trial will take."""
+WARM_STEPS, FIRST_STEPS = 2, 3
+"""Steps that say nothing about the others, and those after which it is known what a trial will take."""
 LINES = (0.75, 0.4)
 """Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
 
@@ -132,17 +132,24 @@ class Trials:
             precision=precision,
         )
         what = f"trying {stage.thaw}, fold {fold + 1}"
-        began, may_take = time.monotonic(), OF_WHAT_IS_LEFT * self.budget.left()
+        may_take = OF_WHAT_IS_LEFT * self.budget.left()
+        began, warm = time.monotonic(), dict[str, tuple[int, float]]()
 
         def heard(phase: str, done: int, total: int) -> None:
             caching = phase == "boundary"
             self.progress("caching the frozen part" if caching else what, done, total)
-            if may_take < math.inf and done >= min(FIRST_STEPS, total):
-                spent = time.monotonic() - began
+            now = time.monotonic()
+            if not caching and done <= WARM_STEPS:  # the first steps prepare what all others use
+                warm[phase] = done, now
+                return
+            first, since = warm.get(phase, (0, began))
+            if may_take < math.inf and done - first >= min(FIRST_STEPS, total - first):
                 # caching comes before the steps, and is about half of the work
-                ahead = spent / done * (total - done) * (2 if caching else 1)
-                if spent + ahead > may_take:
-                    raise OutOfTimeError(f"would take {spent + ahead:.0f} s of the {self.budget.left():.0f} s left")
+                ahead = (now - since) / max(done - first, 1) * (total - done) * (2 if caching else 1)
+                if now - began + ahead > may_take:
+                    raise OutOfTimeError(
+                        f"would take {now - began + ahead:.0f} s of the {self.budget.left():.0f} s left"
+                    )
 
         watchers = Watchers(report=lambda **_: None, progress=heard, note=lambda text: None)
         with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
