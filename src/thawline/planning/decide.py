@@ -295,7 +295,7 @@ class _Measuring:
     def plan(self) -> FitPlan:
         """The plan of the best arm."""
         labels = self.labels
-        # on the same features, other heads win by luck as often as by merit; they are shown
+        # other heads on the same features are shown: each would be one more chance to be lucky
         shippable = [arm for arm in self.arms if _is_shippable(arm)]
         chosen = best(shippable, labels, self.first)
         honest = judged_honestly(shippable, labels, self.first, self.asked.seed)
