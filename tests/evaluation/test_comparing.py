@@ -154,6 +154,38 @@ def test_verdict_names_a_better_method_on_the_same_features():
     assert sentence.endswith(" The fitted model is worse than the neighbours (0.950).")
 
 
+@pytest.mark.parametrize(
+    ("pixels_wrong", "end"),
+    [
+        (52, "Look at the labels, or bring more samples."),
+        (10, "It is worse than the pixel model (0.900), which learned something."),
+    ],
+)
+def test_verdict_says_that_nothing_was_learned(pixels_wrong, end):
+    labels, n = np.arange(100) % 2, 100
+    p = np.where(wrong_in(labels, 50) > 0.5, 0.55, 0.45)  # half of it right, and not sure of anything
+    shares = np.full((n, 2), 0.5)
+    others = [
+        measured("majority", "always the commonest class", labels, shares),
+        measured("pixels", "the pixel model", labels, wrong_in(labels, pixels_wrong)),
+    ]
+    sentence = verdict(score(labels, p, 2), others, labels, p)
+    assert sentence.startswith("Nothing was learned: the model cannot be told from always naming the commonest class, ")
+    assert sentence.endswith(end)
+
+
+def test_probabilities_of_a_rare_class_are_something_learned():
+    """Naming it never pays, so accuracy is that of the commonest class; what is said of it is worth knowing."""
+    rng = np.random.default_rng(0)
+    chance = np.where(np.arange(1000) < 200, 0.4, 0.01)
+    labels = np.asarray(rng.random(1000) < chance, dtype=np.int64)
+    p = np.stack([1 - chance, chance], axis=1)
+    shares = np.tile([1 - labels.mean(), labels.mean()], (1000, 1))
+    others = [measured("majority", "always the commonest class", labels, shares)]
+    assert (p.argmax(axis=1) == 0).all()
+    assert verdict(score(labels, p, 2), others, labels, p).startswith("Undecided: ")
+
+
 def test_verdict_needs_a_method_without_the_features(predictions):
     labels, p = predictions(20, 2)
     knn = measured("knn", "the neighbours", labels, p, uses_backbone=True)

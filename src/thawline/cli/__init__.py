@@ -7,6 +7,10 @@ come from the rooms.
 
 import os
 import sys
+import time
+
+STARTED = time.monotonic()
+"""From when on a budget of seconds is counted."""
 
 
 def main() -> None:

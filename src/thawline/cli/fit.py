@@ -86,7 +86,6 @@ def fit(
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
     from thawline.features.ahead import build_ahead
-    from thawline.planning.budget import parse_budget
     from thawline.runs.folder import check_place
     from thawline.runs.listener import check_tensorboard
 
@@ -106,7 +105,7 @@ def fit(
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     training = options.training_settings(set_, epochs=epochs, lr=lr, batch_size=batch_size, views=views)
     widths, shares = options.hidden_widths(hidden), options.fractions(split)
-    spend = parse_budget(budget) if budget else None
+    spend = options.budget(budget)
     with listening(quiet=quiet or json_) as listener:
         if replayed:
             scratch = replayed.from_scratch

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thawline.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from thawline.planning.budget import Budget
 
 _DATA, _MODEL, _TRAINING, _RUN, _OUTPUT = "Data", "Model", "Training", "Run", "Output"
 
@@ -175,6 +178,18 @@ def training_settings(
             )
         settings[name] = value
     return settings
+
+
+def budget(text: str | None) -> Budget | None:
+    """What ``--budget`` says, its seconds counted from when this program began.
+
+    Raises:
+        UsageError: It is neither a time nor a size.
+    """
+    from thawline.cli import STARTED
+    from thawline.planning.budget import parse_budget
+
+    return parse_budget(text, started=STARTED) if text else None
 
 
 def hidden_widths(text: str | None) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """``thawline plan``: measure, decide, explain; writes a plan that a person can read, edit and replay."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from thawline.planning import FitPlan, Planned
+    from thawline.planning.timing import Forecast
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -72,7 +74,7 @@ def plan(
     from thawline import planning
     from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data import open_data
-    from thawline.planning.budget import parse_budget
+    from thawline.planning.timing import forecast
     from thawline.scale.disk import storage_errors
 
     if out.is_dir() or (out.exists() and not force):
@@ -82,7 +84,7 @@ def plan(
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     training = options.training_settings(set_, epochs=epochs, lr=lr, batch_size=batch_size, views=views)
     shares = options.fractions(split)
-    spend = parse_budget(budget) if budget else None
+    spend = options.budget(budget)
     with listening(quiet=quiet or json_) as listener:
         backbone = open_backbone(model or DEFAULT_MODEL, **settings)
         opened = open_data(
@@ -110,15 +112,17 @@ def plan(
             precision=precision,
             device=device,
         )
+        # where nothing was measured, nothing is known yet of what it takes
+        ahead = None if planned.plan.candidates else forecast(opened, backbone, planned.plan)
         with storage_errors(out):
             planning.write_plan(planned.plan, out)
     if json_:
-        print_json(contract(planned, out))
+        print_json(contract(planned, out, ahead))
     else:
-        _print(planned.plan, out, data)
+        _print(planned.plan, out, data, ahead)
 
 
-def contract(planned: "Planned", path: Path) -> dict[str, Any]:
+def contract(planned: "Planned", path: Path, ahead: "Forecast | None") -> dict[str, Any]:
     """Return what ``--json`` prints."""
     plan = planned.plan
     evidence = {} if planned.evidence is None else planned.evidence.to_json()
@@ -135,11 +139,12 @@ def contract(planned: "Planned", path: Path) -> dict[str, Any]:
         "verdict": plan.verdict,
         "reasons": list(plan.reasons),
         "candidates": [candidate.model_dump(mode="json") for candidate in plan.candidates],
+        "forecast": None if ahead is None else asdict(ahead),
         **evidence,
     }
 
 
-def _print(plan: "FitPlan", path: Path, data: Path) -> None:
+def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None") -> None:
     if plan.verdict:
         say(f"[bold]{plain(plan.verdict)}[/]")
     for reason in plan.reasons:
@@ -150,6 +155,8 @@ def _print(plan: "FitPlan", path: Path, data: Path) -> None:
             "Judged on samples that they did not learn from. behind by: log loss above that of the chosen one on the "
             "samples that both were judged on, and its standard error."
         )
+    if ahead is not None:
+        say(f"It will take {plain(str(ahead))}: timed on a few batches, with nothing stored beforehand.")
     say(f"Written: [bold]{plain(path)}[/]   do it: thawline fit {plain(data)} --plan {plain(path)}", soft_wrap=True)
 
 

@@ -51,6 +51,8 @@ def print_run(run: Run) -> None:
         f"{len(content['classes'])} classes; {n['train']:,} to train, {n['val']:,} to validate, {n['test']:,} to test; "
         f"files skipped: {len(content['skipped'])}"
     )
+    if decided := run.plan.verdict:
+        say(f"Decided on samples held out of the training part: {plain(decided[0].lower() + decided[1:])}")
     if trained:
         say(_stages(stages))
     rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss")

@@ -11,6 +11,7 @@ from thawline.evaluation.baselines import MeasuredBaseline
 from thawline.evaluation.difference import paired_difference
 from thawline.records import Score, Scores
 
+MAJORITY = "majority"
 PRETRAINED, FROM_SCRATCH = "the pre-trained features are", "the architecture trained from random weights is"
 """What a verdict is about."""
 
@@ -40,6 +41,17 @@ def verdict(
     if not without:
         raise UsageError("A verdict needs a baseline that does without the pre-trained features, such as majority.")
     rival = max(without, key=_accuracy)
+    commonest = next((b for b in without if b.name == MAJORITY), None)
+    if commonest is not None and not _learned(labels, probabilities, commonest):
+        gap = paired_difference(labels, probabilities, commonest.probabilities)
+        sentence = (
+            "Nothing was learned: the model cannot be told from always naming the commonest class, accuracy "
+            f"{scores['accuracy'].value:.3f} against {_accuracy(commonest):.3f} (difference {gap.value:+.3f}, "
+            f"95 % {gap.ci95[0]:+.3f} to {gap.ci95[1]:+.3f}, n={gap.n})."
+        )
+        if _sign(paired_difference(labels, probabilities, rival.probabilities)) < 0:
+            return f"{sentence} It is worse than {rival.title} ({_accuracy(rival):.3f}), which learned something."
+        return f"{sentence} Look at the labels, or bring more samples."
     gap = paired_difference(labels, probabilities, rival.probabilities)
     low, high = gap.ci95
     sentence = (
@@ -56,6 +68,16 @@ def verdict(
 
 _WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}
 _JUDGEMENT = {1: "clearly better than", 0: "not distinguishable from", -1: "worse than"}
+
+
+def _learned(labels: ArrayLike, probabilities: ArrayLike, commonest: MeasuredBaseline) -> bool:
+    """Whether classes or probabilities say more than how common the classes are, beyond chance.
+
+    Where one class is rare, naming it may never pay, and the probabilities may be worth knowing all the same.
+    """
+    right = paired_difference(labels, probabilities, commonest.probabilities)
+    loss = paired_difference(labels, probabilities, commonest.probabilities, "log_loss")
+    return right.ci95[0] > 0 or loss.ci95[1] < 0
 
 
 def _sign(gap: Score) -> int:

@@ -17,9 +17,9 @@ from thawline.backbones.cut import cut as cut_at
 from thawline.backbones.graph import INPUT
 from thawline.data.views import Views, prepare_views
 from thawline.errors import ModelError
-from thawline.features.extract import Samples, read_sample
 from thawline.features.keys import Precision
 from thawline.features.layout import Layout, PixelLayout, TensorLayout, empty_rows
+from thawline.features.pixels import Samples, read_sample
 from thawline.features.torch_engine import arithmetic
 from thawline.records import Preprocessing
 from thawline.scale import executor

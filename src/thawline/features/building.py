@@ -137,7 +137,7 @@ def _lock_of(key: str) -> Iterator[list[OpenVINOEngine]]:
         yield made
 
 
-def build_engine(choice: EngineChoice, backbone: Backbone, rungs: tuple[str, ...], graphs: Graphs) -> Engine:
+def build_engine(choice: EngineChoice, graphs: Graphs) -> Engine:
     """Build what was chosen.
 
     Raises:
@@ -149,7 +149,7 @@ def build_engine(choice: EngineChoice, backbone: Backbone, rungs: tuple[str, ...
         return graphs.engine(choice.precision)
     from thawline.features.torch_engine import TorchEngine
 
-    return TorchEngine(backbone, rungs, precision=choice.precision, device=choice.device)
+    return TorchEngine(graphs.backbone, graphs.rungs, precision=choice.precision, device=choice.device)
 
 
 def count_multiply_adds(backbone: Backbone) -> int:

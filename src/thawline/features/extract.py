@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.data.decode import prepare
-from thawline.data.scan import digest_of
-from thawline.errors import DataError, ModelError, UndecodableError, UsageError
+from thawline.errors import ModelError, UsageError
 from thawline.features.building import (
     Graphs,
     NotConvertibleError,
@@ -26,17 +24,15 @@ from thawline.features.building import (
 from thawline.features.engines import Engine, EngineChoice, engine_choices
 from thawline.features.forecast import Offer, choose
 from thawline.features.keys import FeatureKey, preprocessing_sha256
+from thawline.features.pixels import Pixels, Samples
 from thawline.features.store import FeatureStore
-from thawline.records import Features, Source
+from thawline.records import Features
 from thawline.scale import executor
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-    from thawline.records import Payload, Preprocessing
 
 logger = logging.getLogger(__name__)
-
-Prepared = TypeVar("Prepared")
 
 FLUSH_BYTES = 32 * 2**20
 FLUSH_S = 10.0
@@ -44,19 +40,6 @@ FLUSH_S = 10.0
 
 Progress = Callable[[int, int], None]
 """Called with (samples run so far, samples to run): before the first batch and after each; never when all is stored."""
-
-
-class Samples(Protocol):
-    """Pictures without labels; a Dataset is one."""
-
-    @property
-    def files(self) -> tuple[str, ...]: ...
-
-    @property
-    def source(self) -> Source: ...
-
-    @property
-    def digests(self) -> tuple[str, ...]: ...
 
 
 def extract_features(
@@ -197,17 +180,38 @@ def fill_store(
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
-    if len(set(rungs)) < len(rungs) or not rungs:
-        raise UsageError(f"rungs must be at least one, and all different; got {', '.join(rungs) or 'none'}.")
     choices = engine_choices(engine, precision, device, memory=store.root)
-    first = first_of_each(samples.digests)
-    distinct = list(first)
-    candidates = [_Candidate.of(choice, backbone, tuple(rungs), store, distinct) for choice in choices]
-    candidate, built, why = _chosen(candidates, backbone, tuple(rungs), store)
-    if built is not None:
-        run = _Run(samples, backbone.preprocessing, candidate.keys, built, store, batch_size, progress)
-        run.over([first[distinct[i]] for i in candidate.missing])
+    graphs = Graphs(store.root, backbone, tuple(rungs))
+    candidates = _candidates(samples, graphs, choices, store)
+    candidate, why = _chosen(candidates, graphs)
+    if len(candidate.missing):
+        pixels = Pixels(samples, backbone.preprocessing)
+        with pixels.decoding_ahead(candidate.missing.tolist()):
+            try:
+                built = build_engine(candidate.choice, graphs)
+            except NotConvertibleError as error:
+                candidate, why = _other_than(candidate, candidates, error), "it cannot be converted for OpenVINO"
+                built = build_engine(candidate.choice, graphs)
+        run = _Run(samples, pixels, candidate.keys, built, store, batch_size, progress)
+        run.over(candidate.missing.tolist())
     return Filled(keys=candidate.keys, engine=candidate.choice.engine, why=why, computed=len(candidate.missing))
+
+
+def missing_samples(
+    samples: Samples,
+    backbone: Backbone,
+    rungs: Sequence[str] = ("pooled",),
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    store: FeatureStore | None = None,
+) -> NDArray[np.int64]:
+    """Rows of the samples that ``extract_rungs`` would run, in order, the first of each content; nothing is run."""
+    store = store or FeatureStore()
+    choices = engine_choices(engine, precision, device, memory=store.root)
+    graphs = Graphs(store.root, backbone, tuple(rungs))
+    return _chosen(_candidates(samples, graphs, choices, store), graphs)[0].missing
 
 
 def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequence[str] = ()) -> FeatureKey:
@@ -246,39 +250,44 @@ class _Candidate:
     keys: tuple[FeatureKey, ...]
     """One for each rung."""
     missing: NDArray[np.int64]
-    """Which of the distinct samples lack a row at some rung."""
-
-    @classmethod
-    def of(
-        cls, choice: EngineChoice, backbone: Backbone, rungs: tuple[str, ...], store: FeatureStore, digests: list[str]
-    ) -> _Candidate:
-        keys = tuple(feature_key(backbone, rung, choice, rungs) for rung in rungs)
-        found = np.logical_and.reduce([store.lookup(key, digests).found for key in keys])
-        return cls(choice, keys, np.flatnonzero(~found))
+    """Rows of the samples, the first of each content, that are not stored at every rung."""
 
 
-def _chosen(
-    candidates: Sequence[_Candidate], backbone: Backbone, rungs: tuple[str, ...], store: FeatureStore
-) -> tuple[_Candidate, Engine | None, str]:
-    """(what to run, the engine where something has to be run, why it is this one)"""
-    graphs = Graphs(store.root, backbone, rungs)
+def _candidates(
+    samples: Samples, graphs: Graphs, choices: Sequence[EngineChoice], store: FeatureStore
+) -> list[_Candidate]:
+    rungs = graphs.rungs
+    if len(set(rungs)) < len(rungs) or not rungs:
+        raise UsageError(f"rungs must be at least one, and all different; got {', '.join(rungs) or 'none'}.")
+    first = first_of_each(samples.digests)
+    digests, rows = list(first), np.array(list(first.values()), np.int64)
+    found = []
+    for choice in choices:
+        keys = tuple(feature_key(graphs.backbone, rung, choice, rungs) for rung in rungs)
+        stored = np.logical_and.reduce([store.lookup(key, digests).found for key in keys])
+        found.append(_Candidate(choice, keys, rows[~stored]))
+    return found
+
+
+def _chosen(candidates: Sequence[_Candidate], graphs: Graphs) -> tuple[_Candidate, str]:
+    """(what to run, why it is this one)"""
     offers = {}
     for c in candidates:
         ready = c.choice.engine == "torch" or graphs.are_there(c.choice.precision)
         recorded = c.choice.engine == "openvino" and graphs.topology is not None
         offers[Offer(c.choice, len(c.missing), ready=ready, recorded=recorded)] = c
-    offer, why = choose(list(offers), lambda: count_multiply_adds(backbone))
+    offer, why = choose(list(offers), lambda: count_multiply_adds(graphs.backbone))
     logger.info("%s computes the features: %s.", offer.choice.engine, why)
-    if not offer.missing:
-        return offers[offer], None, why
-    try:
-        return offers[offer], build_engine(offer.choice, backbone, rungs, graphs), why
-    except NotConvertibleError as error:
-        rest = [candidate for candidate in candidates if candidate is not offers[offer]]
-        if not rest:
-            raise
-        logger.warning("%s It runs with torch now.", error)
-        return rest[0], build_engine(rest[0].choice, backbone, rungs, graphs), "it cannot be converted for OpenVINO"
+    return offers[offer], why
+
+
+def _other_than(refused: _Candidate, candidates: Sequence[_Candidate], error: NotConvertibleError) -> _Candidate:
+    """The next engine; the error itself where there is none."""
+    rest = [candidate for candidate in candidates if candidate is not refused]
+    if not rest:
+        raise error
+    logger.warning("%s It runs with torch now.", error)
+    return rest[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,7 +295,7 @@ class _Run:
     """One pass of the backbone over the samples that are not stored."""
 
     samples: Samples
-    preprocessing: Preprocessing
+    pixels: Pixels
     keys: tuple[FeatureKey, ...]
     engine: Engine
     store: FeatureStore
@@ -317,7 +326,7 @@ class _Run:
         that neither waits for the other whatever they cost. Else threads decode ahead of the one that runs.
         """
         if self.engine.workers == 1:
-            yield from executor().pipelined(positions, self._prepare, self._infer, batch_size=self.batch_size)
+            yield from executor().pipelined(positions, self.pixels.of, self._infer, batch_size=self.batch_size)
             return
         size = min(self.batch_size, self.engine.at_once or self.batch_size)  # so that all threads end together
         batches = [positions[start : start + size] for start in range(0, len(positions), size)]
@@ -329,34 +338,14 @@ class _Run:
                 yield batch, rows
 
     def _decode_and_infer(self, positions: Sequence[int]) -> NDArray[np.float32]:
-        return self._infer([self._prepare(position) for position in positions])
+        return self._infer([self.pixels.of(position) for position in positions])
 
     def _infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.run(np.stack(pictures))
 
-    def _prepare(self, position: int) -> NDArray[np.uint8]:
-        return read_sample(self.samples, position, lambda payload: prepare(payload, self.preprocessing))
-
     def _report(self, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(done, total)
-
-
-def read_sample(samples: Samples, row: int, prepare: Callable[[Payload], Prepared]) -> Prepared:
-    """Read one sample and prepare it.
-
-    Raises:
-        DataError: It cannot be read or decoded any more, or has changed, since the data was opened; names the file.
-    """
-    file = samples.files[row]
-    try:
-        payload = samples.source.read(row)
-        prepared = prepare(payload)
-    except UndecodableError as error:
-        raise DataError(f"{file} cannot be read now: {error}. Open the data again, or leave it out.") from error
-    if digest_of(payload) != samples.digests[row]:  # its numbers would be stored as those of the old content
-        raise DataError(f"{file} has changed since the data was opened. Open the data again.")
-    return prepared
 
 
 def refuse_non_finite(finite: NDArray[np.bool_], files: Sequence[str], key: FeatureKey) -> None:

@@ -11,6 +11,8 @@ from thawline.errors import UsageError
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
 LEAST_S = 1.0
+SPARE_S, OF_ALL = (0.8, 2.0), 0.1
+"""Least and most that is kept for the end, and its share of the whole between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,10 @@ class Budget:
     """Of the boundary cache."""
     started: float = field(default_factory=time.monotonic)
     """From when on the seconds are counted."""
+
+    def spare(self) -> float:
+        """Seconds that are kept for testing, and for writing the run folder."""
+        return 0.0 if self.seconds is None else min(max(OF_ALL * self.seconds, SPARE_S[0]), SPARE_S[1])
 
     def left(self) -> float:
         """Seconds until it is spent; below 0 when it is overdrawn."""

@@ -23,6 +23,7 @@ from thawline.planning.choice import (
 )
 from thawline.planning.explain import Evidence, against_guides, verdict_of, why_not
 from thawline.planning.fit_plan import Candidate, FitPlan, Planned
+from thawline.planning.timing import TUNED_S, peak_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +39,6 @@ FEW_ERRORS, FEW_WRONG = 20, 0.10
 another arm a third fewer errors, these samples could not tell."""
 LEAST_GAIN = 0.01
 """A line whose log loss is lower by no more than this share, read as luckily as can be, promises nothing."""
-SPARE_S = 2.0
-"""Kept of a time budget for testing, and for writing the run folder."""
 LEAST_VIEWS = 2
 """Fewer in the boundary cache are not worth keeping."""
 FEW_ROWS = 150
@@ -128,10 +127,11 @@ class _Measuring:
         self.field: Field = mark_out(data, self.split, asked.seed)
         self.labels = self.field.labels
         self.arms: list[Arm] = []
-        self.forecasts: dict[str, float] = {}
+        self.forecasts: dict[str, tuple[float, int, int]] = {}
+        """Thaw setting -> seconds, bytes on disk, bytes of memory."""
         self.reasons: list[str] = []
         self.computed: dict[str, int] = {}
-        self.features_s = 0.0
+        self.features_s = self.picture_s = 0.0
         self.evidence: Evidence | None = None
 
     def measure(self, *, explain: bool) -> None:
@@ -159,7 +159,7 @@ class _Measuring:
 
     def _is_tight(self) -> bool:
         """Whether what is left of the budget is next to what the features took: no time for more of the kind."""
-        return self.budget.left() < SPARE_S + 2 * self.features_s
+        return self.budget.left() < self.budget.spare() + 2 * self.features_s
 
     def _leave_out(self, what: str) -> None:
         self.reasons.append(f"The budget leaves no time to try {what}.")
@@ -253,20 +253,17 @@ class _Measuring:
             if not top.judged.all() and _promises(over) and not _is_clear(over):
                 judge(top.thaw, every[1:], top)
         self.arms += tried.values()
-        for arm in tried.values():
-            self.forecasts[arm.thaw] = self._forecast(arm, trials)
+        for setting in tried:
+            self.forecasts[setting] = self._forecast(setting, trials)
 
     def _over_first(self, arm: Arm) -> Gain:
         return gain(arm, self.first, self.labels)
 
-    def _forecast(self, arm: Arm, trials: Trials) -> float:
-        """Seconds of a whole fit, from those of the trial: in proportion to the samples that training shows."""
-        plan = self.planned(arm.thaw)
-        shown = trials.shown(arm)
-        epochs = sum(stage.epochs for stage in plan.stages)
-        refit = plan.training is not None and plan.training.refit and len(self.split.val) > 0
-        wanted = epochs * (len(self.split.train) + (len(self.split.train) + len(self.split.val)) * refit)
-        return arm.seconds * wanted / max(shown, 1)
+    def _forecast(self, setting: str, trials: Trials) -> tuple[float, int, int]:
+        """Seconds, bytes on disk and of memory of a whole fit on features that are there, by its trial."""
+        seconds, disk = trials.cost(setting, self.split)
+        shipped_s = TUNED_S + self.picture_s * len(self.split.test)
+        return seconds + shipped_s, disk, peak_memory()
 
     def _features(self, layer: str) -> NDArray[np.float32]:
         from thawline.features import extract_features
@@ -274,6 +271,8 @@ class _Measuring:
         features = extract_features(self.data, self.backbone, rung=layer, **self._how(), progress=self._bar("features"))
         self.computed[layer] = features.computed
         self.features_s += features.seconds
+        if features.computed:
+            self.picture_s = features.seconds / features.computed
         return features.values
 
     def _several(self, names: Sequence[str]) -> tuple[NDArray[np.float32], list[int]]:
@@ -323,7 +322,7 @@ class _Measuring:
                 views = min(stage.views, room)
                 stages.append(stage.model_copy(update={"views": views if views >= LEAST_VIEWS else 0}))
             plan = plan.model_copy(update={"stages": tuple(stages)})
-        left, needed = self.budget.left() - SPARE_S, self.forecasts.get(plan.thaw, 0.0)
+        left, needed = self.budget.left() - self.budget.spare(), self.forecasts.get(plan.thaw, (0.0, 0, 0))[0]
         if needed <= left or plan.training is None:
             return plan
         if plan.training.refit:
@@ -345,6 +344,9 @@ class _Measuring:
     def _candidate(self, arm: Arm, chosen: Arm) -> Candidate:
         right, n = int(np.nansum(arm.correct(self.labels))), int(arm.judged.sum())
         behind = gain(chosen, arm, self.labels)
+        # a head is solved once, on half as many samples again, where it was judged on every fold
+        solved = arm.seconds / max(self.field.n_folds, 1) * 1.5, 0, peak_memory()
+        seconds, disk, memory = self.forecasts.get(arm.thaw, solved)
         return Candidate(
             name=arm.name,
             thaw=arm.thaw,
@@ -355,17 +357,11 @@ class _Measuring:
             log_loss=float(np.nanmean(arm.losses(self.labels))),
             n=n,
             behind=None if arm is chosen else (round(behind.loss, 4), round(behind.loss_se, 4)),
-            seconds=round(self.forecasts.get(arm.thaw, arm.seconds / max(self.field.n_folds, 1)), 2),
-            bytes=self._bytes(arm),
+            seconds=round(seconds, 2),
+            bytes=disk,
+            memory=memory,
             why="chosen" if arm is chosen else why_not(behind, shown_only=not _is_shippable(arm)),
         )
-
-    def _bytes(self, arm: Arm) -> int:
-        if arm.thaw == "none":
-            return 0
-        plan = self.planned(arm.thaw)
-        at = {rung.name: rung.bytes_per_sample for rung in self.backbone.ladder.rungs}
-        return sum(stage.views * at[stage.rung] * len(self.field.rows) for stage in plan.stages)
 
 
 def _is_shippable(arm: Arm) -> bool:

@@ -44,7 +44,8 @@ class Candidate(BaseModel):
         None, description="Log loss above the chosen one's on the samples both were judged on, and its standard error."
     )
     seconds: float = Field(description="Forecast: what a fit with it takes on this machine.")
-    bytes: int = Field(ge=0, description="Forecast: what it keeps in the cache on disk.")
+    bytes: int = Field(ge=0, description="Forecast: what it keeps in the cache on disk, beside the features.")
+    memory: int = Field(0, ge=0, description="Forecast: bytes of memory that the process holds at its peak.")
     why: str = Field(description="Why it was chosen, or what it lost by.")
 
 
@@ -73,6 +74,7 @@ class FitPlan(BaseModel):
     fractions: tuple[float, float, float] = Field(
         (0.70, 0.15, 0.15), description="Shares for training, validation and test, where the data bring no split."
     )
+    samples: int = Field(0, ge=0, description="Samples that are read, of all parts together; 0 = all.")
     seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds, the training and the bootstrap.")
     engine: Literal["auto", "openvino", "torch"] = Field("auto", description="What runs the frozen part.")
     precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the backbone.")
@@ -232,7 +234,13 @@ def make_plan(
         whole = complete(bare, training)
         return Planned(plan=_with_reasons(whole, data, asked=True), budget=budget)
     from thawline.planning.decide import Silent, decide
+    from thawline.planning.sampling import sampled
 
+    if budget is not None and not bare.samples:
+        from thawline.planning.afford import samples_within
+
+        bare = bare.model_copy(update={"samples": samples_within(data, backbone, bare, budget)})
+    data = sampled(data, bare)
     known: dict[str, FitPlan] = {}
 
     def planned(thaw: str) -> FitPlan:

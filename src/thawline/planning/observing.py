@@ -40,15 +40,12 @@ def draw_pictures(
     Raises:
         DataError: A sample cannot be read any more, or has changed, since the data was opened.
     """
-    from thawline.data.decode import prepare
-    from thawline.features.extract import read_sample
+    from thawline.features.pixels import Pixels
 
     drawn = generator(seed, "pictures to look at").permutation(np.asarray(rows, dtype=np.int64))
     of_each_group = np.sort(np.unique(data.groups[drawn], return_index=True)[1])[:n]
-    pictures = [
-        read_sample(data, row, lambda payload: prepare(payload, backbone.preprocessing))
-        for row in drawn[of_each_group].tolist()
-    ]
+    pixels = Pixels(data, backbone.preprocessing)
+    pictures = [pixels.of(row) for row in drawn[of_each_group].tolist()]
     return np.stack(pictures) if pictures else np.empty((0, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
 
 

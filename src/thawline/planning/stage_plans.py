@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
 from thawline.errors import UsageError
+from thawline.planning.sampling import sampled
 from thawline.training.settings import StagePlan, TrainPlan
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def settle(plan: FitPlan, data: Dataset, backbone: Backbone, training: dict[str,
             f"layer must be pooled where something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Leave --layer "
             "out, or thaw none."
         )
-    split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
+    split = split_data(sampled(data, plan), fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
     if plan.thaw == PROGRESSIVE and not len(split.val):
         raise UsageError(
             "thaw progressive must have a validation part to stop by; this split has none. Change --split, or choose "

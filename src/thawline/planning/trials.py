@@ -16,6 +16,7 @@ from thawline.features.engines import hardware
 from thawline.planning.arms import Arm, Field
 from thawline.planning.budget import Budget
 from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE
+from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, stage_cost
 from thawline.records import Split
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ FEWEST_EPOCHS = 3
 MOST_VIEWS = 4
 OF_WHAT_IS_LEFT = 0.3
 """Share of the time left in a budget that one trial on one fold may take: what it shows must still be done whole."""
-WARM_STEPS, FIRST_STEPS = 2, 3
-"""Steps that say nothing about the others, and those after which it is known what a trial will take."""
 LINES = (0.75, 0.4)
 """Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
 
@@ -73,17 +72,26 @@ class Trials:
     seed: int
     budget: Budget
     _starts: dict[int, Fitted] = dataclasses.field(default_factory=dict)
+    _paces: dict[str, Paces] = dataclasses.field(default_factory=dict)
+    _rows: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Rows of the boundary that were made for a line."""
 
     def thawed_share(self, setting: str) -> float:
         """Share of the backbone's FLOPs that learn, by which a line costs."""
         rung = self._rung(setting)
         return 1 - rung.flops_below_frac
 
-    def shown(self, arm: Arm) -> int:
-        """Samples that training showed for a trial, views of one sample counted one by one."""
-        (stage,) = self.planned(arm.thaw).stages
-        folds = [fold for fold in range(self.field.n_folds) if arm.judged[self.field.inside(fold)].any()]
-        return sum(_epochs(stage) * int((~self.field.inside(fold)).sum()) for fold in folds)
+    def cost(self, setting: str, split: Split) -> tuple[float, int]:
+        """Seconds and bytes on disk that a whole training takes, which was tried, on what the trials have left.
+
+        Args:
+            split: What it will learn from.
+        """
+        plan = self.planned(setting)
+        (stage,) = plan.stages
+        return stage_cost(
+            stage, self._paces[setting], split, self._rung(setting), plan, n_stored=self._rows.get(setting, 0)
+        )
 
     def judge(self, setting: str, folds: range, before: Arm | None = None) -> Arm:
         """Fine-tune briefly on the other folds, for each of these; go on from what ``before`` knows of other folds.
@@ -132,30 +140,26 @@ class Trials:
             precision=precision,
         )
         what = f"trying {stage.thaw}, fold {fold + 1}"
-        may_take = OF_WHAT_IS_LEFT * self.budget.left()
-        began, warm = time.monotonic(), dict[str, tuple[int, float]]()
+        may_take, watch = OF_WHAT_IS_LEFT * self.budget.left(), Stopwatch()
 
         def heard(phase: str, done: int, total: int) -> None:
-            caching = phase == "boundary"
+            caching = phase == CACHING
             self.progress("caching the frozen part" if caching else what, done, total)
-            now = time.monotonic()
-            if not caching and done <= WARM_STEPS:  # the first steps prepare what all others use
-                warm[phase] = done, now
-                return
-            first, since = warm.get(phase, (0, began))
-            if may_take < math.inf and done - first >= min(FIRST_STEPS, total - first):
+            watch.hear(phase, done)
+            if may_take < math.inf and watch.is_warm(phase):
                 # caching comes before the steps, and is about half of the work
-                ahead = (now - since) / max(done - first, 1) * (total - done) * (2 if caching else 1)
-                if now - began + ahead > may_take:
-                    raise OutOfTimeError(
-                        f"would take {now - began + ahead:.0f} s of the {self.budget.left():.0f} s left"
-                    )
+                ahead = watch.pace(phase) * (total - done) * (2 if caching else 1)
+                taken = time.monotonic() - watch.began
+                if taken + ahead > may_take:
+                    raise OutOfTimeError(f"would take {taken + ahead:.0f} s of the {self.budget.left():.0f} s left")
 
         watchers = Watchers(report=lambda **_: None, progress=heard, note=lambda text: None)
         with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
             fitted = fine_tune(
                 ask, self.data, split, self.backbone, self.values, self._start(fold), Path(state), watchers
             )
+        self._paces.setdefault(stage.thaw, paces_of(watch))
+        self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
         assert fitted.validation_probabilities is not None
         return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
 

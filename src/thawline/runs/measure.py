@@ -18,6 +18,7 @@ from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
 from thawline.features.engines import hardware
 from thawline.planning import FitPlan, Planned
+from thawline.planning.sampling import sampled
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.listener import Evaluated, EventLog, Listener
 from thawline.training import Fitted, fit_probe
@@ -104,6 +105,7 @@ def measure(
         planned: What planning took, which counts as this run's.
     """
     with clock.phase("split"):
+        data = sampled(data, plan)
         split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
     _check_parts(data, split)
     features, receipt = None, None
@@ -215,14 +217,12 @@ def _train(
 
 def _ends_at(planned: Planned, data: Dataset, split: Split) -> float | None:
     """When training must be over, so that testing and writing end within the budget."""
-    from thawline.planning.decide import SPARE_S
-
     budget = planned.budget
     if budget is None or budget.seconds is None:
         return None
     # a trained backbone reads the test part once more, by an engine that is slower than that of the frozen one
     reading_s = SLOWER * planned.features_s * len(split.test) / max(len(data), 1)
-    return budget.started + budget.seconds - SPARE_S - reading_s
+    return budget.started + budget.seconds - budget.spare() - reading_s
 
 
 def _receipts(frozen: Receipt | None, fitted: Fitted) -> tuple[Mapping[str, Any], ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.backbones.cut import Cut
     from thawline.data.views import Views
-    from thawline.features.extract import Samples
+    from thawline.features.pixels import Samples
 
 
 Kind = TypeVar("Kind", Boundary, FreshActivations)

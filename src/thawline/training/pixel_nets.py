@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from thawline.data.decode import prepare
-from thawline.features.extract import read_sample
+from thawline.features.pixels import Pixels
 from thawline.features.torch_engine import repeatable
 from thawline.heads.head import softmax
 from thawline.randomness import derived_seed, generator
@@ -80,12 +79,7 @@ def read_pixels(data: Dataset, progress: Callable[[int, int], None] | None = Non
         std=(1.0, 1.0, 1.0),
     )
     pixels = np.empty((len(data), SIDE, SIDE, 3), dtype=np.uint8)
-    batches = executor().pipelined(
-        range(len(data)),
-        lambda row: read_sample(data, row, lambda payload: prepare(payload, shape)),
-        np.stack,
-        batch_size=64,
-    )
+    batches = executor().pipelined(range(len(data)), Pixels(data, shape).of, np.stack, batch_size=64)
     with closing(batches):
         for rows, pictures in batches:
             pixels[rows] = pictures

@@ -1,0 +1,303 @@
+"""What a fit will take, in seconds, disk and memory: timed on a few batches before it runs, then multiplied out."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thawline.data import split_data, subset
+from thawline.features.engines import hardware
+from thawline.planning.sampling import sampled
+from thawline.records import Split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.backbones import Backbone
+    from thawline.backbones.ladder import Rung
+    from thawline.planning.fit_plan import FitPlan
+    from thawline.records import Dataset, Features
+    from thawline.training.settings import StagePlan
+
+WARM_UP = 2
+"""Steps, or reports of progress, that prepare what all others use: they say nothing about these."""
+TIMED_STEPS = 6
+"""Steps of training, the first of them to warm up, on as many samples as half of them show."""
+TIMED_PICTURES = 64
+"""Pictures that the frozen backbone is timed on, once its engine is made."""
+CACHING = "boundary"
+"""The phase of training that makes what crosses the thaw line."""
+FORWARD = 1 / 3
+"""Share of a step that judging takes, which goes forward only."""
+TUNED_S = 2.5
+"""To convert a backbone that was just trained, and start its engine."""
+EVALUATION_S = 0.3
+"""Scoring, simpler methods, and writing the run folder, for few samples; many take more in proportion to the rest."""
+HEAD_ROWS = 600
+"""Samples that a head is timed on, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a fit will take."""
+
+    seconds: float
+    disk_bytes: int
+    """Kept in the cache: features, and activations at the thaw line."""
+    memory_bytes: int
+    """At the peak, of the process."""
+
+    def __str__(self) -> str:
+        from thawline.features.sizes import format_bytes
+
+        return (
+            f"about {in_words(self.seconds)}, {format_bytes(self.disk_bytes)} in the cache, "
+            f"{format_bytes(self.memory_bytes)} of memory"
+        )
+
+
+def in_words(seconds: float) -> str:
+    """``8 s``, ``3.5 min``, ``2.1 h``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(slots=True)
+class _Phase:
+    done: int
+    at: float
+    reports: int = 0
+    warm: tuple[int, float] = (0, 0.0)
+    """Units that warmed up, and the seconds that they took."""
+    timed: tuple[int, float] = (0, 0.0)
+    """All others."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Reads paces off the progress that training reports."""
+
+    began: float = field(default_factory=time.monotonic)
+    _phases: dict[str, _Phase] = field(default_factory=dict)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Those that were heard of."""
+        return tuple(self._phases)
+
+    def hear(self, phase: str, done: int) -> None:
+        """``done`` units of a phase are done by now; fewer than before where it begins again."""
+        now = time.monotonic()
+        known = self._phases.setdefault(phase, _Phase(done, now))
+        if done > known.done:
+            known.reports += 1
+            units, seconds = known.warm if known.reports <= WARM_UP else known.timed
+            more = units + done - known.done, seconds + now - known.at
+            if known.reports <= WARM_UP:
+                known.warm = more
+            else:
+                known.timed = more
+        known.done, known.at = done, now
+
+    def is_warm(self, phase: str) -> bool:
+        """Whether what was heard tells of what is to come."""
+        return phase in self._phases and self._phases[phase].timed[0] > 0
+
+    def pace(self, phase: str) -> float:
+        """Seconds for one unit; 0 where nothing was heard of."""
+        if phase not in self._phases:
+            return 0.0
+        units, seconds = self._phases[phase].timed if self.is_warm(phase) else self._phases[phase].warm
+        return seconds / max(units, 1)
+
+    def units(self, phase: str) -> int:
+        """What was done of a phase since it was first heard of."""
+        known = self._phases.get(phase)
+        return known.warm[0] + known.timed[0] if known else 0
+
+    def around(self) -> float:
+        """Seconds since it began that no phase accounts for."""
+        return max(time.monotonic() - self.began - sum(self.units(p) * self.pace(p) for p in self._phases), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Paces:
+    """Of one stage of training."""
+
+    row_s: float
+    """One view of one sample, through the frozen part, to the disk."""
+    step_s: float
+    """One step above the line, its inputs read."""
+    around_s: float
+    """Everything before the first step and after the last, made once for each training."""
+
+
+def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
+    """Say what ``fit`` will take with a plan, by doing a little of everything that it does.
+
+    Nothing stored for these data is counted on but what is stored of the frozen features; what is computed for timing
+    them is kept. The forecast of progressive unfreezing is that of all its stages: it may stop sooner.
+
+    Args:
+        plan: Complete, as ``thawline.plan`` gives it.
+    Raises:
+        ThawlineError: As the fit would.
+    """
+    started = time.perf_counter()
+    data = sampled(data, plan)
+    split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
+    seconds, disk, picture_s = EVALUATION_S, 0, 0.0
+    width = backbone.ladder.rungs[-1].shape[0]
+    if not plan.from_scratch:
+        features_s, picture_s, width = time_features(data, backbone, plan)
+        seconds += features_s + time.perf_counter() - started  # what was timed is not done again
+        disk += len(data) * width * 4
+        if plan.head != "mlp":
+            seconds += head_seconds(split, data, plan, width)
+    for stage in plan.stages:
+        paces = _timed(data, backbone, plan, stage, width)
+        took, kept = stage_cost(stage, paces, split, _rung(backbone, stage), plan)
+        seconds, disk = seconds + took, disk + kept
+    if plan.thaw != "none":
+        tuned_width = len(split.test) * backbone.ladder.rungs[-1].shape[0] * 4
+        seconds, disk = seconds + TUNED_S + len(split.test) * picture_s, disk + tuned_width
+    return Forecast(seconds, disk, peak_memory())
+
+
+def stage_cost(
+    stage: StagePlan, paces: Paces, split: Split, rung: Rung, plan: FitPlan, *, n_stored: int = 0
+) -> tuple[float, int]:
+    """Seconds and bytes on disk of a stage and, where the plan trains again on all samples, of that.
+
+    Args:
+        rung: Where the line of the stage stands.
+        n_stored: Rows of the boundary, one for each view of a sample, that are there already.
+    """
+    assert plan.training is not None
+    n_train, n_val = len(split.train), len(split.val)
+    batch = plan.training.batch_size
+    trainings = [(n_train, n_val)]
+    if plan.training.refit and n_val:
+        trainings.append((n_train + n_val, 0))
+    seconds = 0.0
+    for n, judged in trainings:
+        steps = stage.epochs * math.ceil(n / batch)
+        judging = (min(plan.training.evaluations, steps) + 1) * judged
+        seconds += paces.around_s + paces.step_s * (steps + judging * FORWARD / batch)
+    n_rows = 0
+    if stage.views and rung.name != "pooled":
+        most = max(n for n, _ in trainings)
+        n_rows = most * stage.views + n_val
+    return seconds + max(n_rows - n_stored, 0) * paces.row_s, n_rows * rung.bytes_per_sample
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most, until now; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
+
+
+def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[float, float, int]:
+    """Seconds that the features of all samples still take, those of one picture, and the width of the features."""
+    from thawline.features import extract_features
+    from thawline.features.extract import layers_in, missing_samples
+
+    def extracted(rows: NDArray[np.int64]) -> Features:
+        return extract_features(
+            subset(data, rows),
+            backbone,
+            rung=plan.layer,
+            engine=plan.engine,
+            precision=plan.precision,
+            device=plan.device,
+        )
+
+    missing = missing_samples(
+        data, backbone, layers_in(plan.layer), engine=plan.engine, precision=plan.precision, device=plan.device
+    )
+    if not len(missing):
+        return 0.0, 0.0, extracted(np.arange(1)).values.shape[1]
+    order = np.random.default_rng(plan.seed).permutation(missing)
+    few, timed = order[: TIMED_PICTURES // 4], order[TIMED_PICTURES // 4 : TIMED_PICTURES]
+    width = extracted(few).values.shape[1]  # makes the engine
+    started = time.perf_counter()
+    if len(timed):
+        extracted(timed)
+    picture_s = (time.perf_counter() - started) / max(len(timed), 1)
+    return picture_s * max(len(missing) - TIMED_PICTURES, 0), picture_s, width
+
+
+def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> float:
+    """Seconds to solve the head, its strength chosen by cross-validation: timed on noise, for these labels."""
+    from thawline.heads import fit_head
+
+    learned = np.concatenate([split.train, split.val])
+    rng = np.random.default_rng(plan.seed)
+    rows = rng.permutation(learned)[:HEAD_ROWS]
+    labels = np.unique(data.labels[rows], return_inverse=True)[1]
+    if len(np.unique(labels)) < 2:
+        return 0.0
+    values = rng.standard_normal((len(rows), width)).astype(np.float32)
+    started = time.perf_counter()
+    fit_head(plan.head if plan.head != "mlp" else "logistic", values, labels, int(labels.max()) + 1, seed=plan.seed)
+    return (time.perf_counter() - started) * len(learned) / len(rows)
+
+
+def _timed(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePlan, width: int) -> Paces:
+    """Train a stage for a few steps, on a few samples, from a head that knows nothing."""
+    from thawline.training.finetune import Ask, Watchers, fine_tune
+
+    assert plan.training is not None
+    settings = plan.training.model_copy(update={"refit": False, "evaluations": 1})
+    rng = np.random.default_rng(plan.seed)
+    few = subset(data, rng.permutation(len(data))[: settings.batch_size * TIMED_STEPS // 2])
+    rows = np.arange(len(few))
+    split = Split(rows, rows[:0], rows[:0], "a few samples", rows[:0])
+    steps = math.ceil(len(rows) / settings.batch_size)
+    device, precision = hardware(plan.precision, plan.device)
+    short = stage.model_copy(
+        update={"epochs": math.ceil(TIMED_STEPS / steps), "views": min(stage.views, 1)},
+    )
+    ask = Ask(
+        stages=(short,),
+        settings=settings,
+        progressive=False,
+        from_scratch=plan.from_scratch,
+        head="mlp" if plan.head == "mlp" else "linear",
+        hidden=plan.hidden,
+        dropout=plan.dropout,
+        seed=plan.seed,
+        device=device,
+        precision=precision,
+    )
+    watch = Stopwatch()
+    watchers = Watchers(
+        report=lambda **_: None, progress=lambda phase, done, _: watch.hear(phase, done), note=lambda text: None
+    )
+    # noise: of zeros, nothing could be learned, and the receipt would say so
+    features = rng.standard_normal((len(few), width)).astype(np.float32) if stage.rung == "pooled" else None
+    with tempfile.TemporaryDirectory(prefix="thawline-forecast-") as state:
+        fine_tune(ask, few, split, backbone, features, None, Path(state), watchers)
+    return paces_of(watch)
+
+
+def paces_of(watch: Stopwatch) -> Paces:
+    """What a training of one stage went at, which is just over."""
+    around = watch.around()
+    return Paces(watch.pace(CACHING), sum(watch.pace(phase) for phase in watch.phases if phase != CACHING), around)
+
+
+def _rung(backbone: Backbone, stage: StagePlan) -> Rung:
+    return next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)

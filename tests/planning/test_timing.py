@@ -1,0 +1,99 @@
+"""What a fit will take: paces read off progress, multiplied out, and near to what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thawline as tl
+from thawline.planning import timing
+from thawline.planning.timing import CACHING, Forecast, Paces, Stopwatch, forecast, in_words, stage_cost
+from thawline.records import Split
+from thawline.scale.paths import cache_root
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be set."""
+    now = [100.0]
+    monkeypatch.setattr("thawline.planning.timing.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_pace_leaves_the_warm_up_out(clock: list[float]) -> None:
+    watch = Stopwatch(began=clock[0])
+    watch.hear("steps", 0)
+    for done, seconds in ((1, 5.0), (2, 3.0), (3, 0.5), (4, 0.5), (6, 1.0)):
+        clock[0] += seconds
+        watch.hear("steps", done)
+    assert watch.pace("steps") == pytest.approx(0.5)
+    assert watch.units("steps") == 6
+    assert watch.around() == pytest.approx(10 - 6 * 0.5)
+    assert (watch.pace("other"), watch.units("other")) == (0.0, 0)
+
+
+def test_a_phase_that_begins_again_goes_on_counting(clock: list[float]) -> None:
+    watch = Stopwatch(began=clock[0])
+    for done in (0, 8, 16, 24, 0, 8):
+        watch.hear(CACHING, done)
+        clock[0] += 2.0
+    assert watch.units(CACHING) == 32
+    assert watch.pace(CACHING) == pytest.approx(2 / 8)
+
+
+def test_until_it_is_warm_the_first_units_must_do(clock: list[float]) -> None:
+    watch = Stopwatch(began=clock[0])
+    watch.hear("steps", 0)
+    clock[0] += 3.0
+    watch.hear("steps", 1)
+    assert not watch.is_warm("steps")
+    assert watch.pace("steps") == pytest.approx(3.0)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> tl.Dataset:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 255, (160, 24, 24, 3), dtype=np.uint8)
+    data = tl.open_data(pictures, np.arange(160) % 2)
+    return replace(data, groups=np.arange(160))
+
+
+def test_a_stage_is_multiplied_out(shapes: tl.Dataset) -> None:
+    backbone = tl.open_backbone(input_px=32)
+    plan = tl.plan(shapes, backbone, thaw="last:2", training={"epochs": 3, "views": 4, "evaluations": 2})
+    (stage,) = plan.stages
+    rung = next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)
+    part = np.arange(64)
+    split = Split(part, part[:32] + 64, part[:0], "", part[:0])
+    seconds, disk = stage_cost(stage, Paces(0.01, 0.1, 1.0), split, rung, plan)
+    # trained on 64 (two batches) and judged three times on 32, then trained on all 96 (three batches)
+    steps = 3 * 2 + 3 * 3
+    judging = 3 * 32 / 32 / 3
+    rows = 96 * 4 + 32
+    assert seconds == pytest.approx(2 * 1.0 + 0.1 * (steps + judging) + 0.01 * rows)
+    assert disk == rows * rung.bytes_per_sample
+    stored, _ = stage_cost(stage, Paces(0.01, 0.1, 1.0), split, rung, plan, n_stored=400)
+    assert seconds - stored == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("asked", [{"thaw": "none"}, {"thaw": "last:2"}, {"from_scratch": True}, {"head": "mlp"}])
+def test_a_forecast_does_nothing_for_good(shapes: tl.Dataset, asked: dict[str, object], tmp_path: Path) -> None:
+    """Every part is there, and the disk that it names is what the fit then keeps, to a fifth."""
+    backbone = tl.open_backbone(input_px=32)
+    plan = tl.plan(shapes, backbone, training={"epochs": 2} if asked != {"thaw": "none"} else None, **asked)
+    before = backbone.weights_sha256
+    ahead = forecast(shapes, backbone, plan)
+    assert ahead.seconds > timing.EVALUATION_S
+    assert ahead.memory_bytes > 50e6
+    tl.fit(shapes, plan, backbone=backbone, run=tmp_path / "run")
+    assert backbone.weights_sha256 == before
+    kept = sum(file.stat().st_size for file in (cache_root() / "features").rglob("*.safetensors"))
+    assert ahead.disk_bytes == pytest.approx(kept, rel=0.2)
+
+
+def test_it_is_said_in_words() -> None:
+    assert [in_words(s) for s in (3.21, 42.0, 150.0, 9000.0)] == ["3.2 s", "42 s", "2.5 min", "2.5 h"]
+    assert str(Forecast(150, 2_000_000, 10**9)) == "about 2.5 min, 2.0 MB in the cache, 1.0 GB of memory"
