@@ -299,7 +299,8 @@ def main() -> None:
     before = {_mark(cell): cell for cell in finished()}
     cells = [] if given.plan_again else list(before.values())
     with tempfile.TemporaryDirectory() as name:
-        for cell in ((d, n, s) for n in SIZES for s in SEEDS for d in wanted):
+        few_first = [(n, s) for s in SEEDS for n in SIZES[:-1]] + [(SIZES[-1], s) for s in SEEDS]
+        for cell in ((d, n, s) for n, s in few_first for d in wanted):
             if (cell in before) != given.plan_again:
                 continue
             os.environ["THAWLINE_CACHE"] = str(Path(name) / f"cache-{time.monotonic_ns()}")

@@ -81,7 +81,7 @@ def test_an_mlp_head_is_a_stage_of_its_own(data: Dataset, backbone: Backbone, la
     assert not any("solved" in reason or "Thaw none" in reason for reason in alone.reasons)
     both = tl.plan(data, backbone, head="mlp", thaw="last:2")
     assert [stage.thaw for stage in both.stages] == ["none", "last:2"]
-    assert both.stages[1].epochs == 25
+    assert both.stages[1].epochs == 40
     assert set(both.stages[1].adds) == names_above(backbone, ladder, "last:2")
 
 
@@ -95,9 +95,9 @@ def test_progressive_unfreezing_adds_group_by_group(data: Dataset, backbone: Bac
         added |= set(stage.adds)
         assert added == names_above(backbone, ladder, stage.thaw)
     assert added == {name for name, _ in backbone.blueprint().named_parameters()}
-    assert [stage.epochs for stage in plan.stages] == [25] * 5
+    assert [stage.epochs for stage in plan.stages] == [40] * 5
     going_on = tl.plan(data, backbone, thaw="progressive", training={"stages_from": "incumbent"})
-    assert [stage.epochs for stage in going_on.stages] == [15] * 5  # 60 % of 25
+    assert [stage.epochs for stage in going_on.stages] == [24] * 5  # 60 % of 40
     assert "Thaw progressive, as asked: 5 stages." in plan.reasons
     mlp = tl.plan(data, backbone, thaw="progressive", head="mlp")
     assert mlp.stages[0].thaw == "none"
@@ -108,7 +108,7 @@ def test_from_scratch_everything_learns(data: Dataset, backbone: Backbone) -> No
     for head in ("logistic", "mlp"):
         plan = tl.plan(data, backbone, from_scratch=True, head=head)
         (stage,) = plan.stages
-        assert (plan.thaw, stage.thaw, stage.rung, stage.views, stage.epochs) == ("all", "all", "input", 0, 75)
+        assert (plan.thaw, stage.thaw, stage.rung, stage.views, stage.epochs) == ("all", "all", "input", 0, 120)
         assert plan.training is not None
         assert (plan.training.statistics, plan.training.lr_decay, plan.weights_sha256) == ("moving", 1.0, "")
         assert "random weights" in plan.reasons[0]
@@ -116,7 +116,7 @@ def test_from_scratch_everything_learns(data: Dataset, backbone: Backbone) -> No
 
 
 @pytest.mark.parametrize(
-    ("times", "setting", "epochs"), [(1, "last:2", 25), (40, "last:2", 11), (400, "last:2", 5), (400, "progressive", 5)]
+    ("times", "setting", "epochs"), [(1, "last:2", 40), (40, "last:2", 11), (400, "last:2", 5), (400, "progressive", 5)]
 )
 def test_many_samples_need_fewer_epochs(
     data: Dataset, backbone: Backbone, times: int, setting: str, epochs: int
@@ -239,7 +239,7 @@ def test_stages_that_are_not_those_of_the_thaw_setting(
 def test_what_may_be_edited(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
     made = tl.plan(data, backbone, thaw="last:2")
     plan = edited(
-        made, tmp_path, ("epochs = 25", "epochs = 3"), ("views = 8", "views = 0"), ("mixup = 0.0", "mixup = 0.3")
+        made, tmp_path, ("epochs = 40", "epochs = 3"), ("views = 8", "views = 0"), ("mixup = 0.0", "mixup = 0.3")
     )
     settled = settle(plan, data, backbone)
     assert settled == plan

@@ -367,6 +367,7 @@ def scripted(losses: list[float], monkeypatch: pytest.MonkeyPatch) -> list[dict[
 def test_the_best_evaluation_is_kept_where_it_was_clearly_better(
     tmp_path: Path, losses: list[float], chosen: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("thawline.training.loop.LEAST_TO_GO_BACK", 1)
     seen = scripted(losses, monkeypatch)
     toyed = toy.make_stage(toy.quick(**changes), tmp_path / "step")
     outcome = toyed.run()
@@ -378,6 +379,13 @@ def test_the_best_evaluation_is_kept_where_it_was_clearly_better(
     assert all(toy.differing(kept, seen[i]) for i in others)
     assert outcome.judgement is not None
     assert outcome.judgement.loss == pytest.approx(losses[-1], abs=0.01)
+
+
+def test_few_samples_do_not_make_it_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted([0.2, 0.5, 0.9, 0.9], monkeypatch)
+    toyed = toy.make_stage(toy.quick(statistics="moving"), tmp_path / "step")
+    assert len(toy.VAL) < 50
+    assert toyed.run().best_step == 16
 
 
 def test_what_is_judged_is_what_ships(tmp_path: Path) -> None:

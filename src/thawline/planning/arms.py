@@ -91,6 +91,8 @@ class Arm:
     """That judging took."""
     price: float
     """Share of the first arm's log loss that it must save to be worth its trouble; see ``choice``."""
+    thawed: float = 0.0
+    """Share of the backbone's FLOPs that learn."""
 
     @property
     def judged(self) -> NDArray[np.bool_]:

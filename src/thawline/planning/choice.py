@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,48 @@ if TYPE_CHECKING:
 
     from thawline.planning.arms import Arm
 
-FROZEN_SPREAD, THAW_SPREAD = 0.07, 0.15
-"""How far other heads, and thawed layers, commonly lie from the first head in log loss, as a share of its own: the
-standard deviation of what one believes before measuring. A gain seen on few samples is believed in part only."""
 FROZEN_PRICE, THAW_PRICE, PRICE_OF_ALL = 0.01, 0.02, 0.02
 """Shares of the first arm's log loss that another must save to be worth its trouble: another head; a thawed layer at
 all; and, in proportion to the share of the backbone that learns, so much more."""
 _BOOTSTRAPS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What one expects of a kind of arm before it is measured: that it changes little, or that it changes much.
+
+    Gains in log loss, as shares of the first arm's, come from one of two normal distributions. A small gain with a
+    large error is then put down to chance; a large one is believed nearly whole, which one narrow normal would not do.
+    """
+
+    little: float
+    """Probability that the arm changes little."""
+    mean: float
+    """Where it changes much: the mean gain, with many samples."""
+    half_way: float
+    """Samples with which half of that mean is expected: who learns from few gains less by learning more."""
+
+    def after(self, relative: Any, error: Any, n: int) -> Any:
+        """Expected gain, given a measured one and its standard error; arrays go as well.
+
+        Args:
+            n: Samples that it learned from.
+        """
+        mean = self.mean * n / (n + self.half_way)
+        narrow = _normal(relative, 0.0, NARROW**2 + error**2) * self.little
+        wide = _normal(relative, mean, WIDE**2 + error**2) * (1 - self.little)
+        drawn_narrow = relative * NARROW**2 / (NARROW**2 + error**2)
+        drawn_wide = (mean * error**2 + relative * WIDE**2) / (WIDE**2 + error**2)
+        return (narrow * drawn_narrow + wide * drawn_wide) / np.maximum(narrow + wide, 1e-300)
+
+
+NARROW, WIDE = 0.05, 0.25
+"""Standard deviations of a gain that is little, and of one that is not."""
+FROZEN = Belief(little=0.5, mean=0.10, half_way=200)
+"""Of other features of the frozen model."""
+THAWED = Belief(little=0.3, mean=0.25, half_way=100)
+"""Of a line with half of the backbone's FLOPs above it, or more: fine-tuning of 245 to 600 pictures that starts from
+the solved head took a quarter of the errors away (benchmarks/thaw_lines.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +71,23 @@ class Gain:
     """Standard error of that mean."""
     accuracy: float
     """Accuracy gained."""
-    relative: float
-    """``loss`` as a share of the other's log loss."""
+    of: float
+    """Mean log loss of the other arm."""
     n: int
+
+    @property
+    def relative(self) -> float:
+        """``loss`` as a share of the other arm's log loss."""
+        return self.loss / self.of
+
+    @property
+    def relative_se(self) -> float:
+        """``loss_se`` as such a share."""
+        return self.loss_se / self.of
 
     def at_most(self, z: float) -> float:
         """Upper end of a one-sided interval, as a share of the other arm's log loss."""
-        return (self.loss + z * self.loss_se) * self.relative / self.loss if self.loss else z * self.loss_se
+        return self.relative + z * self.relative_se
 
     def at_least(self, z: float) -> float:
         """Lower end of a one-sided interval of the log loss saved."""
@@ -57,32 +102,37 @@ def gain(arm: Arm, over: Arm, labels: NDArray[np.int64]) -> Gain:
     right = (arm.correct(labels) - over.correct(labels))[both]
     n = int(both.sum())
     error = float(saved.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    loss = float(saved.mean())
-    return Gain(loss, error, float(right.mean()), loss / max(float(was.mean()), 1e-12), n)
+    return Gain(float(saved.mean()), error, float(right.mean()), max(float(was.mean()), 1e-12), n)
 
 
 def worth(arm: Arm, reference: Arm, labels: NDArray[np.int64]) -> float:
     """What an arm is believed to save of the reference's log loss, as a share of it, less the price of its trouble.
 
-    The measured gain g with standard error s is drawn towards zero as by a normal belief around it with deviation t:
-    g t^2 / (t^2 + s^2). So the luckiest of several arms on few samples is not taken for the best.
+    What one believes of such arms is changed by what was measured, as Bayes has it, so that the luckiest of several on
+    few samples is not taken for the best.
 
     Source:
-        James and Stein 1961; shrinkage against the winner's curse as in Efron 2011, JASA 106:1602.
+        Shrinkage against the winner's curse as in Efron 2011, JASA 106:1602.
     """
     if arm is reference:
         return 0.0
     over = gain(arm, reference, labels)
-    error = over.loss_se * abs(over.relative / over.loss) if over.loss else math.inf
-    return float(_believed(np.float64(over.relative), np.float64(error), _spread(arm))) - arm.price
+    error = min(over.relative_se, _UNKNOWN)  # of a single sample
+    return float(_belief(arm).after(over.relative, error, int(reference.judged.sum()))) - arm.price
 
 
-def _spread(arm: Arm) -> float:
-    return FROZEN_SPREAD if arm.thaw == "none" else THAW_SPREAD
+_UNKNOWN = 1e3
 
 
-def _believed(relative: Any, error: Any, spread: Any) -> Any:
-    return relative * spread**2 / (spread**2 + error**2)
+def _belief(arm: Arm) -> Belief:
+    if arm.thaw == "none":
+        return FROZEN
+    return replace(THAWED, mean=THAWED.mean * min(arm.thawed / 0.5, 1.0))
+
+
+def _normal(x: Any, mean: Any, variance: Any) -> Any:
+    """Density, but for a constant factor."""
+    return np.exp(-np.square(x - mean) / (2 * variance)) / np.sqrt(variance)
 
 
 def best(arms: Sequence[Arm], labels: NDArray[np.int64], reference: Arm) -> Arm:
@@ -116,7 +166,8 @@ def judged_honestly(arms: Sequence[Arm], labels: NDArray[np.int64], reference: A
     was = np.stack([reference.losses(labels, arm.judged) for arm in arms])  # (A, n), nan where one was not judged
     saved = was - np.stack([arm.losses(labels, reference.judged) for arm in arms])
     right = np.stack([arm.correct(labels) for arm in arms])
-    prices, spreads = np.array([arm.price for arm in arms]), np.array([_spread(arm) for arm in arms])
+    prices, at = np.array([arm.price for arm in arms]), list(arms).index(reference)
+    beliefs = [_belief(arm) for arm in arms]
     judged = np.isfinite(saved)
     was, saved = np.where(judged, was, 0.0), np.where(judged, saved, 0.0)
     rng = generator(seed, "honest")
@@ -128,7 +179,9 @@ def judged_honestly(arms: Sequence[Arm], labels: NDArray[np.int64], reference: A
         mean = (saved * inside).sum(axis=1) / size
         error = np.sqrt((np.square(saved - mean[:, None]) * inside).sum(axis=1) / size / size)
         loss = np.maximum((was * inside).sum(axis=1) / size, 1e-12)
-        of_best = right[int((_believed(mean / loss, error / loss, spreads) - prices).argmax())]
+        worths = np.array([b.after(m, e, n) for b, m, e in zip(beliefs, mean / loss, error / loss, strict=True)])
+        worths[at] = 0.0
+        of_best = right[int((worths - prices).argmax())]
         outside = of_best[(weight == 0) & np.isfinite(of_best)]
         total, count = total + float(outside.sum()), count + len(outside)
     if not count:

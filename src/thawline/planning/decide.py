@@ -242,11 +242,10 @@ class _Measuring:
                 self._leave_out(f"thaw {setting} (it {error})")
 
         judge(middle, first)
-        others = [setting for setting in lines if setting != middle]
-        if middle not in tried or not _promises(self._over_first(tried[middle])):
-            others = others[:1]  # less may still be right where half of the backbone is too much, or too long
-        for setting in others:
-            judge(setting, first)
+        # more where the middle promises something; else less, which may be right where half is too much, or too long
+        other = lines[-1] if middle in tried and _promises(self._over_first(tried[middle])) else lines[0]
+        if other != middle:
+            judge(other, first)
         if tried:
             top = best(list(tried.values()), self.labels, self.first)
             over = self._over_first(top)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE, Gain, Honest, gain
+from thawline.planning.choice import Gain, Honest, gain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def _kind(arm: Arm) -> ArmKind:
         return "last-layer linear" if arm.layer == "pooled" else "all-depth linear"
     if arm.thaw == "all":
         return "thaw all"
-    return "thaw last half" if arm.price - THAW_PRICE > PRICE_OF_ALL * LEAST_HALF else "thaw last block"
+    return "thaw last half" if arm.thawed > LEAST_HALF else "thaw last block"
 
 
 def _what(thaw: str) -> str:

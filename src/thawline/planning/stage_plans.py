@@ -24,7 +24,7 @@ PROGRESSIVE, AUTO, NONE, ALL = "progressive", "auto", "none", "all"
 
 SAMPLES_SEEN = 9_000
 """A stage shows about this many samples: 15 epochs of 600, as careful fine-tuning of small sets was measured with."""
-MOST_EPOCHS, FEWEST_EPOCHS = 25, 5
+MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
 PROGRESSIVE_SHARE = 0.6
 """A stage of progressive unfreezing that starts from the one before needs fewer epochs than one alone."""
 SCRATCH_TIMES = 3

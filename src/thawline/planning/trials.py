@@ -36,7 +36,8 @@ class OutOfTimeError(Exception):
 
 SHARE = 1 / 3
 """Of the epochs of a whole fine-tuning. The learning rate falls to 0 within them: a short training, not a torn one."""
-FEWEST_EPOCHS = 3
+FEWEST_EPOCHS, LEAST_STEPS = 3, 60
+"""A trial has no fewer: after 16 steps on 33 digits, what was to be right about 24 more of 100 promised nothing."""
 MOST_VIEWS = 4
 OF_WHAT_IS_LEFT = 0.3
 """Share of the time left in a budget that one trial on one fold may take: what it shows must still be done whole."""
@@ -82,11 +83,13 @@ class Trials:
         return 1 - rung.flops_below_frac
 
     def cost(self, setting: str, split: Split) -> tuple[float, int]:
-        """Seconds and bytes on disk that a whole training takes, which was tried, on what the trials have left.
+        """Seconds and bytes on disk that a whole training takes on what the trials have left; 0 where none was timed.
 
         Args:
             split: What it will learn from.
         """
+        if setting not in self._paces:
+            return 0.0, 0
         plan = self.planned(setting)
         (stage,) = plan.stages
         return stage_cost(
@@ -114,6 +117,7 @@ class Trials:
             logits=logits,
             seconds=seconds,
             price=THAW_PRICE + PRICE_OF_ALL * self.thawed_share(setting),
+            thawed=self.thawed_share(setting),
         )
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
@@ -123,7 +127,7 @@ class Trials:
         assert plan.training is not None
         split = self._split(fold)
         (stage,) = plan.stages
-        epochs = _epochs(stage)
+        epochs = _epochs(stage, len(split.train), plan.training.batch_size)
         views = min(stage.views, MOST_VIEWS, epochs)
         device, precision = hardware(plan.precision, plan.device)
         ask = Ask(
@@ -191,8 +195,10 @@ class Trials:
         return next(rung for rung in self.backbone.ladder.rungs if rung.name == thaw.rung)
 
 
-def _epochs(stage: StagePlan) -> int:
-    return max(FEWEST_EPOCHS, round(stage.epochs * SHARE))
+def _epochs(stage: StagePlan, n: int, batch_size: int) -> int:
+    """Epochs of a trial that learns from ``n`` samples."""
+    enough = math.ceil(LEAST_STEPS / math.ceil(n / batch_size))
+    return max(FEWEST_EPOCHS, round(stage.epochs * SHARE), min(enough, stage.epochs))
 
 
 def _in_words(setting: str) -> str:

@@ -28,7 +28,7 @@ from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.folding import folded
 from thawline.training.interrupts import HeldInterrupts
-from thawline.training.judging import Judgement, clearly_better, judge
+from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
 from thawline.training.mixing import Mixed, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
@@ -230,8 +230,10 @@ class Stage:
         torch.manual_seed(derived_seed(self.task.seed, "step", self.lesson.name, step))  # dropout, stochastic depth
         # where time runs out before the steps do, the rate follows the clock: it is at 0 when both are over
         at = max(step, round(self._clock.spent() * (self._stop - 1)))
-        if step == 0 and at:  # nothing is left but one step, which must not be of rate 0
-            at = round(settings.warmup_frac * self._order.n_steps)
+        if self.lesson.ends_at is not None:
+            # it may come to no more than this step, which must neither be the first of a long warm-up nor of rate 0
+            warm = round(settings.warmup_frac * self._order.n_steps)
+            at = warm if step == 0 and at else max(at, self._order.n_steps // 100)
         set_rate(self._optimiser, rate(at, self._order.n_steps, settings))
         self._optimiser.zero_grad(set_to_none=True)
         parts = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
@@ -338,7 +340,9 @@ class Stage:
         now, judgement = self._now, None
         if len(self.lesson.judged):
             judgement = self.judge()
-            if now.best_step not in (0, now.step):
+            if now.best_step not in (0, now.step) and len(judgement.losses) < LEAST_TO_GO_BACK:
+                now.best_step = now.step
+            elif now.best_step not in (0, now.step):
                 last = self.above.snapshot()
                 self.above.restore(self._best)
                 best = self.judge()
