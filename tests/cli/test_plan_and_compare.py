@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,12 @@ def test_the_json_of_a_plan(photos: Path) -> None:
     assert code == 0
     content = json.loads(said)
     assert set(content) == {
-        "plan", "chosen", "verdict", "reasons", "candidates", "size", "similarity", "scenario",
+        "plan", "chosen", "verdict", "reasons", "candidates", "forecast", "size", "similarity", "scenario",
     }  # fmt: skip
     assert set(content["chosen"]) == {"model", "thaw", "layer", "head", "stages"}
     for one in content["candidates"]:
-        assert {"thaw", "score", "ci95", "seconds", "bytes", "why"} <= set(one)
+        assert {"thaw", "score", "ci95", "seconds", "bytes", "memory", "why"} <= set(one)
+    assert content["forecast"] is None  # it stands beside every candidate
 
 
 def test_no_plan_is_lost(photos: Path) -> None:
@@ -63,6 +65,7 @@ def test_a_thaw_that_was_asked_for_is_planned_without_measuring(photos: Path) ->
     code, said, _ = run("plan", photos, "--thaw", "last:2", "--epochs", "2", "--quiet")
     assert code == 0
     assert "candidate" not in said
+    assert re.search(r"It will take about [\d.]+ s, [\d.]+ [KM]B in the cache, [\d.]+ [MG]B of memory", said)
     assert 'thaw = "last:2"' in Path("plan.toml").read_text()
 
 
