@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import thawline as tl
 from thawline.randomness import generator
 from thawline.runs.reporting import environment
 
@@ -30,14 +31,16 @@ THAWLINE = [sys.executable, "-c", "from thawline.cli import main; main()"]
 
 
 def laid_out(source: Path, target: Path, seed: int) -> tuple[Path, Path]:
-    """Links to the pictures to fit and to those laid aside, as class folders."""
-    for label in sorted(path for path in source.iterdir() if path.is_dir()):
-        files = sorted(path for path in label.iterdir() if path.is_file())
-        order = generator(seed, "aside", label.name).permutation(len(files))
-        for at, i in enumerate(order):
-            folder = target / ("aside" if at % ASIDE == 0 else "flowers") / label.name
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(files[i], folder / files[i].name)
+    """Copies of the pictures to fit and of those laid aside, as class folders."""
+    data = tl.open_data(source)
+    order = generator(seed, "aside").permutation(len(data))
+    first = {group: at for at, group in reversed(list(enumerate(data.groups[order])))}  # copies stay together
+    for row in order:
+        folder = "aside" if first[data.groups[row]] % ASIDE == 0 else "flowers"
+        place = target / folder / data.classes[data.labels[row]]
+        place.mkdir(parents=True, exist_ok=True)
+        file = Path(data.root or source) / data.files[row]
+        shutil.copyfile(file, place / f"{row}{file.suffix}")
     return target / "flowers", target / "aside"
 
 
@@ -66,8 +69,8 @@ def measure(seed: int, folder: Path, rows: list[dict[str, Any]]) -> None:
         seconds = time.perf_counter() - started
         judged = run("evaluate", str(name), str(aside), cache=folder / "cache-judge")
         rows.append({
-            "seed": seed, "budget": text, "seconds": seconds, "accuracy": judged["metrics"]["accuracy"]["value"],
-            "n": judged["metrics"]["accuracy"]["n"], "read": sum(found["n"].values()), "thawed": found["thawed"],
+            "seed": seed, "budget": text, "seconds": seconds, "accuracy": judged["test"]["accuracy"]["value"],
+            "n": judged["test"]["accuracy"]["n"], "read": sum(found["n"].values()), "thawed": found["thawed"],
         })  # fmt: skip
         print(rows[-1], file=sys.stderr, flush=True)
         shutil.rmtree(cache, ignore_errors=True)

@@ -14,6 +14,7 @@ import thawline as tl
 from thawline.errors import UsageError
 from thawline.planning import make_plan
 from thawline.planning.budget import Budget, parse_budget
+from thawline.planning.timing import Paces
 from thawline.planning.trials import Trials
 
 
@@ -65,7 +66,7 @@ def test_without_time_the_first_head_is_the_plan(hard: tl.Dataset) -> None:
 
 
 def test_a_trial_that_takes_too_much_is_given_up(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thawline.planning.trials.OF_WHAT_IS_LEFT", 1e-4)
+    monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, 10.0, 0.0))
     planned = make_plan(hard, tl.open_backbone(input_px=32), budget=parse_budget("10min"))
     assert planned.plan.thaw == "none"
     assert any(reason.startswith("The budget leaves no time to try thaw from:") for reason in planned.plan.reasons)

@@ -228,6 +228,7 @@ class _Measuring:
             progress=self.watcher.progress,
             seed=self.asked.seed,
             budget=self.budget,
+            split=self.split,
         )
         lines = thaw_lines(self.backbone.ladder)
         middle = lines[-2] if len(lines) > 1 else lines[-1]
@@ -260,7 +261,7 @@ class _Measuring:
 
     def _forecast(self, setting: str, trials: Trials) -> tuple[float, int, int]:
         """Seconds, bytes on disk and of memory of a whole fit on features that are there, by its trial."""
-        seconds, disk = trials.cost(setting, self.split)
+        seconds, disk = trials.cost(setting)
         shipped_s = TUNED_S + self.picture_s * len(self.split.test)
         return seconds + shipped_s, disk, peak_memory()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -236,11 +237,13 @@ def make_plan(
     from thawline.planning.decide import Silent, decide
     from thawline.planning.sampling import sampled
 
+    started = time.perf_counter()
     if budget is not None and not bare.samples:
         from thawline.planning.afford import samples_within
 
         bare = bare.model_copy(update={"samples": samples_within(data, backbone, bare, budget)})
     data = sampled(data, bare)
+    sampling_s = time.perf_counter() - started
     known: dict[str, FitPlan] = {}
 
     def planned(thaw: str) -> FitPlan:
@@ -251,7 +254,8 @@ def make_plan(
     if training:
         planned("all")  # settings that cannot be are refused before anything is measured
     decided = decide(data, backbone, bare, planned, watcher or Silent(), explain=explain, budget=budget)
-    return replace(decided, plan=_with_reasons(decided.plan, data, asked=False))
+    plan = _with_reasons(decided.plan, data, asked=False)
+    return replace(decided, plan=plan, seconds=decided.seconds + sampling_s)
 
 
 def _with_reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> FitPlan:

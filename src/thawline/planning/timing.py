@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Rung
     from thawline.planning.fit_plan import FitPlan
     from thawline.records import Dataset, Features
-    from thawline.training.settings import StagePlan
+    from thawline.training.settings import StagePlan, TrainPlan
 
 WARM_UP = 2
 """Steps, or reports of progress, that prepare what all others use: they say nothing about these."""
 TIMED_STEPS = 6
 """Steps of training, the first of them to warm up, on as many samples as half of them show."""
-TIMED_PICTURES = 64
-"""Pictures that the frozen backbone is timed on, once its engine is made."""
+TIMED_PICTURES = 96
+"""Pictures that the frozen backbone is timed on."""
 CACHING = "boundary"
 """The phase of training that makes what crosses the thaw line."""
 FORWARD = 1 / 3
@@ -163,7 +163,7 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
         if plan.head != "mlp":
             seconds += head_seconds(split, data, plan, width)
     for stage in plan.stages:
-        paces = _timed(data, backbone, plan, stage, width)
+        paces = time_stage(data, backbone, plan, stage, width)
         took, kept = stage_cost(stage, paces, split, _rung(backbone, stage), plan)
         seconds, disk = seconds + took, disk + kept
     if plan.thaw != "none":
@@ -183,20 +183,22 @@ def stage_cost(
     """
     assert plan.training is not None
     n_train, n_val = len(split.train), len(split.val)
-    batch = plan.training.batch_size
     trainings = [(n_train, n_val)]
     if plan.training.refit and n_val:
         trainings.append((n_train + n_val, 0))
-    seconds = 0.0
-    for n, judged in trainings:
-        steps = stage.epochs * math.ceil(n / batch)
-        judging = (min(plan.training.evaluations, steps) + 1) * judged
-        seconds += paces.around_s + paces.step_s * (steps + judging * FORWARD / batch)
+    seconds = sum(training_s(stage, paces, n, judged, plan.training) for n, judged in trainings)
     n_rows = 0
     if stage.views and rung.name != "pooled":
         most = max(n for n, _ in trainings)
         n_rows = most * stage.views + n_val
     return seconds + max(n_rows - n_stored, 0) * paces.row_s, n_rows * rung.bytes_per_sample
+
+
+def training_s(stage: StagePlan, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:
+    """Seconds of training on ``n`` samples what the boundary holds of them, judged by others now and then."""
+    steps = stage.epochs * math.ceil(n / settings.batch_size)
+    judging = (min(settings.evaluations, steps) + 1) * judged
+    return paces.around_s + paces.step_s * (steps + judging * FORWARD / settings.batch_size)
 
 
 def peak_memory() -> int:
@@ -210,9 +212,14 @@ def peak_memory() -> int:
 
 
 def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[float, float, int]:
-    """Seconds that the features of all samples still take, those of one picture, and the width of the features."""
+    """Seconds that the features of all samples still take, those of one picture, and the width of the features.
+
+    The engine is made, and the features of a few pictures are stored.
+    """
     from thawline.features import extract_features
     from thawline.features.extract import layers_in, missing_samples
+
+    watch = Stopwatch()
 
     def extracted(rows: NDArray[np.int64]) -> Features:
         return extract_features(
@@ -222,21 +229,16 @@ def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[flo
             engine=plan.engine,
             precision=plan.precision,
             device=plan.device,
+            progress=lambda done, _: watch.hear("pictures", done),
         )
 
     missing = missing_samples(
         data, backbone, layers_in(plan.layer), engine=plan.engine, precision=plan.precision, device=plan.device
     )
-    if not len(missing):
-        return 0.0, 0.0, extracted(np.arange(1)).values.shape[1]
-    order = np.random.default_rng(plan.seed).permutation(missing)
-    few, timed = order[: TIMED_PICTURES // 4], order[TIMED_PICTURES // 4 : TIMED_PICTURES]
-    width = extracted(few).values.shape[1]  # makes the engine
-    started = time.perf_counter()
-    if len(timed):
-        extracted(timed)
-    picture_s = (time.perf_counter() - started) / max(len(timed), 1)
-    return picture_s * max(len(missing) - TIMED_PICTURES, 0), picture_s, width
+    timed = np.random.default_rng(plan.seed).permutation(missing)[:TIMED_PICTURES]
+    width = extracted(timed if len(timed) else np.arange(1)).values.shape[1]
+    picture_s = watch.pace("pictures")
+    return picture_s * (len(missing) - len(timed)), picture_s, width
 
 
 def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> float:
@@ -255,8 +257,12 @@ def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> floa
     return (time.perf_counter() - started) * len(learned) / len(rows)
 
 
-def _timed(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePlan, width: int) -> Paces:
-    """Train a stage for a few steps, on a few samples, from a head that knows nothing."""
+def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePlan, width: int) -> Paces:
+    """Train a stage for a few steps, on a few samples, from a head that knows nothing.
+
+    Args:
+        width: Of the features, which an MLP on them is timed with.
+    """
     from thawline.training.finetune import Ask, Watchers, fine_tune
 
     assert plan.training is not None

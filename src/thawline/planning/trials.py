@@ -16,7 +16,7 @@ from thawline.features.engines import hardware
 from thawline.planning.arms import Arm, Field
 from thawline.planning.budget import Budget
 from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE
-from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, stage_cost
+from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, stage_cost, time_stage, training_s
 from thawline.records import Split
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from thawline.planning.fit_plan import FitPlan
     from thawline.records import Dataset
     from thawline.training import Fitted
-    from thawline.training.settings import StagePlan
+    from thawline.training.settings import StagePlan, TrainPlan
 
 
 class OutOfTimeError(Exception):
@@ -39,8 +39,8 @@ SHARE = 1 / 3
 FEWEST_EPOCHS, LEAST_STEPS = 3, 60
 """A trial has no fewer: after 16 steps on 33 digits, what was to be right about 24 more of 100 promised nothing."""
 MOST_VIEWS = 4
-OF_WHAT_IS_LEFT = 0.3
-"""Share of the time left in a budget that one trial on one fold may take: what it shows must still be done whole."""
+LEAST_OF_ALL = 0.5
+"""Share of a whole training that a budget must leave time for, when a trial of it is over."""
 LINES = (0.75, 0.4)
 """Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
 
@@ -72,6 +72,8 @@ class Trials:
     """Called with (what, done, total)."""
     seed: int
     budget: Budget
+    split: Split
+    """What the plan that comes of it will learn from."""
     _starts: dict[int, Fitted] = dataclasses.field(default_factory=dict)
     _paces: dict[str, Paces] = dataclasses.field(default_factory=dict)
     _rows: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -82,19 +84,35 @@ class Trials:
         rung = self._rung(setting)
         return 1 - rung.flops_below_frac
 
-    def cost(self, setting: str, split: Split) -> tuple[float, int]:
-        """Seconds and bytes on disk that a whole training takes on what the trials have left; 0 where none was timed.
-
-        Args:
-            split: What it will learn from.
-        """
+    def cost(self, setting: str) -> tuple[float, int]:
+        """Seconds and bytes on disk of a whole training, on what the trials have left; 0 where none was timed."""
         if setting not in self._paces:
             return 0.0, 0
         plan = self.planned(setting)
         (stage,) = plan.stages
         return stage_cost(
-            stage, self._paces[setting], split, self._rung(setting), plan, n_stored=self._rows.get(setting, 0)
+            stage, self._paces[setting], self.split, self._rung(setting), plan, n_stored=self._rows.get(setting, 0)
         )
+
+    def _check_time(self, plan: FitPlan, folds: range) -> None:
+        """Refuse a trial that leaves no time to do what it shows, from a few timed batches."""
+        assert plan.training is not None
+        (stage,) = plan.stages
+        if stage.thaw not in self._paces:
+            self._paces[stage.thaw] = time_stage(self.data, self.backbone, plan, stage, self.values.shape[1])
+        paces, needed = self._paces[stage.thaw], 0.0
+        settings = _once(plan.training)
+        for fold in folds:
+            split = self._split(fold)
+            short = _short(stage, len(split.train), settings.batch_size)
+            n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
+            needed += training_s(short, paces, len(split.train), len(split.val), settings) + n_rows * paces.row_s
+        whole = stage_cost(stage, paces, self.split, self._rung(stage.thaw), plan)[0]
+        left = self.budget.left() - self.budget.spare()
+        if needed + LEAST_OF_ALL * whole > left:
+            raise OutOfTimeError(
+                f"would take {needed:.0f} s to try, then {whole:.0f} s to do, of the {max(left, 0):.0f} s left"
+            )
 
     def judge(self, setting: str, folds: range, before: Arm | None = None) -> Arm:
         """Fine-tune briefly on the other folds, for each of these; go on from what ``before`` knows of other folds.
@@ -106,6 +124,8 @@ class Trials:
         nothing = np.full((len(self.field.rows), self.field.n_classes), np.nan)
         logits = nothing if before is None else before.logits.copy()
         plan = self.planned(setting)
+        if self.budget.seconds is not None:
+            self._check_time(plan, folds)
         for fold in folds:
             logits[self.field.inside(fold)] = self._trained(plan, fold)
         seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
@@ -127,13 +147,10 @@ class Trials:
         assert plan.training is not None
         split = self._split(fold)
         (stage,) = plan.stages
-        epochs = _epochs(stage, len(split.train), plan.training.batch_size)
-        views = min(stage.views, MOST_VIEWS, epochs)
         device, precision = hardware(plan.precision, plan.device)
         ask = Ask(
-            stages=(stage.model_copy(update={"epochs": epochs, "views": views}),),
-            # judged once, at its end: the best of ten evaluations would flatter it
-            settings=plan.training.model_copy(update={"refit": False, "evaluations": 1}),
+            stages=(_short(stage, len(split.train), plan.training.batch_size),),
+            settings=_once(plan.training),
             progressive=False,
             from_scratch=False,
             head="linear",
@@ -144,25 +161,20 @@ class Trials:
             precision=precision,
         )
         what = f"trying {stage.thaw}, fold {fold + 1}"
-        may_take, watch = OF_WHAT_IS_LEFT * self.budget.left(), Stopwatch()
+        watch = Stopwatch()
 
         def heard(phase: str, done: int, total: int) -> None:
-            caching = phase == CACHING
-            self.progress("caching the frozen part" if caching else what, done, total)
+            self.progress("caching the frozen part" if phase == CACHING else what, done, total)
             watch.hear(phase, done)
-            if may_take < math.inf and watch.is_warm(phase):
-                # caching comes before the steps, and is about half of the work
-                ahead = watch.pace(phase) * (total - done) * (2 if caching else 1)
-                taken = time.monotonic() - watch.began
-                if taken + ahead > may_take:
-                    raise OutOfTimeError(f"would take {taken + ahead:.0f} s of the {self.budget.left():.0f} s left")
+            if self.budget.left() < self.budget.spare():
+                raise OutOfTimeError("took longer than it was timed to take")
 
         watchers = Watchers(report=lambda **_: None, progress=heard, note=lambda text: None)
         with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
             fitted = fine_tune(
                 ask, self.data, split, self.backbone, self.values, self._start(fold), Path(state), watchers
             )
-        self._paces.setdefault(stage.thaw, paces_of(watch))
+        self._paces[stage.thaw] = paces_of(watch)
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
         assert fitted.validation_probabilities is not None
         return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
@@ -195,10 +207,16 @@ class Trials:
         return next(rung for rung in self.backbone.ladder.rungs if rung.name == thaw.rung)
 
 
-def _epochs(stage: StagePlan, n: int, batch_size: int) -> int:
-    """Epochs of a trial that learns from ``n`` samples."""
+def _short(stage: StagePlan, n: int, batch_size: int) -> StagePlan:
+    """A stage as it is tried on ``n`` samples."""
     enough = math.ceil(LEAST_STEPS / math.ceil(n / batch_size))
-    return max(FEWEST_EPOCHS, round(stage.epochs * SHARE), min(enough, stage.epochs))
+    epochs = max(FEWEST_EPOCHS, round(stage.epochs * SHARE), min(enough, stage.epochs))
+    return stage.model_copy(update={"epochs": epochs, "views": min(stage.views, MOST_VIEWS, epochs)})
+
+
+def _once(settings: TrainPlan) -> TrainPlan:
+    """Judged once, at its end: the best of ten evaluations would flatter a trial."""
+    return settings.model_copy(update={"refit": False, "evaluations": 1})
 
 
 def _in_words(setting: str) -> str:
