@@ -74,9 +74,12 @@ def test_what_cannot_be_read_is_told_when_it_is_asked_for(toy: ModuleType) -> No
 
 def test_what_would_be_run_is_known_beforehand(toy: ModuleType) -> None:
     data, backbone = toy.toy_dataset(20), toy.ToyBackbone()
-    assert missing_samples(data, backbone, **CPU).tolist() == list(range(20))
+    rows, engine = missing_samples(data, backbone, **CPU)
+    assert (rows.tolist(), engine) == (list(range(20)), extract_features(toy.toy_dataset(1), backbone, **CPU).engine)
+    rows, _ = missing_samples(data, backbone, **CPU)
+    assert rows.tolist() == list(range(1, 20))
     extract_features(toy.toy_dataset(20, rows=[2, 3, 5, 7]), backbone, **CPU)
-    missing = missing_samples(data, backbone, **CPU)
-    assert missing.tolist() == sorted(set(range(20)) - {2, 3, 5, 7})
+    missing, _ = missing_samples(data, backbone, **CPU)
+    assert missing.tolist() == sorted(set(range(1, 20)) - {2, 3, 5, 7})
     assert extract_features(data, backbone, **CPU).computed == len(missing)
-    assert not len(missing_samples(data, backbone, **CPU))
+    assert not len(missing_samples(data, backbone, **CPU)[0])

@@ -206,12 +206,18 @@ def missing_samples(
     precision: str = "auto",
     device: str = "auto",
     store: FeatureStore | None = None,
-) -> NDArray[np.int64]:
-    """Rows of the samples that ``extract_rungs`` would run, in order, the first of each content; nothing is run."""
+) -> tuple[NDArray[np.int64], str]:
+    """Say what ``extract_rungs`` would do; nothing is run.
+
+    Returns:
+        Rows of the samples that would be run, in order, the first of each content; and the engine that would run them.
+        For fewer samples it might be another one, unless it is asked for by name.
+    """
     store = store or FeatureStore()
     choices = engine_choices(engine, precision, device, memory=store.root)
     graphs = Graphs(store.root, backbone, tuple(rungs))
-    return _chosen(_candidates(samples, graphs, choices, store), graphs)[0].missing
+    candidate, _ = _chosen(_candidates(samples, graphs, choices, store), graphs)
+    return candidate.missing, candidate.choice.engine
 
 
 def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequence[str] = ()) -> FeatureKey:

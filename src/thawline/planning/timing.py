@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from thawline.backbones import Backbone
     from thawline.backbones.ladder import Rung
+    from thawline.heads import HeadKind
     from thawline.planning.fit_plan import FitPlan
     from thawline.records import Dataset, Features
     from thawline.training.settings import StagePlan, TrainPlan
@@ -40,8 +41,8 @@ TUNED_S = 2.5
 """To convert a backbone that was just trained, and start its engine."""
 EVALUATION_S = 0.3
 """Scoring, simpler methods, and writing the run folder, for few samples; many take more in proportion to the rest."""
-HEAD_ROWS = 600
-"""Samples that a head is timed on, at most."""
+HEAD_ROWS, WARM_ROWS = 600, 20
+"""Samples that a head is timed on, at most; and those that warm it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +152,13 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
     Raises:
         ThawlineError: As the fit would.
     """
-    started = time.perf_counter()
     data = sampled(data, plan)
     split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
     seconds, disk, picture_s = EVALUATION_S, 0, 0.0
-    width = backbone.ladder.rungs[-1].shape[0]
-    if not plan.from_scratch:
+    if plan.from_scratch:
+        width = backbone.ladder.rungs[-1].shape[0]
+    else:
+        started = time.perf_counter()
         features_s, picture_s, width = time_features(data, backbone, plan)
         seconds += features_s + time.perf_counter() - started  # what was timed is not done again
         disk += len(data) * width * 4
@@ -167,7 +169,7 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
         took, kept = stage_cost(stage, paces, split, _rung(backbone, stage), plan)
         seconds, disk = seconds + took, disk + kept
     if plan.thaw != "none":
-        tuned_width = len(split.test) * backbone.ladder.rungs[-1].shape[0] * 4
+        tuned_width = len(split.test) * width * 4
         seconds, disk = seconds + TUNED_S + len(split.test) * picture_s, disk + tuned_width
     return Forecast(seconds, disk, peak_memory())
 
@@ -221,20 +223,21 @@ def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[flo
 
     watch = Stopwatch()
 
+    missing, engine = missing_samples(
+        data, backbone, layers_in(plan.layer), engine=plan.engine, precision=plan.precision, device=plan.device
+    )
+
     def extracted(rows: NDArray[np.int64]) -> Features:
         return extract_features(
             subset(data, rows),
             backbone,
             rung=plan.layer,
-            engine=plan.engine,
+            engine=engine,  # that of all of them: for a few, it might not be worth converting the backbone
             precision=plan.precision,
             device=plan.device,
             progress=lambda done, _: watch.hear("pictures", done),
         )
 
-    missing = missing_samples(
-        data, backbone, layers_in(plan.layer), engine=plan.engine, precision=plan.precision, device=plan.device
-    )
     timed = np.random.default_rng(plan.seed).permutation(missing)[:TIMED_PICTURES]
     width = extracted(timed if len(timed) else np.arange(1)).values.shape[1]
     picture_s = watch.pace("pictures")
@@ -252,8 +255,10 @@ def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> floa
     if len(np.unique(labels)) < 2:
         return 0.0
     values = rng.standard_normal((len(rows), width)).astype(np.float32)
+    kind: HeadKind = "logistic" if plan.head == "mlp" else plan.head
+    fit_head(kind, values[:WARM_ROWS, :WARM_ROWS], np.arange(len(rows))[:WARM_ROWS] % 2, 2)  # loads what solves it
     started = time.perf_counter()
-    fit_head(plan.head if plan.head != "mlp" else "logistic", values, labels, int(labels.max()) + 1, seed=plan.seed)
+    fit_head(kind, values, labels, int(labels.max()) + 1, seed=plan.seed)
     return (time.perf_counter() - started) * len(learned) / len(rows)
 
 
