@@ -28,6 +28,7 @@ import numpy as np
 
 N_ROUNDS = 3
 N_PICTURES, N_EAGER = 1024, 96
+EAGER = ("eager", "eager-tuned")
 MODELS = {"mobilenetv2_100": {"pad_type": "same"}, "resnet50": {}, "vit_small_patch16_224": {}}
 KEPT = Path(__file__).with_suffix(".part.json")
 """What a run that was stopped has measured already."""
@@ -234,15 +235,14 @@ def speed_rows(folder: Path, models: list[str]) -> list[str]:
         in_a_process("engine", model, folder, 64)  # converts it
         rounds = []
         for _ in range(N_ROUNDS):
-            n = N_PICTURES if model == "mobilenetv2_100" else N_PICTURES // 4
-            counts = {"decode": n, "engine": n, "whole": n, "eager": N_EAGER, "eager-tuned": N_EAGER}
+            counts = dict.fromkeys(("decode", "engine", "whole"), N_PICTURES) | dict.fromkeys(EAGER, N_EAGER)
             rounds.append({part: in_a_process(part, model, folder, size)["per_s"] for part, size in counts.items()})
             print(model, {name: round(value) for name, value in rounds[-1].items()}, flush=True)
         limits = [1 / (1 / r["decode"] + 1 / r["engine"]) for r in rounds]
         shares = [100 * r["whole"] / limit for r, limit in zip(rounds, limits, strict=True)]
         cells = [spread([r[part] for r in rounds]) for part in ("decode", "engine")]
         cells += [spread(limits), spread([r["whole"] for r in rounds]), spread(shares)]
-        for part in ("eager", "eager-tuned"):
+        for part in EAGER:
             cells.append(spread([r[part] for r in rounds]))
             cells.append(spread([r["whole"] / r[part] for r in rounds], 1))
         rows.append(f"| {model} | {' | '.join(cells)} |")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from thawline.planning.arms import Arm
 
-FROZEN_PRICE, THAW_PRICE, PRICE_OF_ALL = 0.01, 0.02, 0.02
+FROZEN_PRICE, THAW_PRICE, PRICE_OF_ALL = 0.01, 0.015, 0.01
 """Shares of the first arm's log loss that another must save to be worth its trouble: another head; a thawed layer at
 all; and, in proportion to the share of the backbone that learns, so much more."""
 _BOOTSTRAPS = 400
