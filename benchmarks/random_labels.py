@@ -20,7 +20,7 @@ import thawline as tl
 from thawline.evaluation.intervals import wilson
 from thawline.runs.reporting import environment
 
-N, PX = 300, 64
+N, PX = 160, 32
 """Pictures in a run, half of them in each class, and their side."""
 
 
