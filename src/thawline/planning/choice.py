@@ -49,9 +49,12 @@ class Belief:
         wide = _normal(relative, mean, WIDE**2 + error**2) * (1 - self.little)
         drawn_narrow = relative * NARROW**2 / (NARROW**2 + error**2)
         drawn_wide = (mean * error**2 + relative * WIDE**2) / (WIDE**2 + error**2)
-        return (narrow * drawn_narrow + wide * drawn_wide) / np.maximum(narrow + wide, 1e-300)
+        both = np.maximum(narrow + wide, _TINY)
+        return np.where(both > _TINY, (narrow * drawn_narrow + wide * drawn_wide) / both, drawn_wide)
 
 
+_TINY = 1e-300
+"""Density of what neither of the two explains; then it is the wide one."""
 NARROW, WIDE = 0.05, 0.25
 """Standard deviations of a gain that is little, and of one that is not."""
 FROZEN = Belief(little=0.5, mean=0.10, half_way=200)

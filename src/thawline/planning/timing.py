@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thawline.data import split_data, subset
-from thawline.features.engines import hardware
+from thawline.planning.asking import ask_for
 from thawline.planning.sampling import sampled
 from thawline.records import Split
 
@@ -222,7 +222,6 @@ def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[flo
     from thawline.features.extract import layers_in, missing_samples
 
     watch = Stopwatch()
-
     missing, engine = missing_samples(
         data, backbone, layers_in(plan.layer), engine=plan.engine, precision=plan.precision, device=plan.device
     )
@@ -268,7 +267,7 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
     Args:
         width: Of the features, which an MLP on them is timed with.
     """
-    from thawline.training.finetune import Ask, Watchers, fine_tune
+    from thawline.training.finetune import Watchers, fine_tune
 
     assert plan.training is not None
     settings = plan.training.model_copy(update={"refit": False, "evaluations": 1})
@@ -277,22 +276,8 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
     rows = np.arange(len(few))
     split = Split(rows, rows[:0], rows[:0], "a few samples", rows[:0])
     steps = math.ceil(len(rows) / settings.batch_size)
-    device, precision = hardware(plan.precision, plan.device)
-    short = stage.model_copy(
-        update={"epochs": math.ceil(TIMED_STEPS / steps), "views": min(stage.views, 1)},
-    )
-    ask = Ask(
-        stages=(short,),
-        settings=settings,
-        progressive=False,
-        from_scratch=plan.from_scratch,
-        head="mlp" if plan.head == "mlp" else "linear",
-        hidden=plan.hidden,
-        dropout=plan.dropout,
-        seed=plan.seed,
-        device=device,
-        precision=precision,
-    )
+    short = stage.model_copy(update={"epochs": math.ceil(TIMED_STEPS / steps), "views": min(stage.views, 1)})
+    ask = ask_for(plan, stages=(short,), settings=settings)
     watch = Stopwatch()
     watchers = Watchers(
         report=lambda **_: None, progress=lambda phase, done, _: watch.hear(phase, done), note=lambda text: None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thawline.features.engines import hardware
 from thawline.planning.arms import Arm, Field
+from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, stage_cost, time_stage, training_s
@@ -142,24 +142,13 @@ class Trials:
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
         """(n_fold, C) logits of the samples of a fold, by a backbone and head fine-tuned on the others."""
-        from thawline.training.finetune import Ask, Watchers, fine_tune
+        from thawline.training.finetune import Watchers, fine_tune
 
         assert plan.training is not None
         split = self._split(fold)
         (stage,) = plan.stages
-        device, precision = hardware(plan.precision, plan.device)
-        ask = Ask(
-            stages=(_short(stage, len(split.train), plan.training.batch_size),),
-            settings=_once(plan.training),
-            progressive=False,
-            from_scratch=False,
-            head="linear",
-            hidden=(),
-            dropout=0.0,
-            seed=self.seed,
-            device=device,
-            precision=precision,
-        )
+        short = _short(stage, len(split.train), plan.training.batch_size)
+        ask = ask_for(plan, stages=(short,), settings=_once(plan.training))
         what = f"trying {stage.thaw}, fold {fold + 1}"
         watch = Stopwatch()
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones import Backbone, Receipt
 from thawline.bundles import Bundle, Predictions
 from thawline.data import split_data, subset
-from thawline.errors import DataError, UsageError
+from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
-from thawline.features.engines import hardware
 from thawline.planning import FitPlan, Planned
+from thawline.planning.asking import ask_for
 from thawline.planning.sampling import sampled
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.listener import Evaluated, EventLog, Listener
@@ -188,24 +188,9 @@ def _train(
         )
     if probe is not None and not plan.trains:
         return probe
-    from thawline.training.finetune import Ask, Watchers, fine_tune  # loads torch
+    from thawline.training.finetune import Watchers, fine_tune  # loads torch
 
-    if plan.training is None:
-        raise UsageError("plan must say how to train; its [training] table is missing. Make a new plan.")
-    device, precision = hardware(plan.precision, plan.device)
-    ask = Ask(
-        stages=plan.stages,
-        settings=plan.training,
-        progressive=plan.thaw == "progressive",
-        from_scratch=plan.from_scratch,
-        head="mlp" if plan.head == "mlp" else "linear",
-        hidden=plan.hidden,
-        dropout=plan.dropout,
-        seed=plan.seed,
-        device=device,
-        precision=precision,
-        ends_at=_ends_at(planned, data, split),
-    )
+    ask = ask_for(plan, ends_at=_ends_at(planned, data, split))
 
     def report(**fields: Any) -> None:
         listener.evaluated(Evaluated(**fields))

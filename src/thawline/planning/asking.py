@@ -1,0 +1,50 @@
+"""From a plan to what training is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from thawline.errors import UsageError
+from thawline.features.engines import hardware
+
+if TYPE_CHECKING:
+    from thawline.planning.fit_plan import FitPlan
+    from thawline.training.finetune import Ask
+    from thawline.training.settings import StagePlan, TrainPlan
+
+
+def ask_for(
+    plan: FitPlan,
+    *,
+    stages: Sequence[StagePlan] | None = None,
+    settings: TrainPlan | None = None,
+    ends_at: float | None = None,
+) -> Ask:
+    """Say what a plan has trained, on this machine.
+
+    Args:
+        stages, settings: In place of the plan's own; one stage alone is no progressive unfreezing.
+        ends_at: When it must be over, as ``time.monotonic`` tells.
+    Raises:
+        UsageError: The plan does not say how to train.
+    """
+    from thawline.training.finetune import Ask  # loads torch
+
+    settings = settings or plan.training
+    if settings is None:
+        raise UsageError("plan must say how to train; its [training] table is missing. Make a new plan.")
+    device, precision = hardware(plan.precision, plan.device)
+    return Ask(
+        stages=plan.stages if stages is None else stages,
+        settings=settings,
+        progressive=plan.thaw == "progressive" and stages is None,
+        from_scratch=plan.from_scratch,
+        head="mlp" if plan.head == "mlp" else "linear",
+        hidden=plan.hidden,
+        dropout=plan.dropout,
+        seed=plan.seed,
+        device=device,
+        precision=precision,
+        ends_at=ends_at,
+    )
