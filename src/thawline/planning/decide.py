@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from thawline.planning.trials import Trials
     from thawline.records import Dataset
 
-FEW_ERRORS, FEW_WRONG = 20, 0.10
+FEW_ERRORS, FEW_WRONG = 20, 0.05
 """Where the first head makes fewer errors than that, and gets fewer wrong than that share, nothing else is tried: had
 another arm a third fewer errors, these samples could not tell."""
 LEAST_GAIN = 0.01
