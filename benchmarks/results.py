@@ -27,6 +27,9 @@ ORDER = (
     "boundary",
     "thaw_lines",
     "judgement",
+    "random_labels",
+    "forecasts",
+    "budgets",
     "ranking",
     "kills",
 )

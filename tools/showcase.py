@@ -54,7 +54,7 @@ def put(name: str, text: str, page: str) -> str:
     shown = " ".join(COMMANDS[name]).replace(f"@{WEIGHTS}", "@FILE")
     mark = f"<!-- showcase {name}: {time.strftime('%Y-%m-%d')}, tools/showcase.py -->"
     block = f"{mark}\n```text\n$ thawline {shown}\n{text}\n```\n"
-    pattern = rf"<!-- showcase {name}\b.*?-->\n```text\n.*?\n```\n"
+    pattern = rf"<!-- showcase {name}\b.*?-->\n```text\n(?:(?!```).)*```\n"
     found, n = re.subn(pattern, lambda _: block, page, flags=re.DOTALL)
     if n != 1:
         raise SystemExit(f"{README} must hold one block for {name!r}, after `<!-- showcase {name} -->`; found {n}.")

@@ -32,11 +32,8 @@ def sampled(data: Dataset, plan: FitPlan) -> Dataset:
         rows = getattr(split, part)
         parts[rows] = part
         share[rows] = _positions(data.labels[rows], generator(plan.seed, "fewer samples", part))
-    first = share == 0
-    order = np.argsort(share, kind="stable")
-    chosen = np.sort(
-        np.concatenate([np.flatnonzero(first), order[first.sum() :][: max(plan.samples - first.sum(), 0)]])
-    )
+    most = max(plan.samples, np.count_nonzero(share == 0))
+    chosen = np.sort(np.argsort(share, kind="stable")[:most])
     fewer = subset(replace(data, given=parts), chosen)
     sentence = (
         f"{len(fewer):,} of {len(data):,} samples were read, as the plan says (samples = {plan.samples}); more of them "

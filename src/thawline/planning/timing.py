@@ -166,7 +166,7 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
             seconds += head_seconds(split, data, plan, width)
     for stage in plan.stages:
         paces = time_stage(data, backbone, plan, stage, width)
-        took, kept = stage_cost(stage, paces, split, _rung(backbone, stage), plan)
+        took, kept = stage_cost(stage, paces, split, rung_of(backbone, stage), plan)
         seconds, disk = seconds + took, disk + kept
     if plan.thaw != "none":
         tuned_width = len(split.test) * width * 4
@@ -295,5 +295,6 @@ def paces_of(watch: Stopwatch) -> Paces:
     return Paces(watch.pace(CACHING), sum(watch.pace(phase) for phase in watch.phases if phase != CACHING), around)
 
 
-def _rung(backbone: Backbone, stage: StagePlan) -> Rung:
+def rung_of(backbone: Backbone, stage: StagePlan) -> Rung:
+    """Where the line of a stage stands."""
     return next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)

@@ -16,7 +16,7 @@ from thawline.planning.arms import Arm, Field
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE
-from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, stage_cost, time_stage, training_s
+from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
 from thawline.records import Split
 
 if TYPE_CHECKING:
@@ -190,10 +190,8 @@ class Trials:
         return self._starts[fold]
 
     def _rung(self, setting: str) -> Rung:
-        from thawline.backbones.thaw import resolve_thaw
-
-        thaw = resolve_thaw(self.backbone.ladder, setting, self.backbone.blueprint())
-        return next(rung for rung in self.backbone.ladder.rungs if rung.name == thaw.rung)
+        (stage,) = self.planned(setting).stages
+        return rung_of(self.backbone, stage)
 
 
 def _short(stage: StagePlan, n: int, batch_size: int) -> StagePlan:
