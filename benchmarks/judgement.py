@@ -4,8 +4,9 @@
 
 A cell is a data set, a number of samples to learn from, and a seed. In each, first the plan is made, with nothing of
 the cell in the cache; then every arm is fitted whole, on whatever the cache holds by then, and tested. The default's
-accuracy is that of the arm it chose: same plan, same bits. Finished cells are kept in judgement.jsonl, so that a
-stopped benchmark goes on. Hours on two cores.
+accuracy is that of the arm it chose: same plan, same bits. Costs are seconds of processor time, so that two processes
+may share the cells (`--share 1/2`, `--share 2/2`), each kept to one processor. Finished cells are kept in
+judgement.jsonl, so that a stopped benchmark goes on; of cells that were measured twice, the last counts. Hours.
 """
 
 from __future__ import annotations
@@ -35,14 +36,13 @@ from thawline.planning.similarity import measure_similarity
 from thawline.planning.size import measure_size
 from thawline.randomness import generator
 from thawline.runs.reporting import environment
-from thawline.scale.disk import written_whole
 
 SEEDS = (0, 1, 2)
 SIZES = (50, 200, 10**9)
 MOST_TO_TEST = 1_000
 SETS = {
-    "hymenoptera": 128,
-    "brain_mri": 128,
+    "hymenoptera": 96,
+    "brain_mri": 96,
     "digits": 64,
     "fashion_mnist_small": 64,
     "flowers5_128": 96,
@@ -50,11 +50,12 @@ SETS = {
     "flowers5_128 shuffled tiles": 96,
 }
 """Data set -> side of the input: smaller than the 224 of the weights, so that it takes hours, not a day."""
-LAST, DEPTHS, EVERYTHING = "last layer", "all depths", "all"
+LAST, DEPTHS, HALF, EVERYTHING = "last layer", "all depths", "from:blocks.3.1", "all"
+SCRATCH = "from scratch"
 DEFAULT, BY_THE_MAP = "default", "what the guides' map says"
 KEPT = Path(__file__).with_suffix(".jsonl")
-FEW = 200
-"""Up to so many samples, random weights are left out: the dearest by far, and last in thaw_lines.md even at 600."""
+DEAREST_FOR = SEEDS[:1]
+"""Seeds for which progressive unfreezing and random weights are fitted too: twice what all other arms cost."""
 TILES = 4
 """Along each side, that are shuffled."""
 
@@ -126,16 +127,16 @@ def measure(name: str, n: int, seed: int, weights: Path, folder: Path, known: di
     """Plan one cell, then fit every arm of it that is not known."""
     data = load(name, n, seed)
     backbone = tl.open_backbone(f"timm/mobilenetv2_100@{weights}", input_px=SETS[name])
-    started = time.perf_counter()
+    started = time.process_time()
     decided = make_plan(data, backbone, seed=seed).plan
-    planning_s = time.perf_counter() - started
+    planning_s = time.process_time() - started
     fits: dict[str, dict[str, float]] = dict(known)
     for arm, plan in arms(data, backbone, decided, seed).items():
         if arm in fits:
             continue
-        started = time.perf_counter()
+        started = time.process_time()
         run = tl.fit(data, plan, backbone=backbone, run=folder / f"{len(fits)}-{time.monotonic_ns()}")
-        fits[arm] = {"accuracy": run.report.accuracy.value, "seconds": round(time.perf_counter() - started, 2)}
+        fits[arm] = {"accuracy": run.report.accuracy.value, "seconds": round(time.process_time() - started, 2)}
     chosen = key(decided)
     return {
         "data": name,
@@ -163,7 +164,7 @@ def by_the_map(data: tl.Dataset, backbone: tl.Backbone, seed: int) -> str:
 def key(plan: FitPlan) -> str:
     """What an arm is called."""
     if plan.from_scratch:
-        return "from scratch"
+        return SCRATCH
     if plan.thaw != "none":
         return plan.thaw
     where = LAST if plan.layer == "pooled" else DEPTHS if "," in plan.layer else plan.layer
@@ -171,7 +172,7 @@ def key(plan: FitPlan) -> str:
 
 
 def arms(data: tl.Dataset, backbone: tl.Backbone, decided: FitPlan, seed: int) -> dict[str, FitPlan]:
-    """Everything that could have been chosen, and, where samples are many enough, training from random weights."""
+    """Everything that could have been chosen; for some seeds also the dearest ways, which never are."""
     depths = ",".join(depth_rungs(backbone.ladder))
     asked: list[dict[str, Any]] = [
         {"thaw": "none"},
@@ -179,11 +180,11 @@ def arms(data: tl.Dataset, backbone: tl.Backbone, decided: FitPlan, seed: int) -
         {"thaw": "none", "head": "svm"},
         {"thaw": "none", "layer": depths},
     ]
-    asked += [{"thaw": thaw} for thaw in ("from:blocks.5.1", "from:blocks.3.1", EVERYTHING)]
+    asked += [{"thaw": thaw} for thaw in ("from:blocks.5.1", HALF, EVERYTHING)]
     plans = [tl.plan(data, backbone, seed=seed, **settings) for settings in asked]
-    if np.count_nonzero(data.given == "train") > FEW:
-        epochs = plans[-1].stages[0].epochs
-        plans.append(tl.plan(data, backbone, seed=seed, from_scratch=True, training={"epochs": epochs}))
+    if seed in DEAREST_FOR:
+        plans.append(tl.plan(data, backbone, seed=seed, thaw="progressive"))
+        plans.append(tl.plan(data, backbone, seed=seed, from_scratch=True))
     return {key(plan): plan for plan in (*plans, decided)}
 
 
@@ -199,7 +200,8 @@ def report(cells: list[dict[str, Any]]) -> str:
         "regret is what the best arm has over it: the one that is best on average over the seeds of a row, found by",
         "training all of them and looking at the test part. *luckiest* takes the best arm of each seed: on few samples",
         "it is partly luck, and would be above 0 also if all arms were equal.",
-        f"From scratch has the epochs of fine-tuning everything, and is left out up to {FEW} samples.",
+        "Progressive unfreezing and random weights were fitted for the first seed only; costs, in seconds of processor",
+        "time, are shares of all arms of that seed.",
         "",
         "| data | n | tested | seeds | default | best arm | regret | luckiest | chosen | cost of default / of all |",
         "|---|" + "---|" * 9,
@@ -226,7 +228,7 @@ def report(cells: list[dict[str, Any]]) -> str:
         "| policy | mean regret, points | luckiest | default better by, points (95 %, paired over cells) |",
         "|---|---|---|---|",
     ]
-    for policy in (DEFAULT, LAST, DEPTHS, "from:blocks.3.1", EVERYTHING, BY_THE_MAP):
+    for policy in (DEFAULT, LAST, DEPTHS, HALF, EVERYTHING, BY_THE_MAP):
         arms = [_of_policy(policy, cell) for cell in cells]
         pairs = list(zip(cells, arms, strict=True))
         behind = _percent(accuracy(cell, of_cell[_mark(cell)]) - accuracy(cell, arm) for cell, arm in pairs)
@@ -291,27 +293,31 @@ def main() -> None:
     weights = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="*", help=f"of {', '.join(SETS)}; by default all")
+    parser.add_argument("--share", default="1/1", metavar="I/K", help="measure every K-th cell, from the I-th on")
     parser.add_argument(
         "--plan-again", action="store_true", help="make the plans of finished cells anew, keep the fits"
     )
     given = parser.parse_args()
-    wanted = given.data or list(SETS)
+    own, of = (int(part) for part in given.share.split("/"))
     before = {_mark(cell): cell for cell in finished()}
-    cells = [] if given.plan_again else list(before.values())
+    few_first = [(n, s) for s in SEEDS for n in SIZES[:-1]] + [(SIZES[-1], s) for s in SEEDS]
+    wanted = [(d, n, s) for n, s in few_first for d in given.data or SETS]
     with tempfile.TemporaryDirectory() as name:
-        few_first = [(n, s) for s in SEEDS for n in SIZES[:-1]] + [(SIZES[-1], s) for s in SEEDS]
-        for cell in ((d, n, s) for n, s in few_first for d in wanted):
-            if (cell in before) != given.plan_again:
+        for cell in wanted[own - 1 :: of]:
+            if is_finished(before.get(cell)) != given.plan_again:
                 continue
             os.environ["THAWLINE_CACHE"] = str(Path(name) / f"cache-{time.monotonic_ns()}")
             found = measure(*cell, weights, Path(name), before.get(cell, {}).get("fits", {}))
-            cells.append(found)
-            rest = [cell for mark, cell in before.items() if mark not in {_mark(cell) for cell in cells}]
-            with written_whole(KEPT) as file:
-                file.write("".join(json.dumps(cell) + "\n" for cell in (*cells, *rest)))
+            with KEPT.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found) + "\n")
             print(found, file=sys.stderr, flush=True)
             KEPT.with_suffix(".md").write_text(report(finished()), encoding="utf-8")
     print(report(finished()))
+
+
+def is_finished(cell: dict[str, Any] | None) -> bool:
+    """Whether every arm of a cell was fitted."""
+    return cell is not None and (cell["seed"] not in DEAREST_FOR or SCRATCH in cell["fits"])
 
 
 def _mark(cell: dict[str, Any]) -> tuple[str, int, int]:
@@ -319,8 +325,10 @@ def _mark(cell: dict[str, Any]) -> tuple[str, int, int]:
 
 
 def finished() -> list[dict[str, Any]]:
-    """Cells that were measured before, by this process or another."""
-    return [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+    """Cells that were measured before, by this process or another, in the order of the tables."""
+    lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
+    cells = {_mark(cell): cell for cell in map(json.loads, lines)}
+    return [cells[mark] for mark in sorted(cells, key=lambda mark: (list(SETS).index(mark[0]), *mark[1:]))]
 
 
 if __name__ == "__main__":

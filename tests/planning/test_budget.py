@@ -106,9 +106,9 @@ def test_without_time_to_train_the_solved_head_ships(
 def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from thawline.planning.arms import Arm
 
-    def judge(self: Trials, setting: str, folds: range, before: Arm | None = None) -> Arm:
+    def judge(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
         logits = np.log(np.eye(3)[self.field.labels] * (0.9 if setting != "all" else 0.5) + 0.1 / 3)
-        return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0, price=0.02)
+        return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0)
 
     monkeypatch.setattr(Trials, "judge", judge)
     backbone = tl.open_backbone(input_px=32)

@@ -89,10 +89,10 @@ class Arm:
     """(n, C) of the samples of the field; rows of nan where it was not judged."""
     seconds: float
     """That judging took."""
-    price: float
-    """Share of the first arm's log loss that it must save to be worth its trouble; see ``choice``."""
     thawed: float = 0.0
     """Share of the backbone's FLOPs that learn."""
+    over: str = ""
+    """Name of the arm that it is compared with, where that is not the first one; see ``choice``."""
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -124,7 +124,6 @@ def judge_head(
     layer: str,
     head: HeadKind = "logistic",
     widths: Sequence[int] = (),
-    price: float = 0.0,
     seed: int,
 ) -> Arm:
     """Judge a head on frozen features: fitted on two folds, its strength chosen within them, asked about the third.
@@ -158,7 +157,6 @@ def judge_head(
         head=head,
         logits=logits,
         seconds=time.perf_counter() - started,
-        price=price,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,51 +17,9 @@ if TYPE_CHECKING:
 
     from thawline.planning.arms import Arm
 
-FROZEN_PRICE, THAW_PRICE, PRICE_OF_ALL = 0.01, 0.015, 0.01
-"""Shares of the first arm's log loss that another must save to be worth its trouble: another head; a thawed layer at
-all; and, in proportion to the share of the backbone that learns, so much more."""
+PRICE = 0.01
+"""Share of the first arm's log loss that another must save to be worth its trouble."""
 _BOOTSTRAPS = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Belief:
-    """What one expects of a kind of arm before it is measured: that it changes little, or that it changes much.
-
-    Gains in log loss, as shares of the first arm's, come from one of two normal distributions. A small gain with a
-    large error is then put down to chance; a large one is believed nearly whole, which one narrow normal would not do.
-    """
-
-    little: float
-    """Probability that the arm changes little."""
-    mean: float
-    """Where it changes much: the mean gain, with many samples."""
-    half_way: float
-    """Samples with which half of that mean is expected: who learns from few gains less by learning more."""
-
-    def after(self, relative: Any, error: Any, n: int) -> Any:
-        """Expected gain, given a measured one and its standard error; arrays go as well.
-
-        Args:
-            n: Samples that it learned from.
-        """
-        mean = self.mean * n / (n + self.half_way)
-        narrow = _normal(relative, 0.0, NARROW**2 + error**2) * self.little
-        wide = _normal(relative, mean, WIDE**2 + error**2) * (1 - self.little)
-        drawn_narrow = relative * NARROW**2 / (NARROW**2 + error**2)
-        drawn_wide = (mean * error**2 + relative * WIDE**2) / (WIDE**2 + error**2)
-        both = np.maximum(narrow + wide, _TINY)
-        return np.where(both > _TINY, (narrow * drawn_narrow + wide * drawn_wide) / both, drawn_wide)
-
-
-_TINY = 1e-300
-"""Density of what neither of the two explains; then it is the wide one."""
-NARROW, WIDE = 0.05, 0.25
-"""Standard deviations of a gain that is little, and of one that is not."""
-FROZEN = Belief(little=0.5, mean=0.10, half_way=200)
-"""Of other features of the frozen model."""
-THAWED = Belief(little=0.3, mean=0.25, half_way=100)
-"""Of a line with half of the backbone's FLOPs above it, or more: fine-tuning of 245 to 600 pictures that starts from
-the solved head took a quarter of the errors away (benchmarks/thaw_lines.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +32,7 @@ class Gain:
     """Standard error of that mean."""
     accuracy: float
     """Accuracy gained."""
-    of: float
-    """Mean log loss of the other arm."""
     n: int
-
-    @property
-    def relative(self) -> float:
-        """``loss`` as a share of the other arm's log loss."""
-        return self.loss / self.of
-
-    @property
-    def relative_se(self) -> float:
-        """``loss_se`` as such a share."""
-        return self.loss_se / self.of
-
-    def at_most(self, z: float) -> float:
-        """Upper end of a one-sided interval, as a share of the other arm's log loss."""
-        return self.relative + z * self.relative_se
 
     def at_least(self, z: float) -> float:
         """Lower end of a one-sided interval of the log loss saved."""
@@ -100,50 +42,153 @@ class Gain:
 def gain(arm: Arm, over: Arm, labels: NDArray[np.int64]) -> Gain:
     """Compare two arms sample by sample."""
     both = arm.judged & over.judged
-    was = over.losses(labels, both)[both]  # a temperature for other samples, too, would favour one of the two
-    saved = was - arm.losses(labels, both)[both]
+    # a temperature for other samples, too, would favour one of the two
+    saved = (over.losses(labels, both) - arm.losses(labels, both))[both]
     right = (arm.correct(labels) - over.correct(labels))[both]
     n = int(both.sum())
     error = float(saved.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    return Gain(float(saved.mean()), error, float(right.mean()), max(float(was.mean()), 1e-12), n)
+    return Gain(float(saved.mean()), error, float(right.mean()), n)
 
 
-def worth(arm: Arm, reference: Arm, labels: NDArray[np.int64]) -> float:
-    """What an arm is believed to save of the reference's log loss, as a share of it, less the price of its trouble.
-
-    What one believes of such arms is changed by what was measured, as Bayes has it, so that the luckiest of several on
-    few samples is not taken for the best.
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is expected of a gain before it is measured, as a share of the first arm's log loss: a normal distribution.
 
     Source:
         Shrinkage against the winner's curse as in Efron 2011, JASA 106:1602.
     """
-    if arm is reference:
-        return 0.0
-    over = gain(arm, reference, labels)
-    error = min(over.relative_se, _UNKNOWN)  # of a single sample
-    return float(_belief(arm).after(over.relative, error, int(reference.judged.sum()))) - arm.price
+
+    mean: float
+    sd: float
+
+    def after(self, measured: float, error: float) -> float:
+        """Expected gain, given a measured one and its standard error."""
+        return (self.mean * error**2 + measured * self.sd**2) / (self.sd**2 + error**2)
+
+    def density(self, measured: float, error: float) -> float:
+        """Of measuring this, but for a constant factor."""
+        variance = self.sd**2 + error**2
+        return math.exp(max(-((measured - self.mean) ** 2) / (2 * variance), -700.0)) / math.sqrt(variance)
+
+
+NOTHING, MUCH = Belief(0.0, 0.05), Belief(0.10, 0.25)
+"""Other features of the frozen model: as likely as not they change next to nothing, else they may change much."""
+LINE = Belief(0.15, 0.20)
+"""What the line in the middle takes of what the best frozen features leave. Fine-tuning 190 to 600 pictures from there
+took 4 to 55 % of a new head's errors away on eight data sets, 22 % in the mean (benchmarks/thaw_lines.md has four of
+them); a part of that would have come from earlier features alone."""
+SHORT, SHORT_BOTH = 0.15, 0.08
+"""How far a short trial is from the whole training, as a standard deviation: of one alone, and of the difference of
+two, which fall short in the same way."""
+OTHER_LINE_SD = 0.12
+LESS_THAN_MIDDLE = -0.10
+"""What a line nearer to the end is expected to have over the one in the middle."""
+
+
+def more_than_middle(n: int) -> float:
+    """What thawing everything is expected to have over the line in the middle: less than nothing with few samples.
+
+    Args:
+        n: Samples to learn from.
+    """
+    return min(max(0.04 * math.log2(n / 100), -0.05), 0.10)
+
+
+class Choice:
+    """Arms that were judged, the first of them being what the others are compared with."""
+
+    def __init__(self, arms: Sequence[Arm], labels: NDArray[np.int64]) -> None:
+        """Compare them sample by sample.
+
+        Args:
+            arms: The first was judged on all samples; one that goes on from another comes after it.
+            labels: (n,)
+        """
+        self._arms, first = tuple(arms), arms[0]
+        self._right = np.stack([arm.correct(labels) for arm in arms])  # (A, n), nan where one was not judged
+        self._was = np.stack([first.losses(labels, arm.judged) for arm in arms])
+        names = [arm.name for arm in arms]
+        self._over = [names.index(arm.over) if arm.over else 0 for arm in arms]
+        compared = [(arm, arms[over]) for arm, over in zip(arms, self._over, strict=True)]
+        self._saved = np.stack([b.losses(labels, a.judged) - a.losses(labels, b.judged) for a, b in compared])
+        self._n = len(labels)
+
+    def worths(self, weight: NDArray[Any] | None = None) -> list[float]:
+        """What each arm is believed to save, as a share of the first one's log loss, less the price of its trouble.
+
+        What one believes of such arms is changed by what was measured, as Bayes has it, so that the luckiest of several
+        on few samples is not taken for the best. Lines are believed in step by step: the one in the middle goes on from
+        the best of the frozen features, as training begins where these end; the others from the one in the middle.
+
+        Args:
+            weight: (n,) how often each sample counts; by default once.
+        """
+        weight = np.ones(self._n) if weight is None else weight
+        believed = [0.0] * len(self._arms)
+        frozen = 0.0
+        for i, arm in enumerate(self._arms[1:], start=1):
+            measured, error = self._measured(i, weight)
+            if arm.thaw == "none":
+                believed[i] = _either(measured, error)
+                frozen = max(frozen, believed[i])
+            elif not self._over[i]:
+                belief = Belief(frozen + LINE.mean * (1 - frozen), LINE.sd)
+                believed[i] = belief.after(measured, math.hypot(error, SHORT))
+            else:
+                base = believed[self._over[i]]
+                step = more_than_middle(self._n) if arm.thaw == "all" else LESS_THAN_MIDDLE
+                belief = Belief(step * (1 - base), OTHER_LINE_SD)
+                believed[i] = base + belief.after(measured, math.hypot(error, SHORT_BOTH))
+        return [0.0, *(gained - PRICE for gained in believed[1:])]
+
+    def best(self) -> Arm:
+        """The arm that is worth most; the first among equals."""
+        worths = self.worths()
+        return self._arms[worths.index(max(worths))]
+
+    def _measured(self, i: int, weight: NDArray[Any]) -> tuple[float, float]:
+        """What an arm saved over the one it goes on from, as a share of the first one's log loss; and its error."""
+        weight = np.where(np.isfinite(self._saved[i]), weight, 0)
+        n = weight.sum()
+        if n < 2:
+            return 0.0, _UNKNOWN
+        saved, was = np.nan_to_num(self._saved[i]), np.nan_to_num(self._was[i])
+        mean = float(saved @ weight) / n
+        error = math.sqrt(float(np.square(saved - mean) @ weight) / (n - 1) / n)
+        loss = max(float(was @ weight) / n, 1e-12)
+        return mean / loss, error / loss
+
+    def judged_honestly(self, seed: int) -> Honest:
+        """Estimate what choosing gives: choose on a bootstrap sample, judge on the samples outside it, many times.
+
+        The best of several equal arms looks better than it is; a sample that did not help to choose does not flatter.
+
+        Source:
+            Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107:1895 (BBC-CV).
+        """
+        rng = generator(seed, "honest")
+        total, count = 0.0, 0
+        for _ in range(_BOOTSTRAPS):
+            weight = np.bincount(rng.integers(0, self._n, self._n), minlength=self._n)
+            worths = self.worths(weight)
+            of_best = self._right[worths.index(max(worths))]
+            outside = of_best[(weight == 0) & np.isfinite(of_best)]
+            total, count = total + float(outside.sum()), count + len(outside)
+        if not count:
+            return Honest(math.nan, (0.0, 1.0), 0)
+        accuracy, seen = total / count, int(np.isfinite(self._right[0]).sum())
+        low, high = wilson(round(accuracy * seen), seen)  # the samples themselves are a draw
+        return Honest(accuracy, (min(low, accuracy), max(high, accuracy)), seen)
 
 
 _UNKNOWN = 1e3
+"""Error of a gain that was not measured."""
 
 
-def _belief(arm: Arm) -> Belief:
-    if arm.thaw == "none":
-        return FROZEN
-    return replace(THAWED, mean=THAWED.mean * min(arm.thawed / 0.5, 1.0))
-
-
-def _normal(x: Any, mean: Any, variance: Any) -> Any:
-    """Density, but for a constant factor."""
-    return np.exp(-np.square(x - mean) / (2 * variance)) / np.sqrt(variance)
-
-
-def best(arms: Sequence[Arm], labels: NDArray[np.int64], reference: Arm) -> Arm:
-    """The arm that is worth most; the first among equals.
-
-    Arms that were judged on some folds only are compared on those: each with the reference, which was judged on all.
-    """
-    return max(arms, key=lambda arm: worth(arm, reference, labels))
+def _either(measured: float, error: float) -> float:
+    """Expected gain of what changes either next to nothing or much, the two being equally likely beforehand."""
+    narrow, wide = NOTHING.density(measured, error), MUCH.density(measured, error)
+    return (narrow * NOTHING.after(measured, error) + wide * MUCH.after(measured, error)) / (narrow + wide)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,42 +198,3 @@ class Honest:
     accuracy: float
     ci95: tuple[float, float]
     n: int
-
-
-def judged_honestly(arms: Sequence[Arm], labels: NDArray[np.int64], reference: Arm, seed: int) -> Honest:
-    """Estimate what choosing gives: choose on a bootstrap sample, judge on the samples outside of it, many times.
-
-    The best of several equal arms looks better than it is; a sample that did not help to choose does not flatter.
-
-    Args:
-        arms: As the choice had them; the reference among them.
-    Source:
-        Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107:1895 (BBC-CV).
-    """
-    n = len(labels)
-    was = np.stack([reference.losses(labels, arm.judged) for arm in arms])  # (A, n), nan where one was not judged
-    saved = was - np.stack([arm.losses(labels, reference.judged) for arm in arms])
-    right = np.stack([arm.correct(labels) for arm in arms])
-    prices, at = np.array([arm.price for arm in arms]), list(arms).index(reference)
-    beliefs = [_belief(arm) for arm in arms]
-    judged = np.isfinite(saved)
-    was, saved = np.where(judged, was, 0.0), np.where(judged, saved, 0.0)
-    rng = generator(seed, "honest")
-    total, count = 0.0, 0
-    for _ in range(_BOOTSTRAPS):
-        weight = np.bincount(rng.integers(0, n, n), minlength=n)
-        inside = judged * weight  # (A, n)
-        size = np.maximum(inside.sum(axis=1), 1)
-        mean = (saved * inside).sum(axis=1) / size
-        error = np.sqrt((np.square(saved - mean[:, None]) * inside).sum(axis=1) / size / size)
-        loss = np.maximum((was * inside).sum(axis=1) / size, 1e-12)
-        worths = np.array([b.after(m, e, n) for b, m, e in zip(beliefs, mean / loss, error / loss, strict=True)])
-        worths[at] = 0.0
-        of_best = right[int((worths - prices).argmax())]
-        outside = of_best[(weight == 0) & np.isfinite(of_best)]
-        total, count = total + float(outside.sum()), count + len(outside)
-    if not count:
-        return Honest(math.nan, (0.0, 1.0), 0)
-    accuracy, seen = total / count, int(reference.judged.sum())
-    low, high = wilson(round(accuracy * seen), seen)  # the samples themselves are a draw
-    return Honest(accuracy, (min(low, accuracy), max(high, accuracy)), seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,14 +13,7 @@ from thawline.data import split_data
 from thawline.evaluation.intervals import wilson
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
 from thawline.planning.budget import Budget
-from thawline.planning.choice import (
-    FROZEN_PRICE,
-    Gain,
-    best,
-    gain,
-    judged_honestly,
-    worth,
-)
+from thawline.planning.choice import Choice, gain, more_than_middle
 from thawline.planning.explain import Evidence, against_guides, verdict_of, why_not
 from thawline.planning.fit_plan import Candidate, FitPlan, Planned
 from thawline.planning.timing import TUNED_S, peak_memory
@@ -37,14 +30,13 @@ if TYPE_CHECKING:
 FEW_ERRORS, FEW_WRONG = 20, 0.05
 """Where the first head makes fewer errors than that, and gets fewer wrong than that share, nothing else is tried: had
 another arm a third fewer errors, these samples could not tell, and a quarter fewer would be one point of accuracy."""
-LEAST_GAIN = 0.01
-"""A line whose log loss is lower by no more than this share, read as luckily as can be, promises nothing."""
 LEAST_VIEWS = 2
 """Fewer in the boundary cache are not worth keeping."""
 FEW_ROWS = 150
 """Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
-Z_LUCKY = 1.28
-"""One-sided 90 %."""
+UNCLEAR = 0.05
+"""Where a line and the best of the frozen features are believed to differ by less than this share of the log loss, more
+folds may tell."""
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
 """Depths that are put side by side, and their columns."""
 
@@ -187,8 +179,7 @@ class _Measuring:
 
     def _judge(self, name: str, values: NDArray[np.float32], layer: str, **options: Any) -> Arm:
         rows = values[self.field.rows]
-        price = FROZEN_PRICE if self.arms else 0.0
-        arm = judge_head(self.field, rows, name=name, layer=layer, price=price, seed=self.asked.seed, **options)
+        arm = judge_head(self.field, rows, name=name, layer=layer, seed=self.asked.seed, **options)
         self.arms.append(arm)
         self.watcher.progress("measuring heads", len(self.arms), max(len(self.arms), 6))
         return arm
@@ -236,28 +227,34 @@ class _Measuring:
         first = every if len(self.field.rows) <= FEW_ROWS else every[:1]
         tried: dict[str, Arm] = {}
 
-        def judge(setting: str, folds: range, before: Arm | None = None) -> None:
+        def judge(setting: str, folds: range) -> None:
+            over = tried[middle].name if middle in tried else ""
             try:
-                tried[setting] = trials.judge(setting, folds, before)
+                tried[setting] = trials.judge(setting, folds, tried.get(setting), over=over)
             except OutOfTimeError as error:
                 self._leave_out(f"thaw {setting} (it {error})")
 
         judge(middle, first)
-        # more where the middle promises something; else less, which may be right where half is too much, or too long
-        other = lines[-1] if middle in tried and _promises(self._over_first(tried[middle])) else lines[0]
-        if other != middle:
+        # less, where half is too much, or takes too long; everything, where that may give more
+        too_much = middle not in tried or self._worths(tried.values())[tried[middle]] <= 0
+        other = lines[0] if too_much else "all"
+        if other != middle and (too_much or more_than_middle(len(self.field.rows)) > 0):
             judge(other, first)
+        worths = self._worths(tried.values())
         if tried:
-            top = best(list(tried.values()), self.labels, self.first)
-            over = self._over_first(top)
-            if not top.judged.all() and _promises(over) and not _is_clear(over):
-                judge(top.thaw, every[1:], top)
+            top = max(tried.values(), key=worths.__getitem__)
+            frozen = max(worth for arm, worth in worths.items() if arm.thaw == "none")
+            if not top.judged.all() and abs(worths[top] - frozen) < UNCLEAR:
+                judge(top.thaw, every[1:])
         self.arms += tried.values()
         for setting in tried:
             self.forecasts[setting] = self._forecast(setting, trials)
 
-    def _over_first(self, arm: Arm) -> Gain:
-        return gain(arm, self.first, self.labels)
+    def _worths(self, tried: Iterable[Arm] = ()) -> dict[Arm, float]:
+        """What each arm that may be chosen is worth, those tried last included; see ``Choice``."""
+        # other heads on the same features are shown: each would be one more chance to be lucky
+        arms = [arm for arm in (*self.arms, *tried) if _is_shippable(arm)]
+        return dict(zip(arms, Choice(arms, self.labels).worths(), strict=True))
 
     def _forecast(self, setting: str, trials: Trials) -> tuple[float, int, int]:
         """Seconds, bytes on disk and of memory of a whole fit on features that are there, by its trial."""
@@ -293,11 +290,9 @@ class _Measuring:
 
     def plan(self) -> FitPlan:
         """The plan of the best arm."""
-        labels = self.labels
-        # other heads on the same features are shown: each would be one more chance to be lucky
-        shippable = [arm for arm in self.arms if _is_shippable(arm)]
-        chosen = best(shippable, labels, self.first)
-        honest = judged_honestly(shippable, labels, self.first, self.asked.seed)
+        worths = self._worths()
+        chosen = max(worths, key=worths.__getitem__)
+        honest = Choice(list(worths), self.labels).judged_honestly(self.asked.seed)
         base = self.asked if chosen.thaw == "none" else self._within_budget(self.planned(chosen.thaw))
         verdict = verdict_of(chosen, self.first, honest, self.labels)
         if self.evidence is not None:
@@ -339,7 +334,11 @@ class _Measuring:
         return plan
 
     def _ordered(self) -> list[Arm]:
-        return sorted(self.arms, key=lambda arm: -worth(arm, self.first, self.labels))
+        worths = self._worths()
+        for arm in self.arms:
+            if arm not in worths:
+                worths[arm] = Choice([self.first, arm], self.labels).worths()[1]
+        return sorted(self.arms, key=lambda arm: -worths[arm])
 
     def _candidate(self, arm: Arm, chosen: Arm) -> Candidate:
         right, n = int(np.nansum(arm.correct(self.labels))), int(arm.judged.sum())
@@ -360,21 +359,14 @@ class _Measuring:
             seconds=round(seconds, 2),
             bytes=disk,
             memory=memory,
-            why="chosen" if arm is chosen else why_not(behind, shown_only=not _is_shippable(arm)),
+            why="chosen"
+            if arm is chosen
+            else why_not(behind, shown_only=not _is_shippable(arm), in_trial=chosen.thaw != "none"),
         )
 
 
 def _is_shippable(arm: Arm) -> bool:
     return arm.head == "logistic" and arm.layer != PIXELS
-
-
-def _promises(over: Gain) -> bool:
-    """Whether even a lucky reading lets a line gain something."""
-    return over.at_most(Z_LUCKY) >= LEAST_GAIN
-
-
-def _is_clear(over: Gain) -> bool:
-    return over.at_least(Z_LUCKY) > 0
 
 
 def depth_rungs(ladder: Ladder) -> list[str]:

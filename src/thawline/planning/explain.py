@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thawline.evaluation.intervals import Z_95
 from thawline.planning.choice import Gain, Honest, gain
 
 if TYPE_CHECKING:
@@ -65,13 +66,23 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
     return f"Retrain {_what(chosen.thaw)}: {reached}, {more}."
 
 
-def why_not(behind: Gain, *, shown_only: bool) -> str:
-    """What an arm lost by, from the gain of the chosen one over it."""
+def why_not(behind: Gain, *, shown_only: bool, in_trial: bool) -> str:
+    """What an arm lost by, from the gain of the chosen one over it.
+
+    Args:
+        in_trial: Whether the chosen one was measured in a trial shorter than its whole training.
+    """
     if behind.loss > 0:
-        clearly = "clearly " if behind.at_least(1.96) > 0 else ""
+        clearly = "clearly " if behind.at_least(Z_95) > 0 else ""
         return f"log loss {clearly}higher, by {behind.loss:.3f} (SE {behind.loss_se:.3f}, n={behind.n})"
     less = f"log loss lower by {-behind.loss:.3f} (SE {behind.loss_se:.3f}, n={behind.n})"
-    return f"{less}: shown for comparison, never chosen" if shown_only else f"{less}: too little for its trouble"
+    if shown_only:
+        return f"{less}: shown for comparison, never chosen"
+    if behind.at_least(-Z_95) > 0:
+        return f"{less}: no more than chance may give"
+    if in_trial:
+        return f"{less}: a whole training is expected to give more than the trial did"
+    return f"{less}: too little for its trouble"
 
 
 def against_guides(found: Scenario, chosen: Arm) -> str:

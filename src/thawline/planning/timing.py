@@ -16,6 +16,7 @@ from thawline.data import split_data, subset
 from thawline.planning.asking import ask_for
 from thawline.planning.sampling import sampled
 from thawline.records import Split
+from thawline.training.schedule import steps_per_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,7 +199,7 @@ def stage_cost(
 
 def training_s(stage: StagePlan, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:
     """Seconds of training on ``n`` samples what the boundary holds of them, judged by others now and then."""
-    steps = stage.epochs * math.ceil(n / settings.batch_size)
+    steps = stage.epochs * steps_per_epoch(n, settings.batch_size)
     judging = (min(settings.evaluations, steps) + 1) * judged
     return paces.around_s + paces.step_s * (steps + judging * FORWARD / settings.batch_size)
 
@@ -275,7 +276,7 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
     few = subset(data, rng.permutation(len(data))[: settings.batch_size * TIMED_STEPS // 2])
     rows = np.arange(len(few))
     split = Split(rows, rows[:0], rows[:0], "a few samples", rows[:0])
-    steps = math.ceil(len(rows) / settings.batch_size)
+    steps = steps_per_epoch(len(rows), settings.batch_size)
     short = stage.model_copy(update={"epochs": math.ceil(TIMED_STEPS / steps), "views": min(stage.views, 1)})
     ask = ask_for(plan, stages=(short,), settings=settings)
     watch = Stopwatch()

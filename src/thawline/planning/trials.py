@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,9 +14,9 @@ import numpy as np
 from thawline.planning.arms import Arm, Field
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
-from thawline.planning.choice import PRICE_OF_ALL, THAW_PRICE
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
 from thawline.records import Split
+from thawline.training.schedule import steps_per_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +36,8 @@ class OutOfTimeError(Exception):
 SHARE = 1 / 3
 """Of the epochs of a whole fine-tuning. The learning rate falls to 0 within them: a short training, not a torn one."""
 FEWEST_EPOCHS, LEAST_STEPS = 3, 60
-"""A trial has no fewer: after 16 steps on 33 digits, what was to be right about 24 more of 100 promised nothing."""
+"""A trial has no fewer, if the whole training has as many: few samples are shown more often, or it would promise
+nothing."""
 MOST_VIEWS = 4
 LEAST_OF_ALL = 0.5
 """Share of a whole training that a budget must leave time for, when a trial of it is over."""
@@ -104,7 +104,7 @@ class Trials:
         settings = _once(plan.training)
         for fold in folds:
             split = self._split(fold)
-            short = _short(stage, len(split.train), settings.batch_size)
+            short = self._short(stage, split, settings)
             n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
             needed += training_s(short, paces, len(split.train), len(split.val), settings) + n_rows * paces.row_s
         whole = stage_cost(stage, paces, self.split, self._rung(stage.thaw), plan)[0]
@@ -114,9 +114,11 @@ class Trials:
                 f"would take {needed:.0f} s to try, then {whole:.0f} s to do, of the {max(left, 0):.0f} s left"
             )
 
-    def judge(self, setting: str, folds: range, before: Arm | None = None) -> Arm:
+    def judge(self, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
         """Fine-tune briefly on the other folds, for each of these; go on from what ``before`` knows of other folds.
 
+        Args:
+            over: Name of the arm that it is compared with; by default the first one, or as ``before``.
         Raises:
             OutOfTimeError: It would take too much of the budget.
         """
@@ -136,8 +138,8 @@ class Trials:
             head="logistic",
             logits=logits,
             seconds=seconds,
-            price=THAW_PRICE + PRICE_OF_ALL * self.thawed_share(setting),
             thawed=self.thawed_share(setting),
+            over=over if before is None else before.over,
         )
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
@@ -147,7 +149,7 @@ class Trials:
         assert plan.training is not None
         split = self._split(fold)
         (stage,) = plan.stages
-        short = _short(stage, len(split.train), plan.training.batch_size)
+        short = self._short(stage, split, plan.training)
         ask = ask_for(plan, stages=(short,), settings=_once(plan.training))
         what = f"trying {stage.thaw}, fold {fold + 1}"
         watch = Stopwatch()
@@ -167,6 +169,14 @@ class Trials:
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
         assert fitted.validation_probabilities is not None
         return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
+
+    def _short(self, stage: StagePlan, split: Split, settings: TrainPlan) -> StagePlan:
+        """A stage as it is tried on the training part of a split."""
+        per_epoch = steps_per_epoch(len(split.train), settings.batch_size)
+        whole = stage.epochs * steps_per_epoch(len(self.field.rows), settings.batch_size)
+        enough = min(LEAST_STEPS, whole) // per_epoch
+        epochs = max(min(FEWEST_EPOCHS, stage.epochs), round(stage.epochs * SHARE), enough)
+        return stage.model_copy(update={"epochs": epochs, "views": min(stage.views, MOST_VIEWS, epochs)})
 
     def _split(self, fold: int) -> Split:
         inside = self.field.inside(fold)
@@ -192,13 +202,6 @@ class Trials:
     def _rung(self, setting: str) -> Rung:
         (stage,) = self.planned(setting).stages
         return rung_of(self.backbone, stage)
-
-
-def _short(stage: StagePlan, n: int, batch_size: int) -> StagePlan:
-    """A stage as it is tried on ``n`` samples."""
-    enough = math.ceil(LEAST_STEPS / math.ceil(n / batch_size))
-    epochs = max(FEWEST_EPOCHS, round(stage.epochs * SHARE), min(enough, stage.epochs))
-    return stage.model_copy(update={"epochs": epochs, "views": min(stage.views, MOST_VIEWS, epochs)})
 
 
 def _once(settings: TrainPlan) -> TrainPlan:
