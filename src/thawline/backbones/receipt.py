@@ -142,13 +142,13 @@ def issue_receipt_of_file(stage: str, tensors: TensorFile, before: str) -> Recei
 
 def _file_digests(tensors: TensorFile) -> dict[str, str]:
     """What ``tensor_digests`` gives for a module that the file was loaded into: floats are float32 there."""
-    float32, digests = tensors.arrays(), {}
+    float32, stored, digests = tensors.arrays(), tensors.contents(), {}
     for name, entry in tensors.entries().items():
         shape = tuple(entry["shape"])
         if entry["dtype"] in FLOATS:
             kind, content = "torch.float32", float32(name).tobytes()
         else:
-            kind, content = f"torch.{_INTEGERS.get(entry['dtype'], entry['dtype'])}", tensors.content(name)
+            kind, content = f"torch.{_INTEGERS.get(entry['dtype'], entry['dtype'])}", stored(name)
         digests[name] = hashlib.sha256(f"{kind} {shape}".encode() + content).hexdigest()
     return digests
 

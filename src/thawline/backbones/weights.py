@@ -77,13 +77,18 @@ class TensorFile:
                 whole.update(f"{name} {entry['dtype']} {entry['shape']} {content}\n".encode())
         return whole.hexdigest()
 
-    def content(self, name: str) -> bytes:
-        """Return the bytes of a tensor as they lie in the file."""
+    def contents(self) -> Callable[[str], bytes]:
+        """Return a function from names of tensors to their bytes as they lie in the file, whose header is read once."""
         _, start = read_header(self.path)
-        first, last = self.entries()[name]["data_offsets"]
-        with self.path.open("rb") as file:
-            file.seek(start + first)
-            return file.read(last - first)
+        entries = self.entries()
+
+        def read(name: str) -> bytes:
+            first, last = entries[name]["data_offsets"]
+            with self.path.open("rb") as file:
+                file.seek(start + first)
+                return file.read(last - first)
+
+        return read
 
     def load(self) -> dict[str, torch.Tensor]:
         """Return the tensors on the CPU, in the precision of the file."""
