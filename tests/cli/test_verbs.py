@@ -297,6 +297,21 @@ def test_the_first_run_of_a_recorded_architecture_needs_no_torch(
     assert list(clean_cache.glob("models/*/graphs.json"))
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "14"), ("20", "20")])
+def test_threads_that_wait_sleep_and_nothing_is_collected_at_the_end(given: str | None, expected: str) -> None:
+    code = (
+        "import atexit, gc, os, sys\n"
+        "atexit.register(lambda: print(os.environ['OPENBLAS_THREAD_TIMEOUT'], gc.get_freeze_count() > 0))\n"
+        "from thawline.cli import main\n"
+        "sys.argv = ['thawline', '--version']\n"
+        "main()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    environment |= {"OPENBLAS_THREAD_TIMEOUT": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == [expected, "True"]
+
+
 def test_the_version(thawline) -> None:
     assert thawline("--version").out.strip() == f"thawline {tl.__version__}"
 

@@ -5,6 +5,8 @@ done, 2 when the user can mend it, 1 for a defect, 130 after Ctrl-C, 143 after S
 come from the rooms.
 """
 
+import atexit
+import gc
 import os
 import sys
 import time
@@ -18,6 +20,12 @@ def main() -> None:
     # OpenMP's threads spin while they wait for each other; on a machine with other work that made features seven times
     # slower (measured), so here they sleep. This process is ours, so its environment is ours to set.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # So do those of numpy's OpenBLAS, for 2 ** 26 cycles after each product: that was a twentieth of the processor time
+    # of a fit, which decoding and the network could have had. They sleep after 2 ** 14.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
+    # An interpreter that ends looks for cycles in all that it holds: a tenth of a second, for memory that the system
+    # takes back anyway.
+    atexit.register(gc.freeze)
     try:
         from typer.main import get_command
 
