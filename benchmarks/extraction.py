@@ -1,6 +1,7 @@
 """From JPEG files to stored features: share of the machine's limit, and how it grows. Writes benchmarks/extraction.md.
 
     python benchmarks/extraction.py
+    python benchmarks/extraction.py --growth-only       (prints how cost and memory grow; writes nothing)
 
 Needs THAWLINE_REAL_DATA (hymenoptera and flowers5_128, taken together) and, for the MobileNetV2, THAWLINE_REAL_WEIGHTS;
 the other two models have random weights, which cost the same. Every figure comes from a process of its own; what is
@@ -266,6 +267,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES))
+    parser.add_argument("--growth-only", action="store_true", help="print how cost and memory grow; write nothing")
     asked = parser.parse_args()
     if asked.part:
         print(json.dumps(PARTS[asked.part](asked.model, Path(asked.folder), asked.n)))
@@ -283,6 +285,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_pictures(Path(os.environ["THAWLINE_REAL_DATA"]), folder)
+        if asked.growth_only:
+            size_rows(folder, asked.sizes)
+            return
         write_weights(folder)
         for part in [part for part in rows if part not in made]:
             made[part] = rows[part](folder)

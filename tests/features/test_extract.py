@@ -1,5 +1,7 @@
 import json
 import signal
+import threading
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -174,6 +176,57 @@ def test_rows_are_written_on_the_way(
 
     extract_features(toy.toy_dataset(10), toy.ToyBackbone(), batch_size=4, progress=look, **CPU)
     assert written == [4, 8, 10]
+
+
+def test_while_some_batches_run_as_many_others_are_got_ready(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(4, timeout=30)
+
+    class Two:
+        name, precision, widths, workers, at_once = "two", "f32", (5,), 2, 3
+
+        def run(self, batch: np.ndarray) -> np.ndarray:
+            together.wait()
+            return np.repeat(batch.mean((1, 2, 3), dtype=np.float32)[:, None], 5, axis=1)
+
+    monkeypatch.setattr(extract_module, "build_engine", lambda choice, graphs: Two())
+    data = toy.toy_dataset(12)  # four batches of three
+    got = extract_features(data, toy.ToyBackbone(), **CPU)
+    expected = [prepare(data.source.read(i), toy.PREPROCESSING).mean(dtype=np.float32) for i in range(12)]
+    np.testing.assert_allclose(got.values[:, 0], expected, rtol=1e-5)
+
+
+def test_a_writer_holds_no_more_than_it_says(
+    tmp_path: Any, key: FeatureKey, sample_digests: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the rows of all samples, nor copies of those that are being written."""
+    limit, batch = 2**20, np.ones((16, 1024), np.float32)
+    monkeypatch.setattr(extract_module, "FLUSH_BYTES", limit)
+    digests = sample_digests(16 * 100)
+    tracemalloc.start()
+    try:
+        with extract_module.Writer(FeatureStore(tmp_path)) as writer:
+            for start in range(0, len(digests), 16):
+                writer.add(key, digests[start : start + 16], batch)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * limit
+    finally:
+        tracemalloc.stop()
+    assert FeatureStore(tmp_path).gather(key, digests).shape == (1600, 1024)
+
+
+def test_a_writer_takes_rows_of_several_keys_in_pieces_of_any_length(
+    tmp_path: Any, key: FeatureKey, sample_digests: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract_module, "FLUSH_BYTES", 5 * 12)  # five rows of three float32
+    keys = [key, replace(key, rung="blocks.1")]
+    digests, values = sample_digests(60), np.arange(180, dtype=np.float32).reshape(60, 3)
+    with extract_module.Writer(FeatureStore(tmp_path)) as writer:
+        start = 0
+        for length in (1, 3, 20, 2, 2, 1, 11, 20):
+            for one in keys:
+                writer.add(one, digests[start : start + length], values[start : start + length])
+            start += length
+    for one in keys:
+        np.testing.assert_array_equal(FeatureStore(tmp_path).gather(one, digests), values)
 
 
 def test_few_rows_are_written_at_once(toy: ModuleType, clean_cache: Any) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from thawline.features.shards import DamagedShardError, count_rows, digest_rows, open_shard, write_shard
 
@@ -32,6 +33,17 @@ def test_comes_back_as_written(tmp_path: Path) -> None:
     assert [digest.tobytes().hex() for digest in shard.digests] == [f"{i:064x}" for i in range(4)]
     assert shard.is_intact()
     assert count_rows(shard.path, "float32") == 4
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f2", "<u2", "u1"])
+def test_the_library_of_the_format_reads_it(tmp_path: Path, kind: str) -> None:
+    digests, values = digest_rows([f"{i:064x}" for i in range(3)]), np.arange(15).reshape(3, 5).astype(kind)
+    write_shard(tmp_path, digests, values)
+    (path,) = tmp_path.iterdir()
+    read = safetensors.numpy.load_file(path)
+    np.testing.assert_array_equal(read["values"], values)
+    assert read["values"].dtype == np.dtype(kind)
+    assert read["digests"].tobytes() == digests.tobytes()
 
 
 def test_values_do_not_depend_on_how_they_lay_in_memory(tmp_path: Path) -> None:

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FLUSH_BYTES = 32 * 2**20
+FLUSH_BYTES = 4 * 2**20
 FLUSH_S = 10.0
-"""Computed rows wait at most this long, or until they are this large: an interruption loses no more."""
+"""Computed rows wait at most this long, or until they are this large: an interruption loses no more, and memory holds
+no more, however many samples there are."""
 
 Progress = Callable[[int, int], None]
 """Called with (samples run so far, samples to run): before the first batch and after each; never when all is stored."""
@@ -329,7 +330,9 @@ class _Run:
         """(positions, rows) of each batch, in order.
 
         Where batches can be run side by side, each is decoded and run by one thread: both keep one processor busy, so
-        that neither waits for the other whatever they cost. Else threads decode ahead of the one that runs.
+        that neither waits for the other whatever they cost. There are two such threads for each batch that can be run:
+        while one is waking up, or waits for the interpreter, another has work. Else threads decode ahead of the one
+        that runs.
         """
         if self.engine.workers == 1:
             yield from executor().pipelined(positions, self.pixels.of, self._infer, batch_size=self.batch_size)
@@ -337,7 +340,7 @@ class _Run:
         size = min(self.batch_size, self.engine.at_once or self.batch_size)  # so that all threads end together
         batches = [positions[start : start + size] for start in range(0, len(positions), size)]
         side_by_side = executor().pipelined(
-            batches, self._decode_and_infer, lambda rows: rows[0], batch_size=1, workers=self.engine.workers
+            batches, self._decode_and_infer, lambda rows: rows[0], batch_size=1, workers=2 * self.engine.workers
         )
         with closing(side_by_side):
             for (batch,), rows in side_by_side:
@@ -374,6 +377,7 @@ class Writer:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
+        self._held: dict[FeatureKey, _Held] = {}
         self._start_anew()
 
     def __enter__(self) -> Writer:
@@ -384,21 +388,51 @@ class Writer:
 
     def add(self, key: FeatureKey, digests: Sequence[str], values: NDArray[Any]) -> None:
         """Take rows (n, ...) of one key, in its number format."""
-        held_digests, held_values = self._held.setdefault(key, ([], []))
-        held_digests.extend(digests)
-        held_values.append(values)
+        held = self._held.get(key)
+        if held is None or not held.has_room_for(values):
+            self._flush_one(key)
+            held = self._held[key] = _Held.of(values)
+        held.take(digests, values)
         self._bytes += values.nbytes
         if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
         """Store what was taken."""
-        held = self._held
         self._start_anew()
-        for key, (digests, values) in held.items():
-            self._store.append(key, digests, np.concatenate(values))
+        for key in self._held:
+            self._flush_one(key)
+
+    def _flush_one(self, key: FeatureKey) -> None:
+        if (held := self._held.get(key)) is not None and held.digests:
+            digests, values = held.digests, held.rows[: len(held.digests)]
+            held.digests = []  # first: what the store refuses now, it would refuse again when the work is left
+            self._store.append(key, digests, values)
 
     def _start_anew(self) -> None:
-        self._held: dict[FeatureKey, tuple[list[str], list[NDArray[Any]]]] = {}
         self._bytes = 0
         self._since = time.monotonic()
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """Rows of one key that wait, one behind the other in memory that is used again: nothing is copied to store them."""
+
+    rows: NDArray[Any]
+    digests: list[str]
+    """Of the first rows; what lies behind them means nothing."""
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> _Held:
+        """Room for ``FLUSH_BYTES``, and for what comes with the rows that exceed it."""
+        n = len(values) + FLUSH_BYTES // max(1, values.nbytes // len(values))
+        return cls(np.empty((n, *values.shape[1:]), values.dtype), [])
+
+    def has_room_for(self, values: NDArray[Any]) -> bool:
+        fits = (values.shape[1:], values.dtype) == (self.rows.shape[1:], self.rows.dtype)
+        return fits and len(self.digests) + len(values) <= len(self.rows)
+
+    def take(self, digests: Sequence[str], values: NDArray[Any]) -> None:
+        begin = len(self.digests)
+        self.rows[begin : begin + len(values)] = values
+        self.digests.extend(digests)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -34,6 +33,7 @@ _STORED: dict[Stored, tuple[str, np.dtype[Any]]] = {
     "uint8": ("U8", np.dtype("u1")),
 }
 """Name in a key -> (name in safetensors, type in memory)."""
+_NAMES = {kind: name for name, kind in _STORED.values()}
 
 
 class DamagedShardError(Exception):
@@ -78,21 +78,36 @@ def digest_rows(digests: Sequence[str]) -> NDArray[np.void]:
 
 def write_shard(folder: Path, digests: NDArray[np.void], values: NDArray[Any]) -> int:
     """Write rows as a new shard that no other writer can collide with; returns its size in bytes."""
-    values = np.ascontiguousarray(values)
-    payload = safetensors.numpy.save(
-        {"digests": digests.view(np.uint8).reshape(-1, _DIGEST.itemsize), "values": values},
-        metadata={"sha256": _checksum(digests, values)},
-    )
-    write_whole(folder / f"{uuid.uuid4().hex}{SUFFIX}", payload)
-    return len(payload)
+    values, digests = np.ascontiguousarray(values), np.ascontiguousarray(digests)
+    end = values.nbytes + digests.nbytes
+    header = {
+        "__metadata__": {"sha256": _checksum(digests, values)},
+        "values": {
+            "dtype": _NAMES[values.dtype],
+            "shape": values.shape,
+            "data_offsets": (0, values.nbytes),
+        },
+        "digests": {
+            "dtype": "U8",
+            "shape": (len(digests), _DIGEST.itemsize),
+            "data_offsets": (values.nbytes, end),
+        },
+    }
+    described = json.dumps(header).encode()
+    described += b" " * (-len(described) % 8)  # so that the values begin at a multiple of eight bytes
+    length = len(described).to_bytes(8, "little")
+    # The format is written here piece by piece, as the library would need two more copies of the values in memory.
+    write_whole(folder / f"{uuid.uuid4().hex}{SUFFIX}", length, described, _bytes_of(values), _bytes_of(digests))
+    return len(length) + len(described) + end
 
 
-def write_whole(path: Path, payload: bytes) -> None:
+def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
     """Write a file so that it is there whole or not at all, even when the power fails."""
     temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
-            file.write(payload)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -147,8 +162,12 @@ def _read_header(path: Path, stored: Stored) -> tuple[tuple[int, ...], int, int,
 def _checksum(digests: NDArray[np.void], values: NDArray[Any]) -> str:
     checksum = hashlib.sha256(f"{values.dtype.str} {values.shape}\n".encode())
     for array in (digests, values):
-        checksum.update(np.ascontiguousarray(array).data.cast("B"))
+        checksum.update(_bytes_of(np.ascontiguousarray(array)))
     return checksum.hexdigest()
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return array.data.cast("B")
 
 
 def _sync_folder(folder: Path) -> None:
