@@ -6,7 +6,7 @@
 Every run is a whole process in a fresh process, timed from outside, with the whole machine to itself and every library
 at its own number of threads. `thawline fit` starts with an empty cache; a second fit follows on the cache of the first.
 In each round all of them run in turn, starting with another one, and the ratios are those of one round; the round is
-the seed. Finished runs are kept in peers.jsonl, so that a stopped benchmark goes on: remove it to measure afresh.
+the seed. Finished runs are kept in peers.jsonl, so that a benchmark stopped within a day goes on; each day has a table.
 `--smoke` tries everything on a few pictures; run it first, and no peer is the first to read its libraries from disk.
 """
 
@@ -120,15 +120,14 @@ def measure(kept: Path, data: Path, weights: Path, names: list[str], rounds: int
     for number in range(1, rounds + 1):
         start = (number - 1) % len(names)
         for name in names[start:] + names[:start]:
-            done = {row["peer"] for row in finished(kept) if (row["data_set"], row["round"]) == (data.name, number)}
-            if name in done:
+            stamp = {"data_set": data.name, "round": number, "date": time.strftime("%Y-%m-%d")}
+            if name in {row["peer"] for row in finished(kept) if stamp.items() <= row.items()}:
                 continue
             rows = (
                 run_thawline(data, weights, number)
                 if name == COLD
                 else run_peer(name, data, weights, number, smoke=smoke)
             )
-            stamp = {"data_set": data.name, "round": number, "date": time.strftime("%Y-%m-%d")}
             lines = [json.dumps(stamp | row) + "\n" for row in rows]
             with kept.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))
@@ -190,8 +189,9 @@ def report(rows: list[Row]) -> str:
         "the largest process of a run. Each peer's file in `benchmarks/peers/` says which guide it follows, and where",
         "it departs from it.",
     ]  # fmt: skip
-    for data_set in dict.fromkeys(row["data_set"] for row in rows):
-        lines += ["", f"## {data_set}", "", *table([row for row in rows if row["data_set"] == data_set])]
+    for data_set, date in sorted({(row["data_set"], row["date"]) for row in rows}, key=lambda of: (of[0], of[1])):
+        of_day = [row for row in rows if (row["data_set"], row["date"]) == (data_set, date)]
+        lines += ["", f"## {data_set}, {date}", "", *table(of_day)]
     return "\n".join([*lines, ""])
 
 
