@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,12 +91,14 @@ def started(peers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
 
 def test_a_stopped_benchmark_goes_on(peers: ModuleType, started: list[tuple[str, int]], tmp_path: Path) -> None:
     kept, data = tmp_path / "peers.jsonl", tmp_path / "ants"
-    before = [row("keras", 1, 7.0), row("fastai", 1, 7.0, data_set="bees")]  # other data sets do not count
+    today = {"date": time.strftime("%Y-%m-%d")}
+    # other data sets do not count, nor do other days
+    before = [row("keras", 1, 7.0) | today, row("fastai", 1, 7.0, data_set="bees") | today, row("keras", 2, 7.0)]
     kept.write_text("".join(json.dumps(r) + "\n" for r in before))
     peers.measure(kept, data, tmp_path, ["thawline", "fastai", "keras"], 2, smoke=False)
     both = [("thawline", 1), ("thawline-again", 1)]
     assert started == [*both, ("fastai", 1), ("fastai", 2), ("keras", 2), ("thawline", 2), ("thawline-again", 2)]
-    assert peers.finished(kept)[:2] == before
+    assert peers.finished(kept)[:3] == before
     assert "## ants" in kept.with_suffix(".md").read_text()
     started.clear()
     peers.measure(kept, data, tmp_path, ["thawline", "fastai", "keras"], 2, smoke=False)

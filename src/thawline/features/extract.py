@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 FLUSH_BYTES = 4 * 2**20
 FLUSH_S = 10.0
-"""Computed rows wait at most this long, or until they are this large: an interruption loses no more, and memory holds
-no more, however many samples there are."""
+"""Computed rows wait at most this long, or until those of one key are this large: an interruption loses no more, and
+memory holds no more, however many samples there are."""
 
 Progress = Callable[[int, int], None]
 """Called with (samples run so far, samples to run): before the first batch and after each; never when all is stored."""
@@ -378,7 +378,7 @@ class Writer:
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
         self._held: dict[FeatureKey, _Held] = {}
-        self._start_anew()
+        self._since = time.monotonic()
 
     def __enter__(self) -> Writer:
         return self
@@ -393,13 +393,14 @@ class Writer:
             self._flush_one(key)
             held = self._held[key] = _Held.of(values)
         held.take(digests, values)
-        self._bytes += values.nbytes
-        if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_S:
+        if held.is_full():
+            self._flush_one(key)
+        if time.monotonic() - self._since >= FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
         """Store what was taken."""
-        self._start_anew()
+        self._since = time.monotonic()
         for key in self._held:
             self._flush_one(key)
 
@@ -408,10 +409,6 @@ class Writer:
             digests, values = held.digests, held.rows[: len(held.digests)]
             held.digests = []  # first: what the store refuses now, it would refuse again when the work is left
             self._store.append(key, digests, values)
-
-    def _start_anew(self) -> None:
-        self._bytes = 0
-        self._since = time.monotonic()
 
 
 @dataclass(slots=True, eq=False)
@@ -431,6 +428,9 @@ class _Held:
     def has_room_for(self, values: NDArray[Any]) -> bool:
         fits = (values.shape[1:], values.dtype) == (self.rows.shape[1:], self.rows.dtype)
         return fits and len(self.digests) + len(values) <= len(self.rows)
+
+    def is_full(self) -> bool:
+        return len(self.digests) * (self.rows.nbytes // len(self.rows)) >= FLUSH_BYTES
 
     def take(self, digests: Sequence[str], values: NDArray[Any]) -> None:
         begin = len(self.digests)
