@@ -221,7 +221,7 @@ def report(cells: list[dict[str, Any]]) -> str:
         ]
         lines.append(
             f"| {name} | {found[0]['n']:,} | {found[0]['n_test']:,} | {len(found)} | {' | '.join(numbers)} | {chosen} "
-            f"| {_percent(map(cost, found))} % |"
+            f"| {_cost(found)} |"
         )
     lines += [
         "",
@@ -237,7 +237,7 @@ def report(cells: list[dict[str, Any]]) -> str:
         low, high = _bootstrapped(less)
         compared = "" if policy == DEFAULT else f"{less.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         lines.append(f"| {policy} | {behind} | {unlucky} | {compared} |")
-    lines += ["", f"Cost of the default: {_percent(map(cost, cells))} % of fitting every arm, on average."]
+    lines += ["", f"Cost of the default, of fitting every arm: {_cost(cells)}."]
     return "\n".join([*lines, ""])
 
 
@@ -270,10 +270,13 @@ def regret(cell: dict[str, Any], arm: str) -> float:
     return accuracy(cell, arm) - default(cell)
 
 
-def cost(cell: dict[str, Any]) -> float:
-    """Seconds of planning and the fit that follows, as a share of those of all fits."""
-    own = cell["planning_s"] + cell["fits"][cell["chosen"]]["seconds"]
-    return float(own / sum(fit["seconds"] for fit in cell["fits"].values()))
+def _cost(cells: list[dict[str, Any]]) -> str:
+    """Planning and the fit that follows, as a share of all fits, over the cells where every arm was fitted."""
+    whole = [cell for cell in cells if SCRATCH in cell["fits"]]
+    if not whole:
+        return "-"
+    own = sum(cell["planning_s"] + cell["fits"][cell["chosen"]]["seconds"] for cell in whole)
+    return f"{100 * own / sum(fit['seconds'] for cell in whole for fit in cell['fits'].values()):.0f} %"
 
 
 def _percent(values: Any) -> str:

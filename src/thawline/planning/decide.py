@@ -34,7 +34,7 @@ LEAST_VIEWS = 2
 """Fewer in the boundary cache are not worth keeping."""
 FEW_ROWS = 150
 """Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
-UNCLEAR = 0.05
+UNCLEAR = 0.1
 """Where a line and the best of the frozen features are believed to differ by less than this share of the log loss, more
 folds may tell."""
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
