@@ -150,8 +150,10 @@ def test_lines_go_from_the_end_to_everything() -> None:
     assert below == sorted(below, reverse=True)
 
 
-def arm(thaw: str = "none", layer: str = "pooled") -> Arm:
-    logits = np.log(np.eye(2)[np.arange(40) % 2] * 0.8 + 0.1)
+def arm(thaw: str = "none", layer: str = "pooled", *, wrong: int = 0) -> Arm:
+    """Of 40 samples, the first few wrong."""
+    named = (np.arange(40) + (np.arange(40) < wrong)) % 2
+    logits = np.log(np.eye(2)[named] * 0.8 + 0.1)
     return Arm(name="x", thaw=thaw, layer=layer, head="logistic", logits=logits, seconds=0.0)
 
 
@@ -167,16 +169,21 @@ def arm(thaw: str = "none", layer: str = "pooled") -> Arm:
         (
             Honest(0.95, (0.9, 0.98), 40),
             "all",
-            r"^Retrain everything: .* \+0.0 points over a new head .* on 40 samples",
+            r"^Retrain everything: in a short trial about .* \+10.0 points over a new head .* on 40 samples\.$",
         ),
-        (Honest(0.95, (0.9, 0.98), 40), "from:b.2", r"^Retrain everything from b.2 on: "),
+        (
+            Honest(0.95, (0.9, 0.98), 40),
+            "from:b.2",
+            r"^Retrain everything from b.2 on: in .* no gain on a new head \(\+0.0 points .*nearly always gained\.$",
+        ),
     ],
 )
 def test_the_verdict(honest: Honest, chosen: str, text: str) -> None:
     import re
 
-    first = arm()
-    verdict = verdict_of(first if chosen == "none" else arm(chosen), first, honest, np.arange(40) % 2)
+    first = arm(wrong=4)
+    of = {"none": first, "all": arm("all"), "from:b.2": arm("from:b.2", wrong=4)}
+    verdict = verdict_of(of[chosen], first, honest, np.arange(40) % 2)
     assert re.search(text, verdict), verdict
 
 

@@ -63,7 +63,12 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
     more = f"{100 * over.accuracy:+.1f} points over a new head on the frozen last layer, on {over.n} samples"
     if chosen.thaw == "none":
         return f"Retrain nothing but the head ({chosen.name}): {reached}, {more}."
-    return f"Retrain {_what(chosen.thaw)}: {reached}, {more}."
+    if over.loss > 0:
+        return f"Retrain {_what(chosen.thaw)}: in a short trial {reached}, {more}."
+    return (
+        f"Retrain {_what(chosen.thaw)}: in a short trial {reached}. That is no gain on a new head ({more}), but so few "
+        "samples say little of a whole training, and on other data it has nearly always gained."
+    )
 
 
 def why_not(behind: Gain, *, shown_only: bool, in_trial: bool) -> str:
