@@ -89,8 +89,8 @@ LESS_THAN_MIDDLE = -0.10
 def more_than_middle(n: int) -> float:
     """What thawing everything is expected to have over the line in the middle: nothing, with 150 samples and fewer.
 
-    With 190 to 600 it took another 5 % of the errors away, in the mean of the eight data sets (-5 to 20 %); with 50 it made
-    no difference, in the mean of 21 cells of benchmarks/judgement.md. It takes twice as long.
+    With 190 to 600 it took another 5 % of the errors away, in the mean of the eight data sets (-5 to 20 %); with 50 it
+    made no difference, in the mean of 21 cells of benchmarks/judgement.md. It takes twice as long.
 
     Args:
         n: Samples to learn from.
