@@ -177,9 +177,10 @@ def test_the_data_may_have_moved(stopped: Path, tiny_photos: Path, tmp_path: Pat
 def test_arrays_are_given_again(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (24, 8, 8), dtype=np.uint8)
     data = tl.open_data(pixels, [0, 1] * 12)
+    plan = tl.plan(data, tl.open_backbone(), thaw="none")
     patch = stop_with(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        tl.fit(data, run=tmp_path / "run")
+        tl.fit(data, plan, run=tmp_path / "run")
     patch.undo()
     with pytest.raises(RunError, match=r"no path leads to those of .*run .*thawline.resume\(run, data=...\)"):
         tl.resume(tmp_path / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,10 +42,10 @@ def above_toy(backbone: nn.Module) -> Above:
     return Above(Net(backbone, nn.Linear(width, toy.CLASSES)), thaw, (8, 8), moving_statistics=False)
 
 
-def gradients(above: Above, n: int = 4) -> Gradients:
+def gradients(above: Above, n: int = 4, *, seed: int = 3) -> Gradients:
     """Of everything that learns, and the logits; in the mode that ``above`` is in."""
     px = above.input_px[0]
-    images = torch.randn(n, 3, px, px, generator=torch.Generator().manual_seed(3)).to(above.net.head.weight.dtype)
+    images = torch.randn(n, 3, px, px, generator=torch.Generator().manual_seed(seed)).to(above.net.head.weight.dtype)
     crossing = above.cut.prefix(images.contiguous(memory_format=torch.channels_last))
     above.net.zero_grad()
     logits = above.logits(crossing)
@@ -102,15 +103,19 @@ def test_gradients_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv3_small_100", "regnetx_002"])
 def test_gradients_in_float32_are_as_near_to_the_true_ones(name: str) -> None:
-    """Rounding turns some activations of deep random nets on or off, with folding and without."""
-    above = of_family(name)
-    above.train()
-    usual = gradients(above)
-    with folded(above):
-        found = gradients(above)
-    above.net.double()
-    true = gradients(above)
-    assert 0 < _error(found, true) < max(2 * _error(usual, true), 1e-4)
+    """Rounding turns some activations of deep random nets on or off, with folding and without: the median counts."""
+    errors = []
+    for seed in range(5):
+        above = of_family(name)
+        above.train()
+        usual = gradients(above, seed=seed)
+        with folded(above):
+            found = gradients(above, seed=seed)
+        above.net.double()
+        true = gradients(above, seed=seed)
+        errors.append((_error(found, true), _error(usual, true)))
+    of_folded, of_usual = (statistics.median(column) for column in zip(*errors, strict=True))
+    assert 0 < of_folded < max(2 * of_usual, 1e-4)
 
 
 def _columns(chains: list[folding.Chain]) -> tuple[list[Any], list[Any]]:
