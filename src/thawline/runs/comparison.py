@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError, UsageError, nearest
+from thawline.evaluation.baselines import METHODS
 from thawline.planning import Asked, FitPlan
 from thawline.records import Dataset, Score
 from thawline.runs import folder as run_folder
@@ -102,8 +103,6 @@ class Comparison:
     @staticmethod
     def title_of(baseline: str) -> str:
         """What a baseline is."""
-        from thawline.evaluation.baselines import METHODS
-
         return (METHODS | dict(PIXELS)).get(baseline, baseline)
 
     def to_json(self) -> dict[str, Any]:
@@ -159,7 +158,9 @@ def compare(
             wanted = Asked(settings={**_settings(name, backbone), **asked})
             run = fit(data, wanted, backbone=backbone, run=place / name, force=force, listener=told)
         found.append(Strategy(name, STRATEGIES[name], run.plan, run, _probabilities(run)))
-    baselines = dict(found[0].run.report.content["baselines"])
+    # a probe that training started from is no simpler method here, but the strategy of the last layer
+    measured = found[0].run.report.content["baselines"]
+    baselines = {name: metrics for name, metrics in measured.items() if name in METHODS}
     for number, name in enumerate(pixels, len(names) + 1):
         if name not in known:
             listener.note(f"{number} of {len(names) + len(pixels)}: {PIXELS[name]}.")
