@@ -74,9 +74,9 @@ class Belief:
 NOTHING, MUCH = Belief(0.0, 0.05), Belief(0.10, 0.25)
 """Other features of the frozen model: as likely as not they change next to nothing, else they may change much."""
 LINE = Belief(0.15, 0.20)
-"""What the line in the middle takes of what the best frozen features leave. Fine-tuning 190 to 600 pictures from there
-took 4 to 55 % of a new head's errors away on eight data sets, 22 % in the mean (benchmarks/thaw_lines.md has four of
-them); a part of that would have come from earlier features alone."""
+"""What the line in the middle takes of what the best frozen features leave. Fine-tuning up to 600 pictures from there
+took 4 to 27 % of a new head's errors away on four data sets, 17 % in the mean (benchmarks/thaw_lines.md); a part of
+that would have come from earlier features alone."""
 SHORT = Belief(-0.15, 0.15)
 """What a trial of a line shows less than the whole training gives: it is a third as long, on two thirds of the samples.
 From the cells of benchmarks/judgement.md with 50 and 200 samples, where both were measured."""
@@ -89,8 +89,9 @@ LESS_THAN_MIDDLE = -0.10
 def more_than_middle(n: int) -> float:
     """What thawing everything is expected to have over the line in the middle: nothing, with 150 samples and fewer.
 
-    With 190 to 600 it took another 5 % of the errors away, in the mean of the eight data sets (-5 to 20 %); with 50 it
-    made no difference, in the mean of 21 cells of benchmarks/judgement.md. It takes twice as long.
+    With up to 600 it took another 6 % of the errors away, in the mean of four data sets (-2 to 20 %;
+    benchmarks/thaw_lines.md); with 50 it made no difference, in the mean of 21 cells of benchmarks/judgement.md. It
+    takes twice as long.
 
     Args:
         n: Samples to learn from.
@@ -109,7 +110,7 @@ class Choice:
                 with it.
             labels: (n,)
         """
-        self._arms, first = tuple(arms), arms[0]
+        self.arms, first = tuple(arms), arms[0]
         self._right = np.stack([arm.correct(labels) for arm in arms])  # (A, n), nan where one was not judged
         self._was = np.stack([first.losses(labels, arm.judged) for arm in arms])
         names = [arm.name for arm in arms]
@@ -129,9 +130,9 @@ class Choice:
             weight: (n,) how often each sample counts; by default once.
         """
         weight = np.ones(self._n) if weight is None else weight
-        believed = [0.0] * len(self._arms)
+        believed = [0.0] * len(self.arms)
         frozen = 0.0
-        for i, arm in enumerate(self._arms[1:], start=1):
+        for i, arm in enumerate(self.arms[1:], start=1):
             measured, error = self._measured(i, weight)
             if arm.thaw == "none":
                 believed[i] = _either(measured, error)
@@ -149,7 +150,7 @@ class Choice:
     def best(self) -> Arm:
         """The arm that is worth most; the first among equals."""
         worths = self.worths()
-        return self._arms[worths.index(max(worths))]
+        return self.arms[worths.index(max(worths))]
 
     def _measured(self, i: int, weight: NDArray[Any]) -> tuple[float, float]:
         """What an arm saved over the one it goes on from, as a share of the first one's log loss; and its error."""

@@ -250,11 +250,14 @@ class _Measuring:
         for setting in tried:
             self.forecasts[setting] = self._forecast(setting, trials)
 
-    def _worths(self, tried: Iterable[Arm] = ()) -> dict[Arm, float]:
-        """What each arm that may be chosen is worth, those tried last included; see ``Choice``."""
+    def _choice(self, tried: Iterable[Arm] = ()) -> Choice:
+        """Between all arms that may be chosen, those tried last included."""
         # other heads on the same features are shown: each would be one more chance to be lucky
-        arms = [arm for arm in (*self.arms, *tried) if _is_shippable(arm)]
-        return dict(zip(arms, Choice(arms, self.labels).worths(), strict=True))
+        return Choice([arm for arm in (*self.arms, *tried) if _is_shippable(arm)], self.labels)
+
+    def _worths(self, tried: Iterable[Arm] = ()) -> dict[Arm, float]:
+        choice = self._choice(tried)
+        return dict(zip(choice.arms, choice.worths(), strict=True))
 
     def _forecast(self, setting: str, trials: Trials) -> tuple[float, int, int]:
         """Seconds, bytes on disk and of memory of a whole fit on features that are there, by its trial."""
@@ -290,9 +293,8 @@ class _Measuring:
 
     def plan(self) -> FitPlan:
         """The plan of the best arm."""
-        worths = self._worths()
-        chosen = max(worths, key=worths.__getitem__)
-        honest = Choice(list(worths), self.labels).judged_honestly(self.asked.seed)
+        choice = self._choice()
+        chosen, honest = choice.best(), choice.judged_honestly(self.asked.seed)
         base = self.asked if chosen.thaw == "none" else self._within_budget(self.planned(chosen.thaw))
         verdict = verdict_of(chosen, self.first, honest, self.labels)
         if self.evidence is not None:
