@@ -1,7 +1,6 @@
 import json
 import signal
 import threading
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -16,6 +15,7 @@ from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, StorageError, UsageError
 from thawline.features import EngineChoice, FeatureKey, FeatureStore, extract_features
 from thawline.features import extract as extract_module
+from thawline.features import writer as writer_module
 from thawline.features.extract import feature_key
 from thawline.features.torch_engine import TorchEngine
 from thawline.records import Dataset, Features
@@ -130,13 +130,13 @@ _INTERRUPTED = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
 from toy_backbone import ToyBackbone, toy_dataset
-from thawline.features import extract, extract_features
+from thawline.features import extract_features, writer
 
 def stop(done, total):
     if done >= 16:
         os.kill(os.getpid(), {signal})
 
-extract.FLUSH_BYTES = {flush}
+writer.FLUSH_BYTES = {flush}
 extract_features(toy_dataset(40), ToyBackbone(), batch_size=8, precision="f32", device="cpu", progress=stop)
 """
 
@@ -167,7 +167,7 @@ def test_ctrl_c_between_batches_keeps_what_was_computed(toy: ModuleType) -> None
 def test_rows_are_written_on_the_way(
     toy: ModuleType, monkeypatch: pytest.MonkeyPatch, setting: str, value: float
 ) -> None:
-    monkeypatch.setattr(extract_module, setting, value)
+    monkeypatch.setattr(writer_module, setting, value)
     written: list[int] = []
 
     def look(done: int, _: int) -> None:
@@ -193,40 +193,6 @@ def test_while_some_batches_run_as_many_others_are_got_ready(toy: ModuleType, mo
     got = extract_features(data, toy.ToyBackbone(), **CPU)
     expected = [prepare(data.source.read(i), toy.PREPROCESSING).mean(dtype=np.float32) for i in range(12)]
     np.testing.assert_allclose(got.values[:, 0], expected, rtol=1e-5)
-
-
-def test_a_writer_holds_no_more_than_it_says(
-    tmp_path: Any, key: FeatureKey, sample_digests: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not the rows of all samples, nor copies of those that are being written."""
-    limit, batch = 2**20, np.ones((16, 1024), np.float32)
-    monkeypatch.setattr(extract_module, "FLUSH_BYTES", limit)
-    digests = sample_digests(16 * 100)
-    tracemalloc.start()
-    try:
-        with extract_module.Writer(FeatureStore(tmp_path)) as writer:
-            for start in range(0, len(digests), 16):
-                writer.add(key, digests[start : start + 16], batch)
-        assert tracemalloc.get_traced_memory()[1] < 1.5 * limit
-    finally:
-        tracemalloc.stop()
-    assert FeatureStore(tmp_path).gather(key, digests).shape == (1600, 1024)
-
-
-def test_a_writer_takes_rows_of_several_keys_in_pieces_of_any_length(
-    tmp_path: Any, key: FeatureKey, sample_digests: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extract_module, "FLUSH_BYTES", 5 * 12)  # five rows of three float32
-    keys = [key, replace(key, rung="blocks.1")]
-    digests, values = sample_digests(60), np.arange(180, dtype=np.float32).reshape(60, 3)
-    with extract_module.Writer(FeatureStore(tmp_path)) as writer:
-        start = 0
-        for length in (1, 3, 20, 2, 2, 1, 11, 20):
-            for one in keys:
-                writer.add(one, digests[start : start + length], values[start : start + length])
-            start += length
-    for one in keys:
-        np.testing.assert_array_equal(FeatureStore(tmp_path).gather(one, digests), values)
 
 
 def test_few_rows_are_written_at_once(toy: ModuleType, clean_cache: Any) -> None:

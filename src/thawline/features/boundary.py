@@ -34,13 +34,14 @@ from thawline.features.activations import (
 )
 from thawline.features.boundary_sources import FromLine, FromPictures, Origin, Wanted, pays
 from thawline.features.engines import EngineChoice
-from thawline.features.extract import Progress, Writer, first_of_each, refuse_non_finite
+from thawline.features.extract import Progress, first_of_each, refuse_non_finite
 from thawline.features.index import Rows
 from thawline.features.keys import LINE, FeatureKey, Precision, augmented_sha256, preprocessing_sha256
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.pixels import Samples
 from thawline.features.sizes import format_bytes
 from thawline.features.store import FeatureStore
+from thawline.features.writer import Writer
 from thawline.scale import executor
 
 if TYPE_CHECKING:
