@@ -19,6 +19,7 @@ from thawline.runs.reporting import environment
 HERE = Path(__file__).parent
 ORDER = (
     "main_job",
+    "embedded",
     "peers",
     "extraction",
     "decode",

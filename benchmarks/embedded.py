@@ -1,0 +1,188 @@
+"""How far does the backbone that ships inside go? Writes benchmarks/embedded.md.
+
+    python benchmarks/embedded.py
+
+Frozen features and a logistic head, with the embedded backbone, an ImageNet MobileNetV2, the embedded architecture with
+random weights, and without a backbone (16 x 16 pixels); the same training and test pictures for all. Needs
+THAWLINE_REAL_DATA (hymenoptera, flowers5_128, fashion_mnist_small, brain_mri) and THAWLINE_REAL_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import thawline as tl
+from thawline.backbones import DEFAULT_MODEL, Backbone
+from thawline.data.digits import open_digits
+from thawline.evaluation import baselines
+from thawline.heads import fit_head
+from thawline.planning.candidates import open_candidate
+from thawline.randomness import generator
+from thawline.runs.reporting import environment
+
+SEEDS = (0, 1, 2)
+"""Each draws its own pictures to train on, and its own random weights."""
+SHARES = {"hymenoptera": 0.6, "flowers5_128": 0.2, "brain_mri": 0.5}
+"""Of the pictures that are trained on; the rest is tested on."""
+MODELS = ("embedded", "ImageNet MobileNetV2", "random weights", "pixels")
+N_RESAMPLES = 2_000
+WANTED_WAY = 0.85
+"""Of the way from random weights to the ImageNet MobileNetV2, on photographs."""
+PHOTOGRAPHS = ("hymenoptera", "flowers5_128")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from what."""
+
+    data: str
+    per_class: int | None = None
+
+    @property
+    def title(self) -> str:
+        return self.data + (f", {self.per_class} a class" if self.per_class else f", {SHARES[self.data]:.0%} to train")
+
+    def draw(self, seed: int) -> tuple[tl.Dataset, NDArray[np.int64], NDArray[np.int64]]:
+        """The data, the rows to train on and the rows to test on."""
+        if self.data == "digits":
+            data = open_digits(self.per_class or 0, seed=seed)
+            assert data.given is not None
+            return data, np.flatnonzero(data.given == "train"), np.flatnonzero(data.given == "test")
+        data = tl.open_data(Path(os.environ["THAWLINE_REAL_DATA"]) / self.data)
+        if self.per_class is None:
+            share = SHARES[self.data]
+            split = tl.split_data(replace(data, given=None), fractions=(share, 0.0, 1 - share), seed=seed)
+            return data, split.train, split.test
+        split = tl.split_data(data)
+        shuffled = generator(seed, "benchmark", self.data).permutation(split.train)
+        of_class = [shuffled[data.labels[shuffled] == label] for label in range(len(data.classes))]
+        return data, np.sort(np.concatenate([rows[: self.per_class] for rows in of_class])), split.test
+
+
+TASKS = (
+    *(Task("digits", n) for n in (10, 30, 100)),
+    Task("fashion_mnist_small", 100),
+    Task("hymenoptera"),
+    Task("flowers5_128"),
+    Task("brain_mri"),
+)
+
+
+def models(seed: int) -> dict[str, Backbone]:
+    embedded = tl.open_backbone(DEFAULT_MODEL)
+    imagenet = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
+    return {
+        "embedded": embedded,
+        "ImageNet MobileNetV2": tl.open_backbone(f"timm/mobilenetv2_100@{imagenet}"),
+        "random weights": open_candidate(f"random/{embedded.architecture}@{embedded.tensors.path}", seed),
+    }
+
+
+def right(task: Task, seed: int) -> dict[str, NDArray[np.bool_]]:
+    """For each model, which test pictures it is right about."""
+    data, train, test = task.draw(seed)
+    y, n_classes = data.labels, len(data.classes)
+    found = {}
+    for name, backbone in models(seed).items():
+        values = tl.extract_features(data, backbone).values
+        head = fit_head("logistic", values[train], y[train], n_classes, groups=data.groups[train], seed=seed).head
+        found[name] = head.logits(values[test]).argmax(axis=1) == y[test]
+    simple = baselines(
+        None, data.thumbs[train], y[train], None, data.thumbs[test], y[test], n_classes, seed=seed,
+        groups=data.groups[train],
+    )  # fmt: skip
+    pixels = next(one for one in simple if one.name == "pixels")
+    return found | {"pixels": pixels.probabilities.argmax(axis=1) == y[test]}
+
+
+class Measured:
+    """What came of one task, over all seeds."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        drawn = [right(task, seed) for seed in SEEDS]
+        self.n_test = len(drawn[0]["pixels"])
+        self._right = {name: [of_seed[name] for of_seed in drawn] for name in MODELS}
+        draws = generator(0, "benchmark", "resample")
+        resampled: list[list[float]] = [[] for _ in MODELS]
+        for _ in range(N_RESAMPLES):
+            rows = [draws.integers(0, len(of_seed["pixels"]), len(of_seed["pixels"])) for of_seed in drawn]
+            for i, name in enumerate(MODELS):
+                resampled[i].append(
+                    float(np.mean([one[row].mean() for one, row in zip(self._right[name], rows, strict=True)]))
+                )
+        self._resampled = {name: np.array(values) for name, values in zip(MODELS, resampled, strict=True)}
+
+    def mean(self, name: str) -> float:
+        return float(np.mean([one.mean() for one in self._right[name]]))
+
+    def cell(self, name: str) -> str:
+        low, high = np.quantile(self._resampled[name], [0.025, 0.975])
+        return f"{100 * self.mean(name):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+    @property
+    def way(self) -> float:
+        """Of the way from random weights to the ImageNet MobileNetV2."""
+        start = self.mean("random weights")
+        return (self.mean("embedded") - start) / (self.mean("ImageNet MobileNetV2") - start)
+
+    def way_cell(self) -> str:
+        start = self._resampled["random weights"]
+        ways = (self._resampled["embedded"] - start) / (self._resampled["ImageNet MobileNetV2"] - start)
+        low, high = np.quantile(ways, [0.025, 0.975])
+        return f"{100 * self.way:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+    @property
+    def ahead(self) -> bool:
+        return self.mean("embedded") > max(self.mean("random weights"), self.mean("pixels"))
+
+
+def page(measured: list[Measured]) -> list[str]:
+    behind = [one.task.title for one in measured if not one.ahead]
+    short = [one.task.title for one in measured if one.task.data in PHOTOGRAPHS and one.way < WANTED_WAY]
+    return [
+        "# The embedded backbone",
+        "",
+        f"Written by `python benchmarks/embedded.py` on {time.strftime('%Y-%m-%d')}; "
+        f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
+        "",
+        f"A logistic head on the frozen features of `{DEFAULT_MODEL}`, of the ImageNet MobileNetV2 at 224 px, of the",
+        "embedded architecture with random weights, and on 16 x 16 pixels. Test accuracy in %,",
+        f"mean of {len(SEEDS)} seeds, each with its own training pictures (and split, where they are a share); in",
+        "parentheses 95 %, resampling test pictures. The way: how far the embedded one comes from random weights",
+        "towards the ImageNet MobileNetV2.",
+        "",
+        "| task | test pictures | " + " | ".join(MODELS) + " | the way, % |",
+        "|---" * (len(MODELS) + 3) + "|",
+        *(
+            f"| {one.task.title} | {one.n_test:,} | {' | '.join(map(one.cell, MODELS))} | {one.way_cell()} |"
+            for one in measured
+        ),
+        "",
+        f"Ahead of random weights and of pixels on all: {'yes' if not behind else 'not on ' + '; '.join(behind)}. "
+        f"At least {WANTED_WAY:.0%} of the way on photographs: {'yes' if not short else 'not on ' + '; '.join(short)}.",
+    ]
+
+
+def main() -> None:
+    missing = [name for name in ("THAWLINE_REAL_DATA", "THAWLINE_REAL_WEIGHTS") if not os.environ.get(name)]
+    if missing:
+        print(f"{' and '.join(missing)} must be set: benchmarks/embedded.py needs real data and weights.")
+        return
+    measured = []
+    for task in TASKS:
+        measured.append(Measured(task))
+        print(
+            task.title, *(f"{name} {measured[-1].cell(name)}" for name in MODELS), measured[-1].way_cell(), flush=True
+        )
+    Path(__file__).with_suffix(".md").write_text("\n".join(page(measured)) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
