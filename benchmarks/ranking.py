@@ -40,7 +40,7 @@ def models() -> list[Any]:
 
     folder = Path(os.environ["THAWLINE_REAL_WEIGHTS"])
     trained = [f"timm/mobilenetv2_100@{folder}/mobilenetv2_100.{name}.safetensors" for name in WEIGHTS]
-    return [*trained, "embedded/regnetx_002", open_candidate(RANDOM, 0)]
+    return [*trained, "embedded/resnet18_half", open_candidate(RANDOM, 0)]
 
 
 def short(name: str) -> str:

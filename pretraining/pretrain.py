@@ -150,8 +150,9 @@ def lead(run: Training, paths: Paths) -> None:
 
 CARD = """# {name}
 
-A {architecture} (timm) without further changes, {parameters:,} parameters without its classifier, trained from random
-weights on Tiny ImageNet by `pretraining/pretrain.py`. It ships as fp16 safetensors ({megabytes:.1f} MB).
+A {architecture} of timm with {arguments}, {parameters:,} parameters without its classifier,
+trained from random weights on Tiny ImageNet by `pretraining/pretrain.py`, with a teacher that was trained on ImageNet.
+It ships as fp16 safetensors ({megabytes:.1f} MB).
 
 | | |
 |---|---|
@@ -170,8 +171,8 @@ weights on Tiny ImageNet by `pretraining/pretrain.py`. It ships as fp16 safetens
 **What it is for.** A first look, tests, and places without a network: it is small and was trained on small pictures.
 For results that matter, compare it with a model trained on ImageNet at full size (`thawline models mobilenet`).
 
-**Limits.** It has seen 64 px pictures of 200 everyday kinds of things, and nothing else: fine texture, text, medical
-and satellite pictures are foreign to it. The classes, and their biases, are ImageNet's.
+**Limits.** It has seen 64 px pictures of 200 everyday kinds of things, and nothing else (its teacher: ImageNet). Fine
+texture, text, medical and satellite pictures are foreign to it. The classes, and their biases, are ImageNet's.
 
 **Licence.** The weights are released under Apache-2.0, like this project. The pictures that they were trained on are
 ImageNet's, whose terms allow non-commercial research and education; weigh that for your use.
@@ -215,6 +216,7 @@ def export(run: Training, recipe: Recipe, out: Path, reached: dict[str, float]) 
     card = CARD.format(
         name=name,
         architecture=recipe.architecture,
+        arguments=", ".join(f"{key} {value}" for key, value in recipe.model_args.items()),
         parameters=parameters,
         megabytes=path.stat().st_size / 1e6,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -51,7 +51,7 @@ def _others(*architectures: str) -> list[Wanted]:
 
 
 WANTED = [
-    Wanted("regnetx_002", input_px=96),  # embedded
+    Wanted("resnet18", {"channels": [32, 64, 128, 256]}, input_px=128),  # embedded
     Wanted("mobilenetv2_100", SAME, first_share=0.25),
     *_separable(
         "mobilenetv2_050", "mobilenetv2_100", "mobilenetv2_140", "mobilenetv3_small_100", "mobilenetv3_large_100",

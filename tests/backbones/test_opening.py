@@ -153,11 +153,11 @@ def test_a_tampered_embedded_model_is_refused(tmp_path: Path, monkeypatch: pytes
         ("hf/google/vit", UnknownModelError, r"got 'hf/google/vit'"),
         ("timm/", UnknownModelError, r"got 'timm/'"),
         (
-            "embedded/regnet",
+            "embedded/resnet",
             UnknownModelError,
-            r"embedded model must be one of regnetx_002; got 'regnet'. Did you mean",
+            r"embedded model must be one of resnet18_half; got 'resnet'. Did you mean",
         ),
-        ("embedded/regnetx_002@x.safetensors", UsageError, r"bring their own weights"),
+        ("embedded/resnet18_half@x.safetensors", UsageError, r"bring their own weights"),
         ("timm/mobilenetv2_10", UnknownModelError, r"got 'timm/mobilenetv2_10'. Did you mean .*'mobilenetv2_100'"),
         ("timm/resnet18.nothing", UnknownModelError, r"resnet18 comes as .*a1_in1k.*; got tag 'nothing'"),
         ("timm/resnet18@missing.safetensors", WeightsError, r"missing.safetensors is not there"),
@@ -286,7 +286,7 @@ def test_a_config_that_is_no_json_is_refused(hub_folder: Path) -> None:
 def test_an_unreachable_hub_is_one_sentence_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        HubError, match=r"must be fetched from the model hub .* Offline: --model embedded/regnetx_002, or"
+        HubError, match=r"must be fetched from the model hub .* Offline: --model embedded/resnet18_half, or"
     ):
         tl.open_backbone("timm/test_resnet.r160_in1k")
 

@@ -46,10 +46,10 @@ def refused(answer, text: str) -> None:
         (["--model", "mobilenet"], "model must be embedded/NAME, timm/NAME or timm/NAME@FILE"),
         (["--model", "timm/resnet18@none.safetensors"], "none.safetensors is not there"),
         (["--model", "timm/resnet18.a1_in1k"], "must be fetched from the model hub"),
-        (["--model", f"timm/resnet18@{WEIGHTS}"], "says it holds 'regnetx_002'"),
-        (["--model", f"timm/regnetx_002@{WEIGHTS}", "--sha256", "0" * 64], "must have SHA-256 000"),
+        (["--model", f"timm/resnet34@{WEIGHTS}"], "says it holds 'resnet18'"),
+        (["--model", f"timm/resnet18@{WEIGHTS}", "--sha256", "0" * 64], "must have SHA-256 000"),
         (
-            ["--model", f"timm/regnetx_002@{WEIGHTS}", "--model-arg", "stem_kernel_size"],
+            ["--model", f"timm/resnet18@{WEIGHTS}", "--model-arg", "stem_kernel_size"],
             "--model-arg must be NAME=VALUE",
         ),
         (["--mean", "a"], "--mean must be one number or three"),
@@ -57,7 +57,10 @@ def refused(answer, text: str) -> None:
         (["--split", "70/30"], "--split must be three shares such as 70/15/15; got '70/30'"),
         (["--split", "100/0/0"], "must be three shares that sum to 1"),
         (["--thaw", "last:0"], "thaw last:0 unlocks nothing"),
-        (["--thaw", "stage:s9"], "must name a stage of embedded/regnetx_002; got 's9'. Did you mean 's4'"),
+        (
+            ["--thaw", "stage:layer9"],
+            "must name a stage of embedded/resnet18_half; got 'layer9'. Did you mean 'layer4'",
+        ),
         (["--head", "forest"], "head: Input should be 'logistic', 'ridge', 'svm' or 'mlp', got 'forest'"),
         (
             ["--head", "mlp", "--hidden", "256;128"],
@@ -76,7 +79,7 @@ def refused(answer, text: str) -> None:
         ),
         (["--thaw", "last:1", "--set", "optimiser=adam"], "optimiser: Input should be 'adamw' or 'sgd', got 'adam'"),
         (["--lr", "0.1", "--set", "lr=0.2"], "lr must be set once; got --set lr and --lr. Leave one out."),
-        (["--layer", "s9"], "a layer of regnetx_002; got 's9'"),
+        (["--layer", "layer9"], "a layer of resnet18; got 'layer9'"),
         (["--precision", "f8"], "got 'f8'"),
         (["--engine", "steam"], "got 'steam'"),
         (["--device", "abacus"], "got 'abacus'"),
@@ -224,7 +227,8 @@ def test_a_run_given_as_data_is_recognised(thawline, run_folder: Path) -> None:
 
 def test_a_mistyped_layer_leaves_no_trace_in_the_cache(thawline, tiny_photos: Path) -> None:
     refused(
-        thawline("features", tiny_photos, "--layer", "nope", "--out", "f.npz"), "Its stages are stem, s1, s2, s3, s4"
+        thawline("features", tiny_photos, "--layer", "nope", "--out", "f.npz"),
+        "Its stages are stem, layer1, layer2, layer3, layer4",
     )
     assert thawline("cache", "--json").json["entries"] == []
 

@@ -40,29 +40,30 @@ def test_what_the_documentation_shows_is_what_is_printed(thawline, command: str,
 
 
 def test_json_is_the_contract(thawline) -> None:
-    answer = thawline("ladder", "embedded/regnetx_002", "--thaw", "stage:s4", "--json").json
+    answer = thawline("ladder", "embedded/resnet18_half", "--thaw", "stage:layer4", "--json").json
     assert list(answer) == ["model", "layers", "parameters", "trainable", "frozen", "rungs"]
-    assert answer["parameters"] == EMBEDDED["regnetx_002"].parameters == answer["trainable"] + answer["frozen"]
+    assert answer["parameters"] == EMBEDDED["resnet18_half"].parameters == answer["trainable"] + answer["frozen"]
     assert all(set(rung) == KEYS for rung in answer["rungs"])
-    module = open_backbone("embedded/regnetx_002").module()
-    assert answer["trainable"] == sum(parameter.numel() for parameter in module.s4.parameters())
+    module = open_backbone("embedded/resnet18_half").module()
+    assert answer["trainable"] == sum(parameter.numel() for parameter in module.layer4.parameters())
     for rung in answer["rungs"]:
-        assert rung["trainable"] == (rung["parameters"] if rung["stage"] == "s4" else 0)
-    assert answer["rungs"][-1]["shape"] == [368]
+        assert rung["trainable"] == (rung["parameters"] if rung["stage"] == "layer4" else 0)
+    assert answer["rungs"][-1]["shape"] == [256]
 
 
 def test_a_head_is_counted_before_and_after(thawline) -> None:
-    bare = thawline("ladder", "embedded/regnetx_002", "--json").json
-    answer = thawline("ladder", "embedded/regnetx_002", "--head", "10", "--json").json
-    head = 368 * 10 + 10
+    bare = thawline("ladder", "embedded/resnet18_half", "--json").json
+    answer = thawline("ladder", "embedded/resnet18_half", "--head", "10", "--json").json
+    head = 256 * 10 + 10
     assert answer == bare | {"head": {"classes": 10, "parameters": head}}
     total = bare["parameters"]
     rows = [
-        re.split(r"  +", line.strip()) for line in lines(thawline("ladder", "embedded/regnetx_002", "--head", "10").out)
+        re.split(r"  +", line.strip())
+        for line in lines(thawline("ladder", "embedded/resnet18_half", "--head", "10").out)
     ]
     assert ["backbone", f"{total:,}", "0", f"{total:,}"] in rows
     assert ["with a linear head of 10 classes", f"{total + head:,}", f"{head:,}", f"{total:,}"] in rows
-    assert thawline("ladder", "embedded/regnetx_002", "--head", "1").code == 2
+    assert thawline("ladder", "embedded/resnet18_half", "--head", "1").code == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from thawline.backbones.embedded import EMBEDDED
 
 WEIGHTS = next(iter(EMBEDDED.values())).path
-EMBEDDED_NAME, RANDOM = "embedded/regnetx_002", "random/test_resnet"
+EMBEDDED_NAME, RANDOM = "embedded/resnet18_half", "random/test_resnet"
 TWO = f"{EMBEDDED_NAME},{RANDOM}"
 FAST = ("--engine", "torch", "--precision", "f32")
 
@@ -25,10 +25,10 @@ def test_the_result_is_a_table_and_a_sentence(thawline, tiny_photos: Path) -> No
     assert answer.code == 0, answer.err
     assert max(map(len, answer.out.splitlines())) <= 100
     said = " ".join(answer.out.split())
-    assert "1 embedded/regnetx_002 20 " in said
+    assert "1 embedded/resnet18_half 20 " in said
     assert f"2 {RANDOM} 20 " in said
     assert "left out: timm/nope: model must be one that timm knows; got 'timm/nope'" in said
-    assert "embedded/regnetx_002 suits photos best: accuracy " in said
+    assert "embedded/resnet18_half suits photos best: accuracy " in said
     assert "The test part was not looked at." in said
     assert answer.err == ""
 
@@ -64,9 +64,9 @@ def test_a_file_of_weights_is_a_candidate(thawline, tiny_photos: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--models", EMBEDDED_NAME], "models must be at least two, to be compared; got embedded/regnetx_002"),
+        (["--models", EMBEDDED_NAME], "models must be at least two, to be compared; got embedded/resnet18_half"),
         (["--models", f"{TWO},{RANDOM}"], "models must be different; got random/test_resnet 2 times"),
-        (["--models", "all"], "this disk holds embedded/regnetx_002 alone"),
+        (["--models", "all"], "this disk holds embedded/resnet18_half alone"),
         (["--models", "timm/nope,mobilenet"], "none could. timm/nope: model must be one that timm knows"),
         (["--models", TWO, "--share", "10"], "share must be above 0 and at most 1; got 10. Write 0.1 for 10 %."),
         (["--models", TWO, "--probe", "3"], "n_probe (--probe) must be at least 20 pictures; got 3"),

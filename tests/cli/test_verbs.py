@@ -51,13 +51,13 @@ def test_fit_json_is_one_object_and_the_progress_stays_out(thawline, tiny_photos
 
 def test_fit_takes_every_option(thawline, tiny_photos: Path) -> None:
     options = (
-        "--head ridge --layer s3 --split 60/20/20 --seed 3 --precision f32 --engine torch --device cpu --thaw none"
+        "--head ridge --layer layer3 --split 60/20/20 --seed 3 --precision f32 --engine torch --device cpu --thaw none"
     )
-    model = "--model embedded/regnetx_002 --input-px 64 --mean 0.4,0.5,0.6 --std 0.25 --interpolation bicubic"
+    model = "--model embedded/resnet18_half --input-px 64 --mean 0.4,0.5,0.6 --std 0.25 --interpolation bicubic"
     answer = thawline("fit", tiny_photos, "--run", "here", "--json", *options.split(), *model.split())
     assert answer.code == 0, answer.err
     plan = read_plan(Path("here/plan.toml"))
-    assert (plan.head, plan.layer, plan.seed, plan.precision) == ("ridge", "s3", 3, "f32")
+    assert (plan.head, plan.layer, plan.seed, plan.precision) == ("ridge", "layer3", 3, "f32")
     assert plan.fractions == pytest.approx((0.6, 0.2, 0.2))
     assert plan.model_settings["input_px"] == 64
     assert plan.model_settings["mean"] == [0.4, 0.5, 0.6]
@@ -148,9 +148,9 @@ def test_features_are_written(thawline, tiny_photos: Path, ending: str) -> None:
 
 
 def test_features_of_an_earlier_layer(thawline, tiny_photos: Path) -> None:
-    early = thawline("features", tiny_photos, "--layer", "s1", "--out", "early.npz", "--json")
-    assert early.json["dim"] == 24
-    assert thawline("features", tiny_photos, "--layer", "s9", "--out", "no.npz").code == 2
+    early = thawline("features", tiny_photos, "--layer", "layer1", "--out", "early.npz", "--json")
+    assert early.json["dim"] == 32
+    assert thawline("features", tiny_photos, "--layer", "layer9", "--out", "no.npz").code == 2
     assert not Path("no.npz").exists()
 
 
@@ -187,8 +187,8 @@ def test_the_report_verb_says_what_fit_said(thawline, run_folder: Path) -> None:
 
 
 def test_models_lists_what_ships_and_what_matches(thawline) -> None:
-    assert [m["name"] for m in thawline("models", "--json").json["models"]] == ["embedded/regnetx_002"]
-    assert "embedded/regnetx_002" in thawline("models").out
+    assert [m["name"] for m in thawline("models", "--json").json["models"]] == ["embedded/resnet18_half"]
+    assert "embedded/resnet18_half" in thawline("models").out
     answer = thawline("models", "test_vit*", "--limit", "1")
     assert "timm/test_vit" in answer.out
     assert "more; narrow the query" in answer.out

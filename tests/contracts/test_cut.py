@@ -333,12 +333,12 @@ def test_the_input_size_must_be_known():
 def test_a_backbone_is_cut_at_its_own_input_size():
     from thawline.backbones.opening import open_backbone
 
-    backbone = open_backbone("embedded/regnetx_002")
-    halves = cut(backbone, "s4.b6")
+    backbone = open_backbone("embedded/resnet18_half")
+    halves = cut(backbone, "layer4.0")
     x = images(2, backbone.preprocessing.input_px[0])
     with torch.no_grad():
         close(halves.suffix(*halves.prefix(x)), backbone.module()(x))
-    assert halves.suffix_parameter_names[0].startswith("s4.b7.")
+    assert halves.suffix_parameter_names[0].startswith("layer4.1.")
 
 
 def check_segments(architecture: str, rungs_of_interest: int) -> None:

@@ -47,7 +47,7 @@ def test_tiny_pictures_and_the_embedded_model(tiny_photos: Path, interpolation: 
     backbone = tl.open_backbone(interpolation=interpolation, crop_pct=crop_pct, mean=(0.4, 0.5, 0.6), std=0.25)
     data = tl.open_data(tiny_photos)
     features = tl.extract_features(data, backbone, precision="f32")
-    model = import_timm().create_model("regnetx_002", num_classes=0)
+    model = import_timm().create_model(backbone.architecture, num_classes=0, **backbone.model_args)
     model.load_state_dict(backbone.tensors.load())
     size = backbone.preprocessing.input_px[0]
     settings = {"input_size": (3, size, size), "mean": (0.4, 0.5, 0.6), "std": (0.25,) * 3, "crop_pct": crop_pct}

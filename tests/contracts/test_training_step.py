@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator
 
 import pytest
@@ -136,12 +137,12 @@ def test_a_line_one_layer_too_high():
 
 def test_a_thaw_with_holes():
     """Scattered layers learn; what lies between them, above the line, is frozen and proved to be."""
-    backbone = open_backbone("embedded/regnetx_002")
-    thaw = resolve_thaw(build_ladder(backbone), r"regex:s3|s4\.b2\.conv1", backbone.blueprint())
-    net, px = Net(create("regnetx_002"), 64), 64
+    backbone = open_backbone("embedded/resnet18_half")
+    thaw = resolve_thaw(build_ladder(backbone), r"regex:layer3|layer4\.1\.conv1", backbone.blueprint())
+    net, px = Net(copy.deepcopy(backbone.module()).train(), 64), 64
     halves = cut(net.backbone, thaw.rung, input_px=(px, px))
     holes = set(halves.suffix_parameter_names) - set(thaw.thawed)
-    assert {"s4.b1.conv1.conv.weight", "s4.b2.conv2.conv.weight"} <= holes
+    assert {"layer4.0.conv1.weight", "layer4.1.conv2.weight"} <= holes
     for name in holes:
         net.backbone.get_parameter(name).requires_grad_(False)
     receipt = train_one_step(net, halves, px, declared=thaw.thawed)

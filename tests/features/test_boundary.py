@@ -663,10 +663,10 @@ def test_activations_can_be_trained_on(toy: ModuleType, backbone: Loaded) -> Non
 def test_a_backbone_from_a_file(toy: ModuleType) -> None:
     from thawline.backbones import open_backbone
 
-    backbone = open_backbone("embedded/regnetx_002", input_px=64)
+    backbone = open_backbone("embedded/resnet18_half", input_px=64)
     data = toy.toy_dataset(3)
     model = copy.deepcopy(backbone.module()).to(memory_format=torch.channels_last)
-    line = Boundary(data, backbone, model, "s2.b1", VIEWS, precision="bf16", device="cpu")
+    line = Boundary(data, backbone, model, "layer2.0", VIEWS, precision="bf16", device="cpu")
     assert line.ensure(_all(3), [0]).computed == 3
     assert next(iter(line.stream([(_all(3), 0)])))[0].shape[0] == 3
 

@@ -57,7 +57,7 @@ def test_another_rung_is_read_where_it_is_asked(toy: ModuleType) -> None:
 def test_threads_that_read_layers_side_by_side_hear_of_their_own_batch_only() -> None:
     """Layers are read by hooks; on modules that threads share, one would catch what another is running."""
     backbone = open_backbone(input_px=32)
-    rungs = ("stem", "s2", "s3", "pooled")
+    rungs = ("bn1", "layer2", "layer3", "pooled")
     engine = TorchEngine(backbone, rungs, precision="f32", device="cpu")
     batches = [np.random.default_rng(i).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8) for i in range(24)]
     expected = [engine.run(batch) for batch in batches]

@@ -43,7 +43,7 @@ def test_every_kind_of_arm_was_measured(decided: FitPlan) -> None:
     thaws = {one.thaw for one in decided.candidates}
     layers = {one.layer for one in decided.candidates}
     heads = {one.head for one in decided.candidates}
-    assert thaws == {"none", "from:s3.b4"}  # of 60 samples, everything would learn less than the half of it
+    assert thaws == {"none", "from:layer1.1"}  # of 60 samples, everything would learn less than the half of it
     assert {"pooled", PIXELS} < layers
     assert any("," in layer for layer in layers)
     assert heads == {"logistic", "ridge", "svm", "knn"}
@@ -66,8 +66,8 @@ def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: 
     monkeypatch.setattr(Trials, "judge", judge)
     monkeypatch.setattr("thawline.planning.decide.more_than_middle", lambda n: 0.01)
     plan = tl.plan(hard, tl.open_backbone(input_px=32))
-    assert tried == [("from:s3.b4", ""), ("all", "from:s3.b4")]
-    assert plan.thaw == "from:s3.b4"
+    assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")]
+    assert plan.thaw == "from:layer1.1"
 
 
 def test_the_plan_is_whole_and_can_be_replayed(decided: FitPlan, hard: tl.Dataset, tmp_path: Path) -> None:

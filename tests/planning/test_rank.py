@@ -24,7 +24,7 @@ from thawline.records import Dataset
 
 WEIGHTS = next(iter(EMBEDDED.values())).path
 RANDOM = "random/test_resnet"
-TOY = "random/regnetx_002"
+TOY = "random/resnet18"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_trained_model_is_ranked_before_random_weights(photos: Dataset) -> N
     assert second.behind.value == pytest.approx(second.log_loss - first.log_loss)
     assert ranking.failed == ()
     assert ranking.rounds == ((2, 20),)
-    assert ranking.verdict.startswith("embedded/regnetx_002 suits photos best: accuracy ")
+    assert ranking.verdict.startswith("embedded/resnet18_half suits photos best: accuracy ")
 
 
 def test_the_numbers_are_those_of_the_scores(photos: Dataset) -> None:
@@ -98,7 +98,7 @@ def test_leep_asks_the_classifier_that_the_weights_hold(photos: Dataset) -> None
 
     with_head = ranked(photos, [TOY, DEFAULT_MODEL])
     assert with_head.models[1].scores["leep"] is None
-    model = import_timm().create_model("regnetx_002", num_classes=200).eval()
+    model = import_timm().create_model("resnet18", num_classes=200, **tl.open_backbone().model_args).eval()
     model.load_state_dict(load_file(WEIGHTS))
     backbone = tl.open_backbone()
     train = tl.split_data(photos).train
@@ -118,7 +118,7 @@ def test_only_the_training_part_is_read(many: Dataset) -> None:
 
 
 def test_models_in_front_are_shown_more(many: Dataset) -> None:
-    models = [DEFAULT_MODEL, *(tl.open_backbone("embedded/regnetx_002", input_px=px) for px in (32, 40, 48, 56))]
+    models = [DEFAULT_MODEL, *(tl.open_backbone("embedded/resnet18_half", input_px=px) for px in (32, 40, 48, 56))]
     for model, px in zip(models[1:], (32, 40, 48, 56), strict=True):
         model.name = f"{px} px"
     ranking = ranked(many, models, share=0.2)
@@ -150,7 +150,7 @@ def test_equal_models_are_not_told_apart(photos: Dataset, tmp_path: Path) -> Non
     copy.write_bytes(WEIGHTS.read_bytes())
     ranking = ranked(photos, [DEFAULT_MODEL, str(copy)])
     assert all(model.tied for model in ranking.models)
-    assert f"not distinguishable on these pictures from timm/regnetx_002@{copy.name}" in ranking.verdict
+    assert f"not distinguishable on these pictures from timm/resnet18@{copy.name}" in ranking.verdict
 
 
 def test_where_nothing_is_learned_the_verdict_says_so(noise: Dataset) -> None:
@@ -163,7 +163,7 @@ def test_where_nothing_is_learned_the_verdict_says_so(noise: Dataset) -> None:
 def test_random_weights_lead_only_where_they_are_clearly_better(photos: Dataset, monkeypatch) -> None:
     def favouring(loss_of_random: float):
         def ridge(depths, labels, n_classes, *, groups=None):
-            right = loss_of_random if depths[0].shape[1] != 368 else 0.5
+            right = loss_of_random if depths[0].shape[1] != 256 else 0.5
             logits = np.log(np.full((len(labels), n_classes), (1 - np.exp(-right)) / (n_classes - 1)))
             spread = np.linspace(-0.3, 0.3, len(labels)) * (1 if right == 0.5 else -1)
             logits[np.arange(len(labels)), labels] = -right + spread
@@ -256,7 +256,7 @@ def test_candidates_are_files_folders_and_what_is_on_this_disk(tmp_path: Path) -
     assert names_of(str(tmp_path)) == files
     assert names_of(f"all, {tmp_path}") == [DEFAULT_MODEL, *files]
     assert names_of(f"{DEFAULT_MODEL}, all, {files[0]}") == [DEFAULT_MODEL, files[0]]
-    assert open_candidate(files[0], 0).name == f"timm/regnetx_002@{files[0]}"
+    assert open_candidate(files[0], 0).name == f"timm/resnet18@{files[0]}"
     assert on_disk() == [DEFAULT_MODEL]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds none"):
@@ -276,7 +276,7 @@ def test_random_weights_are_drawn_by_the_seed_and_described_by_a_file() -> None:
     first, again, other = (open_candidate(TOY, seed) for seed in (0, 0, 1))
     assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
     assert first.name == TOY
-    described = open_candidate(f"random/regnetx_002@{WEIGHTS}", 0)
+    described = open_candidate(f"random/resnet18@{WEIGHTS}", 0)
     assert described.preprocessing == tl.open_backbone().preprocessing != first.preprocessing
     with pytest.raises(ModelError, match="must be one that timm knows"):
         open_candidate("random/nothing", 0)

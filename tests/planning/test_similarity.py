@@ -201,7 +201,7 @@ def test_source_head_answers_as_the_whole_model_does(backbone: Backbone, digits:
     pooled = observe(backbone, pictures).features["pooled"]
     head = read_source_head(backbone)
     assert isinstance(head, SourceHead)
-    whole = import_timm().create_model("regnetx_002", pretrained=False, num_classes=200).eval()
+    whole = import_timm().create_model("resnet18", num_classes=200, **backbone.model_args).eval()
     whole.load_state_dict({name: tensor.float() for name, tensor in load_file(backbone.tensors.path).items()})
     with torch.inference_mode():
         expected = whole(Normalise(backbone.preprocessing, torch.device("cpu"))(torch.from_numpy(pictures)))
@@ -213,21 +213,21 @@ def test_observing_takes_the_moments_that_come_in_and_leaves_nothing_behind(
 ) -> None:
     pictures = draw_pictures(digits, np.arange(len(digits)), backbone, 20)
     hooks = sum(len(layer._forward_pre_hooks) for layer in backbone.module().modules())
-    seen = observe(backbone, pictures, ["s1.b1", "pooled"])
+    seen = observe(backbone, pictures, ["layer1.0", "pooled"])
     module = backbone.module()
     assert sum(len(layer._forward_pre_hooks) for layer in module.modules()) == hooks
     assert backbone.receipt("watched").ran
     norms = {name for name, layer in module.named_modules() if isinstance(layer, torch.nn.BatchNorm2d)}
     assert {layer.name for layer in seen.norms} == norms
-    assert seen.norms[0].name == "stem.bn"
+    assert seen.norms[0].name == "bn1"
     with torch.inference_mode():
         images = Normalise(backbone.preprocessing, torch.device("cpu"))(torch.from_numpy(pictures))
-        into_first = module.get_submodule("stem.conv")(images)
+        into_first = module.get_submodule("conv1")(images)
     assert seen.norms[0].means == pytest.approx(into_first.mean((2, 3)).numpy(), abs=1e-4)
     assert seen.norms[0].squares == pytest.approx(into_first.square().mean((2, 3)).numpy(), rel=1e-4, abs=1e-6)
-    stem = module.get_submodule("stem.bn")
+    stem = module.get_submodule("bn1")
     assert seen.norms[0].source_var == pytest.approx(stem.running_var.numpy() + stem.eps, rel=1e-6)
-    assert {rung: values.shape for rung, values in seen.features.items()} == {"s1.b1": (20, 24), "pooled": (20, 368)}
+    assert {rung: values.shape for rung, values in seen.features.items()} == {"layer1.0": (20, 32), "pooled": (20, 256)}
 
 
 def test_one_picture_of_each_group_is_drawn(backbone: Backbone, digits: Dataset) -> None:
@@ -241,7 +241,7 @@ def test_one_picture_of_each_group_is_drawn(backbone: Backbone, digits: Dataset)
     assert 3 < n_groups <= 10
     assert len(draw_pictures(digits, np.arange(9), backbone, 64)) == 9
     one, other = (draw_pictures(digits, np.arange(100), backbone, 10, seed=seed) for seed in (0, 1))
-    assert one.shape == other.shape == (10, 96, 96, 3)
+    assert one.shape == other.shape == (10, *backbone.preprocessing.input_px, 3)
     assert not np.array_equal(one, other)
 
 
@@ -252,7 +252,7 @@ def test_digits_are_far_from_photographs(backbone: Backbone, digits: Dataset) ->
     assert report.missing == {"depth_profile": "no probes were fitted on several depths, or nothing could be left out"}
     assert report.norm_shift is not None
     assert report.reference is not None
-    assert list(report.reference) == ["stem", "s1.b1", "s2.b1", "s3.b4", "pooled"]
+    assert list(report.reference) == ["bn1", "layer1.1", "layer2.1", "layer3.1", "pooled"]
     assert report.source_confidence is not None
     assert report.source_confidence.n_classes == 200
     for words in ("look different", "neither much nor little", "rules of thumb"):
@@ -290,14 +290,14 @@ def test_moments_belong_to_their_weights(backbone: Backbone, tmp_path: Path) -> 
     assert isinstance(shipped, ReferenceMoments)
     assert (shipped.n, shipped.source) == (6000, "6,000 training pictures of Tiny ImageNet")
     weights = shutil.copy(backbone.tensors.path, tmp_path / "mine.safetensors")
-    name = f"timm/regnetx_002@{weights}"
+    name = f"timm/resnet18@{weights}"
     assert read_moments(tl.open_backbone(name)) == "no moments of source pictures come with these weights"
     shutil.copy(moments_path(backbone.tensors.path), moments_path(Path(weights)))
     assert isinstance(read_moments(tl.open_backbone(name)), ReferenceMoments)
     refused = "mine.moments.safetensors was made with other weights or another preprocessing"
     assert read_moments(tl.open_backbone(name, input_px=64)) == refused
-    changed = load_file(weights) | {"stem.conv.weight": torch.zeros(32, 3, 3, 3, dtype=torch.float16)}
-    save_file(changed, weights, {"architecture": "regnetx_002"})
+    changed = load_file(weights) | {"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.float16)}
+    save_file(changed, weights, {"architecture": "resnet18"})
     assert read_moments(tl.open_backbone(name)) == refused
     moments_path(Path(weights)).write_bytes(b"not tensors at all")
     with pytest.raises(ModelError, match=r"moments must be as write_moments leaves them.*Delete the file"):
@@ -308,7 +308,7 @@ def test_moments_come_back_from_their_file(backbone: Backbone, tmp_path: Path) -
     values = np.random.default_rng(0).standard_normal((50, 7))
     moments = measure_moments({"late": values, "early": values[:, :3]}, "made up")
     weights = shutil.copy(backbone.tensors.path, tmp_path / "w.safetensors")
-    mine = tl.open_backbone(f"timm/regnetx_002@{weights}")
+    mine = tl.open_backbone(f"timm/resnet18@{weights}")
     write_moments(moments_path(Path(weights)), moments, mine)
     again = read_moments(mine)
     assert isinstance(again, ReferenceMoments)

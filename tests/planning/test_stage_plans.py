@@ -60,7 +60,7 @@ def test_nothing_is_trained_by_default(data: Dataset, backbone: Backbone) -> Non
     assert (plan.thaw, plan.trains, plan.training, plan.stages) == ("none", False, None, ())
 
 
-@pytest.mark.parametrize("setting", ["last:2", "all", "stage:s4", "from:s4.b3", "30%", r"regex:s4\.b[12]"])
+@pytest.mark.parametrize("setting", ["last:2", "all", "stage:layer4", "from:layer4.1", "30%", r"regex:layer4\.[01]"])
 def test_a_fixed_line_is_one_stage(data: Dataset, backbone: Backbone, ladder: Ladder, setting: str) -> None:
     plan = tl.plan(data, backbone, thaw=f" {setting} ")
     (stage,) = plan.stages
@@ -220,15 +220,15 @@ def edited(plan: FitPlan, tmp_path: Path, *edits: tuple[str, str]) -> FitPlan:
     "edit",
     [
         ('thaw = "last:2"', 'thaw = "last:3"'),
-        ('rung = "s4.b5"', 'rung = "s4.b3"'),
-        ('adds = ["', 'adds = ["stem.conv.weight", "'),
+        ('rung = "layer4.0"', 'rung = "layer3.0"'),
+        ('adds = ["', 'adds = ["conv1.weight", "'),
     ],
 )
 def test_stages_that_are_not_those_of_the_thaw_setting(
     data: Dataset, backbone: Backbone, tmp_path: Path, edit: tuple[str, str]
 ) -> None:
     made = tl.plan(data, backbone, thaw="last:2")
-    edit = (edit[0].replace("s4.b5", made.stages[0].rung), edit[1])
+    edit = (edit[0].replace("layer4.0", made.stages[0].rung), edit[1])
     plan = edited(made, tmp_path, edit)
     with pytest.raises(
         UsageError, match=r"stages of the plan must be those of its thaw setting last:. in .*Delete \[\["
@@ -282,9 +282,9 @@ def test_a_few_settings_are_completed(data: Dataset, backbone: Backbone, tmp_pat
         ({"thaw": "last:2", "training": {"epochs": "many"}}, r"epochs: .*valid integer.*got 'many'"),
         ({"thaw": "last:2", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
         ({"head": "mlp", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
-        ({"thaw": "last:2", "layer": "s4.b1"}, r"layer must be pooled where something is thawed; got 's4.b1'"),
+        ({"thaw": "last:2", "layer": "layer4.0"}, r"layer must be pooled where something is thawed; got 'layer4.0'"),
         ({"thaw": "last:0"}, "last:0"),
-        ({"thaw": "stage:s5"}, r"s5.*Did you mean"),
+        ({"thaw": "stage:layer5"}, r"layer5.*Did you mean"),
         ({"thaw": "lst:2"}, "thaw"),
         ({"thaw": "progressive", "fractions": (0.8, 0.0, 0.2)}, r"thaw progressive must have a validation part"),
     ],

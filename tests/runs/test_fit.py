@@ -133,7 +133,7 @@ def test_another_seed_is_another_split(run: Run, data: tl.Dataset, tmp_path: Pat
     assert {row["file"] for row in rows_of(other)} != {row["file"] for row in rows_of(run)}
 
 
-@pytest.mark.parametrize("settings", [{"head": "ridge"}, {"head": "svm"}, {"layer": "s3"}, {"precision": "f32"}])
+@pytest.mark.parametrize("settings", [{"head": "ridge"}, {"head": "svm"}, {"layer": "layer3"}, {"precision": "f32"}])
 def test_settings_reach_the_bundle(data: tl.Dataset, tmp_path: Path, settings: dict[str, str]) -> None:
     run = tl.fit(data, tl.plan(data, tl.open_backbone(), **settings), run=tmp_path / "run")
     bundle = run.bundle

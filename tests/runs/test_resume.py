@@ -341,7 +341,7 @@ def test_weights_by_a_relative_path_are_found_from_elsewhere(
 
     (tmp_path / "w.safetensors").write_bytes(next(iter(EMBEDDED.values())).path.read_bytes())
     monkeypatch.chdir(tmp_path)
-    backbone = tl.open_backbone("timm/regnetx_002@w.safetensors", input_px=64)
+    backbone = tl.open_backbone("timm/resnet18@w.safetensors", input_px=64)
     patch = stop_with(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         tl.fit(tl.open_data("photos"), backbone=backbone, run="run")
@@ -349,7 +349,7 @@ def test_weights_by_a_relative_path_are_found_from_elsewhere(
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
     run = tl.resume("../run")
-    assert run.report.content["model"] == "timm/regnetx_002@w.safetensors"
+    assert run.report.content["model"] == "timm/resnet18@w.safetensors"
     assert run.plan.model_settings["input_px"] == 64
     (tmp_path / "w.safetensors").unlink()
     assert tl.resume("../run").folder == run.folder  # a finished run needs them no more
@@ -364,7 +364,7 @@ def test_other_weights_in_their_place_are_refused(tiny_photos: Path, tmp_path: P
     save_file(load_file(weights), path)
     patch = stop_with(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        tl.fit(tiny_photos, backbone=tl.open_backbone(f"timm/regnetx_002@{path}"), run=tmp_path / "run")
+        tl.fit(tiny_photos, backbone=tl.open_backbone(f"timm/resnet18@{path}"), run=tmp_path / "run")
     patch.undo()
     save_file({name: tensor * 2 for name, tensor in load_file(weights).items()}, path)
     with pytest.raises(UsageError, match="plan must be fitted with the weights it was made for"):

@@ -38,12 +38,14 @@ def test_it_equals_features_and_head(pictures: tuple[list[Path], list[str]]) -> 
 
 def test_it_clones_pickles_and_searches(pictures: tuple[list[Path], list[str]]) -> None:
     paths, names = pictures
-    classifier = tl.ThawlineClassifier(head="ridge", layer="s3", seed=3)
+    classifier = tl.ThawlineClassifier(head="ridge", layer="layer3", seed=3)
     assert clone(classifier).get_params() == classifier.get_params()
     fitted = classifier.fit(paths, names)
     again = pickle.loads(pickle.dumps(fitted))
     assert np.array_equal(again.predict_proba(paths), fitted.predict_proba(paths))
-    search = GridSearchCV(make_pipeline(tl.ThawlineClassifier()), {"thawlineclassifier__layer": ["s2", "pooled"]}, cv=2)
+    search = GridSearchCV(
+        make_pipeline(tl.ThawlineClassifier()), {"thawlineclassifier__layer": ["layer2", "pooled"]}, cv=2
+    )
     search.fit(paths, names)
     assert set(search.best_params_) == {"thawlineclassifier__layer"}
     assert cross_val_score(tl.ThawlineClassifier(), paths, names, cv=2).shape == (2,)

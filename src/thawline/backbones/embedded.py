@@ -33,11 +33,11 @@ EMBEDDED: dict[str, EmbeddedModel] = {
     model.name: model
     for model in (
         EmbeddedModel(
-            name="regnetx_002",
-            file="regnetx_002.tiny_imagenet.safetensors",
-            sha256="01cef9d34c0a545f1af78dca4132a90b99f0b307bd81e8f9244e4017066f52dc",
-            parameters=2_315_792,
-            input_px=96,
+            name="resnet18_half",
+            file="resnet18_half.tiny_imagenet.safetensors",
+            sha256="2f202b5d01334db54aec0317d03bd866acac647248217fa5f4647d384bac931e",
+            parameters=2_814_976,
+            input_px=128,
             licence="weights Apache-2.0; trained on ImageNet pictures, which are for research",
         ),
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "Examples:\n\n"
-    "thawline rank photos/ --models timm/mobilenetv2_100,timm/resnet18,embedded/regnetx_002\n\n"
+    "thawline rank photos/ --models timm/mobilenetv2_100,timm/resnet18,embedded/resnet18_half\n\n"
     "thawline rank photos/ --models all   (everything that opens without a network)\n\n"
     "thawline rank photos/ --models all,weights/   (and every file in a folder of weights)\n\n"
     "thawline rank photos/ --models timm/resnet18@a.safetensors,random/resnet18   (is pre-training of any use?)\n\n"
