@@ -228,7 +228,7 @@ def test_a_run_given_as_data_is_recognised(thawline, run_folder: Path) -> None:
 def test_a_mistyped_layer_leaves_no_trace_in_the_cache(thawline, tiny_photos: Path) -> None:
     refused(
         thawline("features", tiny_photos, "--layer", "nope", "--out", "f.npz"),
-        "Its stages are stem, layer1, layer2, layer3, layer4",
+        "Its stages are conv1, bn1, act1, maxpool, layer1, layer2",
     )
     assert thawline("cache", "--json").json["entries"] == []
 

@@ -356,17 +356,20 @@ def test_weights_by_a_relative_path_are_found_from_elsewhere(
 
 
 def test_other_weights_in_their_place_are_refused(tiny_photos: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
     from thawline.backbones.embedded import EMBEDDED
 
     weights, path = next(iter(EMBEDDED.values())).path, tmp_path / "w.safetensors"
-    save_file(load_file(weights), path)
+    with safe_open(weights, "np") as opened:
+        described = opened.metadata()
+    save_file(load_file(weights), path, described)
     patch = stop_with(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         tl.fit(tiny_photos, backbone=tl.open_backbone(f"timm/resnet18@{path}"), run=tmp_path / "run")
     patch.undo()
-    save_file({name: tensor * 2 for name, tensor in load_file(weights).items()}, path)
+    save_file({name: tensor * 2 for name, tensor in load_file(weights).items()}, path, described)
     with pytest.raises(UsageError, match="plan must be fitted with the weights it was made for"):
         tl.resume(tmp_path / "run")
     assert draft_of(tmp_path / "run").can_go_on

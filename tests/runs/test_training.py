@@ -106,7 +106,7 @@ def test_from_scratch_uses_no_weights_and_says_so(data: tl.Dataset, tmp_path: Pa
     content = run.report.content
     assert content["features"] == {"computed": 0, "reused": 0} and content["seconds"]["features"] == 0
     assert set(content["baselines"]) == {"majority", "pixels"}
-    assert "the architecture trained from random weights is" in content["verdict"]
+    assert "the architecture is trained from random weights, as asked" in run.plan.reasons[0]
     (receipt,) = receipts(run)
     assert receipt["frozen_parameters"] == 0 and receipt["moved_buffers"]
     assert run.bundle.predict([data.root / data.files[0]]).labels  # type: ignore[operator]
