@@ -26,7 +26,7 @@ from thawline.backbones.timm_import import import_timm
 from thawline.data.decode import prepare
 from thawline.data.views import Augmentation, Views, prepare_views
 from thawline.errors import DataError, ModelError, StorageError
-from thawline.features import FeatureStore, boundary, boundary_sources, extract
+from thawline.features import FeatureStore, boundary, boundary_sources, extract, writer
 from thawline.features.activations import BATCH, FrozenPart, Pictures
 from thawline.features.boundary import Boundary, FreshActivations
 from thawline.records import Dataset, Preprocessing
@@ -336,7 +336,7 @@ def test_an_interruption_keeps_what_was_run_and_the_rest_comes_out_the_same(
 def test_rows_are_written_on_the_way(
     toy: ModuleType, backbone: Loaded, clean_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "FLUSH_BYTES", 40 * _boundary(toy.toy_dataset(1), backbone).bytes_per_row)
+    monkeypatch.setattr(writer, "FLUSH_BYTES", 40 * _boundary(toy.toy_dataset(1), backbone).bytes_per_row)
     written: list[int] = []
     _boundary(toy.toy_dataset(60), backbone).ensure(
         _all(60), range(2), lambda *_: written.append(sum(entry.rows for entry in FeatureStore().usage()))
