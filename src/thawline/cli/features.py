@@ -12,7 +12,7 @@ from thawline.cli.console import listening, print_json, say
 EXAMPLES = (
     "Examples:\n\n"
     "thawline features photos/ --out features.npz\n\n"
-    "thawline features photos/ --layer s4 --out features.parquet   (an earlier layer)"
+    "thawline features photos/ --layer layer3 --out features.parquet   (an earlier layer)"
 )
 
 
