@@ -31,7 +31,8 @@ from thawline.features.boundary import Boundary
 from thawline.features.engines import choose_engine
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
-from thawline.training.loop import Batches, Lesson, Stage, Task
+from thawline.training.lesson import Batches, Lesson, Task
+from thawline.training.loop import Stage
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 

@@ -31,7 +31,7 @@ from thawline.training import loop
 from thawline.training.checkpoint import read_checkpoint
 from thawline.training.folding import folded
 from thawline.training.judging import Judgement, judge
-from thawline.training.loop import Lesson, Outcome
+from thawline.training.lesson import Lesson, Outcome, history_json
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 
@@ -473,7 +473,7 @@ def test_what_is_reported(tmp_path: Path) -> None:
     assert 0 < last["lr"] < 0.02
     assert [point.val_loss for point in outcome.history] == [report["val_loss"] for report in watcher.reports]
     assert outcome.history[-1].train_loss < outcome.history[0].train_loss
-    json.dumps(loop.history_json(outcome.history))
+    json.dumps(history_json(outcome.history))
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:

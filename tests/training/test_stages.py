@@ -20,6 +20,7 @@ from thawline.backbones.cut import Cut
 from thawline.randomness import generator
 from thawline.training import loop, stages
 from thawline.training.judging import Judgement, judge
+from thawline.training.lesson import Outcome
 from thawline.training.net import Net
 from thawline.training.stages import Course, Step, Trained, train
 
@@ -230,7 +231,7 @@ def test_the_refit_stops_where_the_choice_was_best(tmp_path: Path, monkeypatch: 
     assert again.details["epochs"] == 1.0
 
 
-def _replaced(outcome: loop.Outcome, **changes: Any) -> loop.Outcome:
+def _replaced(outcome: Outcome, **changes: Any) -> loop.Outcome:
     from dataclasses import replace
 
     return replace(outcome, **changes)

@@ -19,7 +19,8 @@ from thawline.backbones.cut import Cut
 from thawline.backbones.ladder import build_ladder
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.randomness import generator
-from thawline.training.loop import Batches, Lesson, Outcome, Stage, Task
+from thawline.training.lesson import Batches, Lesson, Outcome, Task
+from thawline.training.loop import Stage
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 

@@ -19,7 +19,7 @@ from thawline.heads.modules import from_module, new_mlp, to_module
 from thawline.randomness import derived_seed
 from thawline.scale.allocator import keep_freed_memory
 from thawline.training.inputs import FrozenBelow
-from thawline.training.loop import Task
+from thawline.training.lesson import Task
 from thawline.training.net import Net
 from thawline.training.probe import Fitted
 from thawline.training.stages import Course, Step, Trained, train

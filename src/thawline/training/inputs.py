@@ -10,7 +10,7 @@ import torch
 
 from thawline.backbones import POOLED
 from thawline.features.boundary import Boundary, FreshActivations
-from thawline.training.loop import Activations, Batches
+from thawline.training.lesson import Activations, Batches
 
 if TYPE_CHECKING:
     import numpy as np

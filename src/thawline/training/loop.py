@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from thawline.backbones.graph import INPUT
-from thawline.backbones.receipt import Receipt
 from thawline.backbones.watch import FreezeWatch
 from thawline.errors import ModelError, UsageError
 from thawline.features.torch_engine import arithmetic, repeatable
@@ -29,6 +28,7 @@ from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_
 from thawline.training.folding import folded
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
+from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Point, Task
 from thawline.training.mixing import Mixed, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
@@ -45,79 +45,6 @@ CHECKPOINT_S = 20.0
 """A checkpoint is written at every evaluation, and when the last one is older than this."""
 _JUDGED_ROWS = 64
 """Samples in one run of the net while judging."""
-
-Batches = Sequence[tuple["NDArray[np.int64]", int | None]]
-
-
-class Activations(Protocol):
-    """What crosses the thaw line, for any sample and view."""
-
-    def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
-        """Yield, for each (rows, view), the tensors (B, ...) that cross the line."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Task:
-    """What stays the same from stage to stage."""
-
-    labels: NDArray[np.int64]
-    """(N,) of all samples."""
-    n_classes: int
-    settings: TrainPlan
-    seed: int
-    device: str
-    precision: str
-    """f32 or bf16."""
-    report: Callable[..., None]
-    """Called with the fields of an evaluation, by name."""
-    progress: Callable[[str, int, int], None]
-    """Called with (name of the stage, steps done, steps in it)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lesson:
-    """One stage to be run."""
-
-    name: str
-    number: int
-    of: int
-    rows: NDArray[np.int64]
-    """(n,) samples to train on."""
-    judged: NDArray[np.int64]
-    """Samples to be judged by; may be empty."""
-    epochs: int
-    views: int
-    """0: fresh ones each epoch."""
-    until: float = 1.0
-    """Share of the steps after which to stop; the schedule is that of the whole."""
-    ends_at: float | None = None
-    """When it must be over, as ``time.monotonic`` tells; steps that do not fit in are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One evaluation of a stage."""
-
-    step: int
-    epoch: float
-    train_loss: float
-    val_loss: float | None
-    val_accuracy: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
-    """What a stage came to; the net holds the weights of its best evaluation."""
-
-    judgement: Judgement | None
-    n_trainable: int
-    """Size of what learned, the head included."""
-    receipt: Receipt
-    history: tuple[Point, ...]
-    best_step: int
-    n_steps: int
-    seconds: float
 
 
 @dataclass(slots=True, eq=False)
@@ -430,8 +357,3 @@ def _seeded() -> Iterator[None]:
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
         yield
-
-
-def history_json(history: Sequence[Point]) -> list[Mapping[str, Any]]:
-    """Points as plain objects."""
-    return [asdict(point) for point in history]

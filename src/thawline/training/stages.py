@@ -19,7 +19,8 @@ import torch
 from thawline.records import Stage as StageRecord
 from thawline.training.checkpoint import read_checkpoint, write_checkpoint
 from thawline.training.judging import LEAST_GAIN, PATIENCE, Judgement, highest_gain, judge
-from thawline.training.loop import Activations, Lesson, Outcome, Stage, Task, history_json
+from thawline.training.lesson import Activations, Lesson, Outcome, Task, history_json
+from thawline.training.loop import Stage
 from thawline.training.lora import low_rank
 from thawline.training.net import BACKBONE, Above, Net
 
