@@ -24,6 +24,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,8 @@ def open_lessons(paths: Paths, recipe: Recipe) -> Lessons:
     rows, targets = split(len(labels), recipe)[1], torch.from_numpy(labels)
     boxes = [boxes_of_view(view, len(pixels), recipe.crop_scale_min, recipe.seed) for view in range(recipe.n_views)]
     files = [paths.out / f"view-{view}.npy" for view in range(recipe.n_views)]
-    teacher = None if all(file.exists() for file in files) else open_teacher(paths, recipe)
-    views = [taught(teacher, pixels, *place) for place in zip(boxes, files, strict=True)]
+    ask = partial(open_teacher, paths, recipe)
+    views = [taught(ask, pixels, *place) for place in zip(boxes, files, strict=True)]
     head = fitted_head(views, targets, rows, recipe.seed, paths.out / "teacher_head.safetensors")
     return Lessons(pixels, targets, rows, boxes, views, head)
 
@@ -87,9 +88,8 @@ def open_lessons(paths: Paths, recipe: Recipe) -> Lessons:
 def teacher_reaches(paths: Paths, recipe: Recipe, lessons: Lessons) -> float:
     """Top-1 of the teacher with its classifier, on the test pictures."""
     pixels, labels = decode(paths.data / "test.parquet", paths.out / "test_pixels.npy")
-    file = paths.out / "test-view.npy"
-    teacher = None if file.exists() else open_teacher(paths, recipe)
-    return lessons.head.accuracy(taught(teacher, pixels, WHOLE.expand(len(pixels), 4), file), labels)
+    ask, file = partial(open_teacher, paths, recipe), paths.out / "test-view.npy"
+    return lessons.head.accuracy(taught(ask, pixels, WHOLE.expand(len(pixels), 4), file), labels)
 
 
 def work(worker: int, recipe: Recipe, paths: Paths, rendezvous: Path) -> None:

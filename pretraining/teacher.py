@@ -7,7 +7,7 @@ answer is taken to be the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -64,12 +64,12 @@ def boxes_of_view(view: int, n: int, scale_min: float, seed: int) -> torch.Tenso
     return draw_boxes(n, scale_min, generator(seed, 2, view))
 
 
-def taught(teacher: Teacher | None, pixels: NDArray[np.uint8], boxes: torch.Tensor, file: Path) -> NDArray[np.float16]:
+def taught(
+    open_teacher: Callable[[], Teacher], pixels: NDArray[np.uint8], boxes: torch.Tensor, file: Path
+) -> NDArray[np.float16]:
     """The teacher's features (N, D) of one view, memory-mapped; computed once into ``file``."""
     if not file.exists():
-        if teacher is None:
-            raise ValueError(f"{file} is not there; a teacher is needed to make it")
-        partial = file.with_suffix(".partial.npy")
+        teacher, partial = open_teacher(), file.with_suffix(".partial.npy")
         kept = np.lib.format.open_memmap(partial, "w+", np.float16, (len(pixels), teacher.width))
         start = 0
         for found in teacher.features(pixels, boxes, file.stem):
