@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from thawline.evaluation.intervals import wilson
 from thawline.heads.folds import stratified_group_folds
 from thawline.planning.arms import Arm, Field, judge_head
 from thawline.planning.choice import LINE, PRICE, Belief, Choice, gain, more_than_middle
@@ -150,6 +151,17 @@ def test_without_a_choice_the_estimate_is_the_accuracy() -> None:
     assert found.accuracy == pytest.approx(0.8, abs=0.01)
     assert found.ci95[0] < 0.76
     assert found.ci95[1] > 0.84
+
+
+def test_an_arm_that_was_judged_on_one_fold_is_known_no_better_than_that() -> None:
+    """The interval is that of the samples that the chosen arm was judged on, not of all that any was."""
+    first, line = arm(hits(0.5)), arm(hits(0.9), name="line", thaw="from:x", judged=slice(0, N // 3))
+    choice = Choice([first, line], LABELS)
+    assert choice.best() is line
+    found = choice.judged_honestly(0)
+    assert found.n == pytest.approx(N // 3, abs=2)
+    right = round(found.accuracy * found.n)
+    assert found.ci95 == pytest.approx(wilson(right, found.n), abs=0.01)
 
 
 def test_random_labels_stay_at_chance() -> None:

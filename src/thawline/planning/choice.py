@@ -173,16 +173,17 @@ class Choice:
             Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107:1895 (BBC-CV).
         """
         rng = generator(seed, "honest")
-        total, count = 0.0, 0
+        total, count, judged = 0.0, 0, 0
         for _ in range(_BOOTSTRAPS):
             weight = np.bincount(rng.integers(0, self._n, self._n), minlength=self._n)
             worths = self.worths(weight)
             of_best = self._right[worths.index(max(worths))]
-            outside = of_best[(weight == 0) & np.isfinite(of_best)]
-            total, count = total + float(outside.sum()), count + len(outside)
+            known = np.isfinite(of_best)
+            outside = of_best[(weight == 0) & known]
+            total, count, judged = total + float(outside.sum()), count + len(outside), judged + int(known.sum())
         if not count:
             return Honest(math.nan, (0.0, 1.0), 0)
-        accuracy, seen = total / count, int(np.isfinite(self._right[0]).sum())
+        accuracy, seen = total / count, round(judged / _BOOTSTRAPS)  # a line may have been tried on one fold only
         low, high = wilson(round(accuracy * seen), seen)  # the samples themselves are a draw
         return Honest(accuracy, (min(low, accuracy), max(high, accuracy)), seen)
 
