@@ -28,7 +28,7 @@ from thawline.backbones.thaw import resolve_thaw
 from thawline.data.views import Augmentation, Views, prepare_views
 from thawline.features import FeatureStore
 from thawline.features.boundary import Boundary
-from thawline.features.engines import choose_engine
+from thawline.features.engines import hardware
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
 from thawline.training.lesson import Batches, Lesson, Task
@@ -90,7 +90,7 @@ def epochs_s(above: Above, inputs: Any, lesson: Lesson, task: Task, folder: Path
 
 def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset, folder: Path) -> dict[str, Any]:
     """Time both ways at one rung, in turn."""
-    choice = choose_engine()
+    _, precision = hardware()
     (width,) = ladder.rungs[-1].shape
     net = Net(copy.deepcopy(backbone.module()), torch.nn.Linear(width, N_CLASSES))
     net.to(memory_format=torch.channels_last)
@@ -100,7 +100,7 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
     above = Above(net, thaw, backbone.preprocessing.input_px, moving_statistics=False)
     views = Views(augmentation=Augmentation(), seed=0)
     boundary = Boundary(
-        data, backbone, net.backbone, thaw.rung, views, precision=choice.precision, device="cpu",
+        data, backbone, net.backbone, thaw.rung, views, precision=precision, device="cpu",
         store=FeatureStore(folder / "cache"), cut=above.cut,
     )  # fmt: skip
     made = boundary.ensure(np.arange(N), range(EPOCHS))
@@ -111,10 +111,10 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
     ])  # fmt: skip  # (N, V, H, W, 3)
     task = Task(
         labels=data.labels, n_classes=N_CLASSES, settings=TrainPlan(evaluations=1), seed=0, device="cpu",
-        precision=choice.precision, report=lambda **_: None, progress=lambda *_: None,
+        precision=precision, report=lambda **_: None, progress=lambda *_: None,
     )  # fmt: skip
     lesson = Lesson(name="epoch", number=1, of=1, rows=np.arange(N), judged=np.arange(0), epochs=EPOCHS, views=EPOCHS)
-    rival = EveryTime(above, pixels, backbone, choice.precision)
+    rival = EveryTime(above, pixels, backbone, precision)
     for inputs in (boundary, rival):  # kernels are chosen and memory is taken
         epochs_s(above, inputs, lesson, task, folder)
     pairs = [tuple(epochs_s(above, inputs, lesson, task, folder) for inputs in (boundary, rival)) for _ in range(PAIRS)]
@@ -128,7 +128,7 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
         "every": EPOCHS * N / statistics.median(every for _, every in pairs),
         "bytes": boundary.bytes_per_row,
         "made": made.computed / made.seconds,
-        "precision": choice.precision,
+        "precision": precision,
     }
 
 

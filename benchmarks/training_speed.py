@@ -29,7 +29,7 @@ from torch.nn import functional
 import thawline as tl
 from thawline.backbones.ladder import Ladder
 from thawline.backbones.thaw import Thaw, resolve_thaw
-from thawline.features.engines import choose_engine
+from thawline.features.engines import hardware
 from thawline.features.torch_engine import arithmetic
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
@@ -175,7 +175,7 @@ def measured(backbone: tl.Backbone, name: str, precision: str, limit: float) -> 
 
 def main() -> None:
     keep_freed_memory()
-    precision = choose_engine().precision
+    _, precision = hardware()
     limit = matrix_rate(precision)
     lines = [
         "# Training above the line",
