@@ -178,8 +178,9 @@ def test_a_grown_database_starts_anew(store, settled, monkeypatch):
     assert set(store.recall(stamps)) == {stamps[1]}
 
 
-def _fill(path, start):
+def _fill(path, start, together):
     store = ScanStore(path)
+    together.wait()
     for i in range(start, start + 200):
         store.remember(Stamp(f"{i}.png", 1, 1, 1, 1), Look(f"{i:064x}", bytes(768)))
         if i % 10 == 0:
@@ -189,13 +190,33 @@ def _fill(path, start):
 
 def test_two_processes_at_once_lose_nothing(store):
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_fill, args=(store._path, start)) for start in (0, 200)]
+    together = context.Barrier(2)
+    workers = [context.Process(target=_fill, args=(store._path, start, together)) for start in (0, 200)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     found = store.recall([Stamp(f"{i}.png", 1, 1, 1, 1) for i in range(400)])
     assert {look.digest for look in found.values()} == {f"{i:064x}" for i in range(400)}
+
+
+def test_a_table_that_another_process_makes_meanwhile_is_kept(store, monkeypatch):
+    """The other one creates and fills it just after this one has seen that there is none."""
+    stamps, look = [Stamp(name, 1, 1, 1, 1) for name in ("other.png", "own.png")], Look("0" * 64, bytes(768))
+    is_current = scan_store._is_current
+
+    def then_the_other_writes(connection):
+        monkeypatch.setattr(scan_store, "_is_current", is_current)
+        seen = is_current(connection)
+        other = ScanStore(store._path)
+        other.remember(stamps[0], look)
+        other.flush()
+        return seen
+
+    monkeypatch.setattr(scan_store, "_is_current", then_the_other_writes)
+    store.remember(stamps[1], look)
+    store.flush()
+    assert set(store.recall(stamps)) == set(stamps)
 
 
 def test_ctrl_c_stops_early(files, monkeypatch):

@@ -95,7 +95,12 @@ class ScanStore:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA user_version").fetchone() == (_SCHEMA,):
+    if _is_current(connection):
+        return
+    # Definitions open no transaction by themselves: without one, two processes that both find no table would each
+    # drop and create it, the second one with the first one's rows. So look again once no other can write.
+    connection.execute("BEGIN IMMEDIATE")
+    if _is_current(connection):
         return
     connection.execute("DROP TABLE IF EXISTS look")
     connection.execute(
@@ -103,6 +108,10 @@ def _create(connection: sqlite3.Connection) -> None:
         " digest TEXT, thumb BLOB, checksum BLOB)"
     )
     connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+
+def _is_current(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA user_version").fetchone() == (_SCHEMA,))
 
 
 def _checksum(stamp: Stamp, look: Look) -> bytes:
