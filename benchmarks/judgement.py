@@ -19,7 +19,8 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +41,62 @@ from thawline.runs.reporting import environment
 SEEDS = (0, 1, 2)
 SIZES = (50, 200, 10**9)
 MOST_TO_TEST = 1_000
-SETS = {
-    "hymenoptera": 96,
-    "brain_mri": 96,
-    "digits": 64,
-    "fashion_mnist_small": 64,
-    "flowers5_128": 96,
-    "flowers5_128 inverted, noisy": 96,
-    "flowers5_128 shuffled tiles": 96,
-}
-"""Data set -> side of the input: smaller than the 224 of the weights, so that it takes hours, not a day."""
 LAST, DEPTHS, HALF, EVERYTHING = "last layer", "all depths", "from:blocks.3.1", "all"
 SCRATCH = "from scratch"
 DEFAULT, BY_THE_MAP = "default", "what the guides' map says"
 KEPT = Path(__file__).with_suffix(".jsonl")
-DEAREST_FOR = SEEDS[:1]
-"""Seeds for which progressive unfreezing and random weights are fitted too: twice what all other arms cost."""
 TILES = 4
 """Along each side, that are shuffled."""
+Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+def _inverted(picture: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
+    noise = generator(row, "noise").normal(0, 30, picture.shape)
+    return np.clip(255 - picture + noise, 0, 255).astype(np.uint8)
+
+
+def _shuffled(picture: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
+    """The same order of tiles for every picture."""
+    side = picture.shape[0] // TILES
+    tiles = picture.reshape(TILES, side, TILES, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    tiles = tiles[generator(0, "tiles").permutation(len(tiles))]
+    return np.ascontiguousarray(tiles.reshape(TILES, TILES, side, side, 3).swapaxes(1, 2).reshape(picture.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be learned from, and how it is shown to the network."""
+
+    data: str
+    px: int
+    """Side of the input."""
+    change: Change | None = None
+    """Made to every picture and its row."""
+
+
+SETS = {
+    "hymenoptera": Task("hymenoptera", 96),
+    "brain_mri": Task("brain_mri", 96),
+    "digits": Task("digits", 64),
+    "fashion_mnist_small": Task("fashion_mnist_small", 64),
+    "flowers5_128": Task("flowers5_128", 96),
+    "flowers5_128 inverted, noisy": Task("flowers5_128", 96, _inverted),
+    "flowers5_128 shuffled tiles": Task("flowers5_128", 96, _shuffled),
+    "hymenoptera at 224 px": Task("hymenoptera", 224),
+    "brain_mri at 224 px": Task("brain_mri", 224),
+    "flowers5_128 at 224 px": Task("flowers5_128", 224),
+}
+"""Most are shown smaller than the 224 px of the weights, which is what a fit does, so that it takes hours, not days."""
+
+
+def has_dearest(name: str, n: int, seed: int) -> bool:
+    """Whether progressive unfreezing and random weights are fitted too: twice what all other arms cost."""
+    return seed == SEEDS[0] and n in SIZES[:-1] and SETS[name].px < 224
 
 
 def load(name: str, n: int, seed: int) -> tl.Dataset:
     """The samples of one cell, the part to be tested on marked; corrupted where the name says so."""
-    base, _, corruption = name.partition(" ")
+    base, change = SETS[name].data, SETS[name].change
     data = _digits() if base == "digits" else tl.open_data(Path(os.environ["THAWLINE_REAL_DATA"]) / base)
     order = generator(seed, "benchmark", base).permutation(len(data))
     if data.given is None:
@@ -80,7 +114,7 @@ def load(name: str, n: int, seed: int) -> tl.Dataset:
     test = [*(row for row in order if parts[row] == "test"), *spare][:MOST_TO_TEST]
     parts[spare] = "test"
     chosen = subset(replace(data, given=parts), np.sort(np.array([*learn, *test])))
-    return _corrupted(chosen, corruption) if corruption else chosen
+    return _changed(chosen, change) if change else chosen
 
 
 def _in_proportion(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,8 +134,7 @@ def _digits() -> tl.Dataset:
     return replace(data, groups=np.arange(len(data)))  # at 8 x 8 any two nines look like copies
 
 
-def _corrupted(data: tl.Dataset, how: str) -> tl.Dataset:
-    change = _inverted if how.startswith("inverted") else _shuffled
+def _changed(data: tl.Dataset, change: Change) -> tl.Dataset:
     pictures = []
     for row in range(len(data)):
         picture = Image.open(io.BytesIO(bytes(data.source.read(row)))).convert("RGB").resize((128, 128))
@@ -110,28 +143,15 @@ def _corrupted(data: tl.Dataset, how: str) -> tl.Dataset:
     return replace(made, given=data.given, groups=data.groups)
 
 
-def _inverted(picture: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
-    noise = generator(row, "noise").normal(0, 30, picture.shape)
-    return np.clip(255 - picture + noise, 0, 255).astype(np.uint8)
-
-
-def _shuffled(picture: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
-    """The same order of tiles for every picture."""
-    side = picture.shape[0] // TILES
-    tiles = picture.reshape(TILES, side, TILES, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
-    tiles = tiles[generator(0, "tiles").permutation(len(tiles))]
-    return np.ascontiguousarray(tiles.reshape(TILES, TILES, side, side, 3).swapaxes(1, 2).reshape(picture.shape))
-
-
 def measure(name: str, n: int, seed: int, weights: Path, folder: Path, known: dict[str, Any]) -> dict[str, Any]:
     """Plan one cell, then fit every arm of it that is not known."""
     data = load(name, n, seed)
-    backbone = tl.open_backbone(f"timm/mobilenetv2_100@{weights}", input_px=SETS[name])
+    backbone = tl.open_backbone(f"timm/mobilenetv2_100@{weights}", input_px=SETS[name].px)
     started = time.process_time()
     decided = make_plan(data, backbone, seed=seed).plan
     planning_s = time.process_time() - started
     fits: dict[str, dict[str, float]] = dict(known)
-    for arm, plan in arms(data, backbone, decided, seed).items():
+    for arm, plan in arms(data, backbone, decided, seed, dearest=has_dearest(name, n, seed)).items():
         if arm in fits:
             continue
         started = time.process_time()
@@ -171,8 +191,8 @@ def key(plan: FitPlan) -> str:
     return where if plan.head == "logistic" else f"{where}, {plan.head}"
 
 
-def arms(data: tl.Dataset, backbone: tl.Backbone, decided: FitPlan, seed: int) -> dict[str, FitPlan]:
-    """Everything that could have been chosen; for some seeds also the dearest ways, which never are."""
+def arms(data: tl.Dataset, backbone: tl.Backbone, decided: FitPlan, seed: int, *, dearest: bool) -> dict[str, FitPlan]:
+    """Everything that could have been chosen; on request also the dearest ways, which never are."""
     depths = ",".join(depth_rungs(backbone.ladder))
     asked: list[dict[str, Any]] = [
         {"thaw": "none"},
@@ -182,7 +202,7 @@ def arms(data: tl.Dataset, backbone: tl.Backbone, decided: FitPlan, seed: int) -
     ]
     asked += [{"thaw": thaw} for thaw in ("from:blocks.5.1", HALF, EVERYTHING)]
     plans = [tl.plan(data, backbone, seed=seed, **settings) for settings in asked]
-    if seed in DEAREST_FOR:
+    if dearest:
         plans.append(tl.plan(data, backbone, seed=seed, thaw="progressive"))
         plans.append(tl.plan(data, backbone, seed=seed, from_scratch=True))
     return {key(plan): plan for plan in (*plans, decided)}
@@ -200,10 +220,11 @@ def report(cells: list[dict[str, Any]]) -> str:
         "regret is what the best arm has over it: the one that is best on average over the seeds of a row, found by",
         "training all of them and looking at the test part. *luckiest* takes the best arm of each seed: on few samples",
         "it is partly luck, and would be above 0 also if all arms were equal.",
-        "Progressive unfreezing and random weights are fitted for the first seed only; where that was done, costs, in",
-        "seconds of processor time, are shares of all arms of it. How far a trial falls short of a whole training, and",
-        "from how many samples on everything is tried, were settled by looking at these very cells: the regret is that",
-        "of data which the rules were chosen on, and other data should be expected to show more.",
+        "Inputs have 64 to 96 px, so that it takes hours and not days, but where 224 px are said, as a fit has them.",
+        "Progressive unfreezing and random weights are fitted for the first seed of the small inputs with 50 and 200",
+        "samples only; there, costs, in seconds of processor time, are shares of all arms. How far a trial falls short",
+        "of a whole training, and from how many samples on everything is tried, were settled by looking at those of",
+        "these cells that have small inputs and 50 or 200 samples, so that theirs is the regret of data known before.",
         "",
         "| data | n | tested | seeds | default | best arm | regret | luckiest | chosen | cost of default / of all |",
         "|---|" + "---|" * 9,
@@ -225,7 +246,21 @@ def report(cells: list[dict[str, Any]]) -> str:
             f"| {name} | {found[0]['n']:,} | {found[0]['n_test']:,} | {len(found)} | {' | '.join(numbers)} | {chosen} "
             f"| {_cost(found)} |"
         )
-    lines += [
+    large = [cell for cell in cells if SETS[cell["data"]].px == 224]
+    for title, some in (("All cells", cells), ("Those at 224 px", large)):
+        if some:
+            lines += ["", f"{title} ({len(some)}):", *_policies(some, of_cell)]
+    lines += ["", f"Cost of the default, of fitting every arm: {_cost(cells)}."]
+    return "\n".join([*lines, ""])
+
+
+def _policies(cells: list[dict[str, Any]], of_cell: dict[tuple[str, int, int], str]) -> list[str]:
+    """What each way to decide costs, and what the default has over it.
+
+    Args:
+        of_cell: The arm that is best on average over the seeds of a cell.
+    """
+    lines = [
         "",
         "| policy | mean regret, points | luckiest | default better by, points (95 %, paired over cells) |",
         "|---|---|---|---|",
@@ -239,8 +274,7 @@ def report(cells: list[dict[str, Any]]) -> str:
         low, high = _bootstrapped(less)
         compared = "" if policy == DEFAULT else f"{less.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         lines.append(f"| {policy} | {behind} | {unlucky} | {compared} |")
-    lines += ["", f"Cost of the default, of fitting every arm: {_cost(cells)}."]
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _of_policy(policy: str, cell: dict[str, Any]) -> str:
@@ -322,7 +356,7 @@ def main() -> None:
 
 def is_finished(cell: dict[str, Any] | None) -> bool:
     """Whether every arm of a cell was fitted."""
-    return cell is not None and (cell["seed"] not in DEAREST_FOR or SCRATCH in cell["fits"])
+    return cell is not None and (not has_dearest(*_mark(cell)) or SCRATCH in cell["fits"])
 
 
 def _mark(cell: dict[str, Any]) -> tuple[str, int, int]:

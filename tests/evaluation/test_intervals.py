@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from thawline.evaluation import wilson
-from thawline.evaluation.intervals import mean_of_proportions, percentile_interval
+from thawline.evaluation.intervals import cross_validated, mean_of_proportions, percentile_interval
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 17), (17, 17), (3, 40), (148, 153), (5000, 9999)])
@@ -45,6 +45,22 @@ def test_mean_of_perfect_proportions_keeps_a_width():
     low, high = mean_of_proportions(np.array([5, 5]), np.array([5, 5]))
     assert wilson(5, 5)[0] < low < 0.9
     assert high == 1.0
+
+
+@pytest.mark.parametrize(
+    ("judged", "folds", "counts_for"),
+    [(150, 3, 60), (50, 3, 50 / 1.5), (100, 3, 50), (150, 2, 50), (150, 150, 150 / (1 + 150 / 149))],
+)
+def test_samples_of_a_cross_validation_count_for_less(judged, folds, counts_for):
+    """(1/J + n2/n1) of Nadeau and Bengio: (1/3 + 1/2) / (1/3) = 2.5 for three folds of 50, (1 + 1/2) for one."""
+    found = cross_validated(0.7, judged, of=150, folds=folds)
+    assert found == pytest.approx(wilson(0.7 * counts_for, counts_for))
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_an_interval_of_a_cross_validation_holds_its_value(accuracy):
+    low, high = cross_validated(accuracy, 40, of=120, folds=3)
+    assert low <= accuracy <= high
 
 
 def test_percentiles_hold_the_value():

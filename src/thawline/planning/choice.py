@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thawline.evaluation.intervals import wilson
+from thawline.evaluation.intervals import cross_validated
+from thawline.planning.arms import N_FOLDS
 from thawline.randomness import generator
 
 if TYPE_CHECKING:
@@ -102,13 +103,14 @@ def more_than_middle(n: int) -> float:
 class Choice:
     """Arms that were judged, the first of them being what the others are compared with."""
 
-    def __init__(self, arms: Sequence[Arm], labels: NDArray[np.int64]) -> None:
+    def __init__(self, arms: Sequence[Arm], labels: NDArray[np.int64], n_folds: int = N_FOLDS) -> None:
         """Compare them sample by sample.
 
         Args:
             arms: The first was judged on all samples; frozen ones come before lines, and a line before what is compared
                 with it.
             labels: (n,)
+            n_folds: Folds that the samples were dealt to.
         """
         self.arms, first = tuple(arms), arms[0]
         self._right = np.stack([arm.correct(labels) for arm in arms])  # (A, n), nan where one was not judged
@@ -117,7 +119,7 @@ class Choice:
         self._over = [names.index(arm.over) if arm.over else 0 for arm in arms]
         compared = [(arm, arms[over]) for arm, over in zip(arms, self._over, strict=True)]
         self._saved = np.stack([b.losses(labels, a.judged) - a.losses(labels, b.judged) for a, b in compared])
-        self._n = len(labels)
+        self._n, self._n_folds = len(labels), n_folds
 
     def worths(self, weight: NDArray[Any] | None = None) -> list[float]:
         """What each arm is believed to save, as a share of the first one's log loss, less the price of its trouble.
@@ -184,8 +186,7 @@ class Choice:
         if not count:
             return Honest(math.nan, (0.0, 1.0), 0)
         accuracy, seen = total / count, round(judged / _BOOTSTRAPS)  # a line may have been tried on one fold only
-        low, high = wilson(round(accuracy * seen), seen)  # the samples themselves are a draw
-        return Honest(accuracy, (min(low, accuracy), max(high, accuracy)), seen)
+        return Honest(accuracy, cross_validated(accuracy, seen, of=self._n, folds=self._n_folds), seen)
 
 
 _UNKNOWN = 1e3

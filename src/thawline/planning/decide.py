@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from thawline.data import split_data
-from thawline.evaluation.intervals import wilson
+from thawline.evaluation.intervals import cross_validated
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
 from thawline.planning.budget import Budget
 from thawline.planning.choice import Choice, gain, more_than_middle
@@ -253,7 +253,7 @@ class _Measuring:
     def _choice(self, tried: Iterable[Arm] = ()) -> Choice:
         """Between all arms that may be chosen, those tried last included."""
         # other heads on the same features are shown: each would be one more chance to be lucky
-        return Choice([arm for arm in (*self.arms, *tried) if _is_shippable(arm)], self.labels)
+        return Choice([arm for arm in (*self.arms, *tried) if _is_shippable(arm)], self.labels, self.field.n_folds)
 
     def _worths(self, tried: Iterable[Arm] = ()) -> dict[Arm, float]:
         choice = self._choice(tried)
@@ -339,7 +339,7 @@ class _Measuring:
         worths = self._worths()
         for arm in self.arms:
             if arm not in worths:
-                worths[arm] = Choice([self.first, arm], self.labels).worths()[1]
+                worths[arm] = Choice([self.first, arm], self.labels, self.field.n_folds).worths()[1]
         return sorted(self.arms, key=lambda arm: -worths[arm])
 
     def _candidate(self, arm: Arm, chosen: Arm) -> Candidate:
@@ -354,7 +354,7 @@ class _Measuring:
             layer=arm.layer,
             head=arm.head,
             score=right / n,
-            ci95=wilson(right, n),
+            ci95=cross_validated(right / n, n, of=len(self.labels), folds=self.field.n_folds),
             log_loss=float(np.nanmean(arm.losses(self.labels))),
             n=n,
             behind=None if arm is chosen else (round(behind.loss, 4), round(behind.loss_se, 4)),

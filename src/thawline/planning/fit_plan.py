@@ -38,7 +38,7 @@ class Candidate(BaseModel):
     layer: str = Field(description="Where features are read.")
     head: str = Field(description="The classifier.")
     score: float = Field(description="Accuracy on samples that it did not learn from.")
-    ci95: tuple[float, float] = Field(description="95 % interval of that accuracy (Wilson).")
+    ci95: tuple[float, float] = Field(description="95 % interval of that accuracy (Wilson, corrected for folds).")
     log_loss: float = Field(description="On the same samples; the choice goes by it.")
     n: int = Field(ge=0, description="Samples that it was judged on.")
     behind: tuple[float, float] | None = Field(
