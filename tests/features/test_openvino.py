@@ -17,6 +17,7 @@ import pytest
 import torch
 from openvino import opset13 as ops
 from safetensors.torch import save_file
+from torch import nn
 
 import thawline as tl
 from thawline.backbones.timm_import import import_timm
@@ -203,7 +204,34 @@ def test_a_graph_that_computes_something_else_is_refused(
     backbone, truth = opened("test_resnet", input_px=64), conversion._by_torch
     monkeypatch.setattr(conversion, "_by_torch", lambda reader, pictures: [-rows for rows in truth(reader, pictures)])
     with pytest.raises(NotConvertibleError, match=r"must give what torch gives; the cosine of features is -1\.00"):
-        convert(backbone, ("pooled",), "f32", batch_size=8)
+        convert(backbone, ("pooled",), "f32")
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [(1, 8), (302_592, 8), (393_216, 4), (802_816, 2), (1_204_224, 2), (1_250_001, 1), (10**8, 1)],
+)
+def test_the_larger_the_activations_the_fewer_pictures_at_once(largest: int, expected: int) -> None:
+    assert conversion.pictures_at_once(largest) == expected
+
+
+def test_the_largest_output_is_that_of_any_layer_not_of_the_module() -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 12, 1), nn.Conv2d(12, 2, 1), nn.Flatten(), nn.Linear(2 * 8 * 8, 5))
+    assert conversion.largest_output(layers, torch.zeros(1, 3, 8, 8)) == 12 * 8 * 8
+    assert not any(layer._forward_hooks for layer in layers.modules())
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_features_do_not_depend_on_how_many_pictures_a_graph_takes(
+    at_once: int, opened: Callable[..., tl.Backbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, pixels = opened("test_efficientnet", input_px=64), stand_ins(8, (64, 64), seed=2)
+    expected = run(convert(backbone, ("pooled",), "f32").graphs, [pixels])
+    monkeypatch.setattr(conversion, "pictures_at_once", lambda _: at_once)
+    graphs = convert(backbone, ("pooled",), "f32").graphs
+    assert graphs[0][0].input(0).get_shape()[0] == at_once
+    found = run(graphs, list(pixels.reshape(-1, at_once, 64, 64, 3)))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
 
 
 def test_an_unknown_layer_is_refused_before_it_is_converted(
@@ -326,7 +354,7 @@ def test_rounded_weights_shift_no_channel_on_average() -> None:
 @pytest.mark.parametrize("share", [0.05, 0.3])
 def test_halves_give_what_the_whole_gives(share: float, opened: Callable[..., tl.Backbone]) -> None:
     backbone = opened("test_efficientnet", input_px=64)
-    ((whole, _),) = convert(backbone, ("blocks.1", "pooled"), "f32", batch_size=8).graphs
+    ((whole, _),) = convert(backbone, ("blocks.1", "pooled"), "f32").graphs
     halves = split(whole, share)
     assert halves is not None
     assert share <= work(halves.head) / work(whole) < 2 * share
@@ -350,11 +378,11 @@ def test_where_bfloat16_is_not_enough_all_stays_in_float32(
 ) -> None:
     backbone = opened("test_resnet", input_px=64)
     monkeypatch.setattr(refining, "_LITTLE_IN_FLOAT32_COSINE", 2.0)
-    part = convert(backbone, ("pooled",), "bf16", batch_size=8)
+    part = convert(backbone, ("pooled",), "bf16")
     assert [precision for _, precision in part.graphs] == ["f32", "bf16"]
     assert refining._MUCH <= part.float32_share < 0.5 and part.cosine >= refining.MIN_COSINE
     monkeypatch.setattr(refining, "MIN_COSINE", 2.0)
-    whole = convert(backbone, ("pooled",), "bf16", batch_size=8)
+    whole = convert(backbone, ("pooled",), "bf16")
     assert [precision for _, precision in whole.graphs] == ["f32"] and whole.float32_share == 1
 
 

@@ -79,7 +79,7 @@ def _check_equal(backbone: tl.Backbone) -> None:
     pixels = stand_ins(found.batch_size, backbone.preprocessing.input_px, seed=3)
     without_torch = run_compiled(in_float32(found.graph(backbone)).compiled, [pixels])[0]
     assert not backbone.is_built
-    with_torch = run_compiled(convert(backbone, POOLED, "f32", batch_size=found.batch_size).compiled, [pixels])[0]
+    with_torch = run_compiled(convert(backbone, POOLED, "f32").compiled, [pixels])[0]
     assert np.isfinite(with_torch).all() and with_torch.std(0).max() > 0
     assert without_torch.tobytes() == with_torch.tobytes()
 
@@ -112,7 +112,8 @@ def test_what_ships_is_whole_small_and_of_the_release_of_timm_that_is_tested() -
         found = read(file)
         assert file.name == topology.file_name(found.architecture, found.model_args, found.input_px)
         assert found.timm.split(".")[:2] == installed, "run tools/record_topologies.py"
-        assert (found.rungs, found.batch_size) == (POOLED, topology.BATCH)
+        assert found.rungs == POOLED
+        assert found.batch_size in (1, 2, 4, 8)
         ends = [filling.offset + 4 * int(np.prod(filling.shape)) for filling in found.fillings]
         ends += [offset + len(literal) for offset, literal in found.literals]
         assert max(ends) == found.size

@@ -9,14 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 Z_95 = 1.959963984540054
 """Quantile 0.975 of the normal distribution."""
+Z_95_ONE_SIDED = 1.6448536269514722
+"""Quantile 0.95."""
 
 
-def wilson(successes: float, n: float) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a proportion, without continuity correction.
+def wilson(successes: float, n: float, *, z: float = Z_95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion, by default of 95 %, without continuity correction.
 
     Args:
         successes: Need not be whole, nor need ``n``, where samples count for less than one each.
         n: Of how many.
+        z: Standard errors that are allowed for.
 
     Source:
         Wilson 1927, JASA 22:209; recommended for small n by Brown, Cai and DasGupta 2001.
@@ -25,14 +28,14 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"A proportion needs 0 <= successes <= n and n > 0; got {successes} of {n}.")
-    p, z2 = successes / n, Z_95**2
+    p, z2 = successes / n, z**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     return 0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half
 
 
-def cross_validated(accuracy: float, n: int, *, of: int, folds: int) -> tuple[float, float]:
-    """Return a 95 % interval for an accuracy measured by cross-validation, as that of a model of another draw.
+def cross_validated(accuracy: float, n: int, *, of: int, folds: int, z: float = Z_95) -> tuple[float, float]:
+    """Return an interval for an accuracy measured by cross-validation, by default of 95 %.
 
     Errors within a fold are those of one model, and the models of two folds have learned from many of the same samples,
     so that n samples tell less than n independent ones: of three folds, as much as 0.4 n.
@@ -42,12 +45,13 @@ def cross_validated(accuracy: float, n: int, *, of: int, folds: int) -> tuple[fl
         n: Samples that were judged.
         of: Samples there are; fewer are judged where not every fold's turn came.
         folds: What they were dealt to.
+        z: Standard errors that are allowed for.
     Source:
         Nadeau and Bengio 2003, Machine Learning 52:239: the variance of a mean over J folds is (1/J + n2/n1) times that
         of one fold of n2 samples, judged by a model that learned from n1.
     """
     counts_for = n / (1 + folds * n / of / (folds - 1))
-    low, high = wilson(accuracy * counts_for, counts_for)
+    low, high = wilson(accuracy * counts_for, counts_for, z=z)
     return min(low, accuracy), max(high, accuracy)
 
 

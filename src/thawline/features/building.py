@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.errors import ModelError
-from thawline.features.calibration import stand_ins
+from thawline.features.calibration import N_STAND_INS, stand_ins
 from thawline.features.engines import CONVERSION_REVISION, Engine, EngineChoice, release
 from thawline.features.graph_store import GraphKey, GraphStore, StoredGraphs
 from thawline.features.keys import Precision, preprocessing_sha256
-from thawline.features.topology import BATCH, Topology, recorded
+from thawline.features.topology import Topology, recorded
 from thawline.scale.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -100,14 +100,14 @@ class Graphs:
         model = topology.graph(self.backbone)
         if precision == "f32":
             return in_float32(model)
-        pictures = stand_ins(topology.batch_size, self.backbone.preprocessing.input_px)
+        pictures = stand_ins(N_STAND_INS, self.backbone.preprocessing.input_px)
         return in_bfloat16(Reference.of(model, pictures), first_share=topology.first_share)
 
     def _converted(self, precision: Precision) -> Converted:
         from thawline.features.conversion import convert
 
         self.backbone.reader(self.rungs)  # refuses an unknown layer, before the converter meets it
-        return convert(self.backbone, self.rungs, precision, batch_size=BATCH)
+        return convert(self.backbone, self.rungs, precision)
 
     def _key(self, precision: Precision) -> GraphKey:
         return GraphKey(
@@ -116,7 +116,6 @@ class Graphs:
             rungs=self.rungs,
             precision=precision,
             converter=f"openvino {release('openvino')} {conversion_revision(self.backbone, self.rungs)}",
-            batch_size=BATCH,
         )
 
 

@@ -16,7 +16,7 @@ from openvino.passes import ConstantFolding, Manager
 from torch import nn
 
 from thawline.features.building import NotConvertibleError
-from thawline.features.calibration import stand_ins
+from thawline.features.calibration import N_STAND_INS, stand_ins
 from thawline.features.folding import folded
 from thawline.features.keys import Precision
 from thawline.features.refining import Converted, Reference, in_bfloat16, in_float32, smallest_cosine
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 _SAME = 0.99999
 """Cosine between float32 features of OpenVINO and of torch."""
-_N_STAND_INS = 8
+NUMBERS_AT_ONCE = 2_500_000
+"""In the largest output of a layer: of so many the next layer finds most in the caches. MobileNetV2 at 224 px is a
+quarter faster with 2 pictures than with 8, while small pictures are faster with 8 (benchmarks/at_once.md)."""
+MOST_AT_ONCE = 8
 
 
-def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision, *, batch_size: int) -> Converted:
+def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision) -> Converted:
     """Convert what leads from pixels to the features at some rungs; the backbone is built for it.
 
     In bfloat16 first layers are left in float32 where the features would otherwise stray, all of them if need be.
@@ -40,22 +43,55 @@ def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision, *, b
         ModelError: The backbone cannot be built, or has no such rung.
     """
     with one_thread(torch.device("cpu")):
-        model, reference = traced(backbone, rungs, batch_size=batch_size)
+        model, reference = traced(backbone, rungs)
     return in_float32(model) if precision == "f32" else in_bfloat16(reference)
 
 
-def traced(backbone: Backbone, rungs: Sequence[str], *, batch_size: int) -> tuple[ov.Model, Reference]:
+def traced(backbone: Backbone, rungs: Sequence[str]) -> tuple[ov.Model, Reference]:
     """Convert to one graph in float32, and see that it gives what torch gives.
 
     Raises:
         NotConvertibleError, ModelError: As ``convert``.
     """
-    pictures = stand_ins(_N_STAND_INS, backbone.preprocessing.input_px)
+    pictures = stand_ins(N_STAND_INS, backbone.preprocessing.input_px)
     reader = _PixelReader(backbone, rungs, pictures[:2])
-    model = _traced(reader, backbone, batch_size)
+    model = _traced(reader, backbone)
     reference = Reference.of(model, pictures)
     _check_equal(reference.features, _by_torch(reader, pictures), backbone.name)
     return model, reference
+
+
+def pictures_at_once(largest: int) -> int:
+    """Pictures in one run of a graph, whose shape is fixed: a power of two.
+
+    Args:
+        largest: Numbers in the largest output of a layer, for one picture.
+    """
+    fitting = max(NUMBERS_AT_ONCE // largest, 1)
+    return int(min(2 ** (fitting.bit_length() - 1), MOST_AT_ONCE))
+
+
+def largest_output(module: nn.Module, images: torch.Tensor) -> int:
+    """Numbers in the largest tensor that a layer of a module gives.
+
+    Args:
+        images: (B, 3, H, W), as the module takes them; the numbers are those of all.
+    """
+    largest = 1
+
+    def see(_layer: nn.Module, _inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, torch.Tensor):
+            largest = max(largest, output.numel())
+
+    hooks = [layer.register_forward_hook(see) for layer in module.modules()]
+    try:
+        with torch.inference_mode():
+            module(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return largest
 
 
 class _PixelReader(nn.Module):
@@ -67,17 +103,18 @@ class _PixelReader(nn.Module):
         images = self._normalise(torch.from_numpy(pictures))
         self._module = folded(backbone.module(), images, keep=rungs)  # a part of this one: its weights become constants
         self._read = backbone.reader(rungs, self._module)
+        self.at_once = pictures_at_once(largest_output(self._module, images[:1]))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self._read(self._normalise(pixels))
 
 
-def _traced(reader: _PixelReader, backbone: Backbone, batch_size: int) -> ov.Model:
+def _traced(reader: _PixelReader, backbone: Backbone) -> ov.Model:
     """What ``ov.convert_model`` does, a second faster: no second and third tracing, no telemetry.
 
     What the graph computes is compared with torch afterwards.
     """
-    shape = (batch_size, *backbone.preprocessing.input_px, 3)
+    shape = (reader.at_once, *backbone.preprocessing.input_px, 3)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about constants: the shape of the input is fixed

@@ -28,7 +28,7 @@ from thawline.errors import UsageError
 from thawline.features.keys import Precision
 
 ENGINES = ("openvino", "torch")
-CONVERSION_REVISION = 2
+CONVERSION_REVISION = 3
 """Raise it when the same backbone begins to be converted to other numbers."""
 _MEMORY = "hardware.json"
 _BF16_FLAGS = {"avx512_bf16", "amx_tile"}

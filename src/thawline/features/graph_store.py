@@ -46,7 +46,6 @@ class GraphKey:
     """What was asked for; first layers may be left in float32."""
     converter: str
     """Release of OpenVINO and revision of the conversion."""
-    batch_size: int
 
     def digest(self) -> str:
         """SHA-256 (hex) of every field."""

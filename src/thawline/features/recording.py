@@ -22,12 +22,12 @@ from torch import nn
 from thawline.backbones import Backbone, open_backbone
 from thawline.backbones.timm_import import import_timm
 from thawline.errors import ModelError
-from thawline.features.calibration import stand_ins
+from thawline.features.calibration import N_STAND_INS, stand_ins
 from thawline.features.conversion import traced
 from thawline.features.engines import release
 from thawline.features.folding import folds
 from thawline.features.rounding import work
-from thawline.features.topology import BATCH, COUNTER, MEAN, STD, Filling, Fold, Topology, with_folds
+from thawline.features.topology import COUNTER, MEAN, STD, Filling, Fold, Topology, with_folds
 from thawline.features.torch_engine import Normalise, one_thread
 from thawline.randomness import generator
 
@@ -98,8 +98,9 @@ class _Draw:
     @classmethod
     def of(cls, backbone: Backbone, first_share: float, folder: Path) -> _Draw:
         with one_thread(torch.device("cpu")):
-            model, _ = traced(backbone, _RUNGS, batch_size=BATCH)
+            model, _ = traced(backbone, _RUNGS)
             folded = _folds(backbone)
+        batch_size = int(model.get_parameters()[0].get_output_shape(0)[0])
         for number, node in enumerate(model.get_ordered_ops()):  # the names given by the converter count on
             node.set_friendly_name(f"n{number}")
         ov.save_model(model, folder / "graph.xml", compress_to_fp16=False)
@@ -110,8 +111,8 @@ class _Draw:
             model_args=backbone.model_args,
             input_px=backbone.preprocessing.input_px,
             rungs=_RUNGS,
-            batch_size=BATCH,
-            multiply_adds=work(model) // BATCH,
+            batch_size=batch_size,
+            multiply_adds=work(model) // batch_size,
             first_share=first_share,
             timm=release("timm"),
             openvino=release("openvino"),
@@ -159,7 +160,7 @@ def _settle(model: nn.Module, input_px: tuple[int, int], seed: int) -> None:
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d) and layer.running_var is not None]
     for norm in norms:
         norm.momentum = 1.0
-    pictures = torch.from_numpy(stand_ins(BATCH, input_px, seed=seed)).permute(
+    pictures = torch.from_numpy(stand_ins(N_STAND_INS, input_px, seed=seed)).permute(
         0, 3, 1, 2
     )  # (B, H, W, 3) -> (B, 3, H, W)
     with one_thread(torch.device("cpu")), torch.no_grad():
@@ -235,7 +236,7 @@ class _Tensors:
     def find(self, constant: NDArray[np.float32]) -> tuple[str, tuple[int, ...] | None] | None:
         """The name of the tensor that a constant is, and how its axes are swapped; None where it is none of them."""
         once = constant
-        if constant.ndim and constant.shape[0] == BATCH and bool((constant == constant[:1]).all()):
+        if constant.ndim and bool((constant == constant[:1]).all()):
             once = constant[:1]  # repeated for each picture
         for name, tensor in self._by_first[once.size, float(once.flat[0])]:
             if np.array_equal(tensor.ravel(), once.ravel()):

@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "topologies"
 FORMAT = 1
-BATCH = 8
-"""Pictures in one run of a graph, whose shape is fixed: activations of so few stay in the caches."""
 MEAN, STD = "preprocessing.mean", "preprocessing.std"
 """Constants that come from the preprocessing; no tensor of a module has such a name."""
 COUNTER = "num_batches_tracked"
@@ -80,6 +78,7 @@ class Topology:
     input_px: tuple[int, int]
     rungs: tuple[str, ...]
     batch_size: int
+    """Pictures in one run of the graph."""
     multiply_adds: int
     """Of one picture."""
     first_share: float
@@ -198,7 +197,7 @@ def _why_not(topology: Topology, backbone: Backbone, rungs: tuple[str, ...]) -> 
     """Why a topology must not be used; None where it may."""
     if rungs != topology.rungs:
         return f"{', '.join(topology.rungs)} alone is recorded"
-    if topology.batch_size != BATCH or dict(topology.model_args) != backbone.model_args:
+    if dict(topology.model_args) != backbone.model_args:
         return "other settings are recorded"
     if _numbers(release("timm"))[:2] != _numbers(topology.timm)[:2]:
         return f"it was recorded with timm {topology.timm}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thawline.evaluation.intervals import cross_validated
+from thawline.evaluation.intervals import Z_95_ONE_SIDED, cross_validated
 from thawline.planning.arms import N_FOLDS
 from thawline.randomness import generator
 
@@ -184,9 +185,10 @@ class Choice:
             outside = of_best[(weight == 0) & known]
             total, count, judged = total + float(outside.sum()), count + len(outside), judged + int(known.sum())
         if not count:
-            return Honest(math.nan, (0.0, 1.0), 0)
+            return Honest(math.nan, (0.0, 1.0), 0.0, 0)
         accuracy, seen = total / count, round(judged / _BOOTSTRAPS)  # a line may have been tried on one fold only
-        return Honest(accuracy, cross_validated(accuracy, seen, of=self._n, folds=self._n_folds), seen)
+        interval = partial(cross_validated, accuracy, seen, of=self._n, folds=self._n_folds)
+        return Honest(accuracy, interval(), interval(z=Z_95_ONE_SIDED)[0], seen)
 
 
 _UNKNOWN = 1e3
@@ -205,4 +207,6 @@ class Honest:
 
     accuracy: float
     ci95: tuple[float, float]
+    at_least: float
+    """Lower end of a one-sided interval of 95 %."""
     n: int

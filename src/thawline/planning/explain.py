@@ -52,7 +52,7 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
         f"about {100 * honest.accuracy:.1f} % right on samples not seen "
         f"(95 % {100 * honest.ci95[0]:.1f} to {100 * honest.ci95[1]:.1f})"
     )
-    if honest.ci95[0] <= majority:
+    if honest.at_least <= majority:
         return (
             "Nothing was learned that could be told from always naming the commonest class "
             f"({100 * majority:.1f} %): {reached}. Look at the labels, or bring more samples, before anything else."
