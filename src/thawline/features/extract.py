@@ -29,6 +29,7 @@ from thawline.features.store import FeatureStore
 from thawline.features.writer import Writer
 from thawline.records import Features
 from thawline.scale import executor
+from thawline.scale.allocator import share_one_arena
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -182,6 +183,7 @@ def fill_store(
     candidates = _candidates(samples, graphs, choices, store)
     candidate, why = _chosen(candidates, graphs)
     if len(candidate.missing):
+        share_one_arena()
         pixels = Pixels(samples, backbone.preprocessing)
         with pixels.decoding_ahead(candidate.missing.tolist()):
             try:
