@@ -165,6 +165,8 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
         disk += len(data) * width * 4
         if plan.head != "mlp":
             seconds += head_seconds(split, data, plan, width)
+    if plan.stages:
+        seconds += _loading_s()
     for stage in plan.stages:
         paces = time_stage(data, backbone, plan, stage, width)
         took, kept = stage_cost(stage, paces, split, rung_of(backbone, stage), plan)
@@ -173,6 +175,14 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
         tuned_width = len(split.test) * width * 4
         seconds, disk = seconds + TUNED_S + len(split.test) * picture_s, disk + tuned_width
     return Forecast(seconds, disk, peak_memory())
+
+
+def _loading_s() -> float:
+    """Seconds to load what trains: a fit in a process of its own has to, whatever this one has loaded by then."""
+    started = time.perf_counter()
+    import thawline.training.finetune  # noqa: F401
+
+    return time.perf_counter() - started
 
 
 def stage_cost(
