@@ -22,6 +22,7 @@ ORDER = (
     "embedded",
     "peers",
     "extraction",
+    "at_once",
     "decode",
     "heads",
     "training_speed",

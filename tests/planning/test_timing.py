@@ -94,6 +94,13 @@ def test_a_forecast_does_nothing_for_good(shapes: tl.Dataset, asked: dict[str, o
     assert ahead.disk_bytes == pytest.approx(kept, rel=0.2)
 
 
+def test_loading_what_trains_counts_where_something_trains(shapes: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_loading_s", lambda: 1000.0)
+    backbone = tl.open_backbone(input_px=32)
+    plans = [tl.plan(shapes, backbone, thaw="none", head=head, training={"epochs": 1}) for head in ("ridge", "mlp")]
+    assert [forecast(shapes, backbone, plan).seconds > 1000 for plan in plans] == [False, True]
+
+
 def test_it_is_said_in_words() -> None:
     assert [in_words(s) for s in (3.21, 42.0, 150.0, 9000.0)] == ["3.2 s", "42 s", "2.5 min", "2.5 h"]
     assert str(Forecast(150, 2_000_000, 10**9)) == "about 2.5 min, 2.0 MB in the cache, 1.0 GB of memory"

@@ -32,8 +32,9 @@ WARM_UP = 2
 """Steps, or reports of progress, that prepare what all others use: they say nothing about these."""
 TIMED_STEPS = 6
 """Steps of training, the first of them to warm up, on as many samples as half of them show."""
-TIMED_PICTURES = 96
-"""Pictures that the frozen backbone is timed on."""
+TIMED_PICTURES = 256
+"""Pictures that the frozen backbone is timed on: several batches are under way at once, and come out together, so that
+the pace of a few would be that of the last wave. They are kept, and not run again."""
 CACHING = "boundary"
 """The phase of training that makes what crosses the thaw line."""
 FORWARD = 1 / 3
