@@ -97,8 +97,9 @@ def test_a_forecast_does_nothing_for_good(shapes: tl.Dataset, asked: dict[str, o
 def test_loading_what_trains_counts_where_something_trains(shapes: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "_loading_s", lambda: 1000.0)
     backbone = tl.open_backbone(input_px=32)
-    plans = [tl.plan(shapes, backbone, thaw="none", head=head, training={"epochs": 1}) for head in ("ridge", "mlp")]
-    assert [forecast(shapes, backbone, plan).seconds > 1000 for plan in plans] == [False, True]
+    nothing = tl.plan(shapes, backbone, thaw="none")
+    head_only = tl.plan(shapes, backbone, thaw="none", head="mlp", training={"epochs": 1})
+    assert forecast(shapes, backbone, nothing).seconds < 1000 < forecast(shapes, backbone, head_only).seconds
 
 
 def test_it_is_said_in_words() -> None:
