@@ -17,7 +17,7 @@ from torch import nn
 
 from thawline.features.building import NotConvertibleError
 from thawline.features.calibration import N_STAND_INS, stand_ins
-from thawline.features.folding import folded
+from thawline.features.folding import folded, run_hooked
 from thawline.features.keys import Precision
 from thawline.features.refining import Converted, Reference, in_bfloat16, in_float32, smallest_cosine
 from thawline.features.torch_engine import Normalise, one_thread
@@ -84,13 +84,7 @@ def largest_output(module: nn.Module, images: torch.Tensor) -> int:
         if isinstance(output, torch.Tensor):
             largest = max(largest, output.numel())
 
-    hooks = [layer.register_forward_hook(see) for layer in module.modules()]
-    try:
-        with torch.inference_mode():
-            module(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    run_hooked(module, images, [layer.register_forward_hook(see) for layer in module.modules()])
     return largest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -14,6 +14,7 @@ from thawline.features.topology import Fold
 
 if TYPE_CHECKING:
     from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.utils.hooks import RemovableHandle
 
 _SAME = 1e-4
 """Largest difference, relative to the largest output, that folding may make in float32."""
@@ -90,13 +91,18 @@ def _pairs(module: nn.Module, images: torch.Tensor) -> list[tuple[str, str]]:
             hooks.append(layer.register_forward_hook(after_conv(name)))
         elif isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None:
             hooks.append(layer.register_forward_pre_hook(before_norm(name)))
+    run_hooked(module, images, hooks)
+    return [(conv, norm) for conv, norm in pairs if runs[conv] == 1 == runs[norm]]
+
+
+def run_hooked(module: nn.Module, images: torch.Tensor, hooks: Sequence[RemovableHandle]) -> None:
+    """Run a module once, for what its hooks see, and take them off."""
     try:
         with torch.inference_mode():
             module(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return [(conv, norm) for conv, norm in pairs if runs[conv] == 1 == runs[norm]]
 
 
 def _what_is_left(norm: nn.Module) -> nn.Module:

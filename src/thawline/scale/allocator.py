@@ -22,8 +22,8 @@ def keep_freed_memory() -> bool:
 def share_one_arena() -> bool:
     """Make threads that begin from now on take memory from where all do, so that one can use what another has freed.
 
-    Of its own, each would keep the largest it ever needed, in pieces too small for the next picture: with four threads,
-    60,000 pictures took half as much memory again as 2,000. Returns False where the C library is not glibc.
+    Of its own, each would keep the largest it ever needed, in pieces too small for the next picture, and memory would
+    grow with their number (`benchmarks/extraction.py --growth-only`). Returns False where the C library is not glibc.
     """
     return _set((_M_ARENA_MAX, 1))
 
