@@ -27,6 +27,7 @@ from typing import Any
 
 from thawline.evaluation.intervals import wilson
 from thawline.runs.reporting import environment
+from thawline.scale.processors import processor_name
 
 Row = dict[str, Any]
 HERE = Path(__file__).parent
@@ -128,7 +129,7 @@ def measure(kept: Path, data: Path, weights: Path, names: list[str], rounds: int
                 if name == COLD
                 else run_peer(name, data, weights, number, smoke=smoke)
             )
-            lines = [json.dumps(stamp | row) + "\n" for row in rows]
+            lines = [json.dumps(stamp | {"processor": processor_name()} | row) + "\n" for row in rows]
             with kept.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))
             print(*lines, sep="", end="", file=sys.stderr, flush=True)
@@ -174,11 +175,12 @@ def table(rows: list[Row]) -> list[str]:
 
 def report(rows: list[Row]) -> str:
     """The page: a table per data set."""
+    dates = [row["date"] for row in rows]
     versions = sorted({f"{name} {number}" for row in rows for name, number in row["versions"].items()})
     lines = [
         "# Thawline and its peers",
         "",
-        f"Written by `python benchmarks/peers.py`; measured {' to '.join(sorted({row['date'] for row in rows}))}; "
+        f"Written by `python benchmarks/peers.py`; measured {min(dates)} to {max(dates)}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
         f"The peers ran with {', '.join(versions)}.",
@@ -191,7 +193,8 @@ def report(rows: list[Row]) -> str:
     ]  # fmt: skip
     for data_set, date in sorted({(row["data_set"], row["date"]) for row in rows}, key=lambda of: (of[0], of[1])):
         of_day = [row for row in rows if (row["data_set"], row["date"]) == (data_set, date)]
-        lines += ["", f"## {data_set}, {date}", "", *table(of_day)]
+        processors = sorted({row["processor"] for row in of_day if "processor" in row})
+        lines += ["", f"## {data_set}, {date}{''.join(f', {name}' for name in processors)}", "", *table(of_day)]
     return "\n".join([*lines, ""])
 
 

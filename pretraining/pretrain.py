@@ -11,8 +11,9 @@ and ``<name>.md``, its model card.
 
 The schedule is the short-budget one of FFCV (https://github.com/libffcv/ffcv-imagenet): SGD with Nesterov momentum,
 learning rate 0.5 per 256 pictures, weight decay 5e-5 on matrices only, random resized crop and flip, resolution that
-grows during training; plus an exponential moving average of the weights, which is what ships. What it learns is half
-the label and half what a MobileNetV2 trained on ImageNet says of the same crop, and that network's features as well.
+grows during training; plus an exponential moving average of the weights, which is what ships. What it learns is partly
+the label, partly what a MobileNetV2 trained on ImageNet says of the same crop, and that network's features as well. A
+second cycle goes on from the first one's average, with pictures that are mixed.
 """
 
 from __future__ import annotations
@@ -165,6 +166,7 @@ It ships as fp16 safetensors ({megabytes:.1f} MB).
 | the teacher's on the same | {teacher:.3f} |
 | teacher | MobileNetV2 (timm mobilenetv2_100) trained on ImageNet, {teacher_px} px, with a linear classifier |
 | recipe | {recipe} |
+{cycles}
 | cost | {hours:.1f} hours of wall-clock time on 2 CPU cores that had other work as well |
 | made | {date} |
 
@@ -177,6 +179,10 @@ texture, text, medical and satellite pictures are foreign to it. The classes, an
 **Licence.** The weights are released under Apache-2.0, like this project. The pictures that they were trained on are
 ImageNet's, whose terms allow non-commercial research and education; weigh that for your use.
 """
+
+
+def written_out(settings: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def export(run: Training, recipe: Recipe, out: Path, reached: dict[str, float]) -> Path:
@@ -216,14 +222,15 @@ def export(run: Training, recipe: Recipe, out: Path, reached: dict[str, float]) 
     card = CARD.format(
         name=name,
         architecture=recipe.architecture,
-        arguments=", ".join(f"{key} {value}" for key, value in recipe.model_args.items()),
+        arguments=written_out(recipe.model_args),
         parameters=parameters,
         megabytes=path.stat().st_size / 1e6,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         px=recipe.input_px,
         dim=model.num_features,
         n_validation=recipe.n_validation,
-        recipe=", ".join(f"{key} {value}" for key, value in asdict(recipe).items()),
+        recipe=written_out({key: value for key, value in asdict(recipe).items() if key != "cycles"}),
+        cycles="\n".join(f"| cycle | {written_out(asdict(cycle))} |" for cycle in recipe.cycles),
         low=low,
         high=high,
         teacher_px=recipe.teacher_px,
@@ -239,11 +246,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.parquet and test.parquet")
     parser.add_argument("--teacher", type=Path, required=True, help="weights of timm's mobilenetv2_100, safetensors")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and weights")
-    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    parser.add_argument("--epochs", type=int, help="of each cycle, for a trial; otherwise those of the recipe")
     asked = parser.parse_args()
     paths = Paths(asked.data, asked.teacher, asked.out)
     paths.out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(epochs=asked.epochs)
+    recipe = Recipe()
+    if asked.epochs:
+        recipe = replace(recipe, cycles=tuple(replace(cycle, epochs=asked.epochs) for cycle in recipe.cycles))
 
     lessons = open_lessons(paths, recipe)
     rendezvous = paths.out / f"rendezvous-{os.getpid()}"

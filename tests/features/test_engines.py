@@ -250,7 +250,7 @@ def test_without_a_sign_of_an_accelerator_torch_need_not_be_asked(
     flags = "flags : fpu avx512_bf16"
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr(engines_module, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(engines_module, "processor_features", lambda: flags)
     monkeypatch.setattr(engines_module, "_may_have_accelerator", lambda: False)
     with monkeypatch.context() as patch:
         patch.setattr(torch_engine, "resolve", lambda *asked: pytest.fail("torch must not be asked"))
@@ -262,7 +262,7 @@ def test_without_a_sign_of_an_accelerator_torch_need_not_be_asked(
     asked: list[str] = []
     monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: asked.append(device) or ("cpu", "f32"))
     hardware(device="cuda")
-    for name, answer in (("_cpu_flags", ""), ("_may_have_accelerator", True)):
+    for name, answer in (("processor_features", ""), ("_may_have_accelerator", True)):
         with monkeypatch.context() as patch:
             patch.setattr(engines_module, name, lambda answer=answer: answer)
             hardware()
@@ -302,15 +302,6 @@ def test_device_files_and_drivers_hint_at_accelerators(tmp_path: Path, monkeypat
 def test_a_memory_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert hardware(memory=tmp_path / "file")[0] in ("cpu", "cuda", "mps")
-
-
-def test_without_proc_the_processor_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise FileNotFoundError
-
-    monkeypatch.setattr("builtins.open", missing)
-    monkeypatch.setattr("platform.processor", lambda: "a processor")
-    assert engines_module._cpu_flags() == "a processor"
 
 
 def test_importing_the_room_loads_no_torch(in_child: Callable) -> None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from thawline.errors import UsageError
 from thawline.features.keys import Precision
+from thawline.scale.processors import processor_features
 
 ENGINES = ("openvino", "torch")
 CONVERSION_REVISION = 3
@@ -168,7 +169,7 @@ def _certain(device: str) -> tuple[str, str] | None:
         or device not in ("auto", "cpu")
     ):
         return None
-    flags = set(_cpu_flags().split())
+    flags = set(processor_features().split())
     if not flags or (device == "auto" and _may_have_accelerator()):
         return None
     return "cpu", "bf16" if flags & _BF16_FLAGS else "f32"
@@ -209,15 +210,9 @@ def _fingerprint(device: str) -> str:
     """Digest of what the answer depends on: the question, torch's release, the processor and the visible GPUs."""
     gpus = sorted(path.name for path in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
     variables = ("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
-    parts = [device, release("torch"), platform.platform(), _cpu_flags(), gpus]
+    parts = [device, release("torch"), platform.platform(), processor_features(), gpus]
     described = json.dumps([*parts, *(os.environ.get(name) for name in variables)])
     return hashlib.sha256(described.encode()).hexdigest()[:32]
-
-
-def _cpu_flags() -> str:
-    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-        return next(line for line in file if line.lower().startswith(("flags", "features"))).strip()
-    return platform.processor()
 
 
 def release(package: str) -> str:

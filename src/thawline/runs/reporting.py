@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from thawline.errors import UndecodableError
 from thawline.records import PARTS, Part
 from thawline.runs.report import MAX_MISTAKES, Mistake, ReportData, thumbnail_png
+from thawline.scale.processors import processor_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +76,12 @@ def _thaw(measured: Measured) -> str:
 def environment() -> dict[str, str]:
     """Machine and versions, for a reader who wants to repeat the numbers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = {"system": platform.platform(), "Python": platform.python_version(), "CPU cores": str(cores)}
+    found = {
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+        "processor": processor_name(),
+        "CPU cores": str(cores),
+    }
     for package in _PACKAGES:
         try:
             found[package] = version(package)
