@@ -1,7 +1,8 @@
 """From JPEG files to stored features: share of the machine's limit, and how it grows. Writes benchmarks/extraction.md.
 
     python benchmarks/extraction.py
-    python benchmarks/extraction.py --growth-only       (prints how cost and memory grow; writes nothing)
+    python benchmarks/extraction.py --page extraction_avx512    (writes benchmarks/extraction_avx512.md)
+    python benchmarks/extraction.py --growth-only               (prints how cost and memory grow; writes nothing)
 
 Needs THAWLINE_REAL_DATA (hymenoptera and flowers5_128, taken together) and, for the MobileNetV2, THAWLINE_REAL_WEIGHTS;
 the other two models have random weights, which cost the same. Every figure comes from a process of its own; what is
@@ -279,6 +280,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES))
+    parser.add_argument("--page", default="extraction", help="name of the page; one for each processor")
     parser.add_argument("--growth-only", action="store_true", help="print how cost and memory grow; write nothing")
     asked = parser.parse_args()
     if asked.part:
@@ -325,7 +327,7 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *made["size"],
         ]
-    target = Path(__file__).with_suffix(".md")
+    target = Path(__file__).with_name(f"{asked.page}.md")
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     KEPT.unlink()
     print(target.read_text(encoding="utf-8"))

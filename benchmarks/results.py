@@ -22,6 +22,7 @@ ORDER = (
     "embedded",
     "peers",
     "extraction",
+    "extraction_avx512",
     "at_once",
     "decode",
     "heads",
