@@ -41,7 +41,7 @@ from torch.multiprocessing.spawn import spawn
 
 from thawline.backbones import open_backbone
 from thawline.scale.allocator import keep_freed_memory
-from training import N_CLASSES, Lessons, Recipe, Training, accuracy
+from training import N_CLASSES, Lessons, Recipe, Training, accuracy, settle
 
 CHECKPOINT_STEPS = 200
 
@@ -267,6 +267,7 @@ def main() -> None:
     test_pixels, test_labels = decode(paths.data / "test.parquet", paths.out / "test_pixels.npy")
     history = [json.loads(line) for line in paths.log.read_text().splitlines()]
     model = run.ema.module
+    settle(model, lessons, recipe)
     reached = {
         "validation": accuracy(model, lessons.pixels[held_out], lessons.labels[held_out].numpy(), recipe.input_px),
         "test": accuracy(model, test_pixels, test_labels, recipe.input_px),

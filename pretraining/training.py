@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pictures import crop, cut_and_mixed, generator, to_input, within
+from pictures import crop, cut_and_mixed, draw_boxes, generator, to_input, within
 from teacher import TeacherHead
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import update_bn
 
 from thawline.backbones.timm_import import import_timm
 
 N_CLASSES = 200
+SETTLING_BATCHES = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +234,25 @@ class Training:
         self.student.load_state_dict(state["student"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def settle(model: nn.Module, lessons: Lessons, recipe: Recipe) -> None:
+    """Take the statistics of normalisation layers anew, from crops that are not mixed, as training ends with them.
+
+    As for averaged weights in Izmailov et al. 2018 (arXiv:1803.05407).
+    """
+    size_px = recipe.cycles[-1].sizes_px[-1][1]
+
+    def batches() -> Iterator[torch.Tensor]:
+        for number in range(SETTLING_BATCHES):
+            draws = generator(recipe.seed, 4, number)
+            rows = lessons.rows[torch.randint(len(lessons.rows), (recipe.batch_size,), generator=draws).numpy()]
+            boxes = draw_boxes(len(rows), recipe.crop_scale_min, draws)
+            batch = crop(to_input(lessons.pixels[rows]), boxes, size_px)
+            yield batch.contiguous(memory_format=torch.channels_last)
+
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        update_bn(batches(), model)
 
 
 def accuracy(model: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], size_px: int) -> float:
