@@ -43,7 +43,6 @@ WARMUP = 0.08
 def tried(name: str, arguments: dict[str, Any], pixels: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Train one candidate for ``SECONDS`` and judge it."""
     recipe = Recipe()
-    highest = recipe.cycles[0].lr * BATCH / recipe.batch_size
     timm = import_timm()
     order = np.random.default_rng(0).permutation(len(labels))
     held_out, rows = np.sort(order[:N_HELD_OUT]), order[N_HELD_OUT:]
@@ -57,7 +56,7 @@ def tried(name: str, arguments: dict[str, Any], pixels: np.ndarray, labels: np.n
     while used_s < SECONDS:
         started, done = time.process_time(), used_s / SECONDS
         for group in optimiser.param_groups:
-            group["lr"] = max(highest * min(done / WARMUP, 1) * (1 - done), 1e-4)
+            group["lr"] = max(recipe.lr * BATCH / recipe.batch_size * min(done / WARMUP, 1) * (1 - done), 1e-4)
         part = rows[picks.integers(0, len(rows), BATCH)]
         boxes = draw_boxes(BATCH, recipe.crop_scale_min, draws)
         flipped = torch.rand(BATCH, generator=draws) < 0.5

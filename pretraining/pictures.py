@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -74,23 +73,3 @@ def crop(batch: torch.Tensor, boxes: torch.Tensor, size_px: int, flipped: torch.
     theta[:, :, 2] = boxes[:, 2:]
     grid = F.affine_grid(theta, [len(batch), 3, size_px, size_px], align_corners=False)
     return F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-
-def cut_and_mixed(
-    batch: torch.Tensor, targets: Sequence[torch.Tensor], draws: torch.Generator
-) -> tuple[torch.Tensor, ...]:
-    """Pictures (B, 3, H, W) with a rectangle of another one of the batch in each, and targets (B, ...) mixed by area.
-
-    The rectangle's share of the area is uniform, before what lies outside the picture is cut off (Yun et al. 2019,
-    arXiv:1905.04899).
-    """
-    size_px = batch.shape[-1]
-    others = torch.randperm(len(batch), generator=draws)
-    share, *centre = torch.rand(3, generator=draws).tolist()
-    half = share**0.5 / 2
-    top, left = (round(max(middle - half, 0) * size_px) for middle in centre)
-    bottom, right = (round(min(middle + half, 1) * size_px) for middle in centre)
-    mixed = batch.clone()
-    mixed[:, :, top:bottom, left:right] = batch[others, :, top:bottom, left:right]
-    area = (bottom - top) * (right - left) / size_px**2
-    return mixed, *(torch.lerp(target, target[others], area) for target in targets)

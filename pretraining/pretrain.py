@@ -11,9 +11,8 @@ and ``<name>.md``, its model card.
 
 The schedule is the short-budget one of FFCV (https://github.com/libffcv/ffcv-imagenet): SGD with Nesterov momentum,
 learning rate 0.5 per 256 pictures, weight decay 5e-5 on matrices only, random resized crop and flip, resolution that
-grows during training; plus an exponential moving average of the weights, which is what ships. What it learns is partly
-the label, partly what a MobileNetV2 trained on ImageNet says of the same crop, and that network's features as well. A
-second cycle goes on from the first one's average, with pictures that are mixed.
+grows during training; plus an exponential moving average of the weights, which is what ships. What it learns is half
+the label and half what a MobileNetV2 trained on ImageNet says of the same crop, and that network's features as well.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from torch.multiprocessing.spawn import spawn
 
 from thawline.backbones import open_backbone
 from thawline.scale.allocator import keep_freed_memory
-from training import N_CLASSES, Lessons, Recipe, Training, accuracy, settle
+from training import N_CLASSES, Lessons, Recipe, Training, accuracy
 
 CHECKPOINT_STEPS = 200
 
@@ -166,7 +165,6 @@ It ships as fp16 safetensors ({megabytes:.1f} MB).
 | the teacher's on the same | {teacher:.3f} |
 | teacher | MobileNetV2 (timm mobilenetv2_100) trained on ImageNet, {teacher_px} px, with a linear classifier |
 | recipe | {recipe} |
-{cycles}
 | cost | {hours:.1f} hours of wall-clock time on 2 CPU cores that had other work as well |
 | made | {date} |
 
@@ -179,10 +177,6 @@ texture, text, medical and satellite pictures are foreign to it. The classes, an
 **Licence.** The weights are released under Apache-2.0, like this project. The pictures that they were trained on are
 ImageNet's, whose terms allow non-commercial research and education; weigh that for your use.
 """
-
-
-def written_out(settings: dict[str, object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def export(run: Training, recipe: Recipe, out: Path, reached: dict[str, float]) -> Path:
@@ -222,15 +216,14 @@ def export(run: Training, recipe: Recipe, out: Path, reached: dict[str, float]) 
     card = CARD.format(
         name=name,
         architecture=recipe.architecture,
-        arguments=written_out(recipe.model_args),
+        arguments=", ".join(f"{key} {value}" for key, value in recipe.model_args.items()),
         parameters=parameters,
         megabytes=path.stat().st_size / 1e6,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         px=recipe.input_px,
         dim=model.num_features,
         n_validation=recipe.n_validation,
-        recipe=written_out({key: value for key, value in asdict(recipe).items() if key != "cycles"}),
-        cycles="\n".join(f"| cycle | {written_out(asdict(cycle))} |" for cycle in recipe.cycles),
+        recipe=", ".join(f"{key} {value}" for key, value in asdict(recipe).items()),
         low=low,
         high=high,
         teacher_px=recipe.teacher_px,
@@ -246,13 +239,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.parquet and test.parquet")
     parser.add_argument("--teacher", type=Path, required=True, help="weights of timm's mobilenetv2_100, safetensors")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and weights")
-    parser.add_argument("--epochs", type=int, help="of each cycle, for a trial; otherwise those of the recipe")
+    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     asked = parser.parse_args()
     paths = Paths(asked.data, asked.teacher, asked.out)
     paths.out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe()
-    if asked.epochs:
-        recipe = replace(recipe, cycles=tuple(replace(cycle, epochs=asked.epochs) for cycle in recipe.cycles))
+    recipe = Recipe(epochs=asked.epochs)
 
     lessons = open_lessons(paths, recipe)
     rendezvous = paths.out / f"rendezvous-{os.getpid()}"
@@ -267,7 +258,6 @@ def main() -> None:
     test_pixels, test_labels = decode(paths.data / "test.parquet", paths.out / "test_pixels.npy")
     history = [json.loads(line) for line in paths.log.read_text().splitlines()]
     model = run.ema.module
-    settle(model, lessons, recipe)
     reached = {
         "validation": accuracy(model, lessons.pixels[held_out], lessons.labels[held_out].numpy(), recipe.input_px),
         "test": accuracy(model, test_pixels, test_labels, recipe.input_px),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,35 +12,14 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pictures import crop, cut_and_mixed, draw_boxes, generator, to_input, within
+from pictures import crop, generator, to_input, within
 from teacher import TeacherHead
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import update_bn
 
 from thawline.backbones.timm_import import import_timm
 
 N_CLASSES = 200
-SETTLING_BATCHES = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cycle:
-    """A part of the training through which the learning rate rises once and falls to zero.
-
-    The next one starts from the averaged weights of the one before, with a new optimiser (warm restarts: Loshchilov
-    and Hutter 2017, arXiv:1608.03983).
-    """
-
-    epochs: int
-    lr: float
-    sizes_px: tuple[tuple[float, int], ...]
-    """(share of the cycle from which it holds, side of the training picture)."""
-    mixed_share: float = 0.0
-    """Share of the batches in which a rectangle of each picture is another one's (CutMix: Yun et al. 2019,
-    arXiv:1905.04899)."""
-    teacher_share: float = 0.5
-    """Share of the teacher's probabilities in the target; the rest is the label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +30,20 @@ class Recipe:
     architecture: str = "resnet18"
     channels: tuple[int, ...] = (32, 64, 128, 256)
     """Of the four stages; the usual ResNet-18 has 64, 128, 256 and 512."""
-    cycles: tuple[Cycle, ...] = (
-        Cycle(epochs=40, lr=0.5, sizes_px=((0.0, 64), (0.55, 80), (0.82, 96))),
-        Cycle(epochs=30, lr=0.3, sizes_px=((0.0, 64), (0.4, 80), (0.75, 96)), mixed_share=0.5, teacher_share=0.3),
-    )
-    """The first one learns fast, from whole pictures; the second one no longer learns the pictures by heart."""
+    epochs: int = 40
+    sizes_px: tuple[tuple[float, int], ...] = ((0.0, 64), (0.55, 80), (0.82, 96))
+    """(share of training from which it holds, side of the training picture)."""
     input_px: int = 128
     """Side at which the backbone is meant to be used; a little above the last one of training, since random crops
     enlarge what they show (Touvron et al. 2019, arXiv:1906.06423)."""
     batch_size: int = 256
     workers: int = 2
     """Processes that share a batch, each with batch statistics of its own part."""
+    lr: float = 0.5
     warmup_epochs: float = 1.5
     momentum: float = 0.9
     weight_decay: float = 5e-5
-    n_views: int = 6
+    n_views: int = 3
     """Random crops of each picture that the teacher has described; an epoch takes one of them."""
     crop_scale_min: float = 0.35
     """Smallest share of the picture's area that a random crop keeps."""
@@ -73,6 +51,8 @@ class Recipe:
     """The student sees at least 1 - jitter of each side of the teacher's crop."""
     teacher_px: int = 128
     """Side to which the teacher's pictures are enlarged."""
+    teacher_share: float = 0.5
+    """Share of the teacher's probabilities in the target; the rest is the label."""
     feature_weight: float = 5.0
     """Weight of the squared error of the teacher's features, standardised, as predicted linearly from the student's."""
     ema_decay: float = 0.999
@@ -116,7 +96,7 @@ def optimiser_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ],
-        lr=0.0,  # set at every step
+        lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=True,
     )
@@ -143,7 +123,7 @@ class Training:
         torch.manual_seed(recipe.seed)  # initial weights only; every later draw has a generator of its own
         self.recipe, self.lessons, self.worker = recipe, lessons, worker
         self.steps_per_epoch = len(lessons.rows) // recipe.batch_size
-        self.n_steps = sum(cycle.epochs for cycle in recipe.cycles) * self.steps_per_epoch
+        self.n_steps = recipe.epochs * self.steps_per_epoch
         self.step = 0
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self.student = Student(recipe, lessons.views[0].shape[1]).to(memory_format=torch.channels_last)
@@ -151,43 +131,22 @@ class Training:
         self.optimiser = optimiser_of(self.student, recipe)
         self._together = DistributedDataParallel(self.student) if recipe.workers > 1 else self.student
 
-    def cycle(self) -> tuple[Cycle, int, int]:
-        """The present cycle, the steps done of it, and its number of steps."""
-        done = self.step
-        for cycle in self.recipe.cycles:
-            n_steps = cycle.epochs * self.steps_per_epoch
-            if done < n_steps:
-                break
-            done -= n_steps
-        return cycle, done, n_steps
-
     def lr(self) -> float:
-        """Linear warm-up, then linear to zero, in every cycle."""
-        cycle, done, n_steps = self.cycle()
+        """Linear warm-up, then linear to zero."""
         warmup = self.recipe.warmup_epochs * self.steps_per_epoch
-        return cycle.lr * min(1.0, (done + 1) / warmup, (n_steps - done) / (n_steps - warmup))
+        if self.step < warmup:
+            return self.recipe.lr * (self.step + 1) / warmup
+        return self.recipe.lr * (self.n_steps - self.step) / (self.n_steps - warmup)
 
     def size_px(self) -> int:
-        cycle, done, n_steps = self.cycle()
-        return max(px for start, px in cycle.sizes_px if done >= start * n_steps)
-
-    def restart(self) -> None:
-        """Go on from the averaged weights, with a new optimiser."""
-        self.student.backbone.load_state_dict(self.ema.module.state_dict())
-        self.optimiser = optimiser_of(self.student, self.recipe)
+        return max(px for start, px in self.recipe.sizes_px if self.step >= start * self.n_steps)
 
     def train_step(self) -> float:
         """One step; returns this worker's loss."""
-        cycle, done, _ = self.cycle()
-        if done == 0 and self.step > 0:
-            self.restart()
-        rows, view, batch, draws = self._batch()
+        rows, view, batch = self._batch()
         features, probabilities = self.lessons.teacher_says(view, rows)
         labels = F.one_hot(self.lessons.labels[rows], N_CLASSES).float()
-        target = torch.lerp(labels, probabilities, cycle.teacher_share)
-        if float(torch.rand((), generator=draws)) < cycle.mixed_share:
-            # Pooled features are means over the picture, so that the teacher's mix by area as the labels do.
-            batch, target, features = cut_and_mixed(batch, (target, features), draws)
+        target = torch.lerp(labels, probabilities, self.recipe.teacher_share)
 
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr()
@@ -200,12 +159,11 @@ class Training:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        self.ema.update(self.student.backbone, step=done + 1)
+        self.ema.update(self.student.backbone, step=self.step)
         return float(loss.detach())
 
-    def _batch(self) -> tuple[NDArray[np.int64], int, torch.Tensor, torch.Generator]:
-        """This worker's part of the next batch: which pictures, in which view, their pixels (B, 3, H, W), and what
-        further draws for it come from."""
+    def _batch(self) -> tuple[NDArray[np.int64], int, torch.Tensor]:
+        """This worker's part of the next batch: which pictures, in which view, and their pixels (B, 3, H, W)."""
         recipe, lessons = self.recipe, self.lessons
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
@@ -216,7 +174,7 @@ class Training:
         draws = generator(recipe.seed, 1, self.step, self.worker)
         boxes = within(lessons.boxes[view][rows], recipe.jitter, draws)
         flipped = torch.rand(len(rows), generator=draws) < 0.5
-        return rows, view, crop(to_input(lessons.pixels[rows]), boxes, self.size_px(), flipped), draws
+        return rows, view, crop(to_input(lessons.pixels[rows]), boxes, self.size_px(), flipped)
 
     def save(self, path: Path) -> None:
         state = {
@@ -234,25 +192,6 @@ class Training:
         self.student.load_state_dict(state["student"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
-
-
-def settle(model: nn.Module, lessons: Lessons, recipe: Recipe) -> None:
-    """Take the statistics of normalisation layers anew, from crops that are not mixed, as training ends with them.
-
-    As for averaged weights in Izmailov et al. 2018 (arXiv:1803.05407).
-    """
-    size_px = recipe.cycles[-1].sizes_px[-1][1]
-
-    def batches() -> Iterator[torch.Tensor]:
-        for number in range(SETTLING_BATCHES):
-            draws = generator(recipe.seed, 4, number)
-            rows = lessons.rows[torch.randint(len(lessons.rows), (recipe.batch_size,), generator=draws).numpy()]
-            boxes = draw_boxes(len(rows), recipe.crop_scale_min, draws)
-            batch = crop(to_input(lessons.pixels[rows]), boxes, size_px)
-            yield batch.contiguous(memory_format=torch.channels_last)
-
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        update_bn(batches(), model)
 
 
 def accuracy(model: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], size_px: int) -> float:
