@@ -9,6 +9,7 @@ THAWLINE_REAL_DATA (hymenoptera, flowers5_128, fashion_mnist_small, brain_mri) a
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import thawline as tl
 from thawline.backbones import DEFAULT_MODEL, Backbone
@@ -35,6 +37,7 @@ N_RESAMPLES = 2_000
 WANTED_WAY = 0.85
 """Of the way from random weights to the ImageNet MobileNetV2, on photographs."""
 PHOTOGRAPHS = ("hymenoptera", "flowers5_128")
+SIZED, PRETRAINED_PX = "hymenoptera", 64
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,27 @@ TASKS = (
 )
 
 
+def imagenet(input_px: int | None = None) -> Backbone:
+    weights = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
+    return tl.open_backbone(f"timm/mobilenetv2_100@{weights}", input_px=input_px)
+
+
 def models(seed: int) -> dict[str, Backbone]:
     embedded = tl.open_backbone(DEFAULT_MODEL)
-    imagenet = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
     return {
         "embedded": embedded,
-        "ImageNet MobileNetV2": tl.open_backbone(f"timm/mobilenetv2_100@{imagenet}"),
+        "ImageNet MobileNetV2": imagenet(),
         "random weights": open_candidate(f"random/{embedded.architecture}@{embedded.tensors.path}", seed),
     }
+
+
+def head_is_right(
+    data: tl.Dataset, backbone: Backbone, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
+) -> NDArray[np.bool_]:
+    """Of which test pictures a logistic head on frozen features is right."""
+    values, y = tl.extract_features(data, backbone).values, data.labels
+    head = fit_head("logistic", values[train], y[train], len(data.classes), groups=data.groups[train], seed=seed).head
+    return head.logits(values[test]).argmax(axis=1) == y[test]
 
 
 def right(task: Task, seed: int) -> dict[str, NDArray[np.bool_]]:
@@ -90,9 +106,7 @@ def right(task: Task, seed: int) -> dict[str, NDArray[np.bool_]]:
     y, n_classes = data.labels, len(data.classes)
     found = {}
     for name, backbone in models(seed).items():
-        values = tl.extract_features(data, backbone).values
-        head = fit_head("logistic", values[train], y[train], n_classes, groups=data.groups[train], seed=seed).head
-        found[name] = head.logits(values[test]).argmax(axis=1) == y[test]
+        found[name] = head_is_right(data, backbone, train, test, seed)
     simple = baselines(
         None, data.thumbs[train], y[train], None, data.thumbs[test], y[test], n_classes, seed=seed,
         groups=data.groups[train],
@@ -143,7 +157,40 @@ class Measured:
         return self.mean("embedded") > max(self.mean("random weights"), self.mean("pixels"))
 
 
-def page(measured: list[Measured]) -> list[str]:
+def reduced(data: tl.Dataset, px: int) -> tl.Dataset:
+    """The same pictures, of so many pixels a side."""
+    pictures = (Image.open(io.BytesIO(bytes(data.source.read(row)))) for row in range(len(data)))
+    return tl.open_data(np.stack([np.asarray(one.convert("RGB").resize((px, px))) for one in pictures]), data.labels)
+
+
+def row_of_sizes(title: str, backbone: Backbone) -> str:
+    """Mean accuracy on large photographs as they are, and on the same made as small as Tiny ImageNet's."""
+    whole, small = [], []
+    for seed in SEEDS:
+        data, *parts = Task(SIZED).draw(seed)
+        whole.append(head_is_right(data, backbone, *parts, seed).mean())
+        small.append(head_is_right(reduced(data, PRETRAINED_PX), backbone, *parts, seed).mean())
+    return (
+        f"| {title} | {backbone.preprocessing.input_px[0]} | {100 * np.mean(whole):.1f} | {100 * np.mean(small):.1f} |"
+    )
+
+
+def sizes() -> list[str]:
+    embedded = tl.open_backbone(DEFAULT_MODEL)
+    own_px = embedded.preprocessing.input_px[0]
+    return [
+        f"What the size of the pictures costs: {SIZED} as above, the photographs as they are and reduced to",
+        f"{PRETRAINED_PX} px, the size of the pictures that the embedded backbone was trained on.",
+        "",
+        f"| backbone | reads them at, px | photographs | reduced to {PRETRAINED_PX} px |",
+        "|---|---|---|---|",
+        row_of_sizes("ImageNet MobileNetV2", imagenet()),
+        row_of_sizes("ImageNet MobileNetV2", imagenet(own_px)),
+        row_of_sizes("embedded", embedded),
+    ]
+
+
+def page(measured: list[Measured], of_sizes: list[str]) -> list[str]:
     behind = [one.task.title for one in measured if not one.ahead]
     short = [one.task.title for one in measured if one.task.data in PHOTOGRAPHS and one.way < WANTED_WAY]
     return [
@@ -167,6 +214,8 @@ def page(measured: list[Measured]) -> list[str]:
         "",
         f"Ahead of random weights and of pixels on all: {'yes' if not behind else 'not on ' + '; '.join(behind)}. "
         f"At least {WANTED_WAY:.0%} of the way on photographs: {'yes' if not short else 'not on ' + '; '.join(short)}.",
+        "",
+        *of_sizes,
     ]
 
 
@@ -181,7 +230,7 @@ def main() -> None:
         print(
             task.title, *(f"{name} {measured[-1].cell(name)}" for name in MODELS), measured[-1].way_cell(), flush=True
         )
-    Path(__file__).with_suffix(".md").write_text("\n".join(page(measured)) + "\n", "utf-8")
+    Path(__file__).with_suffix(".md").write_text("\n".join(page(measured, sizes())) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
