@@ -332,6 +332,14 @@ def main() -> None:
     weights = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="*", help=f"of {', '.join(SETS)}; by default all")
+    parser.add_argument(
+        "--samples",
+        nargs="+",
+        type=int,
+        choices=SIZES,
+        default=SIZES,
+        help=f"to learn from; {SIZES[-1]}: all there are",
+    )
     parser.add_argument("--share", default="1/1", metavar="I/K", help="measure every K-th cell, from the I-th on")
     parser.add_argument(
         "--plan-again", action="store_true", help="make the plans of finished cells anew, keep the fits"
@@ -340,7 +348,7 @@ def main() -> None:
     own, of = (int(part) for part in given.share.split("/"))
     before = {_mark(cell): cell for cell in finished()}
     few_first = [(n, s) for s in SEEDS for n in SIZES[:-1]] + [(SIZES[-1], s) for s in SEEDS]
-    wanted = [(d, n, s) for n, s in few_first for d in given.data or SETS]
+    wanted = [(d, n, s) for n, s in few_first if n in given.samples for d in given.data or SETS]
     with tempfile.TemporaryDirectory() as name:
         for cell in wanted[own - 1 :: of]:
             if is_finished(before.get(cell)) != given.plan_again:
