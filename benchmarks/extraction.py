@@ -304,6 +304,7 @@ def main() -> None:
         print("THAWLINE_REAL_DATA is not set: benchmarks/extraction.py needs hymenoptera and flowers5_128.")
         return
     from thawline.runs.reporting import environment
+    from thawline.scale.processors import processor_name
 
     rows: dict[str, Callable[[Path], list[str]]] = {
         "speed": lambda folder: speed_rows(folder, asked.models),
@@ -314,14 +315,14 @@ def main() -> None:
         folder = Path(name)
         write_pictures(Path(os.environ["THAWLINE_REAL_DATA"]), folder)
         if asked.growth_only:
-            size_rows(folder, asked.sizes)
+            print("\n".join(size_rows(folder, asked.sizes)))
             return
         write_weights(folder)
         for part in [part for part in rows if part not in made]:
             made[part] = rows[part](folder)
             KEPT.write_text(json.dumps(made), "utf-8")
         lines = [
-            "# Extraction",
+            f"# Extraction ({processor_name()})",
             "",
             f"Written by `python benchmarks/extraction.py` on {time.strftime('%Y-%m-%d')}; "
             f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
