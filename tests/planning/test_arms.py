@@ -38,6 +38,16 @@ def test_many_samples_are_sampled_and_keep_their_classes(monkeypatch: pytest.Mon
     assert set(field.labels) == set(data.labels)
 
 
+def test_fewer_samples_are_whole_groups_with_the_shares_of_classes() -> None:
+    groups = np.arange(3_000) // 2
+    labels = (groups % 10 == 0).astype(np.int64)
+    taken = arms.fewer(labels, groups, 600, 0)
+    assert 500 <= taken.sum() <= 600
+    assert labels[taken].mean() == pytest.approx(labels.mean(), abs=0.02)
+    assert not set(groups[taken]) & set(groups[~taken])
+    assert arms.fewer(labels[:600], groups[:600], 600, 0).all()
+
+
 def test_one_group_cannot_be_dealt(data: tl.Dataset) -> None:
     from dataclasses import replace
 

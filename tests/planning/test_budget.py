@@ -13,6 +13,7 @@ import pytest
 import thawline as tl
 from thawline.errors import UsageError
 from thawline.planning import make_plan
+from thawline.planning.arms import Arm
 from thawline.planning.budget import Budget, parse_budget
 from thawline.planning.timing import Paces
 from thawline.planning.trials import Trials
@@ -73,6 +74,29 @@ def test_a_trial_that_takes_too_much_is_given_up(hard: tl.Dataset, monkeypatch: 
     assert len(planned.plan.candidates) > 4
 
 
+def test_a_line_that_cannot_be_trained_whole_is_trained_for_what_is_left(
+    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer epochs, and no more views than these show."""
+    backbone = tl.open_backbone(input_px=32)
+    monkeypatch.setattr(Trials, "judge", _sure)
+    monkeypatch.setattr(Trials, "cost", lambda *_: (1e5, 0))
+    whole = make_plan(hard, backbone).plan
+    short = make_plan(hard, backbone, budget=Budget(seconds=5e3)).plan
+    assert short.thaw == whole.thaw != "none"
+    assert short.training is not None and not short.training.refit
+    (long_stage,), (stage,) = whole.stages, short.stages
+    assert 1 <= stage.epochs < long_stage.views
+    assert stage.views <= stage.epochs
+    assert any(reason.startswith("The budget leaves time for") for reason in short.reasons)
+
+
+def _sure(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
+    """A trial that gets everything right, but for thawing everything."""
+    logits = np.log(np.eye(3)[self.field.labels] * (0.9 if setting != "all" else 0.5) + 0.1 / 3)
+    return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0)
+
+
 def _ends_in(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thawline.runs.measure._ends_at", lambda *_: time.monotonic() + seconds)
 
@@ -104,13 +128,7 @@ def test_without_time_to_train_the_solved_head_ships(
 
 
 def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from thawline.planning.arms import Arm
-
-    def judge(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
-        logits = np.log(np.eye(3)[self.field.labels] * (0.9 if setting != "all" else 0.5) + 0.1 / 3)
-        return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0)
-
-    monkeypatch.setattr(Trials, "judge", judge)
+    monkeypatch.setattr(Trials, "judge", _sure)
     backbone = tl.open_backbone(input_px=32)
     plans = [make_plan(hard, backbone, budget=budget).plan for budget in (None, Budget(bytes=10**6), Budget(bytes=10))]
     assert len({plan.thaw for plan in plans}) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -95,6 +97,17 @@ def test_a_line_of_which_nothing_is_known_is_believed_to_gain_on_what_frozen_fea
     frozen = arm(hits(0.9), name="frozen")
     _, other, line = Choice([first, frozen, unknown], LABELS).worths()
     assert line + PRICE == pytest.approx((other + PRICE) + LINE.mean * (1 - other - PRICE), abs=1e-3)
+
+
+def test_a_line_is_compared_with_the_head_that_it_began_from() -> None:
+    """What a trial on few samples reaches is no more than the first head does, which had all of them."""
+    first, line = arm(hits(0.8)), arm(hits(0.8), name="line", thaw="from:x")
+    begun = replace(line, start=arm(hits(0.6), name="start"))
+    measured = gain(line, begun.start, LABELS).loss / begun.start.losses(LABELS).mean()
+    _, without = Choice([first, line], LABELS).worths()
+    _, with_start = Choice([first, begun], LABELS).worths()
+    assert with_start - without == pytest.approx(0.64 * measured, abs=0.1)  # what a belief leaves of it
+    assert Choice([first, begun], LABELS).best() is begun
 
 
 def test_a_line_that_harms_is_not_chosen() -> None:

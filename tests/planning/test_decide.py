@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,38 @@ def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: 
     plan = tl.plan(hard, tl.open_backbone(input_px=32))
     assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")]
     assert plan.thaw == "from:layer1.1"
+
+
+def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_the_same(
+    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thawline.planning.trials.MOST_TO_LEARN", 16)
+    monkeypatch.setattr("thawline.planning.trials.MOST_TO_JUDGE", 8)
+    splits, made = [], []
+    trained, judge = Trials._trained, Trials.judge
+    monkeypatch.setattr(
+        Trials, "_trained", lambda self, plan, fold: splits.append(self._split(fold)) or trained(self, plan, fold)
+    )
+
+    def remembered(self: Trials, *args: Any, **options: Any) -> Arm:
+        made.append(judge(self, *args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(Trials, "judge", remembered)
+    plan = tl.plan(hard, tl.open_backbone(input_px=32))
+    assert len(splits) >= 3
+    for split in splits:
+        assert len(split.train) <= 20
+        assert len(split.val) <= 10
+        assert not set(split.train) & set(split.val)
+        assert set(hard.labels[split.train]) == set(hard.labels)
+    line = made[0]
+    assert line.start is not None
+    assert np.array_equal(line.judged, line.start.judged)
+    assert np.count_nonzero(line.judged) == sum(len(split.val) for split in splits[:3])
+    assert not np.array_equal(line.logits, line.start.logits)
+    assert line.learned == len(splits[0].train)
+    assert any(f"learned from {line.learned} samples" in reason for reason in plan.reasons)
 
 
 def test_the_plan_is_whole_and_can_be_replayed(decided: FitPlan, hard: tl.Dataset, tmp_path: Path) -> None:
@@ -182,13 +215,19 @@ def arm(thaw: str = "none", layer: str = "pooled", *, wrong: int = 0) -> Arm:
             "from:b.2",
             r"^Retrain everything from b.2 on: in .* no gain on a new head \(\+0.0 points .*nearly always gained\.$",
         ),
+        (
+            Honest(0.95, (0.9, 0.98), 0.91, 40),
+            "fewer",
+            r"everything: in a short trial on 600 samples .* \+20.0 points .* on the same, judged by 40 others\.$",
+        ),
     ],
 )
 def test_the_verdict(honest: Honest, chosen: str, text: str) -> None:
     import re
 
     first = arm(wrong=4)
-    of = {"none": first, "all": arm("all"), "from:b.2": arm("from:b.2", wrong=4)}
+    begun = replace(arm("all", wrong=2), name="fewer", learned=600, start=arm(wrong=10))
+    of = {"none": first, "all": arm("all"), "from:b.2": arm("from:b.2", wrong=4), "fewer": begun}
     verdict = verdict_of(of[chosen], first, honest, np.arange(40) % 2)
     assert re.search(text, verdict), verdict
 

@@ -59,11 +59,7 @@ def mark_out(data: Dataset, split: Split, seed: int) -> Field:
         DataError: All of them are one group, so that nothing can be held out.
     """
     rows = np.sort(np.concatenate([split.train, split.val]))
-    if len(rows) > MOST_ROWS:
-        # folds of a finer deal are samples that keep the shares of classes, and whole groups
-        pieces = math.ceil(len(rows) / (MOST_ROWS / 4))
-        piece = stratified_group_folds(data.labels[rows], _numbered(data.groups[rows]), pieces, seed)
-        rows = rows[piece < 4]
+    rows = rows[fewer(data.labels[rows], data.groups[rows], MOST_ROWS, seed)]
     labels, groups = data.labels[rows], _numbered(data.groups[rows])
     fold = stratified_group_folds(labels, groups, N_FOLDS, seed)
     if fold.max() == 0:
@@ -72,6 +68,20 @@ def mark_out(data: Dataset, split: Split, seed: int) -> Field:
             "Choose what to thaw yourself: --thaw none, or last:2."
         )
     return Field(rows, labels, groups, fold, len(data.classes))
+
+
+def fewer(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
+    """(n,) which samples to take, where there are more than ``most``: about as many, in whole groups.
+
+    Args:
+        labels: (n,) whose shares are kept.
+        groups: (n,)
+    """
+    if len(labels) <= most:
+        return np.ones(len(labels), dtype=np.bool_)
+    # folds of a finer deal keep the shares of classes
+    pieces = math.ceil(len(labels) / (most / 4))
+    return np.asarray(stratified_group_folds(labels, _numbered(groups), pieces, seed) < 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +102,11 @@ class Arm:
     thawed: float = 0.0
     """Share of the backbone's FLOPs that learn."""
     over: str = ""
-    """Name of the arm that it is compared with, where that is not the first one; see ``choice``."""
+    """Name of the arm that it is compared with; by default its start or, without one, the first arm."""
+    start: Arm | None = None
+    """The head that a training began from, which learned from the same samples."""
+    learned: int = 0
+    """Samples that a trial learned from, where these were fewer than those that heads learned from."""
 
     @property
     def judged(self) -> NDArray[np.bool_]:

@@ -115,10 +115,11 @@ class Choice:
         """
         self.arms, first = tuple(arms), arms[0]
         self._right = np.stack([arm.correct(labels) for arm in arms])  # (A, n), nan where one was not judged
-        self._was = np.stack([first.losses(labels, arm.judged) for arm in arms])
         names = [arm.name for arm in arms]
         self._over = [names.index(arm.over) if arm.over else 0 for arm in arms]
-        compared = [(arm, arms[over]) for arm, over in zip(arms, self._over, strict=True)]
+        began = [arm.start or first for arm in arms]
+        self._was = np.stack([head.losses(labels, arm.judged) for arm, head in zip(arms, began, strict=True)])
+        compared = [(a, arms[over] if over else head) for a, over, head in zip(arms, self._over, began, strict=True)]
         self._saved = np.stack([b.losses(labels, a.judged) - a.losses(labels, b.judged) for a, b in compared])
         self._n, self._n_folds = len(labels), n_folds
 
@@ -156,7 +157,7 @@ class Choice:
         return self.arms[worths.index(max(worths))]
 
     def _measured(self, i: int, weight: NDArray[Any]) -> tuple[float, float]:
-        """What an arm saved over the one it goes on from, as a share of the first one's log loss; and its error."""
+        """What an arm saved over the one it goes on from, as a share of the log loss of a new head; and its error."""
         weight = np.where(np.isfinite(self._saved[i]), weight, 0)
         n = weight.sum()
         if n < 2:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thawline.planning.depth_profile import DepthProfile
     from thawline.planning.trials import Trials
     from thawline.records import Dataset
+    from thawline.training.settings import StagePlan
 
 FEW_ERRORS, FEW_WRONG = 20, 0.05
 """Where the first head makes fewer errors than that, and gets fewer wrong than that share, nothing else is tried: had
@@ -247,6 +248,11 @@ class _Measuring:
             if not top.judged.all() and abs(worths[top] - frozen) < UNCLEAR:
                 judge(top.thaw, every[1:])
         self.arms += tried.values()
+        if learned := max((arm.learned for arm in tried.values()), default=0):
+            self.reasons.append(
+                f"Each trial of fine-tuning learned from {learned:,} samples and is compared with a head on the same: "
+                "the heads of the table had more, and so will the whole training."
+            )
         for setting in tried:
             self.forecasts[setting] = self._forecast(setting, trials)
 
@@ -327,12 +333,10 @@ class _Measuring:
             needed /= 1 + (len(self.split.train) + len(self.split.val)) / len(self.split.train)
             self.reasons.append("The budget leaves no time to train again on the validation part.")
         if needed > left:
-            stages = [
-                stage.model_copy(update={"epochs": max(1, math.floor(stage.epochs * max(left, 0.0) / needed))})
-                for stage in plan.stages
-            ]
+            stages = [_shorter(stage, max(left, 0.0) / needed) for stage in plan.stages]
             plan = plan.model_copy(update={"stages": tuple(stages)})
-            self.reasons.append(f"The budget leaves time for {stages[-1].epochs} epochs.")
+            n = stages[-1].epochs
+            self.reasons.append(f"The budget leaves time for {n} epoch{'s' if n > 1 else ''}.")
         return plan
 
     def _ordered(self) -> list[Arm]:
@@ -365,6 +369,13 @@ class _Measuring:
             if arm is chosen
             else why_not(behind, shown_only=not _is_shippable(arm), in_trial=chosen.thaw != "none"),
         )
+
+
+def _shorter(stage: StagePlan, share: float) -> StagePlan:
+    """A stage of fewer epochs, and of no more views than these show."""
+    epochs = max(1, math.floor(stage.epochs * share))
+    views = min(stage.views, epochs)
+    return stage.model_copy(update={"epochs": epochs, "views": views if views >= LEAST_VIEWS else 0})
 
 
 def _is_shippable(arm: Arm) -> bool:

@@ -59,14 +59,18 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
         )
     if chosen is first:
         return f"Retrain nothing but the head, on the frozen model's last layer: {reached}."
-    over = gain(chosen, first, labels)
+    over = gain(chosen, chosen.start or first, labels)
     more = f"{100 * over.accuracy:+.1f} points over a new head on the frozen last layer, on {over.n} samples"
+    trial = "in a short trial"
+    if chosen.learned:
+        trial += f" on {chosen.learned} samples"
+        more = f"{100 * over.accuracy:+.1f} points over a new head on the same, judged by {over.n} others"
     if chosen.thaw == "none":
         return f"Retrain nothing but the head ({chosen.name}): {reached}, {more}."
     if over.loss > 0:
-        return f"Retrain {_what(chosen.thaw)}: in a short trial {reached}, {more}."
+        return f"Retrain {_what(chosen.thaw)}: {trial} {reached}, {more}."
     return (
-        f"Retrain {_what(chosen.thaw)}: in a short trial {reached}. That is no gain on a new head ({more}), but so few "
+        f"Retrain {_what(chosen.thaw)}: {trial} {reached}. That is no gain on a new head ({more}), but so few "
         "samples say little of a whole training, and on other data it has nearly always gained."
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thawline.planning.arms import Arm, Field
+from thawline.planning.arms import Arm, Field, fewer
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
@@ -39,8 +39,10 @@ FEWEST_EPOCHS, LEAST_STEPS = 3, 60
 """A trial has no fewer, if the whole training has as many: few samples are shown more often, or it would promise
 nothing."""
 MOST_VIEWS = 4
-LEAST_OF_ALL = 0.5
-"""Share of a whole training that a budget must leave time for, when a trial of it is over."""
+MOST_TO_LEARN, MOST_TO_JUDGE = 600, 1_000
+"""Samples of a trial. A thousand tell apart what matters, and what 600 gain over a head on the same 600 is what
+fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md): more samples would make the trial as dear as the
+training that it is to save."""
 LINES = (0.75, 0.4)
 """Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
 
@@ -95,7 +97,7 @@ class Trials:
         )
 
     def _check_time(self, plan: FitPlan, folds: range) -> None:
-        """Refuse a trial that leaves no time to do what it shows, from a few timed batches."""
+        """Refuse a trial that leaves no time to do as much as it shows, from a few timed batches."""
         assert plan.training is not None
         (stage,) = plan.stages
         if stage.thaw not in self._paces:
@@ -107,31 +109,40 @@ class Trials:
             short = self._short(stage, split, settings)
             n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
             needed += training_s(short, paces, len(split.train), len(split.val), settings) + n_rows * paces.row_s
-        whole = stage_cost(stage, paces, self.split, self._rung(stage.thaw), plan)[0]
+        # a trial shows what a share of a training gives, and so much is worth having
+        once = plan.model_copy(update={"training": settings})
+        least = SHARE * stage_cost(stage, paces, self.split, self._rung(stage.thaw), once)[0]
         left = self.budget.left() - self.budget.spare()
-        if needed + LEAST_OF_ALL * whole > left:
+        if needed + least > left:
             raise OutOfTimeError(
-                f"would take {needed:.0f} s to try, then {whole:.0f} s to do, of the {max(left, 0):.0f} s left"
+                f"would take {needed:.0f} s to try, then at least {least:.0f} s to do, of the {max(left, 0):.0f} s left"
             )
 
     def judge(self, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
         """Fine-tune briefly on the other folds, for each of these; go on from what ``before`` knows of other folds.
 
         Args:
-            over: Name of the arm that it is compared with; by default the first one, or as ``before``.
+            over: Name of the arm that it is compared with; by default the head that it starts from, or as ``before``.
         Raises:
             OutOfTimeError: It would take too much of the budget.
         """
         started = time.perf_counter()
         nothing = np.full((len(self.field.rows), self.field.n_classes), np.nan)
-        logits = nothing if before is None else before.logits.copy()
+        logits, of_start = nothing, nothing.copy()
+        if before is not None:
+            assert before.start is not None
+            logits, of_start, over = before.logits.copy(), before.start.logits.copy(), before.over
         plan = self.planned(setting)
         if self.budget.seconds is not None:
             self._check_time(plan, folds)
         for fold in folds:
-            logits[self.field.inside(fold)] = self._trained(plan, fold)
+            judged = np.searchsorted(self.field.rows, self._split(fold).val)
+            logits[judged] = self._trained(plan, fold)
+            of_start[judged] = _logits(self._start(fold))
+        rest = int(np.count_nonzero(~self.field.inside(folds[0])))
+        learned = len(self._split(folds[0]).train)
         seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
-        return Arm(
+        trial = Arm(
             name=_in_words(setting),
             thaw=setting,
             layer="pooled",
@@ -139,8 +150,11 @@ class Trials:
             logits=logits,
             seconds=seconds,
             thawed=self.thawed_share(setting),
-            over=over if before is None else before.over,
+            over=over,
+            learned=learned if learned < rest else 0,
         )
+        start = dataclasses.replace(trial, name="the head that it starts from", thaw="none", logits=of_start, over="")
+        return dataclasses.replace(trial, start=start)
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
         """(n_fold, C) logits of the samples of a fold, by a backbone and head fine-tuned on the others."""
@@ -167,8 +181,7 @@ class Trials:
             )
         self._paces[stage.thaw] = paces_of(watch)
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
-        assert fitted.validation_probabilities is not None
-        return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
+        return _logits(fitted)
 
     def _short(self, stage: StagePlan, split: Split, settings: TrainPlan) -> StagePlan:
         """A stage as it is tried on the training part of a split."""
@@ -179,9 +192,14 @@ class Trials:
         return stage.model_copy(update={"epochs": epochs, "views": min(stage.views, MOST_VIEWS, epochs)})
 
     def _split(self, fold: int) -> Split:
+        """The samples of a trial: those of a fold are judged, others learned from; no more of both than are needed."""
         inside = self.field.inside(fold)
-        nothing = self.field.rows[:0]
-        return Split(self.field.rows[~inside], self.field.rows[inside], nothing, "a fold", nothing)
+        learned, judged = self._fewer(~inside, MOST_TO_LEARN), self._fewer(inside, MOST_TO_JUDGE)
+        return Split(learned, judged, learned[:0], "a fold", learned[:0])
+
+    def _fewer(self, among: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+        taken = fewer(self.field.labels[among], self.field.groups[among], most, self.seed)
+        return self.field.rows[among][taken]
 
     def _start(self, fold: int) -> Fitted:
         if fold not in self._starts:
@@ -207,6 +225,12 @@ class Trials:
 def _once(settings: TrainPlan) -> TrainPlan:
     """Judged once, at its end: the best of ten evaluations would flatter a trial."""
     return settings.model_copy(update={"refit": False, "evaluations": 1})
+
+
+def _logits(fitted: Fitted) -> NDArray[np.float64]:
+    """(n, C) of the samples that it was judged by."""
+    assert fitted.validation_probabilities is not None
+    return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
 
 
 def _in_words(setting: str) -> str:
