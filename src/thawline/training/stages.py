@@ -65,7 +65,7 @@ class Course:
 
     steps: Sequence[Step]
     progressive: bool
-    """Each stage must earn its place on the validation part; else every stage is kept."""
+    """Each stage must earn its place on the validation part; else every stage is kept that ran to its end."""
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     """May be empty; progressive courses need it."""
@@ -189,7 +189,8 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
         _start_again(above, course)
     outcome, receipts, took = _run(lesson, above, course, task, lessons_left=left + refits)
     keep = True
-    if course.progressive and position.judged is not None and outcome.judgement is not None:
+    cut_short = bool(outcome.history) and outcome.history[-1].step < outcome.n_steps  # by a budget
+    if (course.progressive or cut_short) and position.judged is not None and outcome.judgement is not None:
         was, now = position.judged.losses, outcome.judgement.losses
         keep = bool((was - now).mean() > 0)
         promising = highest_gain(was, now, task.seed) >= LEAST_GAIN
