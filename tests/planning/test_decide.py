@@ -75,6 +75,7 @@ def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_
     hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("thawline.planning.trials.MOST_TO_LEARN", 16)
+    monkeypatch.setattr("thawline.planning.trials.OF_CLASS", 5)
     monkeypatch.setattr("thawline.planning.trials.MOST_TO_JUDGE", 8)
     splits, made = [], []
     trained, judge = Trials._trained, Trials.judge

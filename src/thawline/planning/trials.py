@@ -40,12 +40,14 @@ FEWEST_EPOCHS, LEAST_STEPS = 3, 60
 nothing."""
 MOST_VIEWS = 4
 LEAST_OF_ALL = 0.5
-"""Share of a whole training, of which the second half is the one on all samples, that a budget must leave time for when
-a trial of it is over: of 3,000 pictures, a fifth of a first training left them worse off than the head it began from."""
+"""Share of a whole training, the second half of which is the one on all samples, that a budget must leave time for
+when a trial of it is over: a fifth of a first training on 3,000 pictures ended behind the head that it began from."""
 MOST_TO_LEARN, MOST_TO_JUDGE = 600, 1_000
-"""Samples of a trial. A thousand tell apart what matters, and what 600 gain over a head on the same 600 is what
-fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md): more samples would make the trial as dear as the
-training that it is to save."""
+"""Samples of a trial, of few classes. A thousand tell apart what matters, and what 600 gain over a head on the same 600
+is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md): more samples would make the trial as
+dear as the training that it is to save."""
+OF_CLASS = 20
+"""Samples of a class that a trial learns from at least, in the mean, where there are as many."""
 LINES = (0.75, 0.4)
 """Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
 
@@ -194,8 +196,8 @@ class Trials:
 
     def _split(self, fold: int) -> Split:
         """The samples of a trial: those of a fold are judged, others learned from; no more of both than are needed."""
-        inside = self.field.inside(fold)
-        learned, judged = self._fewer(~inside, MOST_TO_LEARN), self._fewer(inside, MOST_TO_JUDGE)
+        inside, enough = self.field.inside(fold), OF_CLASS * self.field.n_classes
+        learned, judged = self._fewer(~inside, max(MOST_TO_LEARN, enough)), self._fewer(inside, MOST_TO_JUDGE)
         return Split(learned, judged, learned[:0], "a fold", learned[:0])
 
     def _fewer(self, among: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
