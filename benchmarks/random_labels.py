@@ -1,6 +1,6 @@
 """Nothing to learn: does Thawline say so? Labels drawn at random, a whole fit each. Writes random_labels.md.
 
-    THAWLINE_REAL_DATA=... python benchmarks/random_labels.py [--runs 100] [--share 1/2]
+    THAWLINE_REAL_DATA=... python benchmarks/random_labels.py [--runs 200] [--share 1/2]
 
 The labels of pictures of flowers are drawn anew for each run, two classes, so the true accuracy of every model is 50 %
 but for the samples at hand. The default fit, the embedded backbone at 32 px; the plan is measured as on any data.
@@ -107,7 +107,7 @@ def main() -> None:
         print("THAWLINE_REAL_DATA must be set: this benchmark needs real pictures. Nothing was run.")
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--share", default="1/1", metavar="I/K", help="make every K-th run, from the I-th on")
     given = parser.parse_args()
     own, of = (int(part) for part in given.share.split("/"))
