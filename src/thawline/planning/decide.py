@@ -322,8 +322,7 @@ class _Measuring:
             stages = []
             for stage in plan.stages:
                 room = self.budget.bytes // max(at[stage.rung] * len(self.field.rows), 1)
-                views = min(stage.views, room)
-                stages.append(stage.model_copy(update={"views": views if views >= LEAST_VIEWS else 0}))
+                stages.append(_with_views(stage, room))
             plan = plan.model_copy(update={"stages": tuple(stages)})
         left, needed = self.budget.left() - self.budget.spare(), self.forecasts.get(plan.thaw, (0.0, 0, 0))[0]
         if needed <= left or plan.training is None:
@@ -374,8 +373,13 @@ class _Measuring:
 def _shorter(stage: StagePlan, share: float) -> StagePlan:
     """A stage of fewer epochs, and of no more views than these show."""
     epochs = max(1, math.floor(stage.epochs * share))
-    views = min(stage.views, epochs)
-    return stage.model_copy(update={"epochs": epochs, "views": views if views >= LEAST_VIEWS else 0})
+    return _with_views(stage.model_copy(update={"epochs": epochs}), epochs)
+
+
+def _with_views(stage: StagePlan, most: int) -> StagePlan:
+    """A stage that keeps no more views than that; none where so few are not worth keeping."""
+    views = min(stage.views, most)
+    return stage.model_copy(update={"views": views if views >= LEAST_VIEWS else 0})
 
 
 def _is_shippable(arm: Arm) -> bool:

@@ -41,7 +41,7 @@ nothing."""
 MOST_VIEWS = 4
 LEAST_OF_ALL = 0.5
 """Share of a whole training, the second half of which is the one on all samples, that a budget must leave time for
-when a trial of it is over: a fifth of a first training on 3,000 pictures ended behind the head that it began from."""
+when a trial of it is over: a quarter of an epoch on 3,000 pictures ended behind the head that it began from."""
 MOST_TO_LEARN, MOST_TO_JUDGE = 600, 1_000
 """Samples of a trial, of few classes. A thousand tell apart what matters, and what 600 gain over a head on the same 600
 is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md): more samples would make the trial as

@@ -65,7 +65,7 @@ class Course:
 
     steps: Sequence[Step]
     progressive: bool
-    """Each stage must earn its place on the validation part; else every stage is kept that ran to its end."""
+    """Each stage must earn its place on the validation part; else only one that was cut short must."""
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     """May be empty; progressive courses need it."""
