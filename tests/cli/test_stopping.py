@@ -98,6 +98,8 @@ import os, signal, sys, time
 from thawline.runs import walk
 
 number = getattr(signal, sys.argv.pop(1))
+if number == signal.SIGINT:  # a shell has its background jobs ignore it, and their children inherit that
+    signal.signal(number, signal.default_int_handler)
 
 def measure(*asked, planned):
     (asked[-1] / "step.safetensors").write_text("weights")

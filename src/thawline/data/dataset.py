@@ -1,11 +1,10 @@
-"""Open whatever the user brings, read every sample once, and say what should be known before any number is believed."""
+"""Open whatever the user brings, and read every sample once."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,25 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawline.data.arrays import open_array, open_paths
+from thawline.data.checks import refuse_untrainable, remarks, skipped_remark
 from thawline.data.columns import Columns
 from thawline.data.duplicates import duplicate_groups
 from thawline.data.folder import list_pictures, open_folder
 from thawline.data.hub import is_hub_object, open_hub
-from thawline.data.listing import Listing, first_few, name_classes
-from thawline.data.scan import Progress, Scan, contrast, scan
+from thawline.data.listing import Listing, name_classes
+from thawline.data.scan import Progress, Scan, scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
-from thawline.data.split import PART_WORDS, leaking_rows
 from thawline.data.table import TABLE_SUFFIXES, find_part_tables, open_part_tables, open_table
 from thawline.errors import DataError, MissingDataError, UsageError
 from thawline.records import Dataset, Skipped
 from thawline.scale.paths import cache_root
 
 Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
-FEW = 10
-"""Samples of a class below which the user is told that little can be said about it."""
-FLAT = 4
-"""Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
 
 
 def open_data(
@@ -323,79 +318,6 @@ def _assemble(listing: Listing, *, strict: bool, trainable: bool, progress: Prog
         root=listing.root,
     )
     if trainable:
-        _refuse_untrainable(dataset, where)
-    warnings = [*_skipped_sentence(skipped, found), *listing.warnings, *_sentences(dataset)]
+        refuse_untrainable(dataset, where)
+    warnings = [*skipped_remark(skipped, found), *listing.warnings, *remarks(dataset)]
     return replace(dataset, warnings=tuple(warnings))
-
-
-def _refuse_untrainable(dataset: Dataset, where: str) -> None:
-    if len(dataset.classes) < 2:
-        found = f"only {dataset.classes[0]!r}" if dataset.classes else "none"
-        raise DataError(f"{where}: expected two classes or more; found {found}. Add samples of a second class.")
-    given = None if dataset.given is None or set(dataset.given) == {"train"} else dataset.given
-    if given is not None and "train" not in given:
-        raise DataError(f"{where}: the given split has no train part.")
-    counts = np.bincount(dataset.labels[given == "train"] if given is not None else dataset.labels)
-    counts = np.pad(counts, (0, len(dataset.classes) - len(counts)))
-    if given is not None and counts.min() == 0:
-        missing = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
-        raise DataError(f"{where}: the given split has no training sample of class {first_few(missing)}.")
-    if given is None and counts.min() < 2:
-        single = [dataset.classes[i] for i in np.flatnonzero(counts == 1)]
-        raise DataError(
-            f"{where}: class {first_few(single)} has one sample, which cannot be both trained on and tested. "
-            f"Add samples, or remove the class."
-        )
-
-
-def _skipped_sentence(skipped: Sequence[Skipped], found: str) -> list[str]:
-    if not skipped:
-        return []
-    return [f"{len(skipped)} of {found} cannot be used and are left out; first {skipped[0].file}: {skipped[0].reason}."]
-
-
-def _sentences(dataset: Dataset) -> list[str]:
-    """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split, rare classes."""
-    n, said = len(dataset), []
-    flat = np.flatnonzero(contrast(dataset.thumbs) <= FLAT)
-    if len(flat):
-        said.append(
-            f"{len(flat)} of {n} pictures have almost no contrast (all black, or all of one colour), as if they had "
-            f"been saved wrongly; look at {dataset.files[flat[0]]} before you believe a score."
-        )
-    copies = Counter(dataset.digests)
-    more = sum(count - 1 for count in copies.values())
-    if more:
-        said.append(f"{more} of {n} samples repeat the content of another; copies stay on one side of the split.")
-    said += _contradictions(dataset, copies)
-    if dataset.given is not None:
-        for part, (rows, other) in leaking_rows(dataset).items():
-            if len(rows):
-                said.append(
-                    f"{len(rows)} {PART_WORDS[part]} samples stand in the {other} part too (same content or group), "
-                    f"and are left out; first {dataset.files[rows[0]]}."
-                )
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    small = np.flatnonzero(counts < FEW)
-    if len(small):
-        rarest = int(np.argmin(counts))
-        said.append(
-            f"{len(small)} of {len(counts)} classes have fewer than {FEW} samples ({dataset.classes[rarest]!r} has "
-            f"{counts[rarest]}): their scores, and the choice of settings, will be uncertain."
-        )
-    return said
-
-
-def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:
-    first: dict[str, int] = {}
-    clashes: dict[str, tuple[int, int]] = {}
-    for row, digest in enumerate(dataset.digests):
-        if copies[digest] > 1 and dataset.labels[first.setdefault(digest, row)] != dataset.labels[row]:
-            clashes.setdefault(digest, (first[digest], row))
-    if not clashes:
-        return []
-    a, b = next(iter(clashes.values()))
-    return [
-        f"{len(clashes)} pictures stand under two classes with identical content, for one {dataset.files[a]} "
-        f"({dataset.classes[dataset.labels[a]]}) and {dataset.files[b]} ({dataset.classes[dataset.labels[b]]})."
-    ]
