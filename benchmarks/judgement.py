@@ -237,7 +237,7 @@ def report(cells: list[dict[str, Any]]) -> str:
         "samples only; there, costs, in seconds of processor time, are shares of all arms, where plan and fits were",
         "timed in one run. How far a trial falls short of a whole training, and from how many samples on everything is",
         "tried, were settled by looking at those of these cells that have small inputs and 50 or 200 samples, so that",
-        "theirs is the regret of data known before. A regret below 0: of arms that differ by seed, more were right.",
+        "theirs is the regret of data known before. Below 0: another arm for some seeds was better.",
         "",
         "| data | n | tested | seeds | default | best arm | regret | luckiest | chosen | cost of default / of all |",
         "|---|" + "---|" * 9,
@@ -358,10 +358,9 @@ def main() -> None:
         help=f"to learn from; {SIZES[-1]}: all there are",
     )
     parser.add_argument("--share", default="1/1", metavar="I/K", help="measure every K-th cell, from the I-th on")
-    parser.add_argument(
-        "--plan-again", action="store_true", help="make the plans of measured cells anew, keep the fits"
-    )
-    parser.add_argument("--again", action="store_true", help="measure finished cells anew, fits included")
+    anew = parser.add_mutually_exclusive_group()
+    anew.add_argument("--plan-again", action="store_true", help="make the plans of measured cells anew, keep the fits")
+    anew.add_argument("--again", action="store_true", help="measure finished cells anew, fits included")
     given = parser.parse_args()
     own, of = (int(part) for part in given.share.split("/"))
     before = {_mark(cell): cell for cell in finished()}

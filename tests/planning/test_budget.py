@@ -112,7 +112,7 @@ def test_training_follows_the_clock(hard: tl.Dataset, tmp_path: Path, monkeypatc
     assert len(trained) >= 1
     for stage in trained:
         assert 0 < stage["details"]["epochs"] < 100_000
-        assert stage["seconds"] < 60  # hours, were the clock not followed; by how much it is missed, benchmarks measure
+        assert stage["seconds"] < 8 + 4  # one step and one judging more
 
 
 def test_a_training_cut_short_that_harmed_is_rolled_back(
