@@ -69,6 +69,8 @@ class Dataset:
     """Time that opening took."""
     opened: Mapping[str, Any] | None = None
     """Keyword arguments, fit for JSON, with which ``open_data`` opens it again; None where no path leads to it."""
+    drawn: int = 0
+    """How many of the samples that were found were drawn and opened, where that was not all; 0 where it was."""
 
     def __len__(self) -> int:
         return len(self.files)

@@ -114,17 +114,6 @@ def fit(
             backbone = open_backbone(model or DEFAULT_MODEL, **settings, architecture_only=from_scratch)
             if not from_scratch:
                 build_ahead(backbone, layer, engine=engine, precision=precision, device=device)
-        opened = open_data(
-            data,
-            label_column=label_column,
-            file_column=file_column,
-            image_column=image_column,
-            group_column=group_column,
-            split_column=split_column,
-            root=root,
-            strict=strict,
-            progress=partial(listener.progress, "reading"),
-        )
         decided: FitPlan | Asked = replayed or planning.Asked(
             settings={
                 "thaw": thaw,
@@ -141,6 +130,18 @@ def fit(
             },
             training=training,
             budget=spend,
+        )
+        opened = open_data(
+            data,
+            label_column=label_column,
+            file_column=file_column,
+            image_column=image_column,
+            group_column=group_column,
+            split_column=split_column,
+            root=root,
+            strict=strict,
+            **planning.opening(decided),
+            progress=partial(listener.progress, "reading"),
         )
         finished = runs.fit(
             opened, decided, backbone=backbone, run=run, force=force, listener=listener, tensorboard=tensorboard

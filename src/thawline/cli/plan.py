@@ -96,6 +96,7 @@ def plan(
             split_column=split_column,
             root=root,
             strict=strict,
+            **planning.opening(planning.Asked(settings={"seed": seed}, budget=spend)),
             progress=partial(listener.progress, "reading"),
         )
         planned = planning.make_plan(

@@ -51,6 +51,14 @@ def skipped_remark(skipped: Sequence[Skipped], found: str) -> list[str]:
     return [f"{len(skipped)} of {found} cannot be used and are left out; first {skipped[0].file}: {skipped[0].reason}."]
 
 
+def opened_remark(opened: int, listed: int) -> str:
+    """That not all samples were opened."""
+    return (
+        f"{opened:,} of {listed:,} samples were opened, drawn from all classes in proportion: time was short. Copies "
+        "were sought among these."
+    )
+
+
 def remarks(dataset: Dataset) -> list[str]:
     """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split, rare classes."""
     n, said = len(dataset), []

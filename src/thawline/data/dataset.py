@@ -1,4 +1,4 @@
-"""Open whatever the user brings, and read every sample once."""
+"""Open whatever the user brings, and read every sample once, or as many as there is time for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawline.data.arrays import open_array, open_paths
-from thawline.data.checks import refuse_untrainable, remarks, skipped_remark
+from thawline.data.checks import opened_remark, refuse_untrainable, remarks, skipped_remark
 from thawline.data.columns import Columns
 from thawline.data.duplicates import duplicate_groups
 from thawline.data.folder import list_pictures, open_folder
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing, name_classes
+from thawline.data.sampling import Hurry, look
 from thawline.data.scan import Progress, Scan, scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
@@ -48,6 +49,9 @@ def open_data(
     strict: bool = False,
     trainable: bool = True,
     name: str | None = None,
+    within: float | None = None,
+    most: int | None = None,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Dataset:
     """Open labelled pictures and read each of them once.
@@ -67,9 +71,13 @@ def open_data(
         class_names: Names of the labels 0, 1, 2 ...
         groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
         given: (N,) train, val or test, for arrays and lists of paths that come already split.
-        strict: Refuse data with unreadable files instead of leaving those out.
+        strict: Refuse data with unreadable files instead of leaving those out; all are read for it.
         trainable: Refuse data that cannot be trained on (one class, a class with one sample); False to judge with it.
         name: Name of the data set, if not that of the folder or file.
+        within: Seconds that reading may take: as many samples as can be read in them are drawn, classes and parts in
+            proportion, and all others left out. Ten of each class are read however long that takes.
+        most: Draw as many as that in the same way, whatever it takes.
+        seed: Decides which are drawn.
         progress: Called with samples read and samples in all.
     Raises:
         MissingDataError: The path is not there.
@@ -79,6 +87,8 @@ def open_data(
     started = time.perf_counter()
     if kind not in get_args(Kind):
         raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
+    if not ((within is None or within > 0) and (most is None or most > 0)):
+        raise UsageError(f"within and most must be above 0, seconds and samples; got {within} and {most}.")
     opened = _recorded(
         what, kind=kind, label_column=label_column, file_column=file_column, image_column=image_column,
         group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
@@ -90,7 +100,10 @@ def open_data(
         what, _kind_of(what) if kind == "auto" else kind, labels, columns, place, class_names, groups, given
     )
     listing = listing if name is None else replace(listing, name=name)
-    dataset = _assemble(listing, strict=strict, trainable=trainable, progress=progress)
+    hurry = Hurry() if strict else Hurry(within, most, seed)
+    dataset = _assemble(listing, hurry, strict=strict, trainable=trainable, progress=progress)
+    if opened is not None and dataset.drawn:
+        opened |= {"most": dataset.drawn, "seed": seed}
     return replace(dataset, seconds=time.perf_counter() - started, opened=opened)
 
 
@@ -129,7 +142,7 @@ def open_files(
     if not listing.files and not listing.skipped:
         raise DataError(f"{what if isinstance(what, str | os.PathLike) else 'the list'}: found no pictures.")
     seen = scan(listing.source, store=_store(), progress=progress)
-    rows, unreadable = _readable(listing, seen)
+    rows, unreadable = _readable(listing, np.arange(len(listing.files)), seen)
     return Dataset(
         name=listing.name,
         files=tuple(listing.files[row] for row in rows),
@@ -281,23 +294,23 @@ def _store() -> ScanStore:
     return ScanStore(cache_root() / "scan.sqlite")
 
 
-def _readable(listing: Listing, seen: Scan) -> tuple[NDArray[np.int64], list[Skipped]]:
-    rows = np.array([row for row in range(len(listing.files)) if row not in seen.failures], dtype=np.int64)
+def _readable(listing: Listing, opened: NDArray[np.int64], seen: Scan) -> tuple[NDArray[np.int64], list[Skipped]]:
+    rows = np.array([row for row in opened if row not in seen.failures], dtype=np.int64)
     return rows, [Skipped(listing.files[row], reason) for row, reason in sorted(seen.failures.items())]
 
 
-def _assemble(listing: Listing, *, strict: bool, trainable: bool, progress: Progress | None) -> Dataset:
+def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, progress: Progress | None) -> Dataset:
     assert listing.labels is not None
     where = listing.where or str(listing.root or listing.name)
     classes, numbers = name_classes(listing.labels, listing.class_names, where)
-    seen = scan(listing.source, store=_store(), progress=progress)
-    rows, unreadable = _readable(listing, seen)
+    all_labels = np.array(numbers, dtype=np.int64)
+    opened, seen = look(listing.source, all_labels, listing.given, hurry, store=_store(), progress=progress)
+    rows, unreadable = _readable(listing, opened, seen)
     skipped = (*listing.skipped, *unreadable)
-    found = f"{len(listing.files) + len(listing.skipped)} files"
+    found = f"{len(opened) + len(listing.skipped)} files"
     if skipped and (strict or not len(rows)):
         some = "; ".join(f"{s.file} ({s.reason})" for s in skipped[:3])
         raise DataError(f"{where}: {len(skipped)} of {found} cannot be read: {some}.")
-    all_labels = np.array(numbers, dtype=np.int64)
     present = np.unique(all_labels[rows])
     lost = [name for i, name in enumerate(classes) if i not in present]
     if lost:
@@ -316,8 +329,10 @@ def _assemble(listing: Listing, *, strict: bool, trainable: bool, progress: Prog
         given=None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows],
         skipped=skipped,
         root=listing.root,
+        drawn=len(opened) if len(opened) < len(listing.files) else 0,
     )
     if trainable:
         refuse_untrainable(dataset, where)
-    warnings = [*skipped_remark(skipped, found), *listing.warnings, *remarks(dataset)]
+    fewer = [opened_remark(dataset.drawn, len(listing.files))] if dataset.drawn else []
+    warnings = [*fewer, *skipped_remark(skipped, found), *listing.warnings, *remarks(dataset)]
     return replace(dataset, warnings=tuple(warnings))

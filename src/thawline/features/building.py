@@ -55,15 +55,14 @@ class Graphs:
         """
         return self._opened(precision)[0]
 
-    def engine(self, precision: Precision) -> OpenVINOEngine:
+    def engine(self, precision: Precision) -> Engine:
         """What runs them. Where another thread is making it, or has, that one is waited for and taken.
 
         Raises:
             As ``opened``; and ModelError where OpenVINO refuses the graphs.
         """
         with _lock_of(self._key(precision).digest()) as made:
-            engine: OpenVINOEngine | None = made.pop() if made else None
-            return engine or self._engine(precision)
+            return made.pop() if made else self._engine(precision)
 
     def make_engine(self, precision: Precision) -> None:
         """Make what ``engine`` will give to whoever asks next.
@@ -74,6 +73,12 @@ class Graphs:
         with _lock_of(self._key(precision).digest()) as made:
             if not made:
                 made.append(self._engine(precision))
+
+    def give_back(self, engine: Engine, precision: Precision) -> None:
+        """Leave an engine that ``engine`` gave to whoever asks next."""
+        with _lock_of(self._key(precision).digest()) as made:
+            if not made:
+                made.append(engine)
 
     def _engine(self, precision: Precision) -> OpenVINOEngine:
         from thawline.features.openvino_engine import OpenVINOEngine
@@ -125,12 +130,12 @@ def conversion_revision(backbone: Backbone, rungs: tuple[str, ...]) -> str:
     return f"r{CONVERSION_REVISION}" + (f" recorded {topology.revision}" if topology else "")
 
 
-_made: dict[str, tuple[threading.Lock, list[OpenVINOEngine]]] = {}
+_made: dict[str, tuple[threading.Lock, list[Engine]]] = {}
 """Digest of a key -> who works on it, and an engine that was made for whoever asks next."""
 
 
 @contextlib.contextmanager
-def _lock_of(key: str) -> Iterator[list[OpenVINOEngine]]:
+def _lock_of(key: str) -> Iterator[list[Engine]]:
     lock, made = _made.setdefault(key, (threading.Lock(), []))
     with lock:
         yield made

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import importlib.util
 import json
@@ -215,6 +216,7 @@ def _fingerprint(device: str) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:32]
 
 
+@functools.cache
 def release(package: str) -> str:
     """Installed version of a package, or ``absent``."""
     try:

@@ -51,6 +51,7 @@ def extract_features(
     batch_size: int = 32,
     store: FeatureStore | None = None,
     progress: Progress | None = None,
+    keep_engine: bool = False,
 ) -> Features:
     """Run the frozen backbone once per distinct sample that is not stored yet.
 
@@ -64,6 +65,8 @@ def extract_features(
         batch_size: Samples in one run of the network; does not change the numbers.
         store: Where rows are found and kept; by default the one in the cache folder.
         progress: Told (samples run so far, samples to run).
+        keep_engine: Leave the engine to whoever asks for it next: a converted one is compiled for a tenth of a second
+            or more.
     Returns:
         values float32 (N, D) in the order of the samples. When everything is stored, or the backbone has been converted
         for OpenVINO, torch is not imported.
@@ -83,6 +86,7 @@ def extract_features(
         batch_size=batch_size,
         store=store,
         progress=progress,
+        keep_engine=keep_engine,
     )
     if len(found) == 1:
         return found[0]
@@ -111,6 +115,7 @@ def extract_rungs(
     batch_size: int = 32,
     store: FeatureStore | None = None,
     progress: Progress | None = None,
+    keep_engine: bool = False,
 ) -> tuple[Features, ...]:
     """Extract the features at several rungs in one pass; everything else is as in ``extract_features``.
 
@@ -131,6 +136,7 @@ def extract_rungs(
         batch_size=batch_size,
         store=store,
         progress=progress,
+        keep_engine=keep_engine,
     )
     return tuple(
         Features(
@@ -171,6 +177,7 @@ def fill_store(
     batch_size: int = 32,
     store: FeatureStore,
     progress: Progress | None = None,
+    keep_engine: bool = False,
 ) -> Filled:
     """Compute and store what is not stored yet. Memory stays flat, however many samples there are.
 
@@ -193,6 +200,8 @@ def fill_store(
                 built = build_engine(candidate.choice, graphs)
         run = _Run(samples, pixels, candidate.keys, built, store, batch_size, progress)
         run.over(candidate.missing.tolist())
+        if keep_engine and candidate.choice.engine == "openvino":
+            graphs.give_back(built, candidate.choice.precision)
     return Filled(keys=candidate.keys, engine=candidate.choice.engine, why=why, computed=len(candidate.missing))
 
 

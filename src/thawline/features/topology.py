@@ -69,7 +69,7 @@ class Filling:
     """The order that the axes of the tensor are brought to; None as they are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Topology:
     """A backbone up to some rungs, as converted, without its weights."""
 
@@ -95,7 +95,7 @@ class Topology:
     """Bytes of all constants together."""
     xml: str
 
-    @property
+    @functools.cached_property
     def revision(self) -> str:
         """Digest of what decides the numbers."""
         graph = asdict(replace(self, timm="", openvino="", first_share=0.0, multiply_adds=0))

@@ -1,24 +1,47 @@
-"""How many samples a budget of seconds lets be read, from a few that are timed."""
+"""How many samples a budget of seconds lets be opened and read, by the clock and from a few that are timed."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thawline.data import split_data
+from thawline.data.sampling import FEWEST_OF_A_CLASS
+from thawline.planning.fit_plan import Asked, FitPlan
+from thawline.planning.sampling import reading_order
 from thawline.planning.timing import head_seconds, time_features
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.planning.budget import Budget
-    from thawline.planning.fit_plan import FitPlan
     from thawline.records import Dataset
 
+FOR_OPENING = 0.25
+"""Share of the time left that opening may take. A picture is read by a backbone in many times what it takes to open it,
+so that hardly ever fewer are opened than can be read."""
 FOR_READING = 0.9
 """Share of the time left that features and heads may take together, where nothing else can be had for it."""
 HEADS = 4.5
 """Times that a head is solved: in each of three folds, on two thirds of the samples, and on all; and some to spare."""
-FEWEST_OF_A_CLASS = 10
+TIMED_FIRST = 64
+"""Pictures that are timed before it is known whether there is time for more."""
+AT_ONCE = 0.6
+"""Share that is read next of what seems to fit, so that the end is met although the pace may change."""
+CLOSE = 0.15
+"""Share of the samples that can be read which is left to be read at the end, without timing it again."""
+
+
+def opening(decided: FitPlan | Asked) -> dict[str, Any]:
+    """Return the arguments of ``open_data`` that a plan, or the budget it is to be made within, asks for."""
+    if isinstance(decided, FitPlan):
+        return {"most": decided.opened, "seed": decided.seed} if decided.opened else {}
+    budget = decided.budget
+    if budget is None or budget.seconds is None:
+        return {}
+    return {
+        "within": max(FOR_OPENING * (budget.left() - budget.spare()), 1e-3),
+        "seed": int(decided.settings.get("seed", 0)),
+    }
 
 
 def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Budget) -> int:
@@ -28,12 +51,19 @@ def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Bud
     """
     if budget.seconds is None:
         return 0
-    features_s, picture_s, width = time_features(data, backbone, plan)
+    order = reading_order(data, plan)  # so that what is timed is of what will be read
+
+    def left() -> float:
+        return FOR_READING * (budget.left() - budget.spare())
+
+    features_s, picture_s, width = time_features(data, backbone, plan, order, TIMED_FIRST)
     split = split_data(data, fractions=plan.fractions, seed=plan.seed)
-    left = FOR_READING * (budget.left() - budget.spare())
     head_s = HEADS * head_seconds(split, data, plan, width) / len(data)
-    if features_s + head_s * len(data) <= left:
-        return 0
-    fewest = FEWEST_OF_A_CLASS * len(data.classes)
-    affordable = max(math.floor(left / max(picture_s + head_s, 1e-9)), fewest)
-    return affordable if affordable < len(data) else 0
+    while features_s + head_s * len(data) > left():
+        stored = len(data) - features_s / picture_s
+        affordable = math.floor((left() + stored * picture_s) / (picture_s + head_s))
+        more = affordable - stored
+        if more < CLOSE * affordable:
+            return min(max(affordable, FEWEST_OF_A_CLASS * len(data.classes)), len(data) - 1)
+        features_s, picture_s, _ = time_features(data, backbone, plan, order, math.ceil(AT_ONCE * more))
+    return 0

@@ -75,7 +75,10 @@ class FitPlan(BaseModel):
     fractions: tuple[float, float, float] = Field(
         (0.70, 0.15, 0.15), description="Shares for training, validation and test, where the data bring no split."
     )
-    samples: int = Field(0, ge=0, description="Samples that are read, of all parts together; 0 = all.")
+    opened: int = Field(
+        0, ge=0, description="Samples that are opened, and looked through for copies: drawn from all; 0 = all."
+    )
+    samples: int = Field(0, ge=0, description="Samples of these that are read, of all parts together; 0 = all.")
     seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds, the training and the bootstrap.")
     engine: Literal["auto", "openvino", "torch"] = Field("auto", description="What runs the frozen part.")
     precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the backbone.")
@@ -229,7 +232,7 @@ def make_plan(
         with _as_usage_error("the settings of training"):
             return settle(given, data, backbone, training)
 
-    bare = check_plan(settled, "the settings given")
+    bare = check_plan(settled | ({"opened": data.drawn} if data.drawn else {}), "the settings given")
     measures = automatic and not scratch and (bare.head, bare.layer) == ("logistic", "pooled")
     if not measures:
         whole = complete(bare, training)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thawline.data import split_data, subset
+from thawline.data.checks import opened_remark
+from thawline.data.sampling import opening_order, places
 from thawline.randomness import generator
 from thawline.records import PARTS
 
@@ -21,19 +23,19 @@ if TYPE_CHECKING:
 def sampled(data: Dataset, plan: FitPlan) -> Dataset:
     """Return the samples that a plan reads: all, or as many as it says, each in the part that the whole split gave it.
 
+    Where the plan was made with fewer opened than there are, the whole split is one of these.
     Every class keeps a sample in each part where it has one, so there may be a few more than asked for.
     """
+    if 0 < plan.opened < len(data) and not data.drawn:
+        chosen = np.sort(opening_order(data.labels, data.given, plan.seed)[: plan.opened])
+        data = replace(
+            subset(data, chosen), warnings=(opened_remark(len(chosen), len(data)), *data.warnings), drawn=len(chosen)
+        )
     if not 0 < plan.samples < len(data):
         return data
-    split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=True)
-    parts = np.full(len(data), "train", dtype="<U5")
-    share = np.full(len(data), np.inf)  # rows that the split leaves out come last
-    for part in PARTS:
-        rows = getattr(split, part)
-        parts[rows] = part
-        share[rows] = _positions(data.labels[rows], generator(plan.seed, "fewer samples", part))
-    most = max(plan.samples, np.count_nonzero(share == 0))
-    chosen = np.sort(np.argsort(share, kind="stable")[:most])
+    parts, place = _parts_and_places(data, plan)
+    most = max(plan.samples, np.count_nonzero(place == 0))
+    chosen = np.sort(np.argsort(place, kind="stable")[:most])
     fewer = subset(replace(data, given=parts), chosen)
     sentence = (
         f"{len(fewer):,} of {len(data):,} samples were read, as the plan says (samples = {plan.samples}); more of them "
@@ -42,10 +44,18 @@ def sampled(data: Dataset, plan: FitPlan) -> Dataset:
     return replace(fewer, warnings=(*data.warnings, sentence))
 
 
-def _positions(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n,) where each sample stands among those of its class, from 0 to 1, in an order that is drawn."""
-    positions = np.empty(len(labels))
-    for label in np.unique(labels):
-        own = rng.permutation(np.flatnonzero(labels == label))
-        positions[own] = np.arange(len(own)) / len(own)
-    return positions
+def reading_order(data: Dataset, plan: FitPlan) -> NDArray[np.int64]:
+    """Row numbers, (N,), in the order in which ``sampled`` takes them."""
+    return np.argsort(_parts_and_places(data, plan)[1], kind="stable")
+
+
+def _parts_and_places(data: Dataset, plan: FitPlan) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """(N,) part of each sample in the whole split, and its place among those of its class in that part."""
+    split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=True)
+    parts = np.full(len(data), "train", dtype="<U5")
+    place = np.full(len(data), np.inf)  # rows that the split leaves out come last
+    for part in PARTS:
+        rows = getattr(split, part)
+        parts[rows] = part
+        place[rows] = places(data.labels[rows], generator(plan.seed, "fewer samples", part))
+    return parts, place

@@ -225,10 +225,16 @@ def peak_memory() -> int:
     return peak * (1 if sys.platform == "darwin" else 1024)
 
 
-def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[float, float, int]:
+def time_features(
+    data: Dataset, backbone: Backbone, plan: FitPlan, order: NDArray[np.int64] | None = None, n: int = TIMED_PICTURES
+) -> tuple[float, float, int]:
     """Seconds that the features of all samples still take, those of one picture, and the width of the features.
 
     The engine is made, and the features of a few pictures are stored.
+
+    Args:
+        order: (N,) row numbers: the first that are not stored are timed; by default any.
+        n: So many.
     """
     from thawline.features import extract_features
     from thawline.features.extract import layers_in, missing_samples
@@ -247,9 +253,12 @@ def time_features(data: Dataset, backbone: Backbone, plan: FitPlan) -> tuple[flo
             precision=plan.precision,
             device=plan.device,
             progress=lambda done, _: watch.hear("pictures", done),
+            keep_engine=True,
         )
 
-    timed = np.random.default_rng(plan.seed).permutation(missing)[:TIMED_PICTURES]
+    if order is None:
+        order = np.random.default_rng(plan.seed).permutation(len(data))
+    timed = order[np.isin(order, missing)][:n]
     width = extracted(timed if len(timed) else np.arange(1)).values.shape[1]
     picture_s = watch.pace("pictures")
     return picture_s * (len(missing) - len(timed)), picture_s, width

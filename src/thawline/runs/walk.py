@@ -59,8 +59,9 @@ def fit(
         run_folder.check_place(wanted, force=force)
     if tensorboard:
         check_tensorboard()
-    opened = data if isinstance(data, Dataset) else _open(listener, {"what": data})
     given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked()
+    asked = given.plan if isinstance(given, Planned) else given
+    opened = data if isinstance(data, Dataset) else _open(listener, {"what": data, **planning.opening(asked)})
     if backbone is None:
         backbone = _backbone(given.plan, None) if isinstance(given, Planned) else open_backbone()
     if isinstance(given, Planned):

@@ -1,0 +1,124 @@
+"""Fewer samples than there are: in which order they are taken, and how many can be looked at in the time there is."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from thawline.data.scan import THUMB_PX, Scan, scan
+from thawline.data.sources import SubsetSource
+from thawline.randomness import generator
+from thawline.records import PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from thawline.data.scan import Progress
+    from thawline.data.scan_store import ScanStore
+    from thawline.records import Source
+
+FEWEST_OF_A_CLASS = 10
+"""However little time there is, so many times the classes are taken: of fewer there would be nothing to say."""
+ALWAYS = 3
+"""Samples of a class (of each given part) that come before all others: one to learn from, one to test, and one more."""
+LEAST_READABLE = 2
+"""Of these."""
+_LEAST_AT_ONCE = 16
+_OVER = 0.1
+"""Share of the time that is left over rather than begin once more."""
+
+
+class Hurry(NamedTuple):
+    """That not all samples need be looked at."""
+
+    within: float | None = None
+    """Seconds that looking at them may take."""
+    most: int | None = None
+    """How many, if that is known already."""
+    seed: int = 0
+
+
+def places(strata: NDArray[np.int64], rng: np.random.Generator, *, first: int = 1) -> NDArray[np.float64]:
+    """Where each sample stands among those of its stratum, in an order that is drawn; (n,) from 0 to 1.
+
+    Whoever takes samples from the lowest place on takes of every stratum in proportion.
+
+    Args:
+        strata: (n,) equal numbers for samples of one class, say.
+        first: So many of each stratum stand at 0.
+    """
+    found = np.empty(len(strata))
+    for stratum in np.unique(strata):
+        own = rng.permutation(np.flatnonzero(strata == stratum))
+        found[own] = np.maximum(np.arange(len(own)) - (first - 1), 0) / len(own)
+    return found
+
+
+def opening_order(
+    labels: NDArray[np.int64], given: Sequence[str] | NDArray[np.str_] | None, seed: int
+) -> NDArray[np.int64]:
+    """Row numbers, (n,), in the order in which samples are opened where there is no time for all of them."""
+    return np.argsort(places(_strata(labels, given), generator(seed, "opening"), first=ALWAYS), kind="stable")
+
+
+def _strata(labels: NDArray[np.int64], given: Sequence[str] | NDArray[np.str_] | None) -> NDArray[np.int64]:
+    """(n,) equal numbers for samples of one class and one given part."""
+    return labels if given is None else len(PARTS) * labels + np.unique(np.asarray(given), return_inverse=True)[1]
+
+
+def look(
+    source: Source,
+    labels: NDArray[np.int64],
+    given: Sequence[str] | None,
+    hurry: Hurry,
+    *,
+    store: ScanStore | None = None,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.int64], Scan]:
+    """Look at all samples, or at as many as hurry allows; returns their sorted row numbers, and what was seen.
+
+    Where too few of what is looked at of a class can be read, all samples are looked at after all.
+
+    Args:
+        labels: (N,)
+        given: (N,) parts of a split that the data bring.
+    """
+    n = len(source)
+    if hurry.within is None and (hurry.most is None or hurry.most >= n):
+        return np.arange(n), scan(source, store=store, progress=progress)
+    order, strata = opening_order(labels, given, hurry.seed), _strata(labels, given)
+    digests, thumbs, failures = [""] * n, np.zeros((n, THUMB_PX, THUMB_PX, 3), dtype=np.uint8), dict[int, str]()
+    began, taken = time.monotonic(), 0
+    while size := _next(taken, time.monotonic() - began, hurry, n, len(np.unique(labels))):
+        rows = order[taken : taken + size]
+        seen = scan(SubsetSource(source, rows), store=store)
+        thumbs[rows] = seen.thumbs
+        for row, digest in zip(rows, seen.digests, strict=True):
+            digests[row] = digest
+        failures |= {int(rows[at]): why for at, why in seen.failures.items()}
+        taken += len(rows)
+        if progress is not None:
+            progress(taken, n)
+    readable = strata[[row for row in order[:taken] if row not in failures]]
+    least = np.minimum(np.bincount(strata), LEAST_READABLE)
+    if (np.bincount(readable, minlength=len(least)) < least).any():
+        return look(source, labels, given, Hurry(), store=store, progress=progress)
+    return np.sort(order[:taken]), Scan(tuple(digests), thumbs, failures)
+
+
+def _next(taken: int, took: float, hurry: Hurry, n: int, n_classes: int) -> int:
+    """How many to look at next; 0 where it was enough. Half of what seems to fit each time, so that the end is met."""
+    if hurry.most is not None:
+        return min(hurry.most, n) - taken
+    assert hurry.within is not None
+    least = FEWEST_OF_A_CLASS * n_classes
+    if taken < least:
+        return min(least, n) - taken
+    left = hurry.within - took
+    if left < _OVER * hurry.within:
+        return 0
+    return min(max(int(left / 2 * taken / max(took, 1e-9)), _LEAST_AT_ONCE), n - taken)
