@@ -12,9 +12,10 @@ import pytest
 
 import thawline as tl
 from thawline.errors import UsageError
-from thawline.planning import make_plan
+from thawline.planning import Planned, make_plan
 from thawline.planning.arms import Arm
 from thawline.planning.budget import Budget, parse_budget
+from thawline.planning.decide import depth_rungs
 from thawline.planning.timing import Paces
 from thawline.planning.trials import Trials
 
@@ -141,6 +142,43 @@ def test_without_time_to_train_the_solved_head_ships(
     plain = tl.fit(hard, tl.plan(hard, backbone, thaw="none"), backbone=backbone, run=tmp_path / "plain")
     assert run.report.accuracy.n == plain.report.accuracy.n
     assert run.bundle.head.kind == "logistic"
+
+
+def test_a_training_cut_short_gives_way_to_the_best_frozen_head(
+    hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to the head that it started from, where one at all depths is known to be better."""
+    _ends_in(-1.0, monkeypatch)
+    backbone = tl.open_backbone(input_px=32)
+    depths = ",".join(depth_rungs(backbone.ladder))
+    planned = Planned(plan=tl.plan(hard, backbone, thaw="last:2"), frozen_layer=depths)
+    run = tl.fit(hard, planned, backbone=backbone, run=tmp_path / "run")
+    assert run.report.content["thawed"] == "none"
+    assert run.bundle.layer == depths
+    assert any("cut the training of thaw last:2 short" in warning for warning in run.report.content["warnings"])
+    at_depths = tl.fit(hard, tl.plan(hard, backbone, layer=depths), backbone=backbone, run=tmp_path / "depths")
+    # both have learned from the same samples, divided into train and val in the one only
+    assert run.report.log_loss.value == pytest.approx(at_depths.report.log_loss.value, rel=1e-6)
+
+
+def test_a_training_cut_short_ships_where_it_beats_the_best_frozen_head(
+    hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ends_in(8.0, monkeypatch)
+    backbone = tl.open_backbone(input_px=32)
+    plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 100_000, "views": 0})
+    start = backbone.ladder.rungs[1].name  # what a head can read there is worse than what training makes of it
+    run = tl.fit(hard, Planned(plan=plan, frozen_layer=start), backbone=backbone, run=tmp_path / "run")
+    assert run.report.content["thawed"] == "last:2"
+    assert run.bundle.layer == "pooled"
+
+
+def test_the_best_frozen_head_is_told_to_the_fit(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trials, "judge", _sure)
+    planned = make_plan(hard, tl.open_backbone(input_px=32), budget=Budget(seconds=5e3))
+    frozen = [one for one in planned.plan.candidates if one.thaw == "none" and one.head == "logistic"]
+    assert planned.plan.thaw != "none"
+    assert planned.frozen_layer == next(one.layer for one in frozen)  # candidates are ordered, best first
 
 
 def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

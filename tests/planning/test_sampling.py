@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import thawline as tl
-from thawline.planning import make_plan
+from thawline.planning import Asked, make_plan, opening
 from thawline.planning.afford import samples_within
 from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
@@ -25,8 +27,8 @@ def many() -> tl.Dataset:
     return replace(data, groups=np.arange(400))
 
 
-def plan_of(samples: int, seed: int = 0) -> tl.FitPlan:
-    return check_plan({"model": "any", "samples": samples, "seed": seed}, "a test")
+def plan_of(samples: int, seed: int = 0, opened: int = 0) -> tl.FitPlan:
+    return check_plan({"model": "any", "samples": samples, "seed": seed, "opened": opened}, "a test")
 
 
 def test_all_of_them_where_nothing_is_said(many: tl.Dataset) -> None:
@@ -93,3 +95,73 @@ def test_a_fit_reads_no_more_than_its_plan_says(
     assert any("120 of 400 samples were read" in warning for warning in run.report.content["warnings"])
     again = tl.fit(many, run.plan, backbone=backbone, run=tmp_path / "again")  # no budget: the same samples
     assert again.report.accuracy == run.report.accuracy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classes 2, 9 and 10: as numbers they stand in another order than as words."""
+    place, rng = tmp_path_factory.mktemp("numbers"), np.random.default_rng(1)
+    for name, n in (("2", 90), ("9", 40), ("10", 20)):
+        (place / name).mkdir()
+        for i in range(n):
+            pixels = np.clip(rng.normal(25 * int(name), 60, (16, 16, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / name / f"{i}.png")
+    return place
+
+
+def test_what_is_opened_of_all_is_what_a_plan_takes_of_all(folder: Path) -> None:
+    drawn, whole = tl.open_data(folder, most=60, seed=4), tl.open_data(folder)
+    taken = sampled(whole, plan_of(0, seed=4, opened=60))
+    assert (len(drawn), drawn.drawn) == (60, 60)
+    assert (taken.files, taken.digests, taken.classes) == (drawn.files, drawn.digests, drawn.classes)
+    assert np.array_equal(taken.labels, drawn.labels)
+    assert taken.warnings == drawn.warnings
+    assert sampled(taken, plan_of(0, seed=4, opened=60)) is taken
+    assert sampled(drawn, plan_of(0, seed=4, opened=60)) is drawn
+    assert sampled(drawn, plan_of(30, seed=4, opened=60)).digests == sampled(whole, plan_of(30, 4, 60)).digests
+
+
+def test_a_plan_says_how_many_were_opened_and_repeats_what_they_gave(folder: Path, tmp_path: Path) -> None:
+    backbone = tl.open_backbone(input_px=32)
+    drawn = tl.open_data(folder, most=60)
+    planned = make_plan(drawn, backbone, budget=Budget(3600.0))
+    assert (planned.plan.opened, planned.plan.samples) == (60, 0)
+    run = tl.fit(drawn, planned, backbone=backbone, run=tmp_path / "run")
+    assert any("60 of 150 samples were opened" in warning for warning in run.report.content["warnings"])
+    for name, data in (("path", str(folder)), ("opened", tl.open_data(folder))):
+        again = tl.fit(data, run.plan, backbone=backbone, run=tmp_path / name)
+        assert again.report.log_loss == run.report.log_loss
+        assert again.report.content["n"] == run.report.content["n"]
+
+
+def test_a_line_that_was_asked_for_is_opened_for_alike(folder: Path) -> None:
+    plan = tl.plan(tl.open_data(folder, most=60), tl.open_backbone(input_px=32), thaw="last:2")
+    assert (plan.thaw, plan.opened) == ("last:2", 60)
+
+
+def test_how_data_are_opened_for_a_plan_or_a_budget() -> None:
+    assert opening(plan_of(0)) == opening(Asked()) == opening(Asked(budget=Budget(None, 10**6))) == {}
+    assert opening(plan_of(20, seed=3, opened=50)) == {"most": 50, "seed": 3}
+    asked = opening(Asked(settings={"seed": 5}, budget=Budget(9.0)))
+    assert asked["seed"] == 5
+    assert asked["within"] == pytest.approx((9 - 1) / 4, abs=0.1)
+    assert opening(Asked(budget=Budget(5.0, None, time.monotonic() - 9)))["within"] > 0
+
+
+def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first pictures, reading is half as slow again as it seemed: what is read ends in time all the same."""
+    clock, stored = [0.0], [0]
+
+    def read(data: tl.Dataset, backbone: object, plan: object, order: np.ndarray, n: int) -> tuple[float, float, int]:
+        pace = 0.02 if stored[0] == 0 else 0.03
+        stored[0] += n
+        clock[0] += pace * n
+        return pace * (len(data) - stored[0]), pace, 8
+
+    monkeypatch.setattr("thawline.planning.afford.time_features", read)
+    monkeypatch.setattr("thawline.planning.afford.head_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(Budget, "left", lambda self: self.seconds - clock[0])
+    n = samples_within(many, tl.open_backbone(input_px=32), plan_of(0), Budget(8.0))
+    rest = 0.03 * (n - stored[0])
+    assert 64 < stored[0] <= n < 400
+    assert 6 < clock[0] + rest <= 8 - 1  # 1 s is spared for the end

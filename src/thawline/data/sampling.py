@@ -93,6 +93,8 @@ def look(
     order, strata = opening_order(labels, given, hurry.seed), _strata(labels, given)
     digests, thumbs, failures = [""] * n, np.zeros((n, THUMB_PX, THUMB_PX, 3), dtype=np.uint8), dict[int, str]()
     began, taken = time.monotonic(), 0
+    if progress is not None:
+        progress(0, n)
     while size := _next(taken, time.monotonic() - began, hurry, n, len(np.unique(labels))):
         rows = order[taken : taken + size]
         seen = scan(SubsetSource(source, rows), store=store)
@@ -103,6 +105,8 @@ def look(
         taken += len(rows)
         if progress is not None:
             progress(taken, n)
+    if progress is not None:
+        progress(taken, taken)
     readable = strata[[row for row in order[:taken] if row not in failures]]
     least = np.minimum(np.bincount(strata), LEAST_READABLE)
     if (np.bincount(readable, minlength=len(least)) < least).any():

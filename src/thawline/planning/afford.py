@@ -25,10 +25,9 @@ HEADS = 4.5
 """Times that a head is solved: in each of three folds, on two thirds of the samples, and on all; and some to spare."""
 TIMED_FIRST = 64
 """Pictures that are timed before it is known whether there is time for more."""
-AT_ONCE = 0.6
-"""Share that is read next of what seems to fit, so that the end is met although the pace may change."""
-CLOSE = 0.15
-"""Share of the samples that can be read which is left to be read at the end, without timing it again."""
+MOST_STEPS, AT_ONCE, CLOSE = 4, 0.6, 0.15
+"""Reading goes on in steps, each of that share of what seems to fit, so that the end is met although the pace may
+change; the last share of it is read without being timed."""
 
 
 def opening(decided: FitPlan | Asked) -> dict[str, Any]:
@@ -59,11 +58,13 @@ def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Bud
     features_s, picture_s, width = time_features(data, backbone, plan, order, TIMED_FIRST)
     split = split_data(data, fractions=plan.fractions, seed=plan.seed)
     head_s = HEADS * head_seconds(split, data, plan, width) / len(data)
-    while features_s + head_s * len(data) > left():
-        stored = len(data) - features_s / picture_s
-        affordable = math.floor((left() + stored * picture_s) / (picture_s + head_s))
+    for _ in range(MOST_STEPS):
+        if features_s + head_s * len(data) <= left():
+            return 0
+        stored = len(data) - features_s / max(picture_s, 1e-9)
+        affordable = math.floor((left() + stored * picture_s) / max(picture_s + head_s, 1e-9))
         more = affordable - stored
         if more < CLOSE * affordable:
-            return min(max(affordable, FEWEST_OF_A_CLASS * len(data.classes)), len(data) - 1)
+            break
         features_s, picture_s, _ = time_features(data, backbone, plan, order, math.ceil(AT_ONCE * more))
-    return 0
+    return min(max(affordable, FEWEST_OF_A_CLASS * len(data.classes)), len(data) - 1)

@@ -97,6 +97,7 @@ def decide(
     return Planned(
         plan=plan,
         budget=budget,
+        frozen_layer=measuring.frozen.layer,
         computed=measuring.computed.get(plan.layer, 0),
         evidence=measuring.evidence,
         features_s=measuring.features_s,
@@ -244,8 +245,7 @@ class _Measuring:
         worths = self._worths(tried.values())
         if tried:
             top = max(tried.values(), key=worths.__getitem__)
-            frozen = max(worth for arm, worth in worths.items() if arm.thaw == "none")
-            if not top.judged.all() and abs(worths[top] - frozen) < UNCLEAR:
+            if not top.judged.all() and abs(worths[top] - worths[self.frozen]) < UNCLEAR:
                 judge(top.thaw, every[1:])
         self.arms += tried.values()
         if learned := max((arm.learned for arm in tried.values()), default=0):
@@ -264,6 +264,16 @@ class _Measuring:
     def _worths(self, tried: Iterable[Arm] = ()) -> dict[Arm, float]:
         choice = self._choice(tried)
         return dict(zip(choice.arms, choice.worths(), strict=True))
+
+    @property
+    def frozen(self) -> Arm:
+        """The best of the arms that thaw nothing."""
+        worths = self._worths()
+        return max((arm for arm in worths if arm.thaw == "none"), key=worths.__getitem__)
+
+    def _solving_s(self, arm: Arm) -> float:
+        """Seconds to solve a head on all samples: on half as many again as where it was judged on every fold."""
+        return arm.seconds / max(self.field.n_folds, 1) * 1.5
 
     def _forecast(self, setting: str, trials: Trials) -> tuple[float, int, int]:
         """Seconds, bytes on disk and of memory of a whole fit on features that are there, by its trial."""
@@ -325,6 +335,7 @@ class _Measuring:
                 stages.append(_with_views(stage, room))
             plan = plan.model_copy(update={"stages": tuple(stages)})
         left, needed = self.budget.left() - self.budget.spare(), self.forecasts.get(plan.thaw, (0.0, 0, 0))[0]
+        left -= self._solving_s(self.frozen)  # first, so that there is a model whatever becomes of the training
         if needed <= left or plan.training is None:
             return plan
         if plan.training.refit:
@@ -348,8 +359,7 @@ class _Measuring:
     def _candidate(self, arm: Arm, chosen: Arm) -> Candidate:
         right, n = int(np.nansum(arm.correct(self.labels))), int(arm.judged.sum())
         behind = gain(chosen, arm, self.labels)
-        # a head is solved once, on half as many samples again, where it was judged on every fold
-        solved = arm.seconds / max(self.field.n_folds, 1) * 1.5, 0, peak_memory()
+        solved = self._solving_s(arm), 0, peak_memory()
         seconds, disk, memory = self.forecasts.get(arm.thaw, solved)
         return Candidate(
             name=arm.name,

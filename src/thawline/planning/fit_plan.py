@@ -160,6 +160,9 @@ class Planned:
     plan: FitPlan
     budget: Budget | None = None
     """What the fit that follows must be over in."""
+    frozen_layer: str = "pooled"
+    """Where the best head that was measured on frozen features reads: what a training that the budget cuts short must
+    beat."""
     evidence: Evidence | None = None
     """How much data there is and how like the source, where that was measured."""
     computed: int = 0

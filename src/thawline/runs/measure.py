@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CUT_SHORT = (
+    "The budget cut the training of thaw {thaw} short, before it was better than the best head on the frozen model, "
+    "which ships in its place. With --plan and no budget, the training runs to its end."
+)
 SLOWER = 3
 """How much longer a picture takes in a backbone that was trained just now than in one that was converted."""
 
@@ -117,7 +121,14 @@ def measure(
         clock.log.write("engine", name=features.engine, precision=features.precision, why=features.why)
         receipt = backbone.receipt("head", ran=features.computed > 0)
     with clock.phase("training"):
-        fitted = _train(data, split, plan, backbone, features, listener, state, planned)
+        ends_at = _ends_at(planned, data, split)
+        frozen = None
+        if ends_at is not None and plan.trains and planned.frozen_layer != plan.layer:
+            frozen = _frozen(data, split, plan, planned.frozen_layer, backbone, listener)
+        fitted = _train(data, split, plan, backbone, features, listener, state, ends_at, frozen)
+        if frozen is not None and fitted.kept == "none":
+            features = frozen.features
+            data = replace(data, warnings=(*data.warnings, CUT_SHORT.format(thaw=plan.thaw)))
     shipped = fitted.backbone or backbone
     with clock.phase("evaluation"):
         if features is not None and fitted.backbone is None:
@@ -139,7 +150,7 @@ def measure(
             backbone=shipped,
             head=fitted.head,
             classes=data.classes,
-            layer=plan.layer,
+            layer=plan.layer if features is None or fitted.backbone is not None else features.rung,
             engine=plan.engine,
             precision=precision,
             device=plan.device,
@@ -162,6 +173,34 @@ def _extract(data: Dataset, backbone: Backbone, plan: FitPlan, listener: Listene
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frozen:
+    """The best that was measured with nothing thawed: what a training that is cut short must beat, or else ships."""
+
+    features: Features
+    probe: Fitted
+
+
+def _frozen(data: Dataset, split: Split, plan: FitPlan, layer: str, backbone: Backbone, listener: Listener) -> _Frozen:
+    features = _extract(data, backbone, plan.model_copy(update={"layer": layer}), listener)
+    return _Frozen(features, _solve(data, split, plan, backbone, features))
+
+
+def _solve(data: Dataset, split: Split, plan: FitPlan, backbone: Backbone, features: Features) -> Fitted:
+    assert plan.head != "mlp"
+    return fit_probe(
+        plan.head,
+        features.values,
+        data.labels,
+        split,
+        len(data.classes),
+        groups=data.groups,
+        widths=features.widths,
+        seed=plan.seed,
+        backbone_parameters=backbone.n_parameters(),
+    )
+
+
 def _train(
     data: Dataset,
     split: Split,
@@ -170,34 +209,28 @@ def _train(
     features: Features | None,
     listener: Listener,
     state: Path,
-    planned: Planned,
+    ends_at: float | None,
+    frozen: _Frozen | None,
 ) -> Fitted:
     """Solve for a head and, where the plan says so, go on from it by gradient descent."""
-    probe = None
-    if plan.head != "mlp" and features is not None:
-        probe = fit_probe(
-            plan.head,
-            features.values,
-            data.labels,
-            split,
-            len(data.classes),
-            groups=data.groups,
-            widths=features.widths,
-            seed=plan.seed,
-            backbone_parameters=backbone.n_parameters(),
-        )
+    probe = None if plan.head == "mlp" or features is None else _solve(data, split, plan, backbone, features)
     if probe is not None and not plan.trains:
         return probe
     from thawline.training.finetune import Watchers, fine_tune  # loads torch
 
-    ask = ask_for(plan, ends_at=_ends_at(planned, data, split))
+    ask = ask_for(plan, ends_at=ends_at)
 
     def report(**fields: Any) -> None:
         listener.evaluated(Evaluated(**fields))
 
     watchers = Watchers(report=report, progress=listener.progress, note=listener.note)
     values = None if features is None else features.values
-    return fine_tune(ask, data, split, backbone, values, probe, state, watchers)
+    to_beat = None if frozen is None else frozen.probe.validation_probabilities
+    fitted = fine_tune(ask, data, split, backbone, values, probe, state, watchers, to_beat=to_beat)
+    if frozen is None or fitted.kept != "none":
+        return fitted
+    tried = fitted.stages[len(frozen.probe.stages) :]
+    return replace(frozen.probe, stages=(*frozen.probe.stages, *tried), receipts=fitted.receipts)
 
 
 def _ends_at(planned: Planned, data: Dataset, split: Split) -> float | None:

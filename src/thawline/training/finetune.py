@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from thawline.training.settings import StagePlan, TrainPlan
 
 TUNED_FILE = "tuned.safetensors"
+LEAST_PROBABILITY = 1e-30
+"""Below it, no logarithm is taken."""
 MOST_NAMED = 6
 """Layers that are named one by one when a stage is announced."""
 
@@ -79,6 +81,8 @@ def fine_tune(
     probe: Fitted | None,
     state: Path,
     watchers: Watchers,
+    *,
+    to_beat: NDArray[np.float64] | None = None,
 ) -> Fitted:
     """Train what is above the line, stage by stage, from wherever the run was stopped.
 
@@ -89,13 +93,16 @@ def fine_tune(
         probe: The head solved on them, where training starts; None for a head that starts from random weights.
         state: Folder of the checkpoints.
         watchers: Hear of progress.
+        to_beat: (n_val, C) probabilities that a stage which is cut short must improve on to be kept; by default those
+            of the head that training starts from.
     Raises:
         ReceiptError: Something frozen moved, or something thawed did not learn.
     """
     if torch.device(ask.device).type == "cpu":
         keep_freed_memory()
     starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
-    course = _course(ask, data, split, backbone, features, starts, state, watchers)
+    known = starts.logits(features) if to_beat is None else np.log(np.maximum(to_beat, LEAST_PROBABILITY))
+    course = _course(ask, data, split, backbone, features, starts, known, state, watchers)
     task = Task(
         labels=data.labels,
         n_classes=len(data.classes),
@@ -116,6 +123,7 @@ def _course(
     backbone: Backbone,
     features: NDArray[np.float32] | None,
     starts: _Starts,
+    known: NDArray[np.float64] | None,
     state: Path,
     watchers: Watchers,
 ) -> Course:
@@ -132,7 +140,7 @@ def _course(
         train=split.train,
         val=split.val,
         start=starts,
-        start_logits=starts.logits(features),
+        start_logits=known,
         input_px=backbone.preprocessing.input_px,
         moving_statistics=ask.settings.statistics == "moving",
         inputs=FrozenBelow(

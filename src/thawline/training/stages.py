@@ -72,7 +72,8 @@ class Course:
     start: Callable[[NDArray[np.int64]], Net]
     """Makes the net that the first stage starts from: its head was solved on these rows."""
     start_logits: NDArray[np.float64] | None
-    """(n_val, C) of the net that starts on the training part; None where its head knows nothing yet."""
+    """(n_val, C) of what a stage must improve on, where it must: the net that starts, on the training part, or anything
+    better; None where its head knows nothing yet."""
     input_px: tuple[int, int]
     moving_statistics: bool
     inputs: Inputs
