@@ -126,8 +126,8 @@ def measure(
         if ends_at is not None and plan.trains and planned.frozen_layer != plan.layer:
             frozen = _frozen(data, split, plan, planned.frozen_layer, backbone, listener)
         fitted = _train(data, split, plan, backbone, features, listener, state, ends_at, frozen)
-        if frozen is not None and fitted.kept == "none":
-            features = frozen.features
+        if frozen is not None and features is not None and fitted.kept == "none":
+            features = replace(frozen.features, computed=features.computed, reused=features.reused)
             data = replace(data, warnings=(*data.warnings, CUT_SHORT.format(thaw=plan.thaw)))
     shipped = fitted.backbone or backbone
     with clock.phase("evaluation"):
