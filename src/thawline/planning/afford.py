@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from thawline.records import Dataset
 
 FOR_OPENING = 0.25
-"""Share of the time left that opening may take. What is opened must be read by the backbone too, which takes longer: many
-times, but for the smallest pictures and the largest files."""
+"""Share of the time left that opening may take. What is opened must be read by the backbone too, which takes longer:
+many times, but for the smallest pictures and the largest files."""
 FOR_READING = 0.9
 """Share of the time left that features and heads may take together, where nothing else can be had for it."""
 HEADS = 4.5
