@@ -12,10 +12,11 @@ from PIL import Image
 
 import thawline as tl
 from thawline.planning import Asked, make_plan, opening
-from thawline.planning.afford import samples_within
+from thawline.planning.afford import Reading, samples_within
 from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
 from thawline.planning.sampling import sampled
+from thawline.planning.timing import FeaturesTimed
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +74,20 @@ def test_a_split_that_was_given_is_kept(many: tl.Dataset) -> None:
 
 def test_time_decides_how_many(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """0.05 s a picture, and heads for nothing: 8 s with 1 s to spare read 9/10 x 7 / 0.05 of them."""
-    monkeypatch.setattr("thawline.planning.afford.time_features", lambda *_: (0.05 * 400, 0.05, 8))
+    monkeypatch.setattr("thawline.planning.afford.time_features", lambda *_: FeaturesTimed(0.05 * 400, 0.05, 8, 0, 0.0))
     monkeypatch.setattr("thawline.planning.afford.head_seconds", lambda *_: 0.0)
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds)
     backbone = tl.open_backbone(input_px=32)
-    assert samples_within(many, backbone, plan_of(0), Budget(8.0)) == pytest.approx(0.9 * 7.0 / 0.05, abs=1)
-    assert samples_within(many, backbone, plan_of(0), Budget(30.0)) == 0
-    assert samples_within(many, backbone, plan_of(0), Budget(1.0)) == 30
-    assert samples_within(many, backbone, plan_of(0), Budget(None, 10**6)) == 0
+    assert samples_within(many, backbone, plan_of(0), Budget(8.0)).samples == pytest.approx(0.9 * 7.0 / 0.05, abs=1)
+    assert samples_within(many, backbone, plan_of(0), Budget(30.0)).samples == 0
+    assert samples_within(many, backbone, plan_of(0), Budget(1.0)).samples == 30
+    assert samples_within(many, backbone, plan_of(0), Budget(None, 10**6)).samples == 0
 
 
 def test_a_fit_reads_no_more_than_its_plan_says(
     many: tl.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("thawline.planning.afford.samples_within", lambda *_: 120)
+    monkeypatch.setattr("thawline.planning.afford.samples_within", lambda *_: Reading(120))
     backbone = tl.open_backbone(input_px=32)
     planned = make_plan(many, backbone, budget=Budget(3600.0))
     assert planned.plan.samples == 120
@@ -127,6 +128,7 @@ def test_a_plan_says_how_many_were_opened_and_repeats_what_they_gave(folder: Pat
     planned = make_plan(drawn, backbone, budget=Budget(3600.0))
     assert (planned.plan.opened, planned.plan.samples) == (60, 0)
     run = tl.fit(drawn, planned, backbone=backbone, run=tmp_path / "run")
+    assert run.report.content["features"] == {"computed": 60, "reused": 0}  # those that were timed, too
     assert any("60 of 150 samples were opened" in warning for warning in run.report.content["warnings"])
     for name, data in (("path", str(folder)), ("opened", tl.open_data(folder))):
         again = tl.fit(data, run.plan, backbone=backbone, run=tmp_path / name)
@@ -152,16 +154,17 @@ def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.M
     """After the first pictures, reading is half as slow again as it seemed: what is read ends in time all the same."""
     clock, stored = [0.0], [0]
 
-    def read(data: tl.Dataset, backbone: object, plan: object, order: np.ndarray, n: int) -> tuple[float, float, int]:
+    def read(data: tl.Dataset, backbone: object, plan: object, order: np.ndarray, n: int) -> FeaturesTimed:
         pace = 0.02 if stored[0] == 0 else 0.03
         stored[0] += n
         clock[0] += pace * n
-        return pace * (len(data) - stored[0]), pace, 8
+        return FeaturesTimed(pace * (len(data) - stored[0]), pace, 8, n, pace * n)
 
     monkeypatch.setattr("thawline.planning.afford.time_features", read)
     monkeypatch.setattr("thawline.planning.afford.head_seconds", lambda *_: 0.0)
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds - clock[0])
-    n = samples_within(many, tl.open_backbone(input_px=32), plan_of(0), Budget(8.0))
+    n, computed, took_s = samples_within(many, tl.open_backbone(input_px=32), plan_of(0), Budget(8.0))
+    assert (computed, took_s) == (stored[0], pytest.approx(clock[0]))
     rest = 0.03 * (n - stored[0])
     assert 64 < stored[0] <= n < 400
     assert 6 < clock[0] + rest <= 8 - 1  # 1 s is spared for the end

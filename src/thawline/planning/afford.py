@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.data import split_data
 from thawline.data.sampling import FEWEST_OF_A_CLASS
@@ -43,28 +43,42 @@ def opening(decided: FitPlan | Asked) -> dict[str, Any]:
     }
 
 
-def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Budget) -> int:
-    """Return how many samples can be read, a head be chosen and solved on them, and all be over in time; 0 for all.
+class Reading(NamedTuple):
+    """How many samples can be read, and what it took to find out."""
+
+    samples: int = 0
+    """0 for all."""
+    computed: int = 0
+    """Samples whose features were computed and stored by the way."""
+    seconds: float = 0.0
+    """That those took."""
+
+
+def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Budget) -> Reading:
+    """Find out how many samples can be read, a head be chosen and solved on them, and all be over in time.
 
     However little time is left, it is ten of each class: with fewer there would be nothing to say about the model.
     """
     if budget.seconds is None:
-        return 0
+        return Reading()
     order = reading_order(data, plan)  # so that what is timed is of what will be read
 
     def left() -> float:
         return FOR_READING * (budget.left() - budget.spare())
 
-    features_s, picture_s, width = time_features(data, backbone, plan, order, TIMED_FIRST)
+    timed = time_features(data, backbone, plan, order, TIMED_FIRST)
+    computed, took_s = timed.computed, timed.took_s
     split = split_data(data, fractions=plan.fractions, seed=plan.seed)
-    head_s = HEADS * head_seconds(split, data, plan, width) / len(data)
+    head_s = HEADS * head_seconds(split, data, plan, timed.width) / len(data)
     for _ in range(MOST_STEPS):
-        if features_s + head_s * len(data) <= left():
-            return 0
-        stored = len(data) - features_s / max(picture_s, 1e-9)
-        affordable = math.floor((left() + stored * picture_s) / max(picture_s + head_s, 1e-9))
+        if timed.left_s + head_s * len(data) <= left():
+            return Reading(0, computed, took_s)
+        stored = len(data) - timed.left_s / max(timed.picture_s, 1e-9)
+        affordable = math.floor((left() + stored * timed.picture_s) / max(timed.picture_s + head_s, 1e-9))
         more = affordable - stored
         if more < CLOSE * affordable:
             break
-        features_s, picture_s, _ = time_features(data, backbone, plan, order, math.ceil(AT_ONCE * more))
-    return min(max(affordable, FEWEST_OF_A_CLASS * len(data.classes)), len(data) - 1)
+        timed = time_features(data, backbone, plan, order, math.ceil(AT_ONCE * more))
+        computed, took_s = computed + timed.computed, took_s + timed.took_s
+    samples = min(max(affordable, FEWEST_OF_A_CLASS * len(data.classes)), len(data) - 1)
+    return Reading(samples, computed, took_s)

@@ -11,6 +11,7 @@ import numpy as np
 
 from thawline.data import split_data
 from thawline.evaluation.intervals import cross_validated
+from thawline.planning.afford import Reading
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
 from thawline.planning.budget import Budget
 from thawline.planning.choice import Choice, gain, more_than_middle
@@ -77,6 +78,7 @@ def decide(
     *,
     explain: bool = False,
     budget: Budget | None = None,
+    read: Reading | None = None,
 ) -> Planned:
     """Measure, and return the plan of what came out best, with everything that was measured in it.
 
@@ -89,9 +91,11 @@ def decide(
         watcher: Hears of progress.
         explain: Measure size, likeness to the source and pixels also where the first head leaves nothing to decide.
         budget: What measuring and the fit that follows may take together.
+        read: What was read at the last layer to find out how many samples the budget allows.
     """
     started = time.perf_counter()
-    measuring = _Measuring(data, backbone, asked, planned, watcher, budget or Budget())
+    read = read or Reading()
+    measuring = _Measuring(data, backbone, asked, planned, watcher, budget or Budget(), read)
     measuring.measure(explain=explain)
     plan = measuring.plan()
     return Planned(
@@ -101,7 +105,7 @@ def decide(
         computed=measuring.computed.get(plan.layer, 0),
         evidence=measuring.evidence,
         features_s=measuring.features_s,
-        seconds=time.perf_counter() - started - measuring.features_s,
+        seconds=time.perf_counter() - started - (measuring.features_s - read.seconds),
     )
 
 
@@ -114,6 +118,7 @@ class _Measuring:
         planned: Callable[[str], FitPlan],
         watcher: Watcher,
         budget: Budget,
+        read: Reading,
     ) -> None:
         self.data, self.backbone, self.asked, self.planned, self.watcher = data, backbone, asked, planned, watcher
         self.budget = budget
@@ -124,8 +129,9 @@ class _Measuring:
         self.forecasts: dict[str, tuple[float, int, int]] = {}
         """Thaw setting -> seconds, bytes on disk, bytes of memory."""
         self.reasons: list[str] = []
-        self.computed: dict[str, int] = {}
-        self.features_s = self.picture_s = 0.0
+        self.computed = {asked.layer: read.computed}
+        """Layers -> samples whose features were computed."""
+        self.features_s, self.picture_s = read.seconds, read.seconds / max(read.computed, 1)
         self.evidence: Evidence | None = None
 
     def measure(self, *, explain: bool) -> None:
@@ -285,7 +291,7 @@ class _Measuring:
         from thawline.features import extract_features
 
         features = extract_features(self.data, self.backbone, rung=layer, **self._how(), progress=self._bar("features"))
-        self.computed[layer] = features.computed
+        self.computed[layer] += features.computed
         self.features_s += features.seconds
         if features.computed:
             self.picture_s = features.seconds / features.computed

@@ -240,16 +240,17 @@ def make_plan(
     if not measures:
         whole = complete(bare, training)
         return Planned(plan=_with_reasons(whole, data, asked=True), budget=budget)
+    from thawline.planning.afford import Reading, samples_within
     from thawline.planning.decide import Silent, decide
     from thawline.planning.sampling import sampled
 
     started = time.perf_counter()
+    read = Reading()
     if budget is not None and not bare.samples:
-        from thawline.planning.afford import samples_within
-
-        bare = bare.model_copy(update={"samples": samples_within(data, backbone, bare, budget)})
+        read = samples_within(data, backbone, bare, budget)
+        bare = bare.model_copy(update={"samples": read.samples})
     data = sampled(data, bare)
-    sampling_s = time.perf_counter() - started
+    sampling_s = time.perf_counter() - started - read.seconds
     known: dict[str, FitPlan] = {}
 
     def planned(thaw: str) -> FitPlan:
@@ -259,7 +260,7 @@ def make_plan(
 
     if training:
         planned("all")  # settings that cannot be are refused before anything is measured
-    decided = decide(data, backbone, bare, planned, watcher or Silent(), explain=explain, budget=budget)
+    decided = decide(data, backbone, bare, planned, watcher or Silent(), explain=explain, budget=budget, read=read)
     plan = _with_reasons(decided.plan, data, asked=False)
     return replace(decided, plan=plan, seconds=decided.seconds + sampling_s)
 

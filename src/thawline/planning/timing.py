@@ -8,7 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -160,9 +160,9 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
     if plan.from_scratch:
         width = backbone.ladder.rungs[-1].shape[0]
     else:
-        started = time.perf_counter()
-        features_s, picture_s, width = time_features(data, backbone, plan)
-        seconds += features_s + time.perf_counter() - started  # what was timed is not done again
+        timed = time_features(data, backbone, plan)
+        picture_s, width = timed.picture_s, timed.width
+        seconds += timed.left_s + timed.took_s  # what was timed is not done again
         disk += len(data) * width * 4
         if plan.head != "mlp":
             seconds += head_seconds(split, data, plan, width)
@@ -225,12 +225,23 @@ def peak_memory() -> int:
     return peak * (1 if sys.platform == "darwin" else 1024)
 
 
+class FeaturesTimed(NamedTuple):
+    """What a few pictures tell of the features of all."""
+
+    left_s: float
+    """Seconds that those take which are not stored yet."""
+    picture_s: float
+    """Seconds of one picture."""
+    width: int
+    computed: int
+    """Pictures that were run, and stored."""
+    took_s: float
+
+
 def time_features(
     data: Dataset, backbone: Backbone, plan: FitPlan, order: NDArray[np.int64] | None = None, n: int = TIMED_PICTURES
-) -> tuple[float, float, int]:
-    """Seconds that the features of all samples still take, those of one picture, and the width of the features.
-
-    The engine is made, and the features of a few pictures are stored.
+) -> FeaturesTimed:
+    """Make the engine, and time it on a few pictures, whose features are stored.
 
     Args:
         order: (N,) row numbers: the first that are not stored are timed; by default any.
@@ -239,7 +250,7 @@ def time_features(
     from thawline.features import extract_features
     from thawline.features.extract import layers_in, missing_samples
 
-    watch = Stopwatch()
+    started, watch = time.perf_counter(), Stopwatch()
     missing, engine = missing_samples(
         data, backbone, layers_in(plan.layer), engine=plan.engine, precision=plan.precision, device=plan.device
     )
@@ -261,7 +272,8 @@ def time_features(
     timed = order[np.isin(order, missing)][:n]
     width = extracted(timed if len(timed) else np.arange(1)).values.shape[1]
     picture_s = watch.pace("pictures")
-    return picture_s * (len(missing) - len(timed)), picture_s, width
+    left_s = picture_s * (len(missing) - len(timed))
+    return FeaturesTimed(left_s, picture_s, width, len(timed), time.perf_counter() - started)
 
 
 def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> float:
