@@ -120,3 +120,18 @@ def test_what_is_made_ahead_is_taken(tiny_photos: Path, monkeypatch: pytest.Monk
     assert (features.engine, features.computed, backbone.is_built) == ("openvino", 30, False)
     FeatureStore().clear()
     assert extract_features(data, backbone, **asked).values.tobytes() == features.values.tobytes()  # compiled from disk
+
+
+def test_an_engine_that_is_kept_is_taken_once(tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, backbone = tl.open_data(tiny_photos), tl.open_backbone()
+    asked = {"engine": "openvino", "precision": "bf16", "device": "cpu"}
+    made, make = [], Graphs._engine
+    monkeypatch.setattr(Graphs, "_engine", lambda self, precision: made.append(precision) or make(self, precision))
+    kept = extract_features(data, backbone, keep_engine=True, **asked).values
+    FeatureStore().clear()
+    again = extract_features(data, backbone, **asked).values
+    assert len(made) == 1
+    FeatureStore().clear()
+    extract_features(data, backbone, **asked)
+    assert len(made) == 2
+    assert again.tobytes() == kept.tobytes()
