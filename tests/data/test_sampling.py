@@ -42,13 +42,14 @@ def counts(data) -> list[int]:
 def test_the_order_has_some_of_everything_first_and_then_all_in_proportion(given):
     labels = np.repeat([0, 1, 2], list(N.values()))
     parts = None if given is None else np.array(given)[np.arange(200) % 2]
-    order = opening_order(labels, parts, seed=0)
+    order, least = opening_order(labels, parts, seed=0)
     strata = labels if parts is None else 2 * labels + (parts == "test")
     n = len(np.unique(strata))
     assert sorted(order) == list(range(200))
-    assert (np.bincount(strata[order[: ALWAYS * n]]) == ALWAYS).all()
+    assert least == ALWAYS * n
+    assert (np.bincount(strata[order[:least]]) == ALWAYS).all()
     assert np.abs(np.bincount(strata[order[:100]]) - np.bincount(strata) / 2).max() <= ALWAYS
-    assert not np.array_equal(order, opening_order(labels, parts, seed=1))
+    assert not np.array_equal(order, opening_order(labels, parts, seed=1)[0])
 
 
 def test_as_many_are_opened_as_the_time_allows(folder, slow):
@@ -69,6 +70,10 @@ def test_ten_of_each_class_are_opened_however_little_time_there_is(folder, slow)
     data = open_data(folder, within=1e-6)
     assert len(data) == 30
     assert min(counts(data)) >= ALWAYS
+
+
+def test_some_of_each_class_are_opened_however_few_are_asked_for(folder):
+    assert counts(open_data(folder, most=1)) == [ALWAYS] * 3
 
 
 def test_what_was_opened_is_opened_again(folder, slow):

@@ -119,6 +119,8 @@ def test_what_is_opened_of_all_is_what_a_plan_takes_of_all(folder: Path) -> None
     assert taken.warnings == drawn.warnings
     assert sampled(taken, plan_of(0, seed=4, opened=60)) is taken
     assert sampled(drawn, plan_of(0, seed=4, opened=60)) is drawn
+    few = sampled(whole, plan_of(0, seed=4, opened=1))
+    assert few.files == tl.open_data(folder, most=1, seed=4).files
     assert sampled(drawn, plan_of(30, seed=4, opened=60)).digests == sampled(whole, plan_of(30, 4, 60)).digests
 
 

@@ -38,7 +38,7 @@ class Hurry(NamedTuple):
     within: float | None = None
     """Seconds that looking at them may take."""
     most: int | None = None
-    """How many, if that is known already."""
+    """How many, at most."""
     seed: int = 0
 
 
@@ -60,9 +60,10 @@ def places(strata: NDArray[np.int64], rng: np.random.Generator, *, first: int = 
 
 def opening_order(
     labels: NDArray[np.int64], given: Sequence[str] | NDArray[np.str_] | None, seed: int
-) -> NDArray[np.int64]:
-    """Row numbers, (n,), in the order in which samples are opened where there is no time for all of them."""
-    return np.argsort(places(_strata(labels, given), generator(seed, "opening"), first=ALWAYS), kind="stable")
+) -> tuple[NDArray[np.int64], int]:
+    """Row numbers, (n,), in the order in which samples are opened where not all are; and how many are in any case."""
+    place = places(_strata(labels, given), generator(seed, "opening"), first=ALWAYS)
+    return np.argsort(place, kind="stable"), int(np.count_nonzero(place == 0))
 
 
 def _strata(labels: NDArray[np.int64], given: Sequence[str] | NDArray[np.str_] | None) -> NDArray[np.int64]:
@@ -90,12 +91,15 @@ def look(
     n = len(source)
     if hurry.within is None and (hurry.most is None or hurry.most >= n):
         return np.arange(n), scan(source, store=store, progress=progress)
-    order, strata = opening_order(labels, given, hurry.seed), _strata(labels, given)
+    (order, least), strata = opening_order(labels, given, hurry.seed), _strata(labels, given)
+    most = n if hurry.most is None else min(max(hurry.most, least), n)
+    if hurry.within is not None:
+        least = min(max(least, FEWEST_OF_A_CLASS * len(np.unique(labels))), most)
     digests, thumbs, failures = [""] * n, np.zeros((n, THUMB_PX, THUMB_PX, 3), dtype=np.uint8), dict[int, str]()
     began, taken = time.monotonic(), 0
     if progress is not None:
         progress(0, n)
-    while size := _next(taken, time.monotonic() - began, hurry, n, len(np.unique(labels))):
+    while size := _next(taken, time.monotonic() - began, hurry.within, least, most):
         rows = order[taken : taken + size]
         seen = scan(SubsetSource(source, rows), store=store)
         thumbs[rows] = seen.thumbs
@@ -108,21 +112,19 @@ def look(
     if progress is not None:
         progress(taken, taken)
     readable = strata[[row for row in order[:taken] if row not in failures]]
-    least = np.minimum(np.bincount(strata), LEAST_READABLE)
-    if (np.bincount(readable, minlength=len(least)) < least).any():
+    wanted = np.minimum(np.bincount(strata), LEAST_READABLE)
+    if (np.bincount(readable, minlength=len(wanted)) < wanted).any():
         return look(source, labels, given, Hurry(), store=store, progress=progress)
     return np.sort(order[:taken]), Scan(tuple(digests), thumbs, failures)
 
 
-def _next(taken: int, took: float, hurry: Hurry, n: int, n_classes: int) -> int:
+def _next(taken: int, took: float, within: float | None, least: int, most: int) -> int:
     """How many to look at next; 0 where it was enough. Half of what seems to fit each time, so that the end is met."""
-    if hurry.most is not None:
-        return min(hurry.most, n) - taken
-    assert hurry.within is not None
-    least = FEWEST_OF_A_CLASS * n_classes
+    if within is None:
+        return most - taken
     if taken < least:
-        return min(least, n) - taken
-    left = hurry.within - took
-    if left < _OVER * hurry.within:
+        return least - taken
+    left = within - took
+    if left < _OVER * within:
         return 0
-    return min(max(int(left / 2 * taken / max(took, 1e-9)), _LEAST_AT_ONCE), n - taken)
+    return min(max(int(left / 2 * taken / max(took, 1e-9)), _LEAST_AT_ONCE), most - taken)

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 def sampled(data: Dataset, plan: FitPlan) -> Dataset:
     """Return the samples that a plan reads: all, or as many as it says, each in the part that the whole split gave it.
 
-    Where the plan was made with fewer opened than there are, the whole split is one of these.
-    Every class keeps a sample in each part where it has one, so there may be a few more than asked for.
+    Where the plan was made with fewer opened than there are, the whole split is one of these. Every class keeps three
+    samples that are opened, and one in each part where it has one, so there may be a few more than asked for.
     """
     if 0 < plan.opened < len(data) and not data.drawn:
-        chosen = np.sort(opening_order(data.labels, data.given, plan.seed)[: plan.opened])
+        order, least = opening_order(data.labels, data.given, plan.seed)
+        chosen = np.sort(order[: max(plan.opened, least)])
         data = replace(
             subset(data, chosen), warnings=(opened_remark(len(chosen), len(data)), *data.warnings), drawn=len(chosen)
         )
