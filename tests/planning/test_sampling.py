@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import thawline as tl
+from thawline.data import subset
 from thawline.planning import Asked, make_plan, opening
 from thawline.planning.afford import Reading, samples_within
 from thawline.planning.budget import Budget
@@ -82,6 +83,8 @@ def test_time_decides_how_many(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch
     assert samples_within(many, backbone, plan_of(0), Budget(30.0)).samples == 0
     assert samples_within(many, backbone, plan_of(0), Budget(1.0)).samples == 30
     assert samples_within(many, backbone, plan_of(0), Budget(None, 10**6)).samples == 0
+    few = subset(many, np.r_[:6, 300:306, 380:386])
+    assert samples_within(few, backbone, plan_of(0), Budget(1.0)).samples == 0  # fewer than ten of each class
 
 
 def test_a_fit_reads_no_more_than_its_plan_says(

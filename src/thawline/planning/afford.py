@@ -80,5 +80,5 @@ def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Bud
             break
         timed = time_features(data, backbone, plan, order, math.ceil(AT_ONCE * more))
         computed, took_s = computed + timed.computed, took_s + timed.took_s
-    samples = min(max(affordable, FEWEST_OF_A_CLASS * len(data.classes)), len(data) - 1)
-    return Reading(samples, computed, took_s)
+    samples = max(affordable, FEWEST_OF_A_CLASS * len(data.classes))
+    return Reading(samples if samples < len(data) else 0, computed, took_s)
