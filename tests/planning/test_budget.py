@@ -12,7 +12,7 @@ import pytest
 
 import thawline as tl
 from thawline.errors import UsageError
-from thawline.planning import Planned, make_plan
+from thawline.planning import make_plan
 from thawline.planning.arms import Arm
 from thawline.planning.budget import Budget, parse_budget
 from thawline.planning.decide import depth_rungs
@@ -151,34 +151,68 @@ def test_a_training_cut_short_gives_way_to_the_best_frozen_head(
     _ends_in(-1.0, monkeypatch)
     backbone = tl.open_backbone(input_px=32)
     depths = ",".join(depth_rungs(backbone.ladder))
-    planned = Planned(plan=tl.plan(hard, backbone, thaw="last:2"), frozen_layer=depths)
-    run = tl.fit(hard, planned, backbone=backbone, run=tmp_path / "run")
+    plan = tl.plan(hard, backbone, thaw="last:2", otherwise=depths)
+    run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["thawed"] == "none"
     assert run.bundle.layer == depths
-    assert any("cut the training of thaw last:2 short" in warning for warning in run.report.content["warnings"])
+    assert any("thaw last:2 in the time that the budget left was no" in said for said in run.report.content["warnings"])
     at_depths = tl.fit(hard, tl.plan(hard, backbone, layer=depths), backbone=backbone, run=tmp_path / "depths")
     # both have learned from the same samples, divided into train and val in the one only
     assert run.report.log_loss.value == pytest.approx(at_depths.report.log_loss.value, rel=1e-6)
 
 
-def test_a_training_cut_short_ships_where_it_beats_the_best_frozen_head(
+@pytest.mark.parametrize(("enough", "kept"), [(10, "none"), (1_000, "last:2")])
+def test_a_whole_training_gives_way_where_enough_samples_tell(
+    hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: int, kept: str
+) -> None:
+    monkeypatch.setattr("thawline.runs.measure.ENOUGH_TO_TELL", enough)
+    backbone = tl.open_backbone(input_px=32)
+    ruin = {"epochs": 2, "views": 0, "lr": 1.0, "refit": False}
+    plan = tl.plan(hard, backbone, thaw="last:2", otherwise="pooled", training=ruin)
+    run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
+    assert run.report.content["thawed"] == kept
+    assert any("was no better" in said for said in run.report.content["warnings"]) == (kept == "none")
+
+
+def test_a_training_ships_where_it_beats_the_best_frozen_head(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _ends_in(8.0, monkeypatch)
+    monkeypatch.setattr("thawline.runs.measure.ENOUGH_TO_TELL", 10)
     backbone = tl.open_backbone(input_px=32)
-    plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 100_000, "views": 0})
     start = backbone.ladder.rungs[1].name  # what a head can read there is worse than what training makes of it
-    run = tl.fit(hard, Planned(plan=plan, frozen_layer=start), backbone=backbone, run=tmp_path / "run")
+    plan = tl.plan(hard, backbone, thaw="last:2", otherwise=start, training={"epochs": 10})
+    run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["thawed"] == "last:2"
     assert run.bundle.layer == "pooled"
 
 
-def test_the_best_frozen_head_is_told_to_the_fit(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_budget_the_plan_names_the_head_that_ships_otherwise(
+    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Trials, "judge", _sure)
-    planned = make_plan(hard, tl.open_backbone(input_px=32), budget=Budget(seconds=5e3))
-    frozen = [one for one in planned.plan.candidates if one.thaw == "none" and one.head == "logistic"]
-    assert planned.plan.thaw != "none"
-    assert planned.frozen_layer == next(one.layer for one in frozen)  # candidates are ordered, best first
+    backbone = tl.open_backbone(input_px=32)
+    plan = make_plan(hard, backbone, budget=Budget(seconds=5e3)).plan
+    frozen = [one for one in plan.candidates if one.thaw == "none" and one.head == "logistic"]
+    assert plan.thaw != "none"
+    assert plan.otherwise == frozen[0].layer  # candidates are ordered, best first
+    assert make_plan(hard, backbone).plan.otherwise == ""
+
+
+@pytest.mark.parametrize(("step_s", "trained"), [(2.2, True), (10.0, False)])
+def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that(
+    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch, step_s: float, trained: bool
+) -> None:
+    """A first training is 15 epochs or more of some steps: a trial before it would not leave it its time."""
+    monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, step_s, 0.0))
+    plan = make_plan(hard, tl.open_backbone(input_px=32), budget=parse_budget("10min")).plan
+    assert (plan.thaw != "none") == trained
+    assert ("There is no time to try more, but to train" in plan.verdict) == trained
+    if trained:
+        frozen = [one for one in plan.candidates if one.head == "logistic" and one.layer != "pixels"]
+        assert {one.thaw for one in frozen} == {"none"}
+        assert (plan.layer, plan.otherwise) == ("pooled", next(one.layer for one in frozen if one.behind is None))
+        assert plan.training is not None and not plan.training.refit
+        assert plan.stages
 
 
 def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

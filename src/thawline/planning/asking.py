@@ -20,12 +20,14 @@ def ask_for(
     stages: Sequence[StagePlan] | None = None,
     settings: TrainPlan | None = None,
     ends_at: float | None = None,
+    must_improve: bool = False,
 ) -> Ask:
     """Say what a plan has trained, on this machine.
 
     Args:
         stages, settings: In place of the plan's own; one stage alone is no progressive unfreezing.
         ends_at: When it must be over, as ``time.monotonic`` tells.
+        must_improve: Keep only what is better on the validation part than what was there before.
     Raises:
         UsageError: The plan does not say how to train.
     """
@@ -47,4 +49,5 @@ def ask_for(
         device=device,
         precision=precision,
         ends_at=ends_at,
+        must_improve=must_improve,
     )

@@ -15,7 +15,7 @@ from thawline.planning.afford import Reading
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
 from thawline.planning.budget import Budget
 from thawline.planning.choice import Choice, gain, more_than_middle
-from thawline.planning.explain import Evidence, against_guides, verdict_of, why_not
+from thawline.planning.explain import Evidence, against_guides, untried, verdict_of, why_not
 from thawline.planning.fit_plan import Candidate, FitPlan, Planned
 from thawline.planning.timing import TUNED_S, peak_memory
 
@@ -39,6 +39,8 @@ FEW_ROWS = 150
 UNCLEAR = 0.1
 """Where a line and the best of the frozen features are believed to differ by less than this share of the log loss, more
 folds may tell."""
+MOST_OF_FIRST = 0.7
+"""Share of a first training that there must be time for where a line is trained that could not be tried."""
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
 """Depths that are put side by side, and their columns."""
 
@@ -101,7 +103,6 @@ def decide(
     return Planned(
         plan=plan,
         budget=budget,
-        frozen_layer=measuring.frozen.layer,
         computed=measuring.computed.get(plan.layer, 0),
         evidence=measuring.evidence,
         features_s=measuring.features_s,
@@ -133,6 +134,8 @@ class _Measuring:
         """Layers -> samples whose features were computed."""
         self.features_s, self.picture_s = read.seconds, read.seconds / max(read.computed, 1)
         self.evidence: Evidence | None = None
+        self.untried = ""
+        """Thaw setting that is trained in the time left, with no time to try it before."""
 
     def measure(self, *, explain: bool) -> None:
         values = self._features("pooled")
@@ -248,6 +251,8 @@ class _Measuring:
         other = lines[0] if too_much else "all"
         if other != middle and (too_much or more_than_middle(len(self.field.rows)) > 0):
             judge(other, first)
+        if not tried:
+            self._leave_untried(trials, (middle, other))
         worths = self._worths(tried.values())
         if tried:
             top = max(tried.values(), key=worths.__getitem__)
@@ -261,6 +266,15 @@ class _Measuring:
             )
         for setting in tried:
             self.forecasts[setting] = self._forecast(setting, trials)
+
+    def _leave_untried(self, trials: Trials, settings: Iterable[str]) -> None:
+        """Choose a line that there is no time to try, but nearly time to train: its validation part will judge it."""
+        left = self._left()
+        for setting in settings:
+            if trials.has_paces(setting) and MOST_OF_FIRST * trials.first_s(setting) <= left:
+                self.untried = setting
+                self.forecasts[setting] = self._forecast(setting, trials)
+                return
 
     def _choice(self, tried: Iterable[Arm] = ()) -> Choice:
         """Between all arms that may be chosen, those tried last included."""
@@ -317,13 +331,17 @@ class _Measuring:
         """The plan of the best arm."""
         choice = self._choice()
         chosen, honest = choice.best(), choice.judged_honestly(self.asked.seed)
-        base = self.asked if chosen.thaw == "none" else self._within_budget(self.planned(chosen.thaw))
+        thaw = self.untried or chosen.thaw
+        base = self.asked if thaw == "none" else self._within_budget(self.planned(thaw))
         verdict = verdict_of(chosen, self.first, honest, self.labels)
+        if self.untried:
+            verdict += f" {untried(thaw)}"
         if self.evidence is not None:
             words = self.evidence.size.words, self.evidence.similarity.words, self.evidence.scenario.words
             self.reasons += [*words, against_guides(self.evidence.scenario, chosen)]
         changes: dict[str, Any] = {
-            "layer": chosen.layer,
+            "layer": "pooled" if self.untried else chosen.layer,
+            "otherwise": self.frozen.layer if thaw != "none" and self.budget.seconds is not None else "",
             "head": chosen.head,
             "verdict": verdict,
             "reasons": tuple(self.reasons),
@@ -340,8 +358,7 @@ class _Measuring:
                 room = self.budget.bytes // max(at[stage.rung] * len(self.field.rows), 1)
                 stages.append(_with_views(stage, room))
             plan = plan.model_copy(update={"stages": tuple(stages)})
-        left, needed = self.budget.left() - self.budget.spare(), self.forecasts.get(plan.thaw, (0.0, 0, 0))[0]
-        left -= self._solving_s(self.frozen)  # first, so that there is a model whatever becomes of the training
+        left, needed = self._left(), self.forecasts.get(plan.thaw, (0.0, 0, 0))[0]
         if needed <= left or plan.training is None:
             return plan
         if plan.training.refit:
@@ -354,6 +371,10 @@ class _Measuring:
             n = stages[-1].epochs
             self.reasons.append(f"The budget leaves time for {n} epoch{'s' if n > 1 else ''}.")
         return plan
+
+    def _left(self) -> float:
+        """Seconds for a training, once there is a head that ships if it is no better."""
+        return self.budget.left() - self.budget.spare() - self._solving_s(self.frozen)
 
     def _ordered(self) -> list[Arm]:
         worths = self._worths()

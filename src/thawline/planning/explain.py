@@ -75,6 +75,13 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
     )
 
 
+def untried(thaw: str) -> str:
+    """What is added where a line is trained without having been tried."""
+    return (
+        f"There is no time to try more, but to train {_what(thaw)}: that ships if it is better on the validation part."
+    )
+
+
 def why_not(behind: Gain, *, shown_only: bool, in_trial: bool) -> str:
     """What an arm lost by, from the gain of the chosen one over it.
 

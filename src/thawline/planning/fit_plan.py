@@ -65,6 +65,11 @@ class FitPlan(BaseModel):
         description="Where the thaw line stands: none, all, progressive, last:N, first-frozen:K, stage:NAME, "
         "from:LAYER, 30%, regex:PATTERN.",
     )
+    otherwise: str = Field(
+        "",
+        description="Where the head on the frozen model reads that ships if training is no better on the validation "
+        "part; empty = what was trained ships.",
+    )
     from_scratch: bool = Field(False, description="Train the architecture from random weights.")
     layer: str = Field("pooled", description="Where features are read: pooled, or the name of a layer.")
     head: Literal["logistic", "ridge", "svm", "mlp"] = Field(
@@ -160,9 +165,6 @@ class Planned:
     plan: FitPlan
     budget: Budget | None = None
     """What the fit that follows must be over in."""
-    frozen_layer: str = "pooled"
-    """Where the best head that was measured on frozen features reads: what a training that the budget cuts short must
-    beat."""
     evidence: Evidence | None = None
     """How much data there is and how like the source, where that was measured."""
     computed: int = 0

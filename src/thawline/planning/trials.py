@@ -101,6 +101,14 @@ class Trials:
             stage, self._paces[setting], self.split, self._rung(setting), plan, n_stored=self._rows.get(setting, 0)
         )
 
+    def has_paces(self, setting: str) -> bool:
+        """Whether it is known what training at a line takes."""
+        return setting in self._paces
+
+    def first_s(self, setting: str) -> float:
+        """Seconds of a first training, without the second one on all samples."""
+        return LEAST_OF_ALL * self.cost(setting)[0]
+
     def _check_time(self, plan: FitPlan, folds: range) -> None:
         """Refuse a trial that leaves no time to do what it shows, from a few timed batches."""
         assert plan.training is not None

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-CUT_SHORT = (
-    "The budget cut the training of thaw {thaw} short, before it was better than the best head on the frozen model, "
-    "which ships in its place. With --plan and no budget, the training runs to its end."
+NO_BETTER = (
+    "Training with thaw {thaw}{time} was no better, on the validation part, than the best head on the frozen model, "
+    "which ships in its place."
 )
+ENOUGH_TO_TELL = 100
+"""Samples of a validation part from which on it is asked whether training was better, where the plan names a head that
+ships otherwise. With fewer, only a training that was cut short is."""
 SLOWER = 3
 """How much longer a picture takes in a backbone that was trained just now than in one that was converted."""
 
@@ -123,12 +126,14 @@ def measure(
     with clock.phase("training"):
         ends_at = _ends_at(planned, data, split)
         frozen = None
-        if ends_at is not None and plan.trains and planned.frozen_layer != plan.layer:
-            frozen = _frozen(data, split, plan, planned.frozen_layer, backbone, listener)
+        if plan.trains and plan.otherwise not in ("", plan.layer) and features is not None:
+            frozen = _frozen(data, split, plan, backbone, listener)
         fitted = _train(data, split, plan, backbone, features, listener, state, ends_at, frozen)
-        if frozen is not None and features is not None and fitted.kept == "none":
-            features = replace(frozen.features, computed=features.computed, reused=features.reused)
-            data = replace(data, warnings=(*data.warnings, CUT_SHORT.format(thaw=plan.thaw)))
+        if plan.otherwise and plan.thaw != "none" and fitted.kept == "none":
+            time = "" if ends_at is None else " in the time that the budget left"
+            data = replace(data, warnings=(*data.warnings, NO_BETTER.format(thaw=plan.thaw, time=time)))
+            if frozen is not None and features is not None:
+                features = replace(frozen.features, computed=features.computed, reused=features.reused)
     shipped = fitted.backbone or backbone
     with clock.phase("evaluation"):
         if features is not None and fitted.backbone is None:
@@ -175,14 +180,14 @@ def _extract(data: Dataset, backbone: Backbone, plan: FitPlan, listener: Listene
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frozen:
-    """The best that was measured with nothing thawed: what a training that is cut short must beat, or else ships."""
+    """The best that was measured with nothing thawed: it ships unless training is better."""
 
     features: Features
     probe: Fitted
 
 
-def _frozen(data: Dataset, split: Split, plan: FitPlan, layer: str, backbone: Backbone, listener: Listener) -> _Frozen:
-    features = _extract(data, backbone, plan.model_copy(update={"layer": layer}), listener)
+def _frozen(data: Dataset, split: Split, plan: FitPlan, backbone: Backbone, listener: Listener) -> _Frozen:
+    features = _extract(data, backbone, plan.model_copy(update={"layer": plan.otherwise}), listener)
     return _Frozen(features, _solve(data, split, plan, backbone, features))
 
 
@@ -218,7 +223,8 @@ def _train(
         return probe
     from thawline.training.finetune import Watchers, fine_tune  # loads torch
 
-    ask = ask_for(plan, ends_at=ends_at)
+    must_improve = bool(plan.otherwise) and len(split.val) >= ENOUGH_TO_TELL
+    ask = ask_for(plan, ends_at=ends_at, must_improve=must_improve)
 
     def report(**fields: Any) -> None:
         listener.evaluated(Evaluated(**fields))

@@ -59,6 +59,8 @@ class Ask:
     precision: Literal["f32", "bf16"]
     ends_at: float | None = None
     """When training must be over, as ``time.monotonic`` tells; None where it may take what it needs."""
+    must_improve: bool = False
+    """A stage is kept only if it is better on the validation part than what was there before, cut short or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,8 +95,8 @@ def fine_tune(
         probe: The head solved on them, where training starts; None for a head that starts from random weights.
         state: Folder of the checkpoints.
         watchers: Hear of progress.
-        to_beat: (n_val, C) probabilities that a stage which is cut short must improve on to be kept; by default those
-            of the head that training starts from.
+        to_beat: (n_val, C) probabilities that a stage must improve on, where it must; by default those of the head that
+            training starts from.
     Raises:
         ReceiptError: Something frozen moved, or something thawed did not learn.
     """
@@ -137,6 +139,7 @@ def _course(
     return Course(
         steps=[replace(step, name="mlp head") if step.thaw.setting == "none" else step for step in steps],
         progressive=ask.progressive,
+        must_improve=ask.must_improve,
         train=split.train,
         val=split.val,
         start=starts,

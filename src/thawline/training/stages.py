@@ -65,7 +65,9 @@ class Course:
 
     steps: Sequence[Step]
     progressive: bool
-    """Each stage must earn its place on the validation part; else only one that was cut short must."""
+    """Each stage must earn its place on the validation part."""
+    must_improve: bool = False
+    """So it must where they are not progressive; else only one that was cut short must."""
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     """May be empty; progressive courses need it."""
@@ -191,7 +193,11 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
     outcome, receipts, took = _run(lesson, above, course, task, lessons_left=left + refits)
     keep = True
     cut_short = bool(outcome.history) and outcome.history[-1].step < outcome.n_steps  # by a budget
-    if (course.progressive or cut_short) and position.judged is not None and outcome.judgement is not None:
+    if (
+        (course.progressive or course.must_improve or cut_short)
+        and position.judged is not None
+        and outcome.judgement is not None
+    ):
         was, now = position.judged.losses, outcome.judgement.losses
         keep = bool((was - now).mean() > 0)
         promising = highest_gain(was, now, task.seed) >= LEAST_GAIN
