@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,8 +39,8 @@ FEW_ROWS = 150
 UNCLEAR = 0.1
 """Where a line and the best of the frozen features are believed to differ by less than this share of the log loss, more
 folds may tell."""
-MOST_OF_FIRST = 0.7
-"""Share of a first training that there must be time for where a line is trained that could not be tried."""
+MOST_OF_EPOCHS = 0.6
+"""Share of the usual epochs that there must be time for where a line is trained that could not be tried."""
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
 """Depths that are put side by side, and their columns."""
 
@@ -134,6 +134,7 @@ class _Measuring:
         """Layers -> samples whose features were computed."""
         self.features_s, self.picture_s = read.seconds, read.seconds / max(read.computed, 1)
         self.evidence: Evidence | None = None
+        self.trials: Trials | None = None
         self.untried = ""
         """Thaw setting that is trained in the time left, with no time to try it before."""
 
@@ -221,7 +222,7 @@ class _Measuring:
         """Trials of thaw lines: the middle one first, others where it helps, more folds where that is not clear."""
         from thawline.planning.trials import OutOfTimeError, Trials, thaw_lines
 
-        trials = Trials(
+        trials = self.trials = Trials(
             data=self.data,
             backbone=self.backbone,
             field=self.field,
@@ -252,7 +253,7 @@ class _Measuring:
         if other != middle and (too_much or more_than_middle(len(self.field.rows)) > 0):
             judge(other, first)
         if not tried:
-            self._leave_untried(trials, (middle, other))
+            self._leave_untried((middle, other))
         worths = self._worths(tried.values())
         if tried:
             top = max(tried.values(), key=worths.__getitem__)
@@ -265,15 +266,19 @@ class _Measuring:
                 "the heads of the table had more, and so will the whole training."
             )
         for setting in tried:
-            self.forecasts[setting] = self._forecast(setting, trials)
+            self.forecasts[setting] = self._forecast(setting)
 
-    def _leave_untried(self, trials: Trials, settings: Iterable[str]) -> None:
-        """Choose a line that there is no time to try, but nearly time to train: its validation part will judge it."""
-        left = self._left()
+    def _leave_untried(self, settings: Iterable[str]) -> None:
+        """Choose a line that there is no time to try, but to train nearly whole: the validation part will judge it."""
         for setting in settings:
-            if trials.has_paces(setting) and MOST_OF_FIRST * trials.first_s(setting) <= left:
+            if self.trials is None or not self.trials.has_paces(setting):
+                continue
+            whole = self.planned(setting)
+            short = _shortened(whole, self._left(), self._cost)
+            epochs = [sum(stage.epochs for stage in plan.stages) for plan in (short, whole)]
+            if self._cost(short) <= self._left() and epochs[0] >= MOST_OF_EPOCHS * epochs[1]:
                 self.untried = setting
-                self.forecasts[setting] = self._forecast(setting, trials)
+                self.forecasts[setting] = self._forecast(setting)
                 return
 
     def _choice(self, tried: Iterable[Arm] = ()) -> Choice:
@@ -295,11 +300,18 @@ class _Measuring:
         """Seconds to solve a head on all samples: on half as many again as where it was judged on every fold."""
         return arm.seconds / max(self.field.n_folds, 1) * 1.5
 
-    def _forecast(self, setting: str, trials: Trials) -> tuple[float, int, int]:
-        """Seconds, bytes on disk and of memory of a whole fit on features that are there, by its trial."""
-        seconds, disk = trials.cost(setting)
+    def _forecast(self, setting: str, plan: FitPlan | None = None) -> tuple[float, int, int]:
+        """Seconds, bytes on disk and of memory of a fit on features that are there, by its trial; of a whole one, or
+        as the plan has it.
+        """
+        assert self.trials is not None
+        seconds, disk = self.trials.cost(setting, plan)
         shipped_s = TUNED_S + self.picture_s * len(self.split.test)
         return seconds + shipped_s, disk, peak_memory()
+
+    def _cost(self, plan: FitPlan) -> float:
+        """Seconds of a fit on features that are there."""
+        return self._forecast(plan.thaw, plan)[0]
 
     def _features(self, layer: str) -> NDArray[np.float32]:
         from thawline.features import extract_features
@@ -358,19 +370,16 @@ class _Measuring:
                 room = self.budget.bytes // max(at[stage.rung] * len(self.field.rows), 1)
                 stages.append(_with_views(stage, room))
             plan = plan.model_copy(update={"stages": tuple(stages)})
-        left, needed = self._left(), self.forecasts.get(plan.thaw, (0.0, 0, 0))[0]
-        if needed <= left or plan.training is None:
+        if plan.training is None or self.budget.seconds is None:
             return plan
-        if plan.training.refit:
-            plan = plan.model_copy(update={"training": plan.training.model_copy(update={"refit": False})})
-            needed /= 1 + (len(self.split.train) + len(self.split.val)) / len(self.split.train)
+        short = _shortened(plan, self._left(), self._cost)
+        if short.training != plan.training:
             self.reasons.append("The budget leaves no time to train again on the validation part.")
-        if needed > left:
-            stages = [_shorter(stage, max(left, 0.0) / needed) for stage in plan.stages]
-            plan = plan.model_copy(update={"stages": tuple(stages)})
-            n = stages[-1].epochs
+        (before,), (after,) = plan.stages, short.stages
+        if after.epochs < before.epochs:
+            n = after.epochs
             self.reasons.append(f"The budget leaves time for {n} epoch{'s' if n > 1 else ''}.")
-        return plan
+        return short
 
     def _left(self) -> float:
         """Seconds for a training, once there is a head that ships if it is no better."""
@@ -407,10 +416,30 @@ class _Measuring:
         )
 
 
-def _shorter(stage: StagePlan, share: float) -> StagePlan:
-    """A stage of fewer epochs, and of no more views than these show."""
-    epochs = max(1, math.floor(stage.epochs * share))
-    return _with_views(stage.model_copy(update={"epochs": epochs}), epochs)
+def _shortened(plan: FitPlan, left: float, cost: Callable[[FitPlan], float]) -> FitPlan:
+    """A plan that can be done in the seconds left, or the shortest there is; what the clock still finds too long, it
+    cuts short.
+
+    Training again on the validation part goes first; then views in the boundary cache, down to two; then epochs.
+
+    Args:
+        plan: With one stage.
+        cost: Seconds that a plan takes.
+    """
+    assert plan.training is not None
+    if cost(plan) <= left:
+        return plan
+    plan = plan.model_copy(update={"training": plan.training.model_copy(update={"refit": False})})
+    (stage,) = plan.stages
+
+    def of(epochs: int, views: int) -> FitPlan:
+        shorter = _with_views(stage.model_copy(update={"epochs": epochs}), min(views, epochs))
+        return plan.model_copy(update={"stages": (shorter,)})
+
+    # the more epochs or views, the longer it takes
+    epochs = max(bisect_left(range(1, stage.epochs + 1), True, key=lambda n: cost(of(n, LEAST_VIEWS)) > left), 1)
+    views = max(bisect_left(range(1, stage.views + 1), True, key=lambda n: cost(of(epochs, n)) > left), LEAST_VIEWS)
+    return of(epochs, views)
 
 
 def _with_views(stage: StagePlan, most: int) -> StagePlan:

@@ -91,11 +91,15 @@ class Trials:
         rung = self._rung(setting)
         return 1 - rung.flops_below_frac
 
-    def cost(self, setting: str) -> tuple[float, int]:
-        """Seconds and bytes on disk of a whole training, on what the trials have left; 0 where none was timed."""
+    def cost(self, setting: str, plan: FitPlan | None = None) -> tuple[float, int]:
+        """Seconds and bytes on disk of a training, on what the trials have left; 0 where none was timed.
+
+        Args:
+            plan: In place of the whole one, where it is shortened.
+        """
         if setting not in self._paces:
             return 0.0, 0
-        plan = self.planned(setting)
+        plan = plan or self.planned(setting)
         (stage,) = plan.stages
         return stage_cost(
             stage, self._paces[setting], self.split, self._rung(setting), plan, n_stored=self._rows.get(setting, 0)
@@ -104,10 +108,6 @@ class Trials:
     def has_paces(self, setting: str) -> bool:
         """Whether it is known what training at a line takes."""
         return setting in self._paces
-
-    def first_s(self, setting: str) -> float:
-        """Seconds of a first training, without the second one on all samples."""
-        return LEAST_OF_ALL * self.cost(setting)[0]
 
     def _check_time(self, plan: FitPlan, folds: range) -> None:
         """Refuse a trial that leaves no time to do what it shows, from a few timed batches."""
