@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from thawline.planning.budget import Budget
 from thawline.planning.choice import Choice, gain, more_than_middle
 from thawline.planning.explain import Evidence, against_guides, untried, verdict_of, why_not
 from thawline.planning.fit_plan import Candidate, FitPlan, Planned
+from thawline.planning.shortening import within_bytes, within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
 
 if TYPE_CHECKING:
@@ -27,13 +28,10 @@ if TYPE_CHECKING:
     from thawline.planning.depth_profile import DepthProfile
     from thawline.planning.trials import Trials
     from thawline.records import Dataset
-    from thawline.training.settings import StagePlan
 
 FEW_ERRORS, FEW_WRONG = 20, 0.05
 """Where the first head makes fewer errors than that, and gets fewer wrong than that share, nothing else is tried: had
 another arm a third fewer errors, these samples could not tell, and a quarter fewer would be one point of accuracy."""
-LEAST_VIEWS = 2
-"""Fewer in the boundary cache are not worth keeping."""
 FEW_ROWS = 150
 """Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
 UNCLEAR = 0.1
@@ -41,6 +39,8 @@ UNCLEAR = 0.1
 folds may tell."""
 MOST_OF_EPOCHS = 0.6
 """Share of the usual epochs that there must be time for where a line is trained that could not be tried."""
+FOR_COMPARISON = 4
+"""What is measured for comparison only takes about so many times what judging the first head took."""
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
 """Depths that are put side by side, and their columns."""
 
@@ -154,12 +154,32 @@ class _Measuring:
         if self._is_tight():
             self._leave_out("other ways")
             return
-        self._pixels()
-        profile = self._depths(values)
-        if explain or not self._is_tight():
-            self._explain(values, profile)
+        profile = self._depths()
+        hurries = self.budget.seconds is not None
+        if not hurries:
+            self._for_comparison(values, profile, explain=explain)
         if not enough:
             self._lines(values)
+        if hurries and self._left() - self._training_s() > FOR_COMPARISON * self.first.seconds:
+            self._for_comparison(values, profile, explain=explain)
+        elif hurries:
+            self._leave_out("what is for comparison only")
+
+    def _for_comparison(
+        self, values: NDArray[np.float32], profile: Callable[[], DepthProfile | None], *, explain: bool
+    ) -> None:
+        """What decides nothing: no backbone at all, other kinds of head, how much data, and how like the source."""
+        self._pixels()
+        for name, head in (("ridge", "ridge"), ("svm", "svm"), ("five neighbours", "knn")):
+            self._judge(f"last layer, {name}", values, "pooled", head=head)
+        if explain or not self._is_tight():
+            self._explain(values, profile())
+
+    def _training_s(self) -> float:
+        """Seconds of the training that will be chosen, as far as is known; 0 where that is none."""
+        worths = self._worths()
+        thaw = self.untried or max(worths, key=worths.__getitem__).thaw
+        return self.forecasts[thaw][0] if thaw in self.forecasts else 0.0
 
     def _is_tight(self) -> bool:
         """Whether what is left of the budget is next to what the features took: no time for more of the kind."""
@@ -196,8 +216,8 @@ class _Measuring:
         self.watcher.progress("measuring heads", len(self.arms), max(len(self.arms), 6))
         return arm
 
-    def _depths(self, pooled: NDArray[np.float32]) -> DepthProfile | None:
-        """Heads on what several depths say, and other kinds of head on the last."""
+    def _depths(self) -> Callable[[], DepthProfile | None]:
+        """Heads on what several depths say; returns what tells how well each of them does."""
         from thawline.heads import fit_depths
         from thawline.planning.depth_profile import depth_profile
 
@@ -213,10 +233,7 @@ class _Measuring:
             own = values[:, start : start + widths[names.index(deepest)]]
             self._judge(f"{deepest}, logistic", own, deepest)
         self._judge("all depths, logistic", values, ",".join(names), widths=widths)
-        self._judge("last layer, ridge", pooled, "pooled", head="ridge")
-        self._judge("last layer, svm", pooled, "pooled", head="svm")
-        self._judge("last layer, five neighbours", pooled, "pooled", head="knn")
-        return depth_profile(fitted, self.labels, names, groups=self.field.groups, seed=self.asked.seed)
+        return partial(depth_profile, fitted, self.labels, names, groups=self.field.groups, seed=self.asked.seed)
 
     def _lines(self, pooled: NDArray[np.float32]) -> None:
         """Trials of thaw lines: the middle one first, others where it helps, more folds where that is not clear."""
@@ -274,7 +291,7 @@ class _Measuring:
             if self.trials is None or not self.trials.has_paces(setting):
                 continue
             whole = self.planned(setting)
-            short = _shortened(whole, self._left(), self._cost)
+            short = within_seconds(whole, self._left(), self._cost)
             epochs = [sum(stage.epochs for stage in plan.stages) for plan in (short, whole)]
             if self._cost(short) <= self._left() and epochs[0] >= MOST_OF_EPOCHS * epochs[1]:
                 self.untried = setting
@@ -362,17 +379,12 @@ class _Measuring:
         return base.model_copy(update=changes)
 
     def _within_budget(self, plan: FitPlan) -> FitPlan:
-        """Shorten a plan so that its fit ends in time; what the clock still finds too long, it cuts short."""
+        """Shorten a plan so that its fit keeps within the budget, and say what that leaves out."""
         if self.budget.bytes is not None:
-            at = {rung.name: rung.bytes_per_sample for rung in self.backbone.ladder.rungs}
-            stages = []
-            for stage in plan.stages:
-                room = self.budget.bytes // max(at[stage.rung] * len(self.field.rows), 1)
-                stages.append(_with_views(stage, room))
-            plan = plan.model_copy(update={"stages": tuple(stages)})
+            plan = within_bytes(plan, self.budget.bytes, self.backbone.ladder, len(self.field.rows))
         if plan.training is None or self.budget.seconds is None:
             return plan
-        short = _shortened(plan, self._left(), self._cost)
+        short = within_seconds(plan, self._left(), self._cost)
         if short.training != plan.training:
             self.reasons.append("The budget leaves no time to train again on the validation part.")
         (before,), (after,) = plan.stages, short.stages
@@ -414,38 +426,6 @@ class _Measuring:
             if arm is chosen
             else why_not(behind, shown_only=not _is_shippable(arm), in_trial=chosen.thaw != "none"),
         )
-
-
-def _shortened(plan: FitPlan, left: float, cost: Callable[[FitPlan], float]) -> FitPlan:
-    """A plan that can be done in the seconds left, or the shortest there is; what the clock still finds too long, it
-    cuts short.
-
-    Training again on the validation part goes first; then views in the boundary cache, down to two; then epochs.
-
-    Args:
-        plan: With one stage.
-        cost: Seconds that a plan takes.
-    """
-    assert plan.training is not None
-    if cost(plan) <= left:
-        return plan
-    plan = plan.model_copy(update={"training": plan.training.model_copy(update={"refit": False})})
-    (stage,) = plan.stages
-
-    def of(epochs: int, views: int) -> FitPlan:
-        shorter = _with_views(stage.model_copy(update={"epochs": epochs}), min(views, epochs))
-        return plan.model_copy(update={"stages": (shorter,)})
-
-    # the more epochs or views, the longer it takes
-    epochs = max(bisect_left(range(1, stage.epochs + 1), True, key=lambda n: cost(of(n, LEAST_VIEWS)) > left), 1)
-    views = max(bisect_left(range(1, stage.views + 1), True, key=lambda n: cost(of(epochs, n)) > left), LEAST_VIEWS)
-    return of(epochs, views)
-
-
-def _with_views(stage: StagePlan, most: int) -> StagePlan:
-    """A stage that keeps no more views than that; none where so few are not worth keeping."""
-    views = min(stage.views, most)
-    return stage.model_copy(update={"views": views if views >= LEAST_VIEWS else 0})
 
 
 def _is_shippable(arm: Arm) -> bool:

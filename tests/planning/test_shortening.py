@@ -1,0 +1,62 @@
+"""Plans that are shortened: to what fits, and to no less."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import thawline as tl
+from thawline.planning.fit_plan import check_plan
+from thawline.planning.shortening import LEAST_VIEWS, within_bytes, within_seconds
+
+
+def plan_of(epochs: int, views: int) -> tl.FitPlan:
+    stage = {"thaw": "all", "rung": "input", "epochs": epochs, "views": views, "adds": []}
+    return check_plan({"model": "any", "thaw": "all", "training": {}, "stages": [stage]}, "a test")
+
+
+def cost(plan: tl.FitPlan) -> float:
+    (stage,) = plan.stages
+    assert plan.training is not None
+    return (20 * stage.views + 7 * stage.epochs) * (2 if plan.training.refit else 1)
+
+
+@given(epochs=st.integers(1, 12), views=st.integers(0, 8), left=st.floats(-10, 600))
+def test_what_fits_has_as_many_epochs_as_can_be_and_then_views(epochs: int, views: int, left: float) -> None:
+    plan = plan_of(epochs, min(views, epochs))
+    short = within_seconds(plan, left, cost)
+    if cost(plan) <= left:
+        assert short == plan
+        return
+    assert short.training is not None and not short.training.refit
+    (stage,) = short.stages
+    most = plan.stages[0].views
+    ways = [(e, min(most, e, v)) for e in range(1, epochs + 1) for v in range(LEAST_VIEWS, max(most, LEAST_VIEWS) + 1)]
+    kept = [(e, v if v == most or v >= LEAST_VIEWS else 0) for e, v in ways]
+    fit = [(e, v) for e, v in kept if 20 * v + 7 * e <= left]
+    if fit:
+        assert (stage.epochs, stage.views) == max(fit)
+    else:
+        assert stage.epochs == 1
+
+
+def test_training_again_on_all_goes_first() -> None:
+    plan = plan_of(10, 4)
+    short = within_seconds(plan, cost(plan) / 2, cost)
+    assert short.training is not None and not short.training.refit
+    assert short.stages == plan.stages
+
+
+def test_a_plan_of_a_hundred_thousand_epochs_is_shortened_at_once() -> None:
+    tried = []
+    within_seconds(plan_of(100_000, 0), 700.0, lambda plan: tried.append(plan) or cost(plan))
+    assert len(tried) < 50
+
+
+@pytest.mark.parametrize(("room", "kept"), [(10**9, 6), (4_000, 4), (1_999, 0), (0, 0)])
+def test_a_small_disk_keeps_as_many_views_as_fit(room: int, kept: int) -> None:
+    ladder = tl.open_backbone(input_px=32).ladder
+    at = next(rung for rung in ladder.rungs if rung.name == "input")
+    plan = within_bytes(plan_of(10, 6), room * at.bytes_per_sample, ladder, n=1_000)
+    assert plan.stages[0].views == kept
