@@ -37,7 +37,7 @@ FEW_ROWS = 150
 UNCLEAR = 0.1
 """Where a line and the best of the frozen features are believed to differ by less than this share of the log loss, more
 folds may tell."""
-MOST_OF_EPOCHS = 0.6
+MOST_OF_EPOCHS = 0.4
 """Share of the usual epochs that there must be time for where a line is trained that could not be tried."""
 FOR_COMPARISON = 4
 """What is measured for comparison only takes about so many times what judging the first head took."""
