@@ -66,7 +66,7 @@ def test_all_are_opened_where_there_is_time(folder, slow):
     assert data.digests == open_data(folder).digests
 
 
-def test_ten_of_each_class_are_opened_however_little_time_there_is(folder, slow):
+def test_ten_a_class_are_opened_however_little_time_there_is(folder, slow):
     data = open_data(folder, within=1e-6)
     assert len(data) == 30
     assert min(counts(data)) >= ALWAYS

@@ -22,6 +22,7 @@ class Backbone:
 
 class Data:
     classes = ("ants", "bees")
+    drawn = 0
 
     def __len__(self) -> int:
         return 1234

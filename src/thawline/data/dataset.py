@@ -75,7 +75,8 @@ def open_data(
         trainable: Refuse data that cannot be trained on (one class, a class with one sample); False to judge with it.
         name: Name of the data set, if not that of the folder or file.
         within: Seconds that reading may take: as many samples as can be read in them are drawn, classes and parts in
-            proportion, and all others left out. Ten of each class are read however long that takes.
+            proportion, and all others left out. Ten a class in the mean, and three of each, are read however long that
+            takes.
         most: Draw no more than that in the same way; three of each class (of each part that the data bring) in any
             case.
         seed: Decides which are drawn.
