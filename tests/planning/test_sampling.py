@@ -18,6 +18,7 @@ from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
 from thawline.planning.sampling import sampled
 from thawline.planning.timing import FeaturesTimed
+from thawline.runs.request import DataMark
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,7 @@ def test_what_is_opened_of_all_is_what_a_plan_takes_of_all(folder: Path) -> None
     assert (taken.files, taken.digests, taken.classes) == (drawn.files, drawn.digests, drawn.classes)
     assert np.array_equal(taken.labels, drawn.labels)
     assert taken.warnings == drawn.warnings
+    assert DataMark.of(tl.open_data(**drawn.opened or {})) == DataMark.of(drawn)  # as a run that goes on asks
     assert sampled(taken, plan_of(0, seed=4, opened=60)) is taken
     assert sampled(drawn, plan_of(0, seed=4, opened=60)) is drawn
     few = sampled(whole, plan_of(0, seed=4, opened=1))
