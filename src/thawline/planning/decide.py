@@ -286,7 +286,7 @@ class _Measuring:
             self.forecasts[setting] = self._forecast(setting)
 
     def _leave_untried(self, settings: Iterable[str]) -> None:
-        """Choose a line that there is no time to try, but to train nearly whole: the validation part will judge it."""
+        """Choose a line that there is no time to try, but to train for a while: the validation part will judge it."""
         for setting in settings:
             if self.trials is None or not self.trials.has_paces(setting):
                 continue

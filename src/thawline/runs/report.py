@@ -228,7 +228,7 @@ def thumbnail_png(image: Image.Image, side_px: int = 144) -> bytes:
     small = image.convert("RGB")
     small.thumbnail((side_px, side_px))
     buffer = BytesIO()
-    small.save(buffer, "PNG", compress_level=1)  # the smallest takes twenty times as long, and saves a fifth
+    small.save(buffer, "PNG", compress_level=1)  # the smallest takes twenty times as long, and saves a sixth
     return buffer.getvalue()
 
 
