@@ -12,7 +12,7 @@ from PIL import Image
 
 import thawline as tl
 from thawline.data import subset
-from thawline.planning import Asked, make_plan, opening
+from thawline.planning import Asked, make_plan
 from thawline.planning.afford import Reading, samples_within
 from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
@@ -149,12 +149,12 @@ def test_a_line_that_was_asked_for_is_opened_for_alike(folder: Path) -> None:
 
 
 def test_how_data_are_opened_for_a_plan_or_a_budget() -> None:
-    assert opening(plan_of(0)) == opening(Asked()) == opening(Asked(budget=Budget(None, 10**6))) == {}
-    assert opening(plan_of(20, seed=3, opened=50)) == {"most": 50, "seed": 3}
-    asked = opening(Asked(settings={"seed": 5}, budget=Budget(9.0)))
+    assert plan_of(0).opening() == Asked().opening() == Asked(budget=Budget(None, 10**6)).opening() == {}
+    assert plan_of(20, seed=3, opened=50).opening() == {"most": 50, "seed": 3}
+    asked = Asked(settings={"seed": 5}, budget=Budget(9.0)).opening()
     assert asked["seed"] == 5
     assert asked["within"] == pytest.approx((9 - 1) / 4, abs=0.1)
-    assert opening(Asked(budget=Budget(5.0, None, time.monotonic() - 9)))["within"] > 0
+    assert Asked(budget=Budget(5.0, None, time.monotonic() - 9)).opening()["within"] > 0
 
 
 def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

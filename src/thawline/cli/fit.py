@@ -140,7 +140,7 @@ def fit(
             split_column=split_column,
             root=root,
             strict=strict,
-            **planning.opening(decided),
+            **decided.opening(),
             progress=partial(listener.progress, "reading"),
         )
         finished = runs.fit(

@@ -96,7 +96,7 @@ def plan(
             split_column=split_column,
             root=root,
             strict=strict,
-            **planning.opening(planning.Asked(settings={"seed": seed}, budget=spend)),
+            **planning.Asked(settings={"seed": seed}, budget=spend).opening(),
             progress=partial(listener.progress, "reading"),
         )
         planned = planning.make_plan(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
-    from thawline.planning.afford import opening as opening
     from thawline.planning.fit_plan import Asked as Asked
     from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
@@ -29,7 +28,6 @@ _HOME = {
     "Planned": "thawline.planning.fit_plan",
     "Ranking": "thawline.planning.ranking",
     "make_plan": "thawline.planning.fit_plan",
-    "opening": "thawline.planning.afford",
     "plan": "thawline.planning.fit_plan",
     "rank": "thawline.planning.ranking",
     "read_plan": "thawline.planning.fit_plan",

@@ -1,24 +1,21 @@
-"""How many samples a budget of seconds lets be opened and read, by the clock and from a few that are timed."""
+"""How many samples a budget of seconds lets be read, by the clock and from a few that are timed."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from thawline.data import split_data
 from thawline.data.sampling import FEWEST_OF_A_CLASS
-from thawline.planning.fit_plan import Asked, FitPlan
 from thawline.planning.sampling import reading_order
 from thawline.planning.timing import head_seconds, time_features
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.planning.budget import Budget
+    from thawline.planning.fit_plan import FitPlan
     from thawline.records import Dataset
 
-FOR_OPENING = 0.25
-"""Share of the time left that opening may take. What is opened must be read by the backbone too, which takes longer:
-many times, but for the smallest pictures and the largest files."""
 FOR_READING = 0.9
 """Share of the time left that features and heads may take together, where nothing else can be had for it."""
 HEADS = 4.5
@@ -28,19 +25,6 @@ TIMED_FIRST = 64
 MOST_STEPS, AT_ONCE, CLOSE = 4, 0.6, 0.15
 """Reading goes on in steps, each of that share of what seems to fit, so that the end is met although the pace may
 change; the last share of it is read without being timed."""
-
-
-def opening(decided: FitPlan | Asked) -> dict[str, Any]:
-    """Return the arguments of ``open_data`` that a plan, or the budget it is to be made within, asks for."""
-    if isinstance(decided, FitPlan):
-        return {"most": decided.opened, "seed": decided.seed} if decided.opened else {}
-    budget = decided.budget
-    if budget is None or budget.seconds is None:
-        return {}
-    return {
-        "within": max(FOR_OPENING * (budget.left() - budget.spare()), 1e-3),
-        "seed": int(decided.settings.get("seed", 0)),
-    }
 
 
 class Reading(NamedTuple):

@@ -13,6 +13,9 @@ _BYTES = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
 LEAST_S = 1.0
 SPARE_S, OF_ALL = (1.0, 2.0), 0.1
 """Least and most that is kept for the end, and its share of the whole between."""
+FOR_OPENING = 0.25
+"""Share of the time left that opening may take. What is opened must be read by the backbone too, which takes longer:
+many times, but for the smallest pictures and the largest files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,10 @@ class Budget:
     def left(self) -> float:
         """Seconds until it is spent; below 0 when it is overdrawn."""
         return float("inf") if self.seconds is None else self.started + self.seconds - time.monotonic()
+
+    def for_opening(self) -> float | None:
+        """Seconds that opening the data may take; None where it may take what it needs."""
+        return None if self.seconds is None else max(FOR_OPENING * (self.left() - self.spare()), 1e-3)
 
 
 def parse_budget(text: str, *, started: float | None = None) -> Budget:

@@ -99,6 +99,10 @@ class FitPlan(BaseModel):
         """Whether anything is learned by gradient, rather than solved."""
         return self.thaw != "none" or self.head == "mlp"
 
+    def opening(self) -> dict[str, Any]:
+        """Return the arguments of ``open_data`` that open the samples it was made for."""
+        return {"most": self.opened, "seed": self.seed} if self.opened else {}
+
     @field_validator("thaw", mode="before")
     @classmethod
     def _tidy_thaw(cls, value: object) -> object:
@@ -136,6 +140,11 @@ class Asked:
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of training, by name."""
     budget: Budget | None = None
+
+    def opening(self) -> dict[str, Any]:
+        """Return the arguments of ``open_data`` that open no more than the budget allows."""
+        within = None if self.budget is None else self.budget.for_opening()
+        return {} if within is None else {"within": within, "seed": int(self.settings.get("seed", 0))}
 
     def plan(self, data: Dataset, backbone: Backbone, watcher: Watcher | None = None) -> Planned:
         """Make the plan."""

@@ -61,7 +61,7 @@ def fit(
         check_tensorboard()
     given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked()
     asked = given.plan if isinstance(given, Planned) else given
-    opened = data if isinstance(data, Dataset) else _open(listener, {"what": data, **planning.opening(asked)})
+    opened = data if isinstance(data, Dataset) else _open(listener, {"what": data, **asked.opening()})
     if backbone is None:
         backbone = _backbone(given.plan, None) if isinstance(given, Planned) else open_backbone()
     if isinstance(given, Planned):
