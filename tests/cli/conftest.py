@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import thawline as tl
 from thawline.cli.app import app
+from thawline.cli.console import console
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class Answer:
     def json(self) -> Any:
         """Standard output is one JSON object and nothing else."""
         return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _a_terminal_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred columns; and no width that an earlier test has left in the console, which is kept for a process."""
+    monkeypatch.setenv("COLUMNS", "100")
+    console.cache_clear()
 
 
 @pytest.fixture

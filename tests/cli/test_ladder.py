@@ -18,11 +18,6 @@ KEYS = {"name", "stage", "kind", "shape", "parameters", "trainable", "flops_belo
 SHOWN = re.findall(r"^\$ (thawline ladder .*)\n([^$`]+)", DOCS.read_text("utf-8"), re.MULTILINE)
 
 
-@pytest.fixture(autouse=True)
-def a_hundred_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-
-
 def lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip().splitlines()]
 

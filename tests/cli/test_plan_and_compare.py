@@ -73,8 +73,10 @@ def test_strategies_are_compared_and_gone_on_with(photos: Path) -> None:
     words = ("compare", photos, "--only", "last-layer, svm", "--out", "c", "--quiet")
     code, said, _ = run(*words)
     assert code == 0
-    assert "linear SVM on the frozen model" in said
-    assert "always the" in said
+    verdict, table = said.split("on the test part  ", 1)
+    assert "new linear head on the frozen model, accuracy 1.000" in " ".join(verdict.split())  # the first of two equals
+    assert "linear SVM on the frozen model" in table
+    assert "always the commonest class" in table
     again = run(*words, "--json")
     assert json.loads(again[1])["candidates"][0]["name"] == "last-layer"
     code, _, said = run("compare", photos, "--only", "forest")

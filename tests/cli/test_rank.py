@@ -15,8 +15,7 @@ FAST = ("--engine", "torch", "--precision", "f32")
 
 
 @pytest.fixture(autouse=True)
-def a_hundred_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
