@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+Precision = Literal["f32", "bf16"]
+"""What layers compute in."""
 
 
 class Source(Protocol):
@@ -116,7 +118,7 @@ class Features:
     """(N, D)"""
     rung: str
     """``pooled`` (the backbone's own pooled output), the layer they were read from, or several with commas."""
-    precision: Literal["f32", "bf16"]
+    precision: Precision
     """What the backbone was run in."""
     engine: str
     """What ran it."""

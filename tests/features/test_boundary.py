@@ -21,6 +21,7 @@ import pytest
 import torch
 from torch import nn
 
+from thawline.backbones import open_backbone
 from thawline.backbones.cut import cut
 from thawline.backbones.timm_import import import_timm
 from thawline.data.decode import prepare
@@ -371,6 +372,14 @@ def test_whatever_changes_numbers_changes_the_key(
     assert variants[0]._key(0) != before  # kernels divide sums among threads: some models change in their last bits
     assert "17 threads" in variants[0]._key(0).engine
     assert "threads" not in boundary._identity("cuda:1", "f32")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_row_takes_what_the_ladder_says(toy: ModuleType, precision: str) -> None:
+    backbone = open_backbone(input_px=32)
+    for rung in backbone.ladder.rungs:
+        line = _boundary(toy.toy_dataset(1), backbone, rung.name, precision)
+        assert line.bytes_per_row == rung.row_bytes(precision)
 
 
 def test_whole_activations_are_not_taken_for_averaged_ones(toy: ModuleType, backbone: Loaded) -> None:

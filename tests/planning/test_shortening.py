@@ -57,6 +57,14 @@ def test_a_plan_of_a_hundred_thousand_epochs_is_shortened_at_once() -> None:
 @pytest.mark.parametrize(("room", "kept"), [(10**9, 6), (4_000, 4), (1_999, 0), (0, 0)])
 def test_a_small_disk_keeps_as_many_views_as_fit(room: int, kept: int) -> None:
     ladder = tl.open_backbone(input_px=32).ladder
-    at = next(rung for rung in ladder.rungs if rung.name == "input")
-    plan = within_bytes(plan_of(10, 6), room * at.bytes_per_sample, ladder, n=1_000)
+    plan = within_bytes(plan_of(10, 6), room * 32 * 32 * 3, ladder, n=1_000)  # pixels, a byte each
     assert plan.stages[0].views == kept
+
+
+def test_float32_takes_twice_the_room() -> None:
+    ladder = tl.open_backbone(input_px=32).ladder
+    line, plan = ladder.rungs[-2], plan_of(10, 8)
+    stages = (plan.stages[0].model_copy(update={"rung": line.name}),)
+    for precision, views in (("bf16", 8), ("f32", 4)):
+        asked = plan.model_copy(update={"precision": precision, "stages": stages})
+        assert within_bytes(asked, 8_000 * line.bytes_per_sample, ladder, n=1_000).stages[0].views == views

@@ -139,8 +139,8 @@ def test_views_that_do_not_fit_are_made_afresh(
     line = resolve_thaw(ladder, "last:3", backbone.blueprint()).rung
     rung, n = next(rung for rung in ladder.rungs if rung.name == line), len(split_data(data).train)
     for room, views in ((6, 6), (4, 4), (3, 0)):
-        monkeypatch.setattr(stage_plans, "CACHE_BYTES", n * rung.bytes_per_sample * room + 1)
-        assert tl.plan(data, backbone, thaw="last:3").stages[0].views == views
+        monkeypatch.setattr(stage_plans, "CACHE_BYTES", n * rung.row_bytes("f32") * room + 1)
+        assert tl.plan(data, backbone, thaw="last:3", precision="f32").stages[0].views == views
 
 
 def test_epochs_and_views_that_were_asked_for(data: Dataset, backbone: Backbone) -> None:

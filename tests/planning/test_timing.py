@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +62,11 @@ def shapes() -> tl.Dataset:
     return replace(data, groups=np.arange(160))
 
 
-def test_a_stage_is_multiplied_out(shapes: tl.Dataset) -> None:
+@pytest.mark.parametrize(("precision", "bytes_each"), [("bf16", 2), ("f32", 4)])
+def test_a_stage_is_multiplied_out(shapes: tl.Dataset, precision: str, bytes_each: int) -> None:
     backbone = tl.open_backbone(input_px=32)
-    plan = tl.plan(shapes, backbone, thaw="last:2", training={"epochs": 3, "views": 4, "evaluations": 2})
+    training = {"epochs": 3, "views": 4, "evaluations": 2}
+    plan = tl.plan(shapes, backbone, thaw="last:2", precision=precision, training=training)
     (stage,) = plan.stages
     rung = next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)
     part = np.arange(64)
@@ -74,7 +77,7 @@ def test_a_stage_is_multiplied_out(shapes: tl.Dataset) -> None:
     judging = 3 * 32 / 32 / 3
     rows = 96 * 4 + 32
     assert seconds == pytest.approx(2 * 1.0 + 0.1 * (steps + judging) + 0.01 * rows)
-    assert disk == rows * rung.bytes_per_sample
+    assert disk == rows * math.prod(rung.shape) * bytes_each
     stored, _ = stage_cost(stage, Paces(0.01, 0.1, 1.0), split, rung, plan, n_stored=400)
     assert seconds - stored == pytest.approx(4.0)
 

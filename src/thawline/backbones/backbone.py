@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
     from thawline.backbones.receipt import Receipt
 
+INPUT = "input"
+"""The rung at the start of the backbone: the images themselves, nothing frozen."""
 POOLED = "pooled"
 """The rung at the end of the backbone: its own pooled output, what a classifier would see."""
-
 
 _NOT_ARCHITECTURE = frozenset(
     (

@@ -18,12 +18,9 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
-from thawline.backbones.backbone import POOLED
+from thawline.backbones.backbone import INPUT, POOLED
 from thawline.backbones.timm_import import import_timm
 from thawline.errors import ModelError
-
-INPUT = "input"
-"""The rung at the start of the backbone: the images themselves, nothing frozen."""
 
 BATCH = 2
 """Samples in a trial run: with one alone, a tensor without a batch dimension could pass for one that has it."""

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from thawline.backbones.backbone import INPUT
+
 if TYPE_CHECKING:
     from torch import nn
 
     from thawline.backbones.backbone import Backbone
+    from thawline.records import Precision
 
 _BF16_BYTES = 2
 
@@ -44,6 +47,12 @@ class Rung:
     """Share of the backbone's FLOPs (2 x MAC) at or below this rung."""
     bytes_per_sample: int
     """Of all tensors that cross the line here, in bf16."""
+
+    def row_bytes(self, precision: Precision) -> int:
+        """What the boundary cache takes for one view of one sample here, where the layers compute in that precision."""
+        if self.name == INPUT:
+            return self.bytes_per_sample // _BF16_BYTES  # pixels are kept as they are, a byte each
+        return self.bytes_per_sample * (2 if precision == "f32" else 1)
 
 
 @dataclass(frozen=True, slots=True)

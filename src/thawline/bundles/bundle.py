@@ -13,7 +13,7 @@ from thawline.backbones.weights import TensorFile, file_sha256
 from thawline.bundles.predictions import Predictions
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.errors import RunError
-from thawline.records import Preprocessing
+from thawline.records import Precision, Preprocessing
 from thawline.scale.disk import written_whole
 from thawline.version import __version__
 
@@ -41,7 +41,7 @@ class BundleSpec(BaseModel):
     preprocessing: Preprocessing
     layer: str
     engine: str
-    precision: Literal["f32", "bf16"]
+    precision: Precision
     head: Literal["linear", "mlp", "logistic", "ridge", "svm", "knn"]
     head_settings: dict[str, Any]
     classes: tuple[str, ...]
@@ -59,7 +59,7 @@ class Bundle:
         head: Head,
         classes: Sequence[str],
         layer: str,
-        precision: Literal["f32", "bf16"],
+        precision: Precision,
         engine: str = "auto",
         device: str = "auto",
     ) -> None:

@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from thawline.backbones.backbone import INPUT
 from thawline.backbones.cut import Cut, Prefix
 from thawline.backbones.cut import cut as cut_at
-from thawline.backbones.graph import INPUT
 from thawline.data.views import Views, prepare_views
 from thawline.errors import ModelError
-from thawline.features.keys import Precision
 from thawline.features.layout import Layout, PixelLayout, TensorLayout, empty_rows
 from thawline.features.pixels import Samples, read_sample
 from thawline.features.torch_engine import arithmetic
-from thawline.records import Preprocessing
+from thawline.records import Precision, Preprocessing
 from thawline.scale import executor
 from thawline.scale.allocator import keep_freed_memory
 

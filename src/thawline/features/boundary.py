@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from thawline.backbones.backbone import INPUT
 from thawline.backbones.cut import Cut, segment
 from thawline.backbones.cut import cut as cut_at
-from thawline.backbones.graph import INPUT
 from thawline.data.views import Views
 from thawline.errors import StorageError
 from thawline.features.activations import (
@@ -36,12 +36,13 @@ from thawline.features.boundary_sources import FromLine, FromPictures, Origin, W
 from thawline.features.engines import EngineChoice
 from thawline.features.extract import Progress, first_of_each, refuse_non_finite
 from thawline.features.index import Rows
-from thawline.features.keys import LINE, FeatureKey, Precision, augmented_sha256, preprocessing_sha256
+from thawline.features.keys import LINE, FeatureKey, augmented_sha256, preprocessing_sha256
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.pixels import Samples
 from thawline.features.sizes import format_bytes
 from thawline.features.store import FeatureStore
 from thawline.features.writer import Writer
+from thawline.records import Precision
 from thawline.scale import executor
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from thawline.errors import ModelError
 from thawline.features.calibration import N_STAND_INS, stand_ins
 from thawline.features.engines import CONVERSION_REVISION, Engine, EngineChoice, release
 from thawline.features.graph_store import GraphKey, GraphStore, StoredGraphs
-from thawline.features.keys import Precision, preprocessing_sha256
+from thawline.features.keys import preprocessing_sha256
 from thawline.features.topology import Topology, recorded
+from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from torch import nn
 from thawline.features.building import NotConvertibleError
 from thawline.features.calibration import N_STAND_INS, stand_ins
 from thawline.features.folding import folded, run_hooked
-from thawline.features.keys import Precision
 from thawline.features.refining import Converted, Reference, in_bfloat16, in_float32, smallest_cosine
 from thawline.features.torch_engine import Normalise, one_thread
+from thawline.records import Precision
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawline.errors import UsageError
-from thawline.features.keys import Precision
+from thawline.records import Precision
 from thawline.scale.processors import processor_features
 
 ENGINES = ("openvino", "torch")

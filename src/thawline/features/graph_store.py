@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thawline.features.keys import Precision
 from thawline.features.sizes import limit_from_environment
 from thawline.features.store import CacheEntry
+from thawline.records import Precision
 from thawline.scale import cache_root
 from thawline.scale.disk import storage_errors
 

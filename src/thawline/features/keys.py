@@ -7,12 +7,11 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
-from thawline.records import Preprocessing
+from thawline.records import Precision, Preprocessing
 
 LINE = "line:"
 """Begins the rung of whole activations at a thaw line; without it, those of a layer, averaged over positions."""
 
-Precision = Literal["f32", "bf16"]
 Stored = Literal["float32", "float16", "bfloat16", "uint8"]
 """Number format on disk; bfloat16 travels as its bits, in uint16."""
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from thawline.errors import ModelError
-from thawline.features.keys import Precision, Stored
+from thawline.features.keys import Stored
 from thawline.features.torch_engine import Normalise
-from thawline.records import Preprocessing
+from thawline.records import Precision, Preprocessing
 
 _FORMATS: dict[Stored, torch.dtype] = {
     "float32": torch.float32,

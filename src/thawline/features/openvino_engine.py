@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from thawline.errors import ModelError
 from thawline.features.graph_store import StoredGraphs
-from thawline.features.keys import Precision
 from thawline.features.openvino_core import core
+from thawline.records import Precision
 from thawline.scale.processors import usable_processors
 
 

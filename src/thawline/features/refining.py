@@ -9,9 +9,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from thawline.features.keys import Precision
 from thawline.features.openvino_engine import compile_graphs
 from thawline.features.rounding import Means, round_weights, run_watched, split, work
+from thawline.records import Precision
 
 MIN_COSINE = 0.9996
 """What features in bfloat16 must reach of those in float32, on each picture that stands for photographs."""

@@ -17,7 +17,7 @@ from torch import nn
 from thawline.errors import UsageError
 from thawline.features.calibration import stand_ins
 from thawline.features.folding import folded
-from thawline.features.keys import Precision
+from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
 from thawline.scale.processors import usable_processors
 

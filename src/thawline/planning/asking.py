@@ -10,8 +10,14 @@ from thawline.features.engines import hardware
 
 if TYPE_CHECKING:
     from thawline.planning.fit_plan import FitPlan
+    from thawline.records import Precision
     from thawline.training.finetune import Ask
     from thawline.training.settings import StagePlan, TrainPlan
+
+
+def precision_of(plan: FitPlan) -> Precision:
+    """What a plan's layers compute in on this machine."""
+    return hardware(plan.precision, plan.device)[1]
 
 
 def ask_for(

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from thawline.planning.asking import precision_of
+
 if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
     from thawline.planning.fit_plan import FitPlan
@@ -22,7 +24,7 @@ def within_bytes(plan: FitPlan, most: int, ladder: Ladder, n: int) -> FitPlan:
         most: Bytes that they may take.
         n: Samples whose views are kept.
     """
-    at = {rung.name: rung.bytes_per_sample for rung in ladder.rungs}
+    at = {rung.name: rung.row_bytes(precision_of(plan)) for rung in ladder.rungs}
     stages = tuple(_with_views(stage, most // max(at[stage.rung] * n, 1)) for stage in plan.stages)
     return plan.model_copy(update={"stages": stages})
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
 from thawline.errors import UsageError
+from thawline.planning.asking import precision_of
 from thawline.planning.sampling import sampled
 from thawline.training.settings import StagePlan, TrainPlan
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder, Rung
     from thawline.backbones.thaw import Thaw
     from thawline.planning.fit_plan import FitPlan
-    from thawline.records import Dataset
+    from thawline.records import Dataset, Precision
 
 PROGRESSIVE, AUTO, NONE, ALL = "progressive", "auto", "none", "all"
 
@@ -153,7 +154,7 @@ def _stage(
     )
     if views is not None and thaw.thawed:
         return stage
-    return stage.model_copy(update={"views": _views(thaw, ladder, n, stage.epochs)})
+    return stage.model_copy(update={"views": _views(thaw, ladder, n, stage.epochs, precision_of(plan))})
 
 
 def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
@@ -166,12 +167,12 @@ def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
     return max(3, math.ceil(PROGRESSIVE_SHARE * epochs)) if goes_on else epochs
 
 
-def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int) -> int:
+def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int, precision: Precision) -> int:
     """Views to keep at this line: as many as fit and are of use; 0 where fresh ones are better."""
     rung = next(rung for rung in ladder.rungs if rung.name == thaw.rung)
     if not thaw.thawed or rung.flops_below_frac < WORTH_CACHING:
         return 0
-    room = CACHE_BYTES // max(n * rung.bytes_per_sample, 1)
+    room = CACHE_BYTES // max(n * rung.row_bytes(precision), 1)
     views = min(USUAL_VIEWS, epochs, room)
     return views if views >= min(FEWEST_VIEWS, epochs) else 0
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from thawline.data import split_data, subset
-from thawline.planning.asking import ask_for
+from thawline.planning.asking import ask_for, precision_of
 from thawline.planning.sampling import sampled
 from thawline.records import Split
 from thawline.training.schedule import steps_per_epoch
@@ -205,7 +205,7 @@ def stage_cost(
     if stage.views and rung.name != "pooled":
         most = max(n for n, _ in trainings)
         n_rows = most * stage.views + n_val
-    return seconds + max(n_rows - n_stored, 0) * paces.row_s, n_rows * rung.bytes_per_sample
+    return seconds + max(n_rows - n_stored, 0) * paces.row_s, n_rows * rung.row_bytes(precision_of(plan))
 
 
 def training_s(stage: StagePlan, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:

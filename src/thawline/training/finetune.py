@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
     from thawline.backbones.thaw import Thaw
     from thawline.heads import Head
-    from thawline.records import Dataset, Split
+    from thawline.records import Dataset, Precision, Split
     from thawline.training.settings import StagePlan, TrainPlan
 
 TUNED_FILE = "tuned.safetensors"
@@ -56,7 +56,7 @@ class Ask:
     seed: int
     device: str
     """As torch names it; not ``auto``."""
-    precision: Literal["f32", "bf16"]
+    precision: Precision
     ends_at: float | None = None
     """When training must be over, as ``time.monotonic`` tells; None where it may take what it needs."""
     must_improve: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thawline.backbones.cut import Cut
     from thawline.data.views import Views
     from thawline.features.pixels import Samples
+    from thawline.records import Precision
 
 
 Kind = TypeVar("Kind", Boundary, FreshActivations)
@@ -50,7 +51,7 @@ class FrozenBelow:
     features: NDArray[np.float32] | None
     """(N, D) of the frozen backbone, for a line above all of it."""
     device: str
-    precision: Literal["f32", "bf16"]
+    precision: Precision
     progress: Callable[[int, int], None]
     """Called with (rows computed, rows to compute) while the boundary is made."""
     note: Callable[[str], None]

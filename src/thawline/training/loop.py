@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from thawline.backbones.graph import INPUT
+from thawline.backbones.backbone import INPUT
 from thawline.backbones.watch import FreezeWatch
 from thawline.errors import ModelError, UsageError
 from thawline.features.torch_engine import arithmetic, repeatable
