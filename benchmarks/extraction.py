@@ -1,8 +1,8 @@
 """From JPEG files to stored features: share of the machine's limit, and how it grows. Writes benchmarks/extraction.md.
 
     python benchmarks/extraction.py
-    python benchmarks/extraction.py --page extraction_avx512    (writes benchmarks/extraction_avx512.md)
-    python benchmarks/extraction.py --growth-only               (prints how cost and memory grow; writes nothing)
+    python benchmarks/extraction.py --page extraction_avx2    (writes benchmarks/extraction_avx2.md)
+    python benchmarks/extraction.py --growth-only             (prints how cost and memory grow; writes nothing)
 
 Needs THAWLINE_REAL_DATA (hymenoptera and flowers5_128, taken together) and, for the MobileNetV2, THAWLINE_REAL_WEIGHTS;
 the other two models have random weights, which cost the same. Every figure comes from a process of its own; what is
@@ -80,6 +80,13 @@ def opened(model: str, folder: Path) -> Any:
     return tl.open_backbone(f"timm/{model}@{folder / model}.safetensors", model_args=MODELS[model])
 
 
+def computes_in() -> Any:
+    """What Thawline computes in here unless it is asked for something else: bf16 where there is hardware for it."""
+    from thawline.features.engines import hardware
+
+    return hardware()[1]
+
+
 def part_decode(model: str, folder: Path, n: int) -> dict[str, float]:
     """Decode, resize and crop with all processors."""
     from thawline.data.decode import prepare
@@ -98,7 +105,7 @@ def part_engine(model: str, folder: Path, n: int) -> dict[str, float]:
     from thawline.features.openvino_engine import OpenVINOEngine
 
     backbone = opened(model, folder)
-    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened("bf16"), "bf16")
+    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened(computes_in()), computes_in())
     pixels = np.random.default_rng(0).integers(0, 256, (32, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
     with ThreadPoolExecutor(engine.workers) as pool:
         list(pool.map(lambda _: engine.run(pixels), range(4)))
@@ -112,7 +119,7 @@ def part_whole(model: str, folder: Path, n: int) -> dict[str, float]:
 
     backbone, chosen, store = opened(model, folder), samples(folder, n), FeatureStore()
     backbone.weights_sha256  # noqa: B018 - read once for each process
-    figures = timed(lambda: extract_features(chosen, backbone, engine="openvino", precision="bf16", store=store), n)
+    figures = timed(lambda: extract_features(chosen, backbone, engine="openvino", store=store), n)
     store.clear()
     return figures
 
@@ -328,7 +335,8 @@ def main() -> None:
             f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
             "",
             f"Pictures/s, median (lowest to highest) of {N_ROUNDS} rounds, every figure from a process of its own,",
-            "imports and conversion not counted. Pictures: hymenoptera and flowers5_128 mixed, 224 px, bf16.",
+            "imports and conversion not counted. Pictures: hymenoptera and flowers5_128 mixed, 224 px, "
+            f"{computes_in()}.",
             "",
             "| model | decode | engine | limit | files to stored features | % of limit "
             "| eager f32 | times | eager, allocator tuned | times |",

@@ -6,8 +6,9 @@
 Every run is a whole process in a fresh process, timed from outside, with the whole machine to itself and every library
 at its own number of threads. `thawline fit` starts with an empty cache; a second fit follows on the cache of the first.
 In each round all of them run in turn, starting with another one, and the ratios are those of one round; the round is
-the seed. Finished runs are kept in peers.jsonl, so that a benchmark stopped within a day goes on; each day has a table.
-`--smoke` tries everything on a few pictures; run it first, and no peer is the first to read its libraries from disk.
+the seed. Finished runs are kept in peers.jsonl, so that a benchmark stopped within a day goes on; each day and each
+processor has a table. `--smoke` tries everything on a few pictures; run it first, and no peer is the first to read its
+libraries from disk.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Peer:
 
 
 PEERS = {
-    "script-openvino": Peer("expert's script, OpenVINO bf16", "torch", "experts_script.py", "openvino"),
+    "script-openvino": Peer(
+        "expert's script, OpenVINO bf16, where the processor has it", "torch", "experts_script.py", "openvino"
+    ),
     "script-torch": Peer("expert's script, torch float32", "torch", "experts_script.py", "torch"),
     "fastai": Peer("fastai `fine_tune(4)`", "torch", "fastai_fine_tune.py"),
     "keras": Peer("Keras, TensorFlow's tutorial", "tensorflow", "keras_tutorial.py"),
@@ -122,6 +125,7 @@ def measure(kept: Path, data: Path, weights: Path, names: list[str], rounds: int
         start = (number - 1) % len(names)
         for name in names[start:] + names[:start]:
             stamp = {"data_set": data.name, "round": number, "date": time.strftime("%Y-%m-%d")}
+            stamp |= {"processor": processor_name()}
             if name in {row["peer"] for row in finished(kept) if stamp.items() <= row.items()}:
                 continue
             rows = (
@@ -129,7 +133,7 @@ def measure(kept: Path, data: Path, weights: Path, names: list[str], rounds: int
                 if name == COLD
                 else run_peer(name, data, weights, number, smoke=smoke)
             )
-            lines = [json.dumps(stamp | {"processor": processor_name()} | row) + "\n" for row in rows]
+            lines = [json.dumps(stamp | row) + "\n" for row in rows]
             with kept.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))
             print(*lines, sep="", end="", file=sys.stderr, flush=True)
@@ -173,6 +177,11 @@ def table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def _series(row: Row) -> tuple[str, ...]:
+    """What stands in one table: data set, day and, where it was noted, processor."""
+    return tuple(row[key] for key in ("data_set", "date", "processor") if key in row)
+
+
 def report(rows: list[Row]) -> str:
     """The page: a table per data set."""
     dates = [row["date"] for row in rows]
@@ -191,10 +200,8 @@ def report(rows: list[Row]) -> str:
         "the largest process of a run. Each peer's file in `benchmarks/peers/` says which guide it follows, and where",
         "it departs from it.",
     ]  # fmt: skip
-    for data_set, date in sorted({(row["data_set"], row["date"]) for row in rows}, key=lambda of: (of[0], of[1])):
-        of_day = [row for row in rows if (row["data_set"], row["date"]) == (data_set, date)]
-        processors = sorted({row["processor"] for row in of_day if "processor" in row})
-        lines += ["", f"## {data_set}, {date}{''.join(f', {name}' for name in processors)}", "", *table(of_day)]
+    for series in sorted({_series(row) for row in rows}):
+        lines += ["", f"## {', '.join(series)}", "", *table([row for row in rows if _series(row) == series])]
     return "\n".join([*lines, ""])
 
 

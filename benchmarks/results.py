@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thawline.features.engines import hardware
 from thawline.runs.reporting import environment
 
 HERE = Path(__file__).parent
@@ -23,6 +24,7 @@ ORDER = (
     "peers",
     "extraction",
     "extraction_avx512",
+    "extraction_avx2",
     "at_once",
     "decode",
     "heads",
@@ -56,9 +58,12 @@ def limits() -> list[str]:
     target = np.empty_like(source)
     rows.append(f"| copying memory, GB/s (read and written) | 1 | {_rate(2 * source.nbytes / 1e9, source, target)} |")
     usual = torch.get_num_threads()
+    kinds = {"float32": torch.float32}
+    if hardware()[1] == "bf16":  # elsewhere torch emulates it, and takes minutes
+        kinds["bfloat16"] = torch.bfloat16
     for threads in sorted({1, usual}):
         torch.set_num_threads(threads)
-        for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        for name, kind in kinds.items():
             square = torch.ones(2048, 2048, dtype=kind)
             torch.mm(square, square)
             gflop = 2 * 2048**3 / 1e9
