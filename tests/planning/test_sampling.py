@@ -17,7 +17,7 @@ from thawline.planning.afford import Reading, samples_within
 from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
 from thawline.planning.sampling import sampled
-from thawline.planning.timing import FeaturesTimed
+from thawline.planning.timing import FeaturesTimed, HeadTimed
 from thawline.runs.request import DataMark
 
 
@@ -77,7 +77,7 @@ def test_a_split_that_was_given_is_kept(many: tl.Dataset) -> None:
 def test_time_decides_how_many(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """0.05 s a picture, and heads for nothing: 8 s with 1 s to spare read 9/10 x 7 / 0.05 of them."""
     monkeypatch.setattr("thawline.planning.afford.time_features", lambda *_: FeaturesTimed(0.05 * 400, 0.05, 8, 0, 0.0))
-    monkeypatch.setattr("thawline.planning.afford.head_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("thawline.planning.afford.time_head", lambda *_: HeadTimed(0.0, 8, 8))
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds)
     backbone = tl.open_backbone(input_px=32)
     assert samples_within(many, backbone, plan_of(0), Budget(8.0)).samples == pytest.approx(0.9 * 7.0 / 0.05, abs=1)
@@ -168,7 +168,7 @@ def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.M
         return FeaturesTimed(pace * (len(data) - stored[0]), pace, 8, n, pace * n)
 
     monkeypatch.setattr("thawline.planning.afford.time_features", read)
-    monkeypatch.setattr("thawline.planning.afford.head_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("thawline.planning.afford.time_head", lambda *_: HeadTimed(0.0, 8, 8))
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds - clock[0])
     n, computed, took_s = samples_within(many, tl.open_backbone(input_px=32), plan_of(0), Budget(8.0))
     assert (computed, took_s) == (stored[0], pytest.approx(clock[0]))

@@ -11,7 +11,7 @@ import pytest
 
 import thawline as tl
 from thawline.planning import timing
-from thawline.planning.timing import CACHING, Forecast, Paces, Stopwatch, forecast, in_words, stage_cost
+from thawline.planning.timing import CACHING, Forecast, HeadTimed, Paces, Stopwatch, forecast, in_words, stage_cost
 from thawline.records import Split
 from thawline.scale.paths import cache_root
 
@@ -103,6 +103,14 @@ def test_loading_what_trains_counts_where_something_trains(shapes: tl.Dataset, m
     nothing = tl.plan(shapes, backbone, thaw="none")
     head_only = tl.plan(shapes, backbone, thaw="none", head="mlp", training={"epochs": 1})
     assert forecast(shapes, backbone, nothing).seconds < 1000 < forecast(shapes, backbone, head_only).seconds
+
+
+def test_a_head_on_more_samples_takes_more_than_in_proportion() -> None:
+    head = HeadTimed(0.2, 600, 1280)
+    assert head.of(600) == pytest.approx(0.2)
+    assert head.of(1200) == pytest.approx(0.8)  # twice as many, each with twice as many others
+    assert head.of(2560) == pytest.approx(2 * head.of(1280))  # no longer: there are as many features
+    assert HeadTimed(0.2, 600, 64).of(1200) == pytest.approx(0.4)
 
 
 def test_it_is_said_in_words() -> None:

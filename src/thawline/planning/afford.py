@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from thawline.data import split_data
 from thawline.data.sampling import FEWEST_OF_A_CLASS
 from thawline.planning.sampling import reading_order
-from thawline.planning.timing import head_seconds, time_features
+from thawline.planning.timing import time_features, time_head
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -53,12 +55,17 @@ def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Bud
     timed = time_features(data, backbone, plan, order, TIMED_FIRST)
     computed, took_s = timed.computed, timed.took_s
     split = split_data(data, fractions=plan.fractions, seed=plan.seed)
-    head_s = HEADS * head_seconds(split, data, plan, timed.width) / len(data)
+    head, learned = time_head(split, data, plan, timed.width), (len(split.train) + len(split.val)) / len(data)
+
+    def cost(n: int, stored: float, picture_s: float) -> float:
+        return max(n - stored, 0.0) * picture_s + HEADS * head.of(round(learned * n))
+
     for _ in range(MOST_STEPS):
-        if timed.left_s + head_s * len(data) <= left():
-            return Reading(0, computed, took_s)
         stored = len(data) - timed.left_s / max(timed.picture_s, 1e-9)
-        affordable = math.floor((left() + stored * timed.picture_s) / max(timed.picture_s + head_s, 1e-9))
+        so_far = partial(cost, stored=stored, picture_s=timed.picture_s)
+        affordable = bisect_right(range(1, len(data) + 1), left(), key=so_far)
+        if affordable == len(data):
+            return Reading(0, computed, took_s)
         more = affordable - stored
         if more < CLOSE * affordable:
             break

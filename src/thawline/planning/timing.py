@@ -165,7 +165,7 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
         seconds += timed.left_s + timed.took_s  # what was timed is not done again
         disk += len(data) * width * 4
         if plan.head != "mlp":
-            seconds += head_seconds(split, data, plan, width)
+            seconds += time_head(split, data, plan, width).of(len(split.train) + len(split.val))
     if plan.stages:
         seconds += _loading_s()
     for stage in plan.stages:
@@ -276,8 +276,24 @@ def time_features(
     return FeaturesTimed(left_s, picture_s, width, len(timed), time.perf_counter() - started)
 
 
-def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> float:
-    """Seconds to solve the head, its strength chosen by cross-validation: timed on noise, for these labels."""
+class HeadTimed(NamedTuple):
+    """What a head on few samples tells of one on more."""
+
+    seconds: float
+    n: int
+    """Samples that it was solved on."""
+    width: int
+    """Features of each."""
+
+    def of(self, n: int) -> float:
+        """Seconds of a head on n samples: each of them takes part in products with as many others as there are, or as
+        there are features, where these are fewer.
+        """
+        return self.seconds * n * min(n, self.width) / max(self.n * min(self.n, self.width), 1)
+
+
+def time_head(split: Split, data: Dataset, plan: FitPlan, width: int) -> HeadTimed:
+    """Solve the head, its strength chosen by cross-validation, on noise, for some of these labels."""
     from thawline.heads import fit_head
 
     learned = np.concatenate([split.train, split.val])
@@ -285,13 +301,13 @@ def head_seconds(split: Split, data: Dataset, plan: FitPlan, width: int) -> floa
     rows = rng.permutation(learned)[:HEAD_ROWS]
     labels = np.unique(data.labels[rows], return_inverse=True)[1]
     if len(np.unique(labels)) < 2:
-        return 0.0
+        return HeadTimed(0.0, len(rows), width)
     values = rng.standard_normal((len(rows), width)).astype(np.float32)
     kind: HeadKind = "logistic" if plan.head == "mlp" else plan.head
     fit_head(kind, values[:WARM_ROWS, :WARM_ROWS], np.arange(len(rows))[:WARM_ROWS] % 2, 2)  # loads what solves it
     started = time.perf_counter()
     fit_head(kind, values, labels, int(labels.max()) + 1, seed=plan.seed)
-    return (time.perf_counter() - started) * len(learned) / len(rows)
+    return HeadTimed(time.perf_counter() - started, len(rows), width)
 
 
 def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePlan, width: int) -> Paces:
