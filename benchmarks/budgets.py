@@ -1,6 +1,7 @@
 """What a budget buys, and whether it is kept: `thawline fit --budget` on flowers5_128. Writes budgets.md.
 
     THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/budgets.py
+    python benchmarks/budgets.py --page budgets_avx2    (writes budgets_avx2.md: a page for another processor)
 
 A fifth of the pictures is laid aside first. With each budget, whole processes fit the others with an empty cache, timed
 from outside; every model is then judged on the pictures laid aside. One round for each seed.
@@ -8,6 +9,7 @@ from outside; every model is then judged on the pictures laid aside. One round f
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -22,6 +24,7 @@ from typing import Any
 import thawline as tl
 from thawline.randomness import generator
 from thawline.runs.reporting import environment
+from thawline.scale.processors import processor_name
 
 BUDGETS = {"5s": 5.0, "30s": 30.0, "3min": 180.0}
 SEEDS = (0, 1, 2)
@@ -78,7 +81,7 @@ def measure(seed: int, folder: Path, rows: list[dict[str, Any]]) -> None:
 
 def report(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "# What a budget buys",
+        f"# What a budget buys ({processor_name()})",
         "",
         f"Written by `python benchmarks/budgets.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
@@ -107,6 +110,9 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", default="budgets", help="name of the page; one for each processor")
+    page = parser.parse_args().page
     if missing := [n for n in ("THAWLINE_REAL_DATA", "THAWLINE_REAL_WEIGHTS") if not os.environ.get(n)]:
         print(f"{' and '.join(missing)} must be set: this benchmark needs real data and weights. Nothing was run.")
         return
@@ -115,7 +121,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measure(seed, Path(folder), rows)
     text = report(rows)
-    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    Path(__file__).with_name(f"{page}.md").write_text(text, encoding="utf-8")
     print(text)
 
 

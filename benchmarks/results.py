@@ -35,6 +35,7 @@ ORDER = (
     "random_labels",
     "forecasts",
     "budgets",
+    "budgets_avx2",
     "ranking",
     "kills",
 )

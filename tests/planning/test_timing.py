@@ -11,7 +11,17 @@ import pytest
 
 import thawline as tl
 from thawline.planning import timing
-from thawline.planning.timing import CACHING, Forecast, HeadTimed, Paces, Stopwatch, forecast, in_words, stage_cost
+from thawline.planning.timing import (
+    CACHING,
+    Forecast,
+    HeadTimed,
+    Paces,
+    Stopwatch,
+    forecast,
+    in_words,
+    stage_cost,
+    time_head,
+)
 from thawline.records import Split
 from thawline.scale.paths import cache_root
 
@@ -111,6 +121,13 @@ def test_a_head_on_more_samples_takes_more_than_in_proportion() -> None:
     assert head.of(1200) == pytest.approx(0.8)  # twice as many, each with twice as many others
     assert head.of(2560) == pytest.approx(2 * head.of(1280))  # no longer: there are as many features
     assert HeadTimed(0.2, 600, 64).of(1200) == pytest.approx(0.4)
+    assert head.of(150) == pytest.approx(0.05)  # in proportion: small products cost more for each number
+
+
+def test_a_head_is_timed_on_no_more_than_asked(shapes: tl.Dataset) -> None:
+    plan, split = tl.plan(shapes, tl.open_backbone(input_px=32), thaw="none"), tl.split_data(shapes)
+    assert time_head(split, shapes, plan, 8, most=70).n == 70
+    assert time_head(split, shapes, plan, 8).n == len(split.train) + len(split.val)
 
 
 def test_it_is_said_in_words() -> None:

@@ -55,7 +55,9 @@ def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Bud
     timed = time_features(data, backbone, plan, order, TIMED_FIRST)
     computed, took_s = timed.computed, timed.took_s
     split = split_data(data, fractions=plan.fractions, seed=plan.seed)
-    head, learned = time_head(split, data, plan, timed.width), (len(split.train) + len(split.val)) / len(data)
+    learned = (len(split.train) + len(split.val)) / len(data)
+    most = learned * left() / max(timed.picture_s, 1e-9)  # could learn, if heads took no time
+    head = time_head(split, data, plan, timed.width, max(math.ceil(most), TIMED_FIRST))
 
     def cost(n: int, stored: float, picture_s: float) -> float:
         return max(n - stored, 0.0) * picture_s + HEADS * head.of(round(learned * n))

@@ -11,7 +11,7 @@ from thawline.errors import UsageError
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
 LEAST_S = 1.0
-SPARE_S, OF_ALL = (1.0, 2.0), 0.1
+SPARE_S, OF_ALL = (1.2, 2.0), 0.1
 """Least and most that is kept for the end, and its share of the whole between."""
 FOR_OPENING = 0.25
 """Share of the time left that opening may take. What is opened must be read by the backbone too, which takes longer:

@@ -287,18 +287,23 @@ class HeadTimed(NamedTuple):
 
     def of(self, n: int) -> float:
         """Seconds of a head on n samples: each of them takes part in products with as many others as there are, or as
-        there are features, where these are fewer.
+        there are features, where these are fewer; with fewer samples, what every product costs however small remains.
         """
-        return self.seconds * n * min(n, self.width) / max(self.n * min(self.n, self.width), 1)
+        wider = min(n, self.width) / max(min(self.n, self.width), 1)
+        return self.seconds * n / max(self.n, 1) * max(wider, 1.0)
 
 
-def time_head(split: Split, data: Dataset, plan: FitPlan, width: int) -> HeadTimed:
-    """Solve the head, its strength chosen by cross-validation, on noise, for some of these labels."""
+def time_head(split: Split, data: Dataset, plan: FitPlan, width: int, most: int = HEAD_ROWS) -> HeadTimed:
+    """Solve the head, its strength chosen by cross-validation, on noise, for some of these labels.
+
+    Args:
+        most: Samples, where that is less than usual.
+    """
     from thawline.heads import fit_head
 
     learned = np.concatenate([split.train, split.val])
     rng = np.random.default_rng(plan.seed)
-    rows = rng.permutation(learned)[:HEAD_ROWS]
+    rows = rng.permutation(learned)[: min(most, HEAD_ROWS)]
     labels = np.unique(data.labels[rows], return_inverse=True)[1]
     if len(np.unique(labels)) < 2:
         return HeadTimed(0.0, len(rows), width)
