@@ -9,7 +9,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # would compile them anew, a third of a second each time.
 COMPILE := $(BIN)/python -m compileall -q src/thawline
 
-# The numerical libraries start one thread per core each; the tests are many small jobs, for which that is slower.
+# The numerical libraries start one thread per core each; the tests are many small jobs, for which that is slower. So
+# each core takes test files of its own; a process of tests may hold 2 GB, so there are four at most.
 test: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ demo: $(VENV)/.core  ## the whole path on data that ships: features, head, evalu
 	$(BIN)/thawline demo
 
 test: $(VENV)/.dev  ## the tests, with coverage of at least 90 %
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 check: $(VENV)/.dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 """Gather what the other benchmarks wrote, under what this machine can do at most. Writes benchmarks/RESULTS.md.
 
 make bench                       every benchmark, then this
-python benchmarks/results.py     only this
+python benchmarks/results.py     only this; with --pages, the pages anew under the limits as they were measured before
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -40,6 +41,8 @@ ORDER = (
     "kills",
 )
 N_ROUNDS = 5
+MACHINE = "This machine"
+NO_CARD = "A graphics card was not measured here; `make bench-gpu` does it where there is one."
 
 
 def best_and_median(amount: float, work: Callable[[], object]) -> str:
@@ -89,26 +92,42 @@ def section(name: str) -> list[str]:
     return [f"#{line}" if line.startswith("#") else line for line in lines] + [""]
 
 
-def main() -> None:
-    lines = [
-        "# Results",
+def machine() -> list[str]:
+    """What it is, and what it gives."""
+    return [
+        f"{MACHINE}: {', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        f"Gathered by `python benchmarks/results.py` on {time.strftime('%Y-%m-%d')}; each part has its own date.",
-        f"This machine: {', '.join(f'{key} {value}' for key, value in environment().items())}.",
-        "",
-        "What it gives at most, now:",
+        f"What it gave at most, on {time.strftime('%Y-%m-%d')}:",
         "",
         f"| | threads | best of {N_ROUNDS} | median |",
         "|---|---|---|---|",
         *limits(),
         "",
-        "A graphics card was not measured here; `make bench-gpu` does it where there is one.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", action="store_true", help="keep what stands there of the machine")
+    page = HERE / "RESULTS.md"
+    if parser.parse_args().pages:
+        before = page.read_text(encoding="utf-8").splitlines()
+        first = next(at for at, line in enumerate(before) if line.startswith(MACHINE))
+        known = before[first : before.index(NO_CARD)]
+    else:
+        known = machine()
+    lines = [
+        "# Results",
+        "",
+        f"Gathered by `python benchmarks/results.py` on {time.strftime('%Y-%m-%d')}; each part has its own date.",
+        *known,
+        NO_CARD,
         "",
     ]
     for name in ORDER:
         lines += section(name)
-    (HERE / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(f"Written to {HERE / 'RESULTS.md'}")
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"Written to {page}")
 
 
 if __name__ == "__main__":
