@@ -1,13 +1,15 @@
 """Is the forecast right? Seconds, disk and memory of 20 arms, forecast from a few timed batches, then measured.
 
     THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/forecasts.py
+    python benchmarks/forecasts.py --page forecasts_avx2    (writes forecasts_avx2.md: a page for another processor)
 
 Each arm is forecast in one process and fitted in another, both with an empty cache, so that neither leaves anything to
-the other. Finished arms are kept in forecasts.jsonl; writes forecasts.md.
+the other. Finished arms are kept in a .jsonl beside the page.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -24,8 +26,8 @@ import thawline as tl
 from thawline.data import subset
 from thawline.planning.timing import forecast, peak_memory
 from thawline.runs.reporting import environment
+from thawline.scale.processors import processor_name
 
-KEPT = Path(__file__).with_suffix(".jsonl")
 MOST, EPOCHS = 600, 6
 """Samples of a data set, and epochs, so that all of it takes minutes, not hours."""
 SETS = {
@@ -88,7 +90,7 @@ def measured(what: str, name: str, arm: str) -> list[float]:
 
 def report(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "# Forecast and fact",
+        f"# Forecast and fact ({processor_name()})",
         "",
         f"Written by `python benchmarks/forecasts.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
@@ -120,13 +122,18 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) == 4:
-        child(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", default="forecasts", help="name of the page; one for each processor")
+    parser.add_argument("child", nargs="*", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        child(*asked.child)
         return
+    kept = Path(__file__).with_name(f"{asked.page}.jsonl")
     if missing := [n for n in ("THAWLINE_REAL_DATA", "THAWLINE_REAL_WEIGHTS") if not os.environ.get(n)]:
         print(f"{' and '.join(missing)} must be set: this benchmark needs real data and weights. Nothing was run.")
         return
-    rows = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     for name in SETS:
         for arm in ARMS:
             if any((row["data"], row["arm"]) == (name, arm) for row in rows):
@@ -138,10 +145,10 @@ def main() -> None:
                 "fact": measured("fit", name, arm),
             }
             rows.append(row)
-            with KEPT.open("a") as file:
+            with kept.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(row, file=sys.stderr, flush=True)
-    KEPT.with_suffix(".md").write_text(report(rows), encoding="utf-8")
+    kept.with_suffix(".md").write_text(report(rows), encoding="utf-8")
     print(report(rows))
 
 

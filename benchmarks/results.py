@@ -35,6 +35,7 @@ ORDER = (
     "judgement",
     "random_labels",
     "forecasts",
+    "forecasts_avx2",
     "budgets",
     "budgets_avx2",
     "ranking",

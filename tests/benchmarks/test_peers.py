@@ -16,6 +16,7 @@ import pytest
 from pytest import approx
 
 from thawline.backbones.timm_import import import_timm
+from thawline.scale.processors import processor_name
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
 
@@ -91,15 +92,20 @@ def started(peers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
 
 def test_a_stopped_benchmark_goes_on(peers: ModuleType, started: list[tuple[str, int]], tmp_path: Path) -> None:
     kept, data = tmp_path / "peers.jsonl", tmp_path / "ants"
-    today = {"date": time.strftime("%Y-%m-%d")}
-    # other data sets do not count, nor do other days
-    before = [row("keras", 1, 7.0) | today, row("fastai", 1, 7.0, data_set="bees") | today, row("keras", 2, 7.0)]
+    here = {"date": time.strftime("%Y-%m-%d"), "processor": processor_name()}
+    # other data sets do not count, nor do other days, nor other processors
+    before = [
+        row("keras", 1, 7.0) | here,
+        row("fastai", 1, 7.0, data_set="bees") | here,
+        row("keras", 2, 7.0),
+        row("fastai", 2, 7.0) | here | {"processor": "another"},
+    ]
     kept.write_text("".join(json.dumps(r) + "\n" for r in before))
     peers.measure(kept, data, tmp_path, ["thawline", "fastai", "keras"], 2, smoke=False)
     both = [("thawline", 1), ("thawline-again", 1)]
     assert started == [*both, ("fastai", 1), ("fastai", 2), ("keras", 2), ("thawline", 2), ("thawline-again", 2)]
-    assert peers.finished(kept)[:3] == before
-    assert "## ants" in kept.with_suffix(".md").read_text()
+    assert peers.finished(kept)[:4] == before
+    assert f"## ants, {here['date']}, another\n" in kept.with_suffix(".md").read_text()
     started.clear()
     peers.measure(kept, data, tmp_path, ["thawline", "fastai", "keras"], 2, smoke=False)
     assert started == []
