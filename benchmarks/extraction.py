@@ -24,9 +24,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from thawline.records import Precision
 
 N_ROUNDS = 3
 N_PICTURES, N_EAGER = 1024, 96
@@ -80,7 +83,7 @@ def opened(model: str, folder: Path) -> Any:
     return tl.open_backbone(f"timm/{model}@{folder / model}.safetensors", model_args=MODELS[model])
 
 
-def computes_in() -> Any:
+def computes_in() -> Precision:
     """What Thawline computes in here unless it is asked for something else: bf16 where there is hardware for it."""
     from thawline.features.engines import hardware
 

@@ -190,7 +190,8 @@ def report(rows: list[Row]) -> str:
         "# Thawline and its peers",
         "",
         f"Written by `python benchmarks/peers.py`; measured {min(dates)} to {max(dates)}; "
-        f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
+        f"{', '.join(f'{key} {value}' for key, value in environment().items() if key != 'processor')}. A table",
+        "names its processor where that was noted.",
         "",
         f"The peers ran with {', '.join(versions)}.",
         "",

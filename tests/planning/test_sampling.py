@@ -143,9 +143,14 @@ def test_a_plan_says_how_many_were_opened_and_repeats_what_they_gave(folder: Pat
         assert again.report.content["n"] == run.report.content["n"]
 
 
-def test_a_line_that_was_asked_for_is_opened_for_alike(folder: Path) -> None:
-    plan = tl.plan(tl.open_data(folder, most=60), tl.open_backbone(input_px=32), thaw="last:2")
+def test_a_line_that_was_asked_for_is_opened_for_alike(folder: Path, tmp_path: Path) -> None:
+    drawn, backbone = tl.open_data(folder, most=60), tl.open_backbone(input_px=32)
+    plan = tl.plan(drawn, backbone, thaw="last:2", training={"epochs": 2, "views": 0})
     assert (plan.thaw, plan.opened) == ("last:2", 60)
+    run, again = (
+        tl.fit(data, plan, backbone=backbone, run=tmp_path / str(at)) for at, data in enumerate((drawn, str(folder)))
+    )
+    assert again.report.log_loss == run.report.log_loss  # a training, too, is repeated on the same samples
 
 
 def test_how_data_are_opened_for_a_plan_or_a_budget() -> None:

@@ -24,7 +24,8 @@ def within_bytes(plan: FitPlan, most: int, ladder: Ladder, n: int) -> FitPlan:
         most: Bytes that they may take.
         n: Samples whose views are kept.
     """
-    at = {rung.name: rung.row_bytes(precision_of(plan)) for rung in ladder.rungs}
+    precision = precision_of(plan)
+    at = {rung.name: rung.row_bytes(precision) for rung in ladder.rungs}
     stages = tuple(_with_views(stage, most // max(at[stage.rung] * n, 1)) for stage in plan.stages)
     return plan.model_copy(update={"stages": stages})
 
