@@ -160,7 +160,16 @@ def test_a_defect_says_that_it_is_one(thawline, tiny_photos: Path, monkeypatch: 
 @pytest.mark.parametrize("after_s", [0.0, 0.2, 1.0, 2.0, 3.0, 4.0])
 def test_ctrl_c_at_any_moment_leaves_nothing_half_written(tiny_photos: Path, after_s: float) -> None:
     """Wherever it strikes: during imports, reading, features, the head, the last move or the printing."""
-    code = "from thawline.cli import main; print('ready', flush=True); main()"
+    # Ready once main() has begun to load the verbs: before that, what strikes Python itself no code of ours can catch.
+    code = """
+import sys
+from thawline.cli import main
+def tell(event, details):
+    if event == "import" and details[0] == "thawline.cli.app":
+        print("ready", flush=True)
+sys.addaudithook(tell)
+main()
+"""
     command = [sys.executable, "-c", code, "fit", str(tiny_photos), "--run", "here"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()

@@ -8,8 +8,11 @@ come from the rooms.
 import atexit
 import gc
 import os
+import signal
 import sys
 import time
+
+from thawline.signals import interrupt_when_heard
 
 STARTED = time.monotonic()
 """From when on a budget of seconds is counted."""
@@ -17,19 +20,21 @@ STARTED = time.monotonic()
 
 def main() -> None:
     """Run the command ``thawline``."""
-    # OpenMP's threads spin while they wait for each other; on a machine with other work that made features seven times
-    # slower (measured), so here they sleep. This process is ours, so its environment is ours to set.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # So do those of numpy's OpenBLAS, for 2 ** 26 cycles after each product: that was a twentieth of the processor time
-    # of a fit, which decoding and the network could have had. They sleep after 2 ** 14.
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
-    # An interpreter that ends looks for cycles in all that it holds: a tenth of a second, for memory that the system
-    # takes back anyway.
-    atexit.register(gc.freeze)
-    try:
+    try:  # an interruption before a verb has begun must not end in a traceback either
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+            signal.signal(signal.SIGINT, interrupt_when_heard(KeyboardInterrupt))
+        # OpenMP's threads spin while they wait for each other; on a machine with other work that made features seven
+        # times slower (measured), so here they sleep. This process is ours, so its environment is ours to set.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # So do those of numpy's OpenBLAS, for 2 ** 26 cycles after each product: that was a twentieth of the processor
+        # time of a fit, which decoding and the network could have had. They sleep after 2 ** 14.
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
+        # An interpreter that ends looks for cycles in all that it holds: a tenth of a second, for memory that the
+        # system takes back anyway.
+        atexit.register(gc.freeze)
         from typer.main import get_command
 
-        from thawline.cli.app import app  # an interruption while it loads must not end in a traceback either
+        from thawline.cli.app import app
 
         command = get_command(app)
         command.rich_markup_mode = None  # type: ignore[attr-defined]  # the list of verbs is plain, and quick: no rich

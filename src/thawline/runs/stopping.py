@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from thawline.signals import interrupt_when_heard
+
 _GO_ON = "The run is kept as far as it came; go on with: thawline fit --resume "
 
 
@@ -26,15 +28,11 @@ def sigterm_interrupts() -> Iterator[None]:
     if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    signal.signal(signal.SIGTERM, interrupt_when_heard(Terminated))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _raise_terminated(*_: object) -> None:
-    raise Terminated
 
 
 def note_how_to_go_on(error: BaseException, run: Path) -> None:
