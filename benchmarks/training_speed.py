@@ -1,12 +1,14 @@
-"""How fast what is above the thaw line trains: layers run as one, against the same layers one by one.
+"""How fast what is above the thaw line trains: in parts side by side and with layers run as one, against without.
 
     python benchmarks/training_speed.py
 
-Three ways take turns in one process: a step as Thawline takes it; the same step with its layers one by one; and the
-loop of the tutorials, which runs the whole model in float32 on every batch, frozen layers and all, as PyTorch lays it
-out by default. The first two are given what crosses the line. Beside the speed stands the share of the machine's limit:
-FLOPs of forward and backward above the line at the rate that a large bf16 matrix product reaches. Random weights and
-noise; writes training_speed.md.
+Four ways take turns in one process: a step as Thawline takes it, each part of the batch in a thread of its own; the
+same step on the whole batch, whose layers share out their work among the threads; that step with its layers one by one;
+and the loop of the tutorials, which runs the whole model in float32 on every batch, frozen layers and all, as PyTorch
+lays it out by default. The first three are given what crosses the line. Then the same beside a neighbour: another
+program that keeps one processor busy. Beside the speed stands the share of the machine's limit: FLOPs of forward and
+backward above the line at the rate that a large bf16 matrix product reaches. Random weights and noise; writes
+training_speed.md.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import contextlib
 import copy
 import gc
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +38,7 @@ from thawline.features.torch_engine import arithmetic
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
 from thawline.training.folding import folded
+from thawline.training.microbatches import Microbatches
 from thawline.training.net import Above, Net
 from thawline.training.optimiser import build_optimiser
 from thawline.training.settings import TrainPlan
@@ -51,7 +56,9 @@ class Line:
 
     above: Above
     crossing: tuple[torch.Tensor, ...]
+    microbatches: Microbatches
     step: Callable[[], None]
+    """In parts where microbatches are open, else on the whole batch."""
     flops: float
     """Forward and backward of one picture above the line."""
 
@@ -85,21 +92,26 @@ def our_line(backbone: tl.Backbone, thaw: Thaw, precision: str) -> Line:
     net = Net(copy.deepcopy(backbone.module()), nn.Linear(ladder.rungs[-1].shape[0], N_CLASSES))
     net.to(memory_format=torch.channels_last)
     above = Above(net, thaw, backbone.preprocessing.input_px, moving_statistics=False)
-    above.train()
+    microbatches = Microbatches(above, CPU)
     images, labels = batch(backbone)
     with arithmetic(CPU, precision):
         crossing = above.cut.prefix(images.contiguous(memory_format=torch.channels_last))
     optimiser = build_optimiser(above.learning, above.distance, TrainPlan())
 
+    learning = list(above.learning.values())
+
+    def loss_of(part: slice) -> torch.Tensor:
+        with arithmetic(CPU, precision):
+            logits = above.logits(tuple(tensor[part] for tensor in crossing))
+        return functional.cross_entropy(logits, labels[part], label_smoothing=0.1, reduction="sum") / BATCH
+
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        with arithmetic(CPU, precision):
-            logits = above.logits(crossing)
-        functional.cross_entropy(logits, labels, label_smoothing=0.1).backward()
-        nn.utils.clip_grad_norm_(list(above.learning.values()), 1.0)
+        microbatches.backward(loss_of, learning, BATCH)
+        nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
 
-    return Line(above, crossing, step, flops_above(backbone, ladder, thaw))
+    return Line(above, crossing, microbatches, step, flops_above(backbone, ladder, thaw))
 
 
 def flops_above(backbone: tl.Backbone, ladder: Ladder, thaw: Thaw) -> float:
@@ -137,39 +149,59 @@ def batch(backbone: tl.Backbone) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(0, N_CLASSES, (BATCH,), generator=draw)
 
 
-def in_turn(line: Line, tutorial: Callable[[], None]) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of a step, ROUNDS of each: layers as one, one by one, and the tutorial's."""
-    seconds: tuple[list[float], list[float], list[float]] = ([], [], [])
-    for turn in range(ROUNDS + 1):
-        ways = (folded(line.above), contextlib.nullcontext(), contextlib.nullcontext())
-        for way, step, found in zip(ways, (line.step, line.step, tutorial), seconds, strict=True):
-            with way:
-                if turn == 0:  # kernels are chosen and memory is taken
-                    step()
+def in_turn(line: Line, tutorial: Callable[[], None], rounds: int) -> list[list[float]]:
+    """Seconds of a step of each way, one a round: in parts, whole, layer by layer, and the tutorial's."""
+    seconds: list[list[float]] = [[], [], [], []]
+    for turn in range(rounds + 1):
+        for way, found in enumerate(seconds):
+            with contextlib.ExitStack() as stack:
+                if way < 2:
+                    stack.enter_context(folded(line.above))
+                if way == 0:
+                    stack.enter_context(line.microbatches)
+                step = line.step if way < 3 else tutorial
+                step()  # kernels are chosen, memory is taken and threads begin
                 began = time.perf_counter()
                 step()
-                found.append(time.perf_counter() - began)
-    return tuple(found[1:] for found in seconds)  # type: ignore[return-value]
+                if turn:
+                    found.append(time.perf_counter() - began)
+    return seconds
 
 
-def ratio(slow: list[float], fast: list[float]) -> str:
+@contextlib.contextmanager
+def neighbour() -> Iterator[None]:
+    """Another program that keeps one processor busy."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> str:
     """Median of the ratios of each round, and from lowest to highest."""
     found = sorted(one / other for one, other in zip(slow, fast, strict=True))
     return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
 
 
-def measured(backbone: tl.Backbone, name: str, precision: str, limit: float) -> Iterator[str]:
-    """A row of the table for each line of a model."""
+def measured(backbone: tl.Backbone, name: str, precision: str, limit: float) -> Iterator[tuple[str, str]]:
+    """For each line of a model a row of the table, and one of the table beside a neighbour."""
     for title, share in SHARES.items():
         thaw = thaw_at(backbone, share)
-        line = our_line(backbone, thaw, precision)
-        one, each, tutorial = in_turn(line, tutorial_step(backbone, thaw))
-        speeds = [BATCH / statistics.median(found) for found in (one, each, tutorial)]
-        yield (
-            f"| {name} | {title}: above {thaw.rung} | {speeds[0]:.0f} | {speeds[1]:.0f} | {ratio(each, one)} | "
-            f"{speeds[2]:.1f} | {ratio(tutorial, one)} | {100 * speeds[0] * line.flops / limit:.0f} % |"
-        )
-        del line
+        line, tutorial = our_line(backbone, thaw, precision), tutorial_step(backbone, thaw)
+        rows = []
+        for around in (contextlib.nullcontext(), neighbour()):
+            with around:
+                ours, whole, each, theirs = in_turn(line, tutorial, ROUNDS)
+            speed, their_speed = (BATCH / statistics.median(seconds) for seconds in (ours, theirs))
+            share = speed * line.flops / limit
+            rows.append(
+                f"| {name} | {title}: above {thaw.rung} | {speed:.0f} | {ratio(whole, ours)} | {ratio(each, ours)} | "
+                f"{their_speed:.1f} | {ratio(theirs, ours)} | {100 * share:.0f} % |"
+            )
+        yield rows[0], rows[1]
+        del line, tutorial
         gc.collect()
 
 
@@ -177,6 +209,18 @@ def main() -> None:
     keep_freed_memory()
     _, precision = hardware()
     limit = matrix_rate(precision)
+    head = [
+        "| model | line | pictures/s | whole batch takes | layers one by one take | tutorial loop, pictures/s | "
+        "tutorial loop takes | share of the limit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    alone, beside = list(head), list(head)
+    for name in MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            for row, busy in measured(random_backbone(name, Path(folder)), name, precision, limit):
+                alone.append(row)
+                beside.append(busy)
+                print(row, busy, sep="\n", flush=True)
     lines = [
         "# Training above the line",
         "",
@@ -184,17 +228,15 @@ def main() -> None:
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}; {torch.get_num_threads()} thread(s); "
         f"{precision}. Limit: {limit / 1e9:.0f} GFLOP/s, a matrix product of 2048 x 2048.",
         "",
-        f"Pictures/s of training steps, batch {BATCH}, 224 px, medians of {ROUNDS} rounds in turn. Ratio: median of",
-        "the rounds (lowest to highest).",
+        f"Pictures/s of training steps, batch {BATCH}, 224 px, medians of {ROUNDS} rounds in turn. How many times as",
+        "long the others take: median of the rounds (lowest to highest).",
         "",
-        "| model | line | as one | one by one | ratio | tutorial loop | ratio | share of the limit |",
-        "|---|---|---|---|---|---|---|---|",
+        *alone,
+        "",
+        "## Beside a neighbour that keeps one processor busy",
+        "",
+        *beside,
     ]  # fmt: skip
-    for name in MODELS:
-        with tempfile.TemporaryDirectory() as folder:
-            for row in measured(random_backbone(name, Path(folder)), name, precision, limit):
-                lines.append(row)
-                print(row, flush=True)
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from thawline.training.folding import folded
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
 from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Point, Task
+from thawline.training.microbatches import Microbatches
 from thawline.training.mixing import Mixed, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
@@ -106,6 +108,7 @@ class Stage:
         self._optimiser = build_optimiser(above.learning, above.distance, settings)
         self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
         self._weights = _class_weights(task, lesson.rows)
+        self._microbatches = Microbatches(above, torch.device(task.device))
         self._best: Tensors = {}
         self._clock = _Clock(lesson.ends_at)
         self._now = _Progress()
@@ -122,8 +125,14 @@ class Stage:
         """
         saved = time.monotonic()
         began = saved - self._now.seconds
-        here = repeatable(torch.device(self.task.device))
-        with HeldInterrupts() as held, here, _seeded(), folded(self.above), closing(self._stream()) as stream:
+        with (
+            HeldInterrupts() as held,
+            repeatable(torch.device(self.task.device)),
+            _seeded(),
+            folded(self.above),
+            self._microbatches,
+            closing(self._stream()) as stream,
+        ):
             for crossing in stream:
                 labels = self._labels(self._now.step)
                 self._step(crossing, labels)
@@ -142,7 +151,7 @@ class Stage:
                 held.act()
                 if self._now.step == self._stop:
                     break
-        return self._finish()
+            return self._finish()
 
     def _stream(self) -> Generator[tuple[torch.Tensor, ...]]:
         return self.inputs.stream(self._order.batches(self._now.step, self._stop))
@@ -168,9 +177,8 @@ class Stage:
         for part in parts:
             here = slice(part[0], part[-1] + 1)
             mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
-            loss = self._loss(mixed, labels[here]) / len(labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            loss_of = partial(self._loss, mixed, labels[here], len(labels))
+            total += self._microbatches.backward(loss_of, list(self.above.learning.values()), len(part))
         if not np.isfinite(total):
             raise ModelError(
                 f"loss must stay a number; it became {total} in stage {self.lesson.name!r}, step {step + 1}. Try a "
@@ -185,20 +193,24 @@ class Stage:
         self._now.loss_sum += total * len(labels)
         self._now.loss_n += len(labels)
 
-    def _loss(self, mixed: Mixed, labels: torch.Tensor) -> torch.Tensor:
-        """Sum over the samples, to be divided by their number: by their weights, one class alone would have none."""
+    def _loss(self, mixed: Mixed, labels: torch.Tensor, n: int, part: slice) -> torch.Tensor:
+        """Loss of a part of the samples, its share in the mean over all ``n`` of the step.
+
+        The sum is divided by their number: by their weights, one class alone would have none.
+        """
         with _arithmetic(self.task):
-            logits = self.above.logits(mixed.crossing)
+            logits = self.above.logits(tuple(tensor[part] for tensor in mixed.crossing))
 
         def entropy(wanted: torch.Tensor) -> torch.Tensor:
             smoothing = self.task.settings.label_smoothing
             return functional.cross_entropy(
-                logits, wanted, weight=self._weights, label_smoothing=smoothing, reduction="sum"
+                logits, wanted[part], weight=self._weights, label_smoothing=smoothing, reduction="sum"
             )
 
-        if mixed.partner is None:
-            return entropy(labels)
-        return mixed.share * entropy(labels) + (1 - mixed.share) * entropy(labels[mixed.partner])
+        loss = entropy(labels)
+        if mixed.partner is not None:
+            loss = mixed.share * loss + (1 - mixed.share) * entropy(labels[mixed.partner])
+        return loss / n
 
     @torch.no_grad()
     def _pull_back(self) -> None:
@@ -256,7 +268,7 @@ class Stage:
     def judge(self) -> Judgement:
         """Judge the net as it is now (its average, where one is kept) on the samples to be judged by."""
         with swapped(self.above, self._ema):
-            logits = predict(self.above, self.inputs, self.lesson.judged, self.task)
+            logits = predict(self.above, self.inputs, self.lesson.judged, self.task, self._microbatches)
         return judge(logits, self.task.labels[self.lesson.judged])
 
     def _finish(self) -> Outcome:
@@ -309,20 +321,23 @@ class Stage:
         self._now = _Progress(**now | {"history": [Point(**point) for point in now["history"]]})
 
 
-def predict(above: Above, inputs: Activations, rows: NDArray[np.int64], task: Task) -> NDArray[np.float64]:
+def predict(
+    above: Above, inputs: Activations, rows: NDArray[np.int64], task: Task, microbatches: Microbatches
+) -> NDArray[np.float64]:
     """Logits (n, C) of samples as they are, without augmentation."""
     batches: Batches = [(rows[i : i + _JUDGED_ROWS], None) for i in range(0, len(rows), _JUDGED_ROWS)]
+
+    def logits_of(crossing: tuple[torch.Tensor, ...], part: slice) -> torch.Tensor:
+        with torch.no_grad(), _arithmetic(task):
+            return above.logits(tuple(tensor[part] for tensor in crossing))
+
     above.eval()
     try:
-        with (
-            torch.no_grad(),
-            arithmetic(torch.device(task.device), task.precision),
-            closing(inputs.stream(batches)) as stream,
-        ):
-            logits = [above.logits(crossing).cpu().numpy() for crossing in stream]
+        with closing(inputs.stream(batches)) as stream:
+            logits = [microbatches.each(partial(logits_of, crossing), len(crossing[0])) for crossing in stream]
     finally:
         above.train()
-    return np.concatenate(logits).astype(np.float64)
+    return torch.cat([part for parts in logits for part in parts]).cpu().numpy().astype(np.float64)
 
 
 def _check_cutmix(above: Above, settings: TrainPlan) -> None:
