@@ -37,13 +37,13 @@ from thawline.features.engines import hardware
 from thawline.features.torch_engine import arithmetic
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
-from thawline.training.folding import folded
+from thawline.training.folding import Chain, folded
 from thawline.training.microbatches import Microbatches
 from thawline.training.net import Above, Net
 from thawline.training.optimiser import build_optimiser
 from thawline.training.settings import TrainPlan
 
-MODELS = ("mobilenetv2_100", "resnet18", "resnet50", "efficientnet_b0")
+MODELS = ("mobilenetv2_100", "resnet18", "efficientnet_b0", "resnet50")
 SHARES = {"all": 0.0, "half": 0.5, "last two stages": 0.85}
 """Of the FLOPs, below the line."""
 BATCH, N_CLASSES, ROUNDS = 32, 10, 5
@@ -57,6 +57,8 @@ class Line:
     above: Above
     crossing: tuple[torch.Tensor, ...]
     microbatches: Microbatches
+    chains: list[Chain]
+    """Layers that run as one at this moment."""
     step: Callable[[], None]
     """In parts where microbatches are open, else on the whole batch."""
     flops: float
@@ -92,13 +94,14 @@ def our_line(backbone: tl.Backbone, thaw: Thaw, precision: str) -> Line:
     net = Net(copy.deepcopy(backbone.module()), nn.Linear(ladder.rungs[-1].shape[0], N_CLASSES))
     net.to(memory_format=torch.channels_last)
     above = Above(net, thaw, backbone.preprocessing.input_px, moving_statistics=False)
-    microbatches = Microbatches(above, CPU)
+    microbatches = Microbatches(above, CPU, precision)
     images, labels = batch(backbone)
     with arithmetic(CPU, precision):
         crossing = above.cut.prefix(images.contiguous(memory_format=torch.channels_last))
     optimiser = build_optimiser(above.learning, above.distance, TrainPlan())
 
     learning = list(above.learning.values())
+    chains: list[Chain] = []
 
     def loss_of(part: slice) -> torch.Tensor:
         with arithmetic(CPU, precision):
@@ -107,11 +110,11 @@ def our_line(backbone: tl.Backbone, thaw: Thaw, precision: str) -> Line:
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        microbatches.backward(loss_of, learning, BATCH)
+        microbatches.backward(loss_of, learning, BATCH, chains)
         nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
 
-    return Line(above, crossing, microbatches, step, flops_above(backbone, ladder, thaw))
+    return Line(above, crossing, microbatches, chains, step, flops_above(backbone, ladder, thaw))
 
 
 def flops_above(backbone: tl.Backbone, ladder: Ladder, thaw: Thaw) -> float:
@@ -155,8 +158,7 @@ def in_turn(line: Line, tutorial: Callable[[], None], rounds: int) -> list[list[
     for turn in range(rounds + 1):
         for way, found in enumerate(seconds):
             with contextlib.ExitStack() as stack:
-                if way < 2:
-                    stack.enter_context(folded(line.above))
+                line.chains[:] = stack.enter_context(folded(line.above)) if way < 2 else []
                 if way == 0:
                     stack.enter_context(line.microbatches)
                 step = line.step if way < 3 else tutorial

@@ -185,8 +185,8 @@ def _alone(conv: nn.Conv2d) -> Any:
     pads = convolution.same_pads if isinstance(conv, Conv2dSame) else convolution.own_pads
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return convolution.convolve(x, conv, None, fixed, pads(conv, x.shape[2:]))
+        w, b = convolution.fold(conv, None, fixed, torch.bfloat16)
+        return convolution.convolve(x.bfloat16(), w, b, fixed, pads(conv, x.shape[2:]))
 
     return run
 

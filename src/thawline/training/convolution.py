@@ -42,82 +42,116 @@ class Fixed:
     """(C,) 1 / sqrt(running variance + eps)"""
 
 
+def fold(
+    conv: nn.Conv2d, norm: nn.BatchNorm2d | None, fixed: Fixed, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Fold a batch norm into the convolution before it.
+
+    Args:
+        norm: With running statistics, which are those in ``fixed``.
+        dtype: Of the weights that come out; the bias keeps the precision of the parameters.
+    Returns:
+        Weights (C, C' / groups, K, L) and bias (C,): W' = W s and b' = b s + shift - mean s, where s = scale / std.
+    """
+    if norm is None:
+        return conv.weight.to(dtype), conv.bias
+    folded: tuple[torch.Tensor, torch.Tensor | None] = _Fold.apply(  # type: ignore[no-untyped-call]
+        conv.weight, conv.bias, norm.weight, norm.bias, fixed, dtype
+    )
+    return folded
+
+
 def convolve(
     x: torch.Tensor,
-    conv: nn.Conv2d,
-    norm: nn.BatchNorm2d | None,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
     fixed: Fixed,
     pads: tuple[int, int, int, int],
 ) -> torch.Tensor:
-    """Convolution, batch norm and activation of (B, C, H, W), in autocast's precision where that is on.
+    """Convolution and activation of (B, C, H, W), which has the precision of the weights.
 
     Args:
-        conv: Padding with zeros.
-        norm: With running statistics, which are those in ``fixed``.
+        w: (C, C' / groups, K, L) of a convolution that pads with zeros.
+        b: (C,)
         pads: Zeros to the left, to the right, above and below.
     """
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
-    scale, shift = (None, None) if norm is None else (norm.weight, norm.bias)
-    y: torch.Tensor = _Convolve.apply(x, conv.weight, conv.bias, scale, shift, fixed, pads)  # type: ignore[no-untyped-call]
+    y: torch.Tensor = _Convolve.apply(x, w, b, fixed, pads)  # type: ignore[no-untyped-call]
     return y
 
 
-class _Convolve(torch.autograd.Function):
-    """See ``convolve``. W' = W s and b' = b s + shift - mean s, where s = scale / std."""
+class _Fold(torch.autograd.Function):
+    """See ``fold``."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        x: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         scale: torch.Tensor | None,
         shift: torch.Tensor | None,
         fixed: Fixed,
+        dtype: torch.dtype,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        assert fixed.inverse_std is not None
+        assert fixed.mean is not None
+        slope = fixed.inverse_std if scale is None else fixed.inverse_std * scale
+        b = fixed.mean.neg() if bias is None else bias - fixed.mean
+        ctx.fixed = fixed
+        ctx.save_for_backward(weight, bias, slope)
+        ctx.set_materialize_grads(False)
+        w = (weight * slope.view(-1, 1, 1, 1)).to(dtype)
+        return w, b * slope if shift is None else torch.addcmul(shift, b, slope)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dw: torch.Tensor | None, db: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        weight, bias, slope = ctx.saved_tensors
+        for_weight, for_bias, for_scale, for_shift, *_ = ctx.needs_input_grad
+        fixed: Fixed = ctx.fixed
+        dw = None if dw is None else dw.to(weight.dtype)
+        dscale = None
+        if for_scale and dw is not None and db is not None:
+            assert fixed.mean is not None
+            assert fixed.inverse_std is not None
+            offset = fixed.mean.neg() if bias is None else bias - fixed.mean
+            dscale = torch.addcmul((dw * weight).sum((1, 2, 3)), db, offset) * fixed.inverse_std  # (C,)
+        dweight = dw * slope.view(-1, 1, 1, 1) if for_weight and dw is not None else None
+        dbias = db * slope if for_bias and db is not None else None
+        return dweight, dbias, dscale, db if for_shift else None, None, None
+
+
+class _Convolve(torch.autograd.Function):
+    """See ``convolve``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        b: torch.Tensor | None,
+        fixed: Fixed,
         pads: tuple[int, int, int, int],
     ) -> torch.Tensor:
-        slope = fixed.inverse_std
-        w, b = weight, bias
-        if slope is not None and fixed.mean is not None:
-            slope = slope if scale is None else slope * scale
-            w = weight * slope.view(-1, 1, 1, 1)
-            b = fixed.mean.neg() if bias is None else bias - fixed.mean
-            b = b * slope if shift is None else torch.addcmul(shift, b, slope)
-        w, b = w.to(x.dtype), None if b is None else b.to(x.dtype)
         ctx.size, ctx.fixed, ctx.pads = x.shape[2:], fixed, pads
         left, right, top, bottom = pads
         ctx.native = (top, left)
         if (left, top) != (right, bottom):
             x, ctx.native = _padded(x, pads), (0, 0)
-        y = _forward(x, w, b, fixed, ctx.native)
-        ctx.save_for_backward(x, w, None if fixed.activation == "none" else y, weight, bias, slope)
+        y = _forward(x, w, None if b is None else b.to(x.dtype), fixed, ctx.native)
+        ctx.save_for_backward(x, w, b, None if fixed.activation == "none" else y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, w, y, weight, bias, slope = ctx.saved_tensors
-        for_x, for_weight, for_bias, for_scale, for_shift, *_ = ctx.needs_input_grad
+        x, w, b, y = ctx.saved_tensors
         fixed: Fixed = ctx.fixed
         if fixed.activation == "relu":
             g = _ATEN.threshold_backward(g, y, 0)
         elif fixed.activation == "relu6":
             g = _ATEN.hardtanh_backward(g, y, 0, 6)
-        wanted = (for_x, for_weight or for_scale, for_bias or for_scale or for_shift)
-        dx, dw, db = _gradients(g, x, w, ctx, wanted)
-        dw = None if dw is None else dw.to(weight.dtype)
-        db = None if db is None else db.to(weight.dtype)
-        if slope is None:
-            return dx, dw, db, *[None] * 4
-        dscale = None
-        if for_scale:
-            assert dw is not None and db is not None and fixed.mean is not None and fixed.inverse_std is not None
-            offset = fixed.mean.neg() if bias is None else bias - fixed.mean
-            dscale = torch.addcmul((dw * weight).sum((1, 2, 3)), db, offset) * fixed.inverse_std  # (C,)
-        dweight = dw * slope.view(-1, 1, 1, 1) if for_weight and dw is not None else None
-        dbias = db * slope if for_bias and db is not None else None
-        return dx, dweight, dbias, dscale, db if for_shift else None, None, None
+        dx, dw, db = _gradients(g, x, w, ctx, ctx.needs_input_grad[:3])
+        return dx, dw, None if db is None else db.to(b.dtype), None, None
 
 
 def _forward(

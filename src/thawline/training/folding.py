@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from thawline.backbones.graph import example
 from thawline.backbones.timm_import import import_timm
-from thawline.training.convolution import Activation, Fixed, convolve, own_pads, same_pads, takes_detours
+from thawline.training.convolution import Activation, Fixed, convolve, fold, own_pads, same_pads, takes_detours
 
 if TYPE_CHECKING:
     from thawline.training.net import Above
@@ -35,13 +35,34 @@ _TOLERANCE = 1e-3
 """Largest difference that running layers as one may make in float32, relative to the largest output."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Chain:
     """Layers that run as one: a convolution, the batch norm on it, and the activation on that."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d | None
     activation: nn.Module | None
+    shared: tuple[torch.Tensor, torch.Tensor | None] | None = None
+    """Weights and bias to run with, where several parts of a batch share them; else they are folded in each run."""
+
+    def fold(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Weights in ``dtype``, and bias, with the batch norm folded in."""
+        return fold(self.conv, self.norm, self.fixed(), dtype)
+
+    def fixed(self) -> Fixed:
+        """What stays the same from step to step."""
+        conv, norm = self.conv, self.norm
+        mean = inverse_std = None
+        if norm is not None and norm.running_mean is not None and norm.running_var is not None:
+            mean, inverse_std = norm.running_mean, torch.rsqrt(norm.running_var + norm.eps)
+        return Fixed(
+            stride=conv.stride,  # type: ignore[arg-type]
+            dilation=conv.dilation,  # type: ignore[arg-type]
+            groups=conv.groups,
+            activation="none" if self.activation is None else _ACTIVATIONS[type(self.activation)],
+            mean=mean,
+            inverse_std=inverse_std,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -184,21 +205,14 @@ def _run(above: Above, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
 def _installed(chain: Chain) -> Iterator[None]:
     """Let the layers of a chain run as one, within this block, wherever gradients are recorded."""
     conv, norm, activation = chain.conv, chain.norm, chain.activation
-    mean = inverse_std = None
-    if norm is not None and norm.running_mean is not None and norm.running_var is not None:
-        mean, inverse_std = norm.running_mean, torch.rsqrt(norm.running_var + norm.eps)
-    fixed = Fixed(
-        stride=conv.stride,  # type: ignore[arg-type]
-        dilation=conv.dilation,  # type: ignore[arg-type]
-        groups=conv.groups,
-        activation="none" if activation is None else _ACTIVATIONS[type(activation)],
-        mean=mean,
-        inverse_std=inverse_std,
-    )
+    fixed = chain.fixed()
     pads_of = same_pads if isinstance(conv, Conv2dSame) else own_pads
 
     def whole(x: torch.Tensor) -> torch.Tensor:
-        return convolve(x, conv, norm, fixed, pads_of(conv, x.shape[2:]))
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        w, b = chain.shared or fold(conv, norm, fixed, x.dtype)
+        return convolve(x, w, b, fixed, pads_of(conv, x.shape[2:]))
 
     replaced: dict[nn.Module, _Forward] = {conv: whole}
     if norm is not None:

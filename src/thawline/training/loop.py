@@ -26,7 +26,7 @@ from thawline.errors import ModelError, UsageError
 from thawline.features.torch_engine import arithmetic, repeatable
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
-from thawline.training.folding import folded
+from thawline.training.folding import Chain, folded
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
 from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Point, Task
@@ -108,7 +108,8 @@ class Stage:
         self._optimiser = build_optimiser(above.learning, above.distance, settings)
         self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
         self._weights = _class_weights(task, lesson.rows)
-        self._microbatches = Microbatches(above, torch.device(task.device))
+        self._microbatches = Microbatches(above, torch.device(task.device), task.precision)
+        self._chains: list[Chain] = []
         self._best: Tensors = {}
         self._clock = _Clock(lesson.ends_at)
         self._now = _Progress()
@@ -129,7 +130,7 @@ class Stage:
             HeldInterrupts() as held,
             repeatable(torch.device(self.task.device)),
             _seeded(),
-            folded(self.above),
+            folded(self.above) as self._chains,
             self._microbatches,
             closing(self._stream()) as stream,
         ):
@@ -178,7 +179,8 @@ class Stage:
             here = slice(part[0], part[-1] + 1)
             mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
             loss_of = partial(self._loss, mixed, labels[here], len(labels))
-            total += self._microbatches.backward(loss_of, list(self.above.learning.values()), len(part))
+            learning = list(self.above.learning.values())
+            total += self._microbatches.backward(loss_of, learning, len(part), self._chains)
         if not np.isfinite(total):
             raise ModelError(
                 f"loss must stay a number; it became {total} in stage {self.lesson.name!r}, step {step + 1}. Try a "

@@ -7,23 +7,31 @@ to four times as long as one of a single thread. See benchmarks/training_speed.p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones import POOLED
 from thawline.backbones.graph import example
 from thawline.scale.processors import usable_processors
 
 if TYPE_CHECKING:
+    from thawline.training.folding import Chain
     from thawline.training.net import Above
 
 LEAST_SAMPLES = 4
 """In a part: with fewer, what a call of a layer costs whatever its input outweighs its work."""
+LEAST_WORK = 100.0
+"""FLOPs of a forward pass of one sample, for each parameter that learns. With less, what each part does with all the
+parameters (their rounding, their gradients) outweighs the waiting that it saves: on a machine without other work a step
+took a fifth longer."""
 _TOLERANCE = 1e-3
 """Largest difference that other samples in the batch may make in float32, relative to the largest output."""
 Result = TypeVar("Result")
@@ -36,15 +44,17 @@ class Microbatches:
     machine gives the same bits.
     """
 
-    def __init__(self, above: Above, device: torch.device) -> None:
+    def __init__(self, above: Above, device: torch.device, precision: str) -> None:
         """Find out whether what is above the line may be run in parts.
 
         Args:
             above: Is left in the mode in which it is trained.
             device: Where it is.
+            precision: ``bf16`` or ``f32``, in which its layers run.
         """
         above.train()
-        self._most = usable_processors() if device.type == "cpu" and independent(above) else 1
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._most = usable_processors() if device.type == "cpu" and worth_parts(above) else 1
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Microbatches:
@@ -79,38 +89,80 @@ class Microbatches:
 
         return list(self._pool.map(alone, parts))
 
-    def backward(self, loss_of: Callable[[slice], torch.Tensor], parameters: list[torch.nn.Parameter], n: int) -> float:
+    def backward(
+        self,
+        loss_of: Callable[[slice], torch.Tensor],
+        parameters: Sequence[torch.nn.Parameter],
+        n: int,
+        chains: Sequence[Chain] = (),
+    ) -> float:
         """Add to each parameter's ``grad`` the gradient of the losses of all parts; return the sum of the losses.
 
         Args:
             loss_of: Called for each part of ``n`` samples, side by side; gives a number.
             parameters: Those that learn.
+            chains: Layers that run as one: weights are folded, and their gradients unfolded, once for all parts.
         """
         if len(self.parts(n)) == 1:
             loss = loss_of(slice(0, n))
             loss.backward()  # type: ignore[no-untyped-call]
             return float(loss.detach())
+        with _shared(chains, self._dtype) as (folded, leaves):
+            wanted = [*leaves, *parameters]
 
-        def of_part(part: slice) -> tuple[float, tuple[torch.Tensor | None, ...]]:
-            loss = loss_of(part)
-            return float(loss.detach()), torch.autograd.grad(loss, parameters, allow_unused=True)
+            def of_part(part: slice) -> tuple[float, tuple[torch.Tensor | None, ...]]:
+                loss = loss_of(part)
+                return float(loss.detach()), torch.autograd.grad(loss, wanted, allow_unused=True)
 
-        losses, gradients = zip(*self.each(of_part, n), strict=True)
-        for parameter, found in zip(parameters, zip(*gradients, strict=True), strict=True):
-            for gradient in found:
-                if gradient is None:
-                    continue
-                if parameter.grad is None:
-                    parameter.grad = torch.empty_like(parameter).copy_(gradient)  # laid out as the optimiser expects
-                else:
-                    parameter.grad += gradient
+            losses, gradients = zip(*self.each(of_part, n), strict=True)
+        summed = [_sum(found) for found in zip(*gradients, strict=True)]
+        pairs = [(tensor, total) for tensor, total in zip(folded, summed, strict=False) if total is not None]
+        if pairs:
+            torch.autograd.backward(*zip(*pairs, strict=True))  # type: ignore[arg-type]
+        for parameter, total in zip(parameters, summed[len(leaves) :], strict=True):
+            if total is None:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter).copy_(total)  # laid out as the optimiser expects
+            else:
+                parameter.grad += total
         return float(sum(losses))
 
 
-def independent(above: Above) -> bool:
-    """Whether what comes out for a sample depends on this sample alone, and no random number is drawn for it.
+@contextlib.contextmanager
+def _shared(chains: Sequence[Chain], dtype: torch.dtype) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """Let all parts run with the same folded weights: those, of which some may learn, and leaves in their place."""
+    folded: list[torch.Tensor] = []
+    leaves: list[torch.Tensor] = []
 
-    It is tried, on random images: dropout and stochastic depth draw, statistics of a batch see other samples.
+    def leaf(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.requires_grad:
+            return tensor
+        folded.append(tensor)
+        leaves.append(tensor.detach().requires_grad_())
+        return leaves[-1]
+
+    try:
+        for chain in chains:
+            w, b = chain.fold(dtype)
+            chain.shared = leaf(w), None if b is None else leaf(b)
+        yield folded, leaves
+    finally:
+        for chain in chains:
+            chain.shared = None
+
+
+def _sum(found: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """In their order."""
+    there = [tensor for tensor in found if tensor is not None]
+    return functools.reduce(torch.add, there) if there else None
+
+
+def worth_parts(above: Above) -> bool:
+    """Whether samples may be taken apart, and have work enough for it.
+
+    They may where what comes out for a sample depends on this sample alone, and no random number is drawn for it. It is
+    tried, on random images: dropout and stochastic depth draw, statistics of a batch see other samples.
     """
     layers = list(above.cut.suffix.modules())
     if above.cut.rung == POOLED or any(isinstance(layer, _NormBase) and layer.training for layer in layers):
@@ -120,7 +172,11 @@ def independent(above: Above) -> bool:
         images[1:] *= 2  # samples of one distribution have nearly the same statistics
         crossing = above.cut.prefix(images)
         before = torch.get_rng_state()
-        together = above.logits(crossing)
+        with FlopCounterMode(display=False) as counter:
+            together = above.logits(crossing)
+        learning = sum(parameter.numel() for parameter in above.learning.values())
+        if counter.get_total_flops() < LEAST_WORK * len(images) * learning:
+            return False
         if not torch.equal(torch.get_rng_state(), before):
             return False
         alone = torch.cat([above.logits(tuple(x[i : i + 1] for x in crossing)) for i in range(len(together))])
