@@ -73,6 +73,20 @@ def test_what_stops_it_before_a_checkpoint_leaves_nothing(tmp_path: Path, stop: 
     assert how_to_go_on(caught.value) is None
 
 
+@pytest.mark.parametrize("wanted", [None, Path("deep/run")])
+def test_ctrl_c_while_a_run_takes_its_place_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Path | None
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder, "_claim", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_run_folder(wanted, "photos"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt, Terminated, SystemExit, MemoryError, DataError])
 def test_what_stops_it_after_a_checkpoint_says_how_to_go_on(tmp_path: Path, stop: type[BaseException]) -> None:
     with pytest.raises(stop) as caught, new_run_folder(tmp_path / "a run", "photos") as draft:

@@ -94,10 +94,12 @@ def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> It
         check_place(wanted, force=force)
     parent = Path("runs") if wanted is None else draft_of(wanted).target.parent
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    draft = None if wanted is None else draft_of(wanted)
+    begun = draft is not None and draft.folder.exists()
     try:
         with storage_errors(wanted or parent):
             parent.mkdir(parents=True, exist_ok=True)
-            draft = _numbered(parent, name) if wanted is None else draft_of(wanted)
+            draft = draft or _numbered(parent, name)
             draft.folder.mkdir(exist_ok=True)
         with locked(draft):
             _check_free(draft, force=force)  # another process may have finished it since
@@ -106,10 +108,22 @@ def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> It
                     _empty(draft)
                     draft.state.mkdir()
                 yield draft
+    except KeyboardInterrupt:
+        if draft is not None and not begun:
+            _forget_untouched(draft)
+        raise
     finally:
         for folder in made:  # only those that stayed empty
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _forget_untouched(draft: Draft) -> None:
+    """Remove a draft that was stopped before anything but its lock was in it."""
+    with suppress(OSError):
+        if list(draft.folder.iterdir()) == [draft.lock]:
+            draft.lock.unlink()
+        draft.folder.rmdir()
 
 
 @contextmanager
