@@ -1,8 +1,8 @@
 """A batch in parts that run side by side, each alone in a thread of its own: one wait for a step, not one a layer.
 
 Layers that share out their work among threads wait for the last thread after each layer. Where other programs want a
-processor too, each of these waits may last for as long as the system lets them have it: a step of two threads took two
-to four times as long as one of a single thread. See benchmarks/training_speed.py.
+processor too, each of these waits may last for as long as the system lets them have it: beside one busy neighbour on
+two processors, a step took up to twice as long and more. See benchmarks/training_speed.py.
 """
 
 from __future__ import annotations
