@@ -10,6 +10,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +36,7 @@ _TOLERANCE = 1e-3
 """Largest difference that running layers as one may make in float32, relative to the largest output."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Chain:
     """Layers that run as one: a convolution, the batch norm on it, and the activation on that."""
 
@@ -47,8 +48,9 @@ class Chain:
 
     def fold(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Weights in ``dtype``, and bias, with the batch norm folded in."""
-        return fold(self.conv, self.norm, self.fixed(), dtype)
+        return fold(self.conv, self.norm, self.fixed, dtype)
 
+    @cached_property
     def fixed(self) -> Fixed:
         """What stays the same from step to step."""
         conv, norm = self.conv, self.norm
@@ -205,14 +207,13 @@ def _run(above: Above, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
 def _installed(chain: Chain) -> Iterator[None]:
     """Let the layers of a chain run as one, within this block, wherever gradients are recorded."""
     conv, norm, activation = chain.conv, chain.norm, chain.activation
-    fixed = chain.fixed()
     pads_of = same_pads if isinstance(conv, Conv2dSame) else own_pads
 
     def whole(x: torch.Tensor) -> torch.Tensor:
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        w, b = chain.shared or fold(conv, norm, fixed, x.dtype)
-        return convolve(x, w, b, fixed, pads_of(conv, x.shape[2:]))
+        w, b = chain.shared or chain.fold(x.dtype)
+        return convolve(x, w, b, chain.fixed, pads_of(conv, x.shape[2:]))
 
     replaced: dict[nn.Module, _Forward] = {conv: whole}
     if norm is not None:

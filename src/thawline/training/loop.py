@@ -174,12 +174,12 @@ class Stage:
         set_rate(self._optimiser, rate(at, self._order.n_steps, settings))
         self._optimiser.zero_grad(set_to_none=True)
         parts = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
+        learning = list(self.above.learning.values())
         total = 0.0
         for part in parts:
             here = slice(part[0], part[-1] + 1)
             mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
             loss_of = partial(self._loss, mixed, labels[here], len(labels))
-            learning = list(self.above.learning.values())
             total += self._microbatches.backward(loss_of, learning, len(part), self._chains)
         if not np.isfinite(total):
             raise ModelError(
@@ -188,7 +188,7 @@ class Stage:
             )
         self._watch.saw_gradients()
         if settings.clip_norm:
-            torch.nn.utils.clip_grad_norm_(list(self.above.learning.values()), settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
         self._optimiser.step()
         self._pull_back()
         self._average()
