@@ -4,7 +4,7 @@
 
 A graph for OpenVINO has a fixed shape. More pictures at once share the reading of weights; fewer leave what one layer
 gives in the caches for the next. Each graph runs on one thread; sizes take turns, and the one that
-`thawline.features.conversion` chooses is marked.
+`thawline.engines.converting.conversion` chooses is marked.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import torch
 from safetensors.torch import save_file
 
 import thawline as tl
-from thawline.backbones.timm_import import import_timm
-from thawline.features import conversion
-from thawline.features.openvino_engine import compile_graphs
+from thawline.backbones.providers.timm_import import import_timm
+from thawline.engines.converting import conversion
+from thawline.engines.openvino_engine import compile_graphs
 from thawline.randomness import generator
 from thawline.runs.reporting import environment
 
@@ -69,7 +69,7 @@ def ready(backbone: tl.Backbone, size: int) -> list[ov.InferRequest]:
 def measure(backbone: tl.Backbone) -> dict[int, list[float]]:
     """Pictures/s of processor time, in each round, for each size."""
     chains = {size: ready(backbone, size) for size in SIZES}
-    pixels = generator(0, "pictures").integers(0, 256, (max(SIZES), *backbone.preprocessing.input_px, 3), np.uint8)
+    pixels = generator(0, "pictures").integers(0, 256, (max(SIZES), *backbone.preparation.input_px, 3), np.uint8)
     paces: dict[int, list[float]] = {size: [] for size in SIZES}
     for round_ in range(N_ROUNDS + 1):
         for size, chain in chains.items():

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 import thawline as tl
-from thawline.backbones.backbone import build
 from thawline.backbones.ladder import Ladder, Rung
+from thawline.backbones.providers.timm import build
 from thawline.backbones.thaw import resolve_thaw
-from thawline.data.views import Augmentation, Views, prepare_views
-from thawline.features import FeatureStore
+from thawline.engines.choices import hardware
 from thawline.features.boundary import Boundary
-from thawline.features.engines import hardware
+from thawline.inputs.image.views import Augmentation, Views, prepare_views
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
+from thawline.store.store import FeatureStore
 from thawline.training.lesson import Batches, Lesson, Task
 from thawline.training.loop import Stage
 from thawline.training.net import Above, Net
@@ -48,8 +48,7 @@ class EveryTime:
     def __init__(self, above: Above, pixels: np.ndarray, backbone: tl.Backbone, precision: str) -> None:
         self._prefix, self._pixels, self._bf16 = above.cut.prefix, pixels, precision == "bf16"
         self._mean, self._std = (
-            torch.tensor(values).view(1, 3, 1, 1)
-            for values in (backbone.preprocessing.mean, backbone.preprocessing.std)
+            torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.preparation.mean, backbone.preparation.std)
         )
 
     def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
@@ -64,7 +63,7 @@ def random_backbone(name: str, folder: Path) -> tl.Backbone:
     """An architecture with random weights."""
     described = tl.open_backbone(f"timm/{name}", architecture_only=True)
     torch.manual_seed(0)
-    module = build(name, described.model_args, described.preprocessing)
+    module = build(name, described.model_args, described.preparation)
     return described.tuned(module, folder / f"{name}.safetensors")
 
 
@@ -97,7 +96,7 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
     following = ladder.rungs[ladder.rungs.index(rung) + 1 :]
     first = next(above for above in following if above.parameters)
     thaw = resolve_thaw(ladder, f"from:{first.name}", backbone.blueprint())
-    above = Above(net, thaw, backbone.preprocessing.input_px, moving_statistics=False)
+    above = Above(net, thaw, backbone.preparation.input_px, moving_statistics=False)
     views = Views(augmentation=Augmentation(), seed=0)
     boundary = Boundary(
         data, backbone, net.backbone, thaw.rung, views, precision=precision, device="cpu",
@@ -105,7 +104,7 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
     )  # fmt: skip
     made = boundary.ensure(np.arange(N), range(EPOCHS))
     pixels = np.stack([
-        prepare_views(data.source.read(row), backbone.preprocessing, views.augmentation,
+        prepare_views(data.source.read(row), backbone.preparation, views.augmentation,
                       [views.sample_seed(view, data.digests[row]) for view in range(EPOCHS)])
         for row in range(N)
     ])  # fmt: skip  # (N, V, H, W, 3)

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from thawline.data.decode import prepare
-from thawline.records import Preprocessing
+from thawline.inputs.image.decode import prepare
+from thawline.records import Preparation
 from thawline.runs.reporting import environment
 
 ROUNDS = 9
-INPUT = Preprocessing(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+INPUT = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def plain(data: bytes) -> NDArray[np.uint8]:

@@ -108,7 +108,7 @@ def right(task: Task, seed: int) -> dict[str, NDArray[np.bool_]]:
     for name, backbone in models(seed).items():
         found[name] = head_is_right(data, backbone, train, test, seed)
     simple = baselines(
-        None, data.thumbs[train], y[train], None, data.thumbs[test], y[test], n_classes, seed=seed,
+        None, data.sketches[train], y[train], None, data.sketches[test], y[test], n_classes, seed=seed,
         groups=data.groups[train],
     )  # fmt: skip
     pixels = next(one for one in simple if one.name == "pixels")
@@ -170,14 +170,12 @@ def row_of_sizes(title: str, backbone: Backbone) -> str:
         data, *parts = Task(SIZED).draw(seed)
         whole.append(head_is_right(data, backbone, *parts, seed).mean())
         small.append(head_is_right(reduced(data, PRETRAINED_PX), backbone, *parts, seed).mean())
-    return (
-        f"| {title} | {backbone.preprocessing.input_px[0]} | {100 * np.mean(whole):.1f} | {100 * np.mean(small):.1f} |"
-    )
+    return f"| {title} | {backbone.preparation.input_px[0]} | {100 * np.mean(whole):.1f} | {100 * np.mean(small):.1f} |"
 
 
 def sizes() -> list[str]:
     embedded = tl.open_backbone(DEFAULT_MODEL)
-    own_px = embedded.preprocessing.input_px[0]
+    own_px = embedded.preparation.input_px[0]
     return [
         f"What the size of the pictures costs: {SIZED} as above, the photographs as they are and reduced to",
         f"{PRETRAINED_PX} px, the size of the pictures that the embedded backbone was trained on.",

@@ -85,31 +85,33 @@ def opened(model: str, folder: Path) -> Any:
 
 def computes_in() -> Precision:
     """What Thawline computes in here unless it is asked for something else: bf16 where there is hardware for it."""
-    from thawline.features.engines import hardware
+    from thawline.engines.choices import hardware
 
     return hardware()[1]
 
 
 def part_decode(model: str, folder: Path, n: int) -> dict[str, float]:
     """Decode, resize and crop with all processors."""
-    from thawline.data.decode import prepare
+    from thawline.inputs.image.decode import prepare
     from thawline.scale.processors import usable_processors
 
-    preprocessing, chosen = opened(model, folder).preprocessing, samples(folder, n)
+    preparation, chosen = opened(model, folder).preparation, samples(folder, n)
     with ThreadPoolExecutor(usable_processors()) as pool:
-        list(pool.map(lambda i: prepare(chosen.source.read(i), preprocessing), range(64)))
-        return timed(lambda: list(pool.map(lambda i: prepare(chosen.source.read(i), preprocessing).sum(), range(n))), n)
+        list(pool.map(lambda i: prepare(chosen.source.read(i), preparation), range(64)))
+        return timed(lambda: list(pool.map(lambda i: prepare(chosen.source.read(i), preparation).sum(), range(n))), n)
 
 
 def part_engine(model: str, folder: Path, n: int) -> dict[str, float]:
     """The engine alone, pixels in memory, with all processors."""
-    from thawline.features import FeatureStore
-    from thawline.features.building import Graphs
-    from thawline.features.openvino_engine import OpenVINOEngine
+    from thawline.engines.building import ConvertedBackbone
+    from thawline.engines.openvino_engine import OpenVINOEngine
+    from thawline.store.store import FeatureStore
 
     backbone = opened(model, folder)
-    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened(computes_in()), computes_in())
-    pixels = np.random.default_rng(0).integers(0, 256, (32, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
+    engine = OpenVINOEngine(
+        ConvertedBackbone(FeatureStore().root, backbone, ("pooled",)).opened(computes_in()), computes_in()
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (32, *backbone.preparation.input_px, 3), dtype=np.uint8)
     with ThreadPoolExecutor(engine.workers) as pool:
         list(pool.map(lambda _: engine.run(pixels), range(4)))
         return timed(lambda: list(pool.map(lambda _: engine.run(pixels), range(n // 32))), n)
@@ -117,8 +119,8 @@ def part_engine(model: str, folder: Path, n: int) -> dict[str, float]:
 
 def part_whole(model: str, folder: Path, n: int) -> dict[str, float]:
     """Files to stored features; the backbone is converted already, its engine is built on the clock."""
-    from thawline.features import FeatureStore
     from thawline.features.extract import extract_features
+    from thawline.store.store import FeatureStore
 
     backbone, chosen, store = opened(model, folder), samples(folder, n), FeatureStore()
     backbone.weights_sha256  # noqa: B018 - read once for each process
@@ -136,7 +138,7 @@ def part_eager(model: str, folder: Path, n: int, *, tuned: bool = False) -> dict
     import torch
     from PIL import Image
 
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     timm = import_timm()
     path = str(folder / f"{model}.safetensors")
@@ -162,8 +164,8 @@ def part_eager(model: str, folder: Path, n: int, *, tuned: bool = False) -> dict
 
 def part_size(model: str, folder: Path, n: int) -> dict[str, float]:
     """As ``part_whole``, of any number of pictures, without gathering the features at the end; a few tell the start."""
-    from thawline.features import FeatureStore
     from thawline.features.extract import fill_store
+    from thawline.store.store import FeatureStore
 
     backbone, chosen, store = opened(model, folder), samples(folder, n), FeatureStore()
     before = peak_mb()
@@ -233,7 +235,7 @@ def write_weights(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     real = os.environ.get("THAWLINE_REAL_WEIGHTS")
     for model, arguments in MODELS.items():

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import thawline as tl
+from thawline.backbones.lines import depth_rungs
 from thawline.data import subset
 from thawline.planning import FitPlan, make_plan
-from thawline.planning.decide import depth_rungs
 from thawline.planning.scenarios import scenario
 from thawline.planning.similarity import measure_similarity
 from thawline.planning.size import measure_size

@@ -53,7 +53,7 @@ def opened(name: str) -> Any:
     import sklearn.mixture  # noqa: F401
 
     import thawline as tl
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     import_timm()
     return tl.open_data(Path(os.environ["THAWLINE_REAL_DATA"]) / name)

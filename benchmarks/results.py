@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from thawline.features.engines import hardware
+from thawline.engines.choices import hardware
 from thawline.runs.reporting import environment
 
 HERE = Path(__file__).parent

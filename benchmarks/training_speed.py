@@ -33,12 +33,12 @@ from torch.nn import functional
 import thawline as tl
 from thawline.backbones.ladder import Ladder
 from thawline.backbones.thaw import Thaw, resolve_thaw
-from thawline.features.engines import hardware
-from thawline.features.torch_engine import arithmetic
+from thawline.engines.arithmetic import arithmetic
+from thawline.engines.choices import hardware
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
-from thawline.training.folding import Chain, folded
-from thawline.training.microbatches import Microbatches
+from thawline.training.fused.chains import Chain, folded
+from thawline.training.fused.microbatches import Microbatches
 from thawline.training.net import Above, Net
 from thawline.training.optimiser import build_optimiser
 from thawline.training.settings import TrainPlan
@@ -93,7 +93,7 @@ def our_line(backbone: tl.Backbone, thaw: Thaw, precision: str) -> Line:
     ladder = backbone.ladder
     net = Net(copy.deepcopy(backbone.module()), nn.Linear(ladder.rungs[-1].shape[0], N_CLASSES))
     net.to(memory_format=torch.channels_last)
-    above = Above(net, thaw, backbone.preprocessing.input_px, moving_statistics=False)
+    above = Above(net, thaw, backbone.preparation.input_px, moving_statistics=False)
     microbatches = Microbatches(above, CPU, precision)
     images, labels = batch(backbone)
     with arithmetic(CPU, precision):
@@ -122,7 +122,7 @@ def flops_above(backbone: tl.Backbone, ladder: Ladder, thaw: Thaw) -> float:
     from thawline.backbones.graph import LayerGraph
 
     module = backbone.module()
-    total = LayerGraph(module, backbone.name, backbone.preprocessing.input_px).flops()[-1]
+    total = LayerGraph(module, backbone.name, backbone.preparation.input_px).flops()[-1]
     below = next(rung.flops_below_frac for rung in ladder.rungs if rung.name == thaw.rung)
     return 3.0 * total * (1 - below)
 
@@ -148,7 +148,7 @@ def tutorial_step(backbone: tl.Backbone, thaw: Thaw) -> Callable[[], None]:
 def batch(backbone: tl.Backbone) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures of noise (B, 3, H, W) and labels (B,)."""
     draw = torch.Generator().manual_seed(0)
-    images = torch.randn(BATCH, 3, *backbone.preprocessing.input_px, generator=draw)
+    images = torch.randn(BATCH, 3, *backbone.preparation.input_px, generator=draw)
     return images, torch.randint(0, N_CLASSES, (BATCH,), generator=draw)
 
 

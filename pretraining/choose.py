@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from pictures import crop, decode, draw_boxes, generator, to_input
 
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
 from training import N_CLASSES, Recipe, accuracy, optimiser_of

@@ -40,7 +40,7 @@ def main() -> None:
     moments = measure_moments(seen.features, f"{len(pictures):,} training pictures of Tiny ImageNet")
     path = asked.out or moments_path(backbone.tensors.path)
     write_moments(path, moments, backbone)
-    print(f"{path}: {path.stat().st_size:,} bytes, rungs {', '.join(moments.rungs)}, {asdict(backbone.preprocessing)}")
+    print(f"{path}: {path.stat().st_size:,} bytes, rungs {', '.join(moments.rungs)}, {asdict(backbone.preparation)}")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from thawline.backbones import POOLED, Backbone
-from thawline.features.building import Graphs
-from thawline.features.engines import hardware
+from thawline.engines.building import Graphs
+from thawline.engines.choices import hardware
 from thawline.scale.allocator import keep_freed_memory
 
 BATCH = 32
@@ -37,7 +37,7 @@ class Teacher:
 
     def __init__(self, backbone: Backbone, cache: Path) -> None:
         keep_freed_memory()
-        self.input_px = backbone.preprocessing.input_px[0]
+        self.input_px = backbone.preparation.input_px[0]
         _, precision = hardware(device="cpu")
         self._engine = Graphs(cache, backbone, (POOLED,)).engine(precision)
         self.width = self._engine.widths[0]

@@ -17,7 +17,7 @@ from teacher import TeacherHead
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 
 N_CLASSES = 200
 

@@ -21,9 +21,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from recording import record
+
+from thawline.engines.converting.topology import FOLDER
 from thawline.errors import ThawlineError
-from thawline.features.recording import record
-from thawline.features.topology import FOLDER
 
 SAME: dict[str, Any] = {"pad_type": "same"}
 """What weights that were trained with TensorFlow need."""

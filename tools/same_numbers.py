@@ -4,8 +4,8 @@
     python tools/same_numbers.py --source ../before/src > before.json
     python tools/same_numbers.py --compare before.json now.json
 
-It runs fits, a comparison and the demo, each in a process of its own with an empty cache. Of every run it prints the plan
-without its sentences and forecasts, the line that was chosen, the scores, and a digest of the tensors that ship. Two
+It runs fits, a comparison and the demo, each in a process of its own with an empty cache. Of every run it prints the
+plan without its sentences and forecasts, the scores, and digests of the predictions and of the tensors that ship. Two
 versions that compute the same print the same on the same machine. Needs THAWLINE_REAL_DATA and THAWLINE_REAL_WEIGHTS;
 takes about ten minutes on two cores.
 """

@@ -43,9 +43,9 @@ def row(model: str, folder: Path) -> str:
     from safetensors.torch import save_file
 
     import thawline as tl
-    from thawline.backbones.timm_import import import_timm
-    from thawline.features.building import count_multiply_adds
-    from thawline.features.torch_engine import TorchEngine
+    from thawline.backbones.providers.timm_import import import_timm
+    from thawline.engines.building import count_multiply_adds
+    from thawline.engines.torch_engine import TorchEngine
 
     network = import_timm().create_model(model, num_classes=0).eval()
     path = folder / f"{model}.safetensors"
@@ -54,8 +54,8 @@ def row(model: str, folder: Path) -> str:
     backbone = tl.open_backbone(f"timm/{model}@{path}")
     work = count_multiply_adds(backbone)
     engine = TorchEngine(backbone, precision="bf16", device="cuda")
-    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
-    plain, images = network.cuda(), torch.rand(BATCH, 3, *backbone.preprocessing.input_px, device="cuda")
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, *backbone.preparation.input_px, 3), dtype=np.uint8)
+    plain, images = network.cuda(), torch.rand(BATCH, 3, *backbone.preparation.input_px, device="cuda")
     engine.run(pixels)
     ours, theirs = [], []
     with torch.inference_mode():

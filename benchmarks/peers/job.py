@@ -30,7 +30,7 @@ class Job:
 
     @property
     def timm_arguments(self) -> dict[str, object]:
-        """For ``timm.create_model``: the weights, and the preprocessing that goes with them."""
+        """For ``timm.create_model``: the weights, and the preparation that goes with them."""
         overlay = {"file": str(self.weights), "mean": MEAN, "std": STD, "input_size": (3, INPUT_PX, INPUT_PX)}
         return {"pretrained": True, "pad_type": "same", "pretrained_cfg_overlay": overlay}
 

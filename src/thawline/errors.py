@@ -83,3 +83,7 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """Return ``" Did you mean 'a', 'b'?"`` for the known names closest to ``name``, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=n, cutoff=0.5)
     return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
+
+
+class NotConvertibleError(ModelError):
+    """OpenVINO cannot take this architecture; torch can run it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Dataset:
     source: Source
     digests: tuple[str, ...]
     """(N,) SHA-256 (hex) of each sample's content; equal content, equal digest, whatever its name."""
-    thumbs: NDArray[np.uint8]
+    sketches: NDArray[np.uint8]
     """(N, 16, 16, 3) RGB, the whole picture squashed: what duplicates are judged by and the pixel baseline sees."""
     groups: NDArray[np.int64]
     """(N,) samples with equal numbers must stay on one side of a split (declared, identical or nearly identical)."""
@@ -92,7 +92,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
+class ImagePreparation:
     """How an image becomes the backbone's input; everything here changes numbers, so everything enters the key.
 
     The picture is turned upright (EXIF), made RGB, resized with antialiasing so that its shorter side
@@ -108,6 +108,12 @@ class Preprocessing:
     crop_mode: Literal["center", "squash"] = "center"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    kind: ClassVar[Literal["image"]] = "image"
+    """The input kind it is for; decides no number, so it is no field."""
+
+
+Preparation = ImagePreparation
+"""How a sample as stored becomes what a backbone takes; one record for each input kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

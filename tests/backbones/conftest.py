@@ -21,7 +21,7 @@ CONFIG = {
 def state_dict(architecture: str = "test_resnet", seed: int = 0, **model_args):
     import torch
 
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -15,7 +15,7 @@ from thawline.backbones.ladder import Ladder, _stages, build_ladder
 from thawline.backbones.opening import open_backbone
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError
-from thawline.records import Preprocessing
+from thawline.records import Preparation
 
 KIB = 1024
 
@@ -33,12 +33,12 @@ class NoWeights(TensorFile):
 
 
 def backbone(architecture: str, px: int = 224, **model_args) -> Backbone:
-    preprocessing = Preprocessing(input_px=(px, px), resize_px=px, mean=(0.5,) * 3, std=(0.5,) * 3)
+    preparation = Preparation(input_px=(px, px), resize_px=px, mean=(0.5,) * 3, std=(0.5,) * 3)
     return Backbone(
         name=f"timm/{architecture}",
         architecture=architecture,
         model_args=model_args,
-        preprocessing=preprocessing,
+        preparation=preparation,
         tensors=NoWeights(),
     )
 
@@ -204,5 +204,5 @@ def test_the_embedded_backbone_has_a_ladder(weights_file: Path):
     opened = open_backbone(f"timm/test_resnet@{weights_file}")
     ladder = build_ladder(opened)
     assert ladder.parameters == opened.n_parameters()
-    assert ladder.rungs[0].shape == (3, *opened.preprocessing.input_px)
+    assert ladder.rungs[0].shape == (3, *opened.preparation.input_px)
     assert not opened.is_built

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import thawline as tl
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import ModelError
 
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import thawline as tl
-from thawline.backbones.embedded import EMBEDDED
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.embedded import EMBEDDED
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import HubError, ModelError, UnknownModelError, UsageError, WeightsError
 
 
@@ -34,19 +34,19 @@ def test_features_equal_plain_timm(weights_file: Path) -> None:
         assert torch.equal(backbone.module()(images), expected)
 
 
-def test_preprocessing_comes_from_the_file(weights_file: Path) -> None:
-    preprocessing = tl.open_backbone(f"timm/test_resnet@{weights_file}").preprocessing
-    assert preprocessing.input_px == (64, 64)
-    assert preprocessing.resize_px == 71  # floor(64 / 0.9)
-    assert preprocessing.mean == (0.5, 0.4, 0.3)
-    assert preprocessing.std == (0.2, 0.25, 0.3)
-    assert preprocessing.interpolation == "bicubic"
+def test_preparation_comes_from_the_file(weights_file: Path) -> None:
+    preparation = tl.open_backbone(f"timm/test_resnet@{weights_file}").preparation
+    assert preparation.input_px == (64, 64)
+    assert preparation.resize_px == 71  # floor(64 / 0.9)
+    assert preparation.mean == (0.5, 0.4, 0.3)
+    assert preparation.std == (0.2, 0.25, 0.3)
+    assert preparation.interpolation == "bicubic"
 
 
 def test_a_folder_with_config_opens_like_a_file(weights_file: Path, hub_folder: Path) -> None:
     from_file = tl.open_backbone(f"timm/test_resnet@{weights_file}")
     from_folder = tl.open_backbone(f"timm/test_resnet.r160_in1k@{hub_folder}")
-    assert from_folder.preprocessing == from_file.preprocessing
+    assert from_folder.preparation == from_file.preparation
     assert from_folder.weights_sha256 == from_file.weights_sha256  # the same tensors, described elsewhere
     for name, tensor in from_folder.module().state_dict().items():
         assert torch.equal(tensor, from_file.module().state_dict()[name])
@@ -57,22 +57,22 @@ def test_weights_without_description_take_timms(tmp_path: Path, weights_file: Pa
     save_file(load_file(weights_file), bare)
     backbone = tl.open_backbone(f"timm/test_resnet@{bare}")
     config = import_timm().get_pretrained_cfg("test_resnet")
-    assert backbone.preprocessing.input_px == config.input_size[1:]
-    assert backbone.preprocessing.mean == config.mean
+    assert backbone.preparation.input_px == config.input_size[1:]
+    assert backbone.preparation.mean == config.mean
     assert backbone.module()(torch.zeros(1, 3, 160, 160)).shape == (1, backbone.rung_dim())
 
 
 def test_overrides_win_and_are_remembered(weights_file: Path) -> None:
     settings = {"input_px": 96, "mean": 0.5, "std": (0.1, 0.2, 0.3), "interpolation": "bilinear", "crop_pct": 1.0}
     backbone = tl.open_backbone(f"timm/test_resnet@{weights_file}", **settings)
-    assert backbone.preprocessing.input_px == (96, 96)
-    assert backbone.preprocessing.resize_px == 96
-    assert backbone.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert backbone.preprocessing.std == (0.1, 0.2, 0.3)
-    assert backbone.preprocessing.interpolation == "bilinear"
+    assert backbone.preparation.input_px == (96, 96)
+    assert backbone.preparation.resize_px == 96
+    assert backbone.preparation.mean == (0.5, 0.5, 0.5)
+    assert backbone.preparation.std == (0.1, 0.2, 0.3)
+    assert backbone.preparation.interpolation == "bilinear"
     assert backbone.settings == settings
     again = tl.open_backbone(backbone.name, **backbone.settings)
-    assert again.preprocessing == backbone.preprocessing
+    assert again.preparation == backbone.preparation
 
 
 def test_model_arguments_change_the_identity_and_the_model(weights_file: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_embedded_model_opens_offline_with_its_digest() -> None:
     assert backbone.name == f"embedded/{model.name}"
     assert hashlib.sha256(model.path.read_bytes()).hexdigest() == model.sha256
     assert backbone.n_parameters() == model.parameters == sum(p.numel() for p in backbone.module().parameters())
-    assert backbone.preprocessing.input_px == (model.input_px, model.input_px)
+    assert backbone.preparation.input_px == (model.input_px, model.input_px)
     assert model.path.stat().st_size <= 12e6
     assert model.card.is_file()
 
@@ -141,7 +141,7 @@ def test_a_tampered_embedded_model_is_refused(tmp_path: Path, monkeypatch: pytes
     data = bytearray(model.path.read_bytes())
     data[-1] ^= 1
     (tmp_path / model.file).write_bytes(data)
-    monkeypatch.setattr("thawline.backbones.embedded.WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("thawline.backbones.providers.embedded.WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(WeightsError, match=f"must have SHA-256 {model.sha256}; got"):
         tl.open_backbone()
 
@@ -232,11 +232,11 @@ def test_arguments_that_the_architecture_does_not_take(weights_file: Path) -> No
 
 
 def test_a_scheme_is_no_architecture(weights_file: Path) -> None:
-    from thawline.backbones.backbone import build
+    from thawline.backbones.providers.timm import build
 
-    preprocessing = tl.open_backbone(f"timm/test_resnet@{weights_file}").preprocessing
+    preparation = tl.open_backbone(f"timm/test_resnet@{weights_file}").preparation
     with pytest.raises(ModelError, match="architecture must be one that timm knows; got 'hf-hub:somebody/model'"):
-        build("hf-hub:somebody/model", {}, preprocessing)
+        build("hf-hub:somebody/model", {}, preparation)
 
 
 def test_a_model_of_fixed_input_says_so(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_what_the_hub_gave_before_needs_no_hub(
     backbone = tl.open_backbone("timm/test_resnet.r160_in1k")
     local = tl.open_backbone(f"timm/test_resnet@{hub_folder}")
     assert backbone.weights_sha256 == local.weights_sha256
-    assert backbone.preprocessing == local.preprocessing
+    assert backbone.preparation == local.preparation
 
 
 def test_the_catalogue_finds_and_counts() -> None:

@@ -13,13 +13,13 @@ from safetensors import safe_open
 from torch import nn
 
 from thawline.backbones import Backbone, open_backbone
-from thawline.backbones.backbone import build
+from thawline.backbones.providers.timm import build
 from thawline.errors import ModelError, StorageError, WeightsError
 
 
 def trained(backbone: Backbone, seed: int = 0) -> nn.Module:
     """A module of the backbone's architecture with other weights and statistics, as a training might leave it."""
-    module = build(backbone.architecture, backbone.model_args, backbone.preprocessing)
+    module = build(backbone.architecture, backbone.model_args, backbone.preparation)
     draws = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in module.state_dict().values():
@@ -52,7 +52,7 @@ def test_it_runs_as_the_trained_module_does(source: Backbone, tmp_path: Path) ->
 
 def test_it_is_its_source_in_all_but_its_weights(source: Backbone, tmp_path: Path) -> None:
     tuned = source.tuned(trained(source), tmp_path / "tuned.safetensors")
-    for name in ("name", "title", "architecture", "model_args", "preprocessing", "settings"):
+    for name in ("name", "title", "architecture", "model_args", "preparation", "settings"):
         assert getattr(tuned, name) == getattr(source, name), name
     assert tuned.tensors.path == tmp_path / "tuned.safetensors"
     assert tuned.n_parameters() == source.n_parameters()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pytest import approx
 
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.scale.processors import processor_name
 
 ROOT = Path(__file__).parents[2] / "benchmarks"

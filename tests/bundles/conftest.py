@@ -8,7 +8,8 @@ import pytest
 
 import thawline as tl
 from thawline.bundles import Bundle
-from thawline.features import extract_features, hardware
+from thawline.engines.choices import hardware
+from thawline.features import extract_features
 from thawline.heads import fit_head
 
 

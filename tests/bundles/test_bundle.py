@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import thawline as tl
 from thawline.backbones import Backbone
-from thawline.backbones.backbone import build
+from thawline.backbones.providers.timm import build
 from thawline.bundles import Bundle, load_bundle, save_bundle
 from thawline.errors import RunError, StorageError, WeightsError
 from thawline.heads import Head, LinearHead
@@ -187,7 +187,7 @@ def test_a_bundle_can_be_moved(bundle: Bundle, saved: Path, photos: tl.Dataset, 
 
 def tuned(source: Backbone, path: Path) -> Backbone:
     """The backbone with weights and statistics that differ a little from those of its source."""
-    module = build(source.architecture, source.model_args, source.preprocessing)
+    module = build(source.architecture, source.model_args, source.preparation)
     if source.tensors.path.is_file():
         module.load_state_dict(source.tensors.load())
     draws = torch.Generator().manual_seed(0)
@@ -249,7 +249,7 @@ def test_a_backbone_trained_from_scratch_makes_a_bundle(
     expected = before.predict(photos).probabilities
     save_bundle(before, tmp_path)
     after = load_bundle(tmp_path)
-    assert after.backbone.preprocessing == described.preprocessing
+    assert after.backbone.preparation == described.preparation
     assert len(set(expected[:, 0].tolist())) > 20, "the network tells the pictures apart"
     assert after.predict(photos).probabilities.tobytes() == expected.tobytes()
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from thawline.backbones.embedded import EMBEDDED
+from thawline.backbones.providers.embedded import EMBEDDED
 from thawline.runs.folder import require_complete
 
 WEIGHTS = next(iter(EMBEDDED.values())).path

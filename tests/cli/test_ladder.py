@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import save_file
 
 from thawline.backbones import open_backbone
-from thawline.backbones.embedded import EMBEDDED
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.embedded import EMBEDDED
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import ModelError, UnknownModelError, UsageError
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -132,7 +132,7 @@ def test_a_file_of_weights_says_what_it_is(thawline, tmp_path: Path) -> None:
 
 def test_a_backbone_opened_for_its_architecture_cannot_be_run() -> None:
     backbone = open_backbone("timm/test_resnet.r160_in1k", architecture_only=True)
-    assert backbone.preprocessing.input_px == (160, 160)
+    assert backbone.preparation.input_px == (160, 160)
     for use in (backbone.module, backbone.n_parameters, backbone.tensors.load, lambda: backbone.weights_sha256):
         with pytest.raises(ModelError, match=r"opened for its architecture only; to run it, open it with its weights"):
             use()

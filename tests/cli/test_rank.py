@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from thawline.backbones.embedded import EMBEDDED
+from thawline.backbones.providers.embedded import EMBEDDED
 
 WEIGHTS = next(iter(EMBEDDED.values())).path
 EMBEDDED_NAME, RANDOM = "embedded/resnet18_half", "random/test_resnet"

@@ -335,7 +335,7 @@ def test_a_backbone_is_cut_at_its_own_input_size():
 
     backbone = open_backbone("embedded/resnet18_half")
     halves = cut(backbone, "layer4.0")
-    x = images(2, backbone.preprocessing.input_px[0])
+    x = images(2, backbone.preparation.input_px[0])
     with torch.no_grad():
         close(halves.suffix(*halves.prefix(x)), backbone.module()(x))
     assert halves.suffix_parameter_names[0].startswith("layer4.1.")

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import thawline as tl
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 
 
-def plain_timm(model: torch.nn.Module, preprocessing: dict[str, object], paths: list[Path]) -> np.ndarray:
+def plain_timm(model: torch.nn.Module, preparation: dict[str, object], paths: list[Path]) -> np.ndarray:
     """What a careful script does."""
     timm = import_timm()
-    transform = timm.data.create_transform(**preprocessing, is_training=False)
+    transform = timm.data.create_transform(**preparation, is_training=False)
     with torch.inference_mode():
         batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
         return model.forward_head(model.forward_features(batch), pre_logits=True).numpy()
@@ -49,7 +49,7 @@ def test_tiny_pictures_and_the_embedded_model(tiny_photos: Path, interpolation: 
     features = tl.extract_features(data, backbone, precision="f32")
     model = import_timm().create_model(backbone.architecture, num_classes=0, **backbone.model_args)
     model.load_state_dict(backbone.tensors.load())
-    size = backbone.preprocessing.input_px[0]
+    size = backbone.preparation.input_px[0]
     settings = {"input_size": (3, size, size), "mean": (0.4, 0.5, 0.6), "std": (0.25,) * 3, "crop_pct": crop_pct}
     paths = [data.root / file for file in data.files]
     expected = plain_timm(model.eval(), settings | {"interpolation": interpolation}, paths)

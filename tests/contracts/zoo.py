@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from thawline.backbones.graph import LayerGraph
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 
 TINY = {"test_resnet": 64, "test_vit": 160, "test_efficientnet": 64, "test_convnext": 64, "regnetx_002": 64}
 LARGE = {

@@ -109,7 +109,7 @@ def test_hub_dataset(photo):
     assert data.classes == ("cat", "dog")
     assert data.labels.tolist() == [0, 1] * 4
     assert isinstance(data.source.read(0), bytes)
-    from thawline.data import open_image
+    from thawline.inputs.image.decode import open_image
 
     np.testing.assert_array_equal(np.asarray(open_image(data.source.read(5))), np.asarray(photo(5, (24, 20))))
 

@@ -10,11 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.data.decode import Picture, fitted, open_image, open_picture, prepare, reduction_of, shrinking, thumbnail
 from thawline.errors import UndecodableError
-from thawline.records import Preprocessing
+from thawline.inputs.image.decode import (
+    Picture,
+    fitted,
+    open_image,
+    open_picture,
+    prepare,
+    reduction_of,
+    shrinking,
+    thumbnail,
+)
+from thawline.records import Preparation
 
-PLAIN = Preprocessing(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+PLAIN = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG"])
@@ -181,10 +190,10 @@ def test_pillows_warnings_never_leak_and_filters_come_back(encode, photo):
 def test_prepare_is_timms_transform(photo, encode, size, interpolation, input_px, resize_px):
     transform = _timm_transform(input_px, resize_px, interpolation, "center")
     image = photo(8, size)
-    preprocessing = replace(PLAIN, input_px=(input_px, input_px), resize_px=resize_px, interpolation=interpolation)
+    preparation = replace(PLAIN, input_px=(input_px, input_px), resize_px=resize_px, interpolation=interpolation)
     cropped = size[0] != size[1] or input_px != resize_px
     _same_as_timm(
-        prepare(encode(image), preprocessing), transform(image),
+        prepare(encode(image), preparation), transform(image),
         **({"at_most_off": 2, "share": 0.02} if interpolation != "nearest" and cropped else {}),
     )  # fmt: skip
 
@@ -198,19 +207,19 @@ def test_squash_is_timms_squash(photo, encode, size, resize_px):
 
 
 def test_a_crop_larger_than_the_picture_is_padded_as_torchvision_does(photo, encode):
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     import_timm()
     from torchvision.transforms import CenterCrop, Compose, Resize
 
     for size, px in [((40, 31), 64), ((31, 40), 64), ((33, 100), 64), ((100, 33), 40), ((60, 31), 40)]:
         expected = Compose([Resize(31), CenterCrop(px)])(photo(10, size))
-        preprocessing = replace(PLAIN, input_px=(px, px), resize_px=31, interpolation="bilinear")
-        np.testing.assert_array_equal(prepare(encode(photo(10, size)), preprocessing), np.asarray(expected))
+        preparation = replace(PLAIN, input_px=(px, px), resize_px=31, interpolation="bilinear")
+        np.testing.assert_array_equal(prepare(encode(photo(10, size)), preparation), np.asarray(expected))
 
 
 def _timm_transform(input_px: int, resize_px: int, interpolation: str, crop_mode: str):
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     import_timm()
     from timm.data import create_transform
@@ -265,12 +274,12 @@ def camera_jpeg(photo, encode):
 @pytest.mark.parametrize("resize_px", [76, 38, 18])
 def test_a_reduced_jpeg_is_prepared_as_the_whole(camera_jpeg, orientation, resize_px):
     data = camera_jpeg(orientation)
-    preprocessing = replace(PLAIN, input_px=(resize_px - 6, resize_px - 2), resize_px=resize_px)
-    picture = open_picture(data, shrinking(preprocessing))
+    preparation = replace(PLAIN, input_px=(resize_px - 6, resize_px - 2), resize_px=resize_px)
+    picture = open_picture(data, shrinking(preparation))
     assert picture.reduction == {76: 2, 38: 4, 18: 8}[resize_px]
     assert picture.size == open_image(data).size
-    found = prepare(data, preprocessing).astype(int)
-    off = np.abs(found - fitted(open_picture(data), preprocessing))
+    found = prepare(data, preparation).astype(int)
+    off = np.abs(found - fitted(open_picture(data), preparation))
     assert (off.max() <= 3, off.mean() < 0.4) == (True, True), (off.max(), off.mean())
 
 
@@ -290,9 +299,9 @@ def test_what_is_padding_in_a_reduced_jpeg_is_left_out(encode):
 
 
 def test_a_reduced_jpeg_too_tall_to_be_cropped_first_is_prepared_as_the_whole(camera_jpeg):
-    data, preprocessing = camera_jpeg(3, (403, 1301)), replace(PLAIN, input_px=(15, 15), resize_px=17)
-    assert open_picture(data, shrinking(preprocessing)).reduction == 4
-    off = np.abs(prepare(data, preprocessing).astype(int) - fitted(open_picture(data), preprocessing))
+    data, preparation = camera_jpeg(3, (403, 1301)), replace(PLAIN, input_px=(15, 15), resize_px=17)
+    assert open_picture(data, shrinking(preparation)).reduction == 4
+    off = np.abs(prepare(data, preparation).astype(int) - fitted(open_picture(data), preparation))
     assert (off.max() <= 3, off.mean() < 0.4) == (True, True), (off.max(), off.mean())
 
 

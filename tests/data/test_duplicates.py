@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from thawline.data import duplicates
-from thawline.data.decode import thumbnail
-from thawline.data.duplicates import duplicate_groups, near_pairs
+from thawline.data.duplicates import duplicate_groups
 from thawline.data.scan import scan
 from thawline.data.sources import ArraySource, FileSource, ParquetSource
+from thawline.inputs.image.decode import thumbnail
+from thawline.inputs.image.sketches import near_pairs
 
 
 def thumbs_of(*payloads: bytes) -> np.ndarray:
@@ -46,8 +47,8 @@ def test_flat_pictures_are_compared_by_content_only(encode):
 
 
 def test_declared_groups_join_those_of_copies(photo, encode):
-    thumbs = thumbs_of(*(encode(photo(seed)) for seed in range(5)))
-    groups = duplicate_groups(["a", "b", "c", "a", "d"], thumbs, ["x", "x", None, "y", "y"])
+    sketches = thumbs_of(*(encode(photo(seed)) for seed in range(5)))
+    groups = duplicate_groups(["a", "b", "c", "a", "d"], sketches, ["x", "x", None, "y", "y"])
     assert groups.tolist() == [0, 0, 1, 0, 0]  # a-b share x, a stands twice, its copy shares y with d
 
 
@@ -60,14 +61,14 @@ def test_the_search_finds_what_comparing_all_pairs_finds(monkeypatch, block, win
     base = 128 + (rng.integers(0, 256, (30, 16, 16, 3)) - 128) * strength
     copies = 128 + (base - 128) * rng.uniform(0.9, 1.1, (8, 30, 1, 1, 1)) + rng.uniform(-6, 6, (8, 30, 1, 1, 1))
     copies += rng.normal(0, 1, copies.shape) * rng.uniform(0, 4, (8, 30, 1, 1, 1))
-    thumbs = np.concatenate([base, *copies]).clip(0, 255).astype(np.uint8)
-    flat = thumbs.reshape(len(thumbs), -1).astype(float)
+    sketches = np.concatenate([base, *copies]).clip(0, 255).astype(np.uint8)
+    flat = sketches.reshape(len(sketches), -1).astype(float)
     spread = flat.std(axis=1)
     rms = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(axis=2))
     same = (rms <= 5) & (rms <= 0.125 * np.minimum(spread[:, None], spread[None]))
     expected = list(map(tuple, np.argwhere(np.triu(same, 1)).tolist()))
     assert len(expected) > 100
-    found = [tuple(sorted(pair)) for pairs in near_pairs(thumbs) for pair in pairs.tolist()]
+    found = [tuple(sorted(pair)) for pairs in near_pairs(sketches) for pair in pairs.tolist()]
     assert sorted(found) == sorted(expected)
 
 
@@ -75,7 +76,7 @@ def test_digits_stay_apart():
     from sklearn.datasets import load_digits
 
     pixels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
-    assert sum(len(pairs) for pairs in near_pairs(scan(ArraySource(pixels)).thumbs)) == 0
+    assert sum(len(pairs) for pairs in near_pairs(scan(ArraySource(pixels)).sketches)) == 0
 
 
 def test_real_sets_do_not_collapse(real_data):
@@ -84,7 +85,7 @@ def test_real_sets_do_not_collapse(real_data):
         files = sorted(str(path) for path in (real_data / folder).rglob("*.*") if path.is_file())
         seen = scan(FileSource(tuple(files)))
         unique = np.unique(seen.digests, return_index=True)[1]
-        assert sum(len(found) for found in near_pairs(seen.thumbs[unique])) == pairs
-        assert np.bincount(duplicate_groups(seen.digests, seen.thumbs)).max() == largest
+        assert sum(len(found) for found in near_pairs(seen.sketches[unique])) == pairs
+        assert np.bincount(duplicate_groups(seen.digests, seen.sketches)).max() == largest
     seen = scan(ParquetSource(real_data / "fashion_mnist_small" / "test.parquet", "image"))
-    assert sum(len(found) for found in near_pairs(seen.thumbs)) == 0
+    assert sum(len(found) for found in near_pairs(seen.sketches)) == 0

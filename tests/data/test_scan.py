@@ -83,7 +83,7 @@ def test_unchanged_files_are_not_read_again(files, store, settled):
     again = scan(files, store=store)
     assert files.reads == []
     assert again.digests == first.digests
-    np.testing.assert_array_equal(again.thumbs, first.thumbs)
+    np.testing.assert_array_equal(again.sketches, first.sketches)
 
 
 @pytest.mark.parametrize("field_name", ["size", "mtime_ns", "ctime_ns", "inode"])

@@ -23,7 +23,7 @@ def made_up(labels, groups=None, given=None, order=None) -> Dataset:
         classes=tuple(f"c{i}" for i in range(labels.max() + 1)),
         source=None,
         digests=tuple(f"content {i}" for i in order),
-        thumbs=np.zeros((n, 16, 16, 3), np.uint8),
+        sketches=np.zeros((n, 16, 16, 3), np.uint8),
         groups=np.unique(groups[order], return_inverse=True)[1].astype(np.int64),
         given=None if given is None else np.asarray(given)[order],
     )

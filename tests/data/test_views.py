@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-import thawline.data.decode
-import thawline.data.views
-from thawline.backbones.timm_import import import_timm
-from thawline.data import Augmentation, Views, prepare, prepare_views
-from thawline.data.decode import open_picture
+import thawline.inputs.image.decode
+import thawline.inputs.image.views
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import UndecodableError, UsageError
+from thawline.inputs.image.decode import open_picture, prepare
+from thawline.inputs.image.views import Augmentation, Views, prepare_views
 from thawline.randomness import derived_seed, generator
-from thawline.records import Preprocessing
+from thawline.records import Preparation
 
-PLAIN = Preprocessing(input_px=(48, 64), resize_px=72, mean=(0.5,) * 3, std=(0.5,) * 3)
+PLAIN = Preparation(input_px=(48, 64), resize_px=72, mean=(0.5,) * 3, std=(0.5,) * 3)
 NEAREST = replace(PLAIN, interpolation="nearest")
 CROP_ONLY = Augmentation(flip=False)
 
@@ -78,7 +78,7 @@ def test_a_strip_falls_back_to_the_largest_allowed_crop_in_the_centre():
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-def test_a_view_is_resized_with_the_filter_of_the_preprocessing(monkeypatch, photo, interpolation):
+def test_a_view_is_resized_with_the_filter_of_the_preparation(monkeypatch, photo, interpolation):
     image = photo(0, (300, 200))
     for seed in range(5):
         box = torchvision_box(monkeypatch, image, CROP_ONLY, seed)
@@ -146,21 +146,24 @@ def test_a_large_jpeg_is_decoded_to_a_part_for_views_too(photo, encode, orientat
 
 def test_the_smallest_crop_that_can_be_drawn_decides_how_much_is_decoded():
     for size, augmentation in [((1203, 901), CROP_ONLY), ((901, 1203), AUGMENTATIONS[1]), ((1203, 99), CROP_ONLY)]:
-        least = thawline.data.views._shrinking(LARGE, augmentation)(*size)
-        boxes = [thawline.data.views._crop_box(size, augmentation, generator(s, "view").random(22)) for s in range(300)]
+        least = thawline.inputs.image.views._shrinking(LARGE, augmentation)(*size)
+        boxes = [
+            thawline.inputs.image.views._crop_box(size, augmentation, generator(s, "view").random(22))
+            for s in range(300)
+        ]
         shrunk = min(min(right - left, bottom - top) for left, top, right, bottom in boxes) / 32
         assert 0.9 * shrunk - 0.2 <= least <= shrunk + 1 / 32
 
 
 def test_the_sample_is_decoded_once(monkeypatch, photo, encode):
     decoded: list[object] = []
-    real = thawline.data.decode.open_picture
+    real = thawline.inputs.image.decode.open_picture
 
     def counting(payload, shrinking):
         decoded.append(payload)
         return real(payload, shrinking)
 
-    monkeypatch.setattr(thawline.data.views, "open_picture", counting)
+    monkeypatch.setattr(thawline.inputs.image.views, "open_picture", counting)
     assert len(prepare_views(encode(photo(0)), PLAIN, Augmentation(), [None, 1, 2, None])) == 4
     assert len(decoded) == 1
 
@@ -243,7 +246,7 @@ def test_the_digest_tells_settings_apart_and_not_their_spelling():
 
 def test_the_digest_changes_with_the_revision_of_the_code(monkeypatch):
     before = Augmentation().digest()
-    monkeypatch.setattr(thawline.data.views, "REVISION", 1)
+    monkeypatch.setattr(thawline.inputs.image.views, "REVISION", 1)
     assert Augmentation().digest() != before
 
 

@@ -82,16 +82,16 @@ def digits():
     """Handwritten digits as thumbnails; their 64 grey values stand for features."""
     data = load_digits()
     grey = np.repeat(np.repeat(data.images, 2, axis=1), 2, axis=2) * 15.9
-    thumbs = np.repeat(grey[..., None], 3, axis=3).astype(np.uint8)
+    sketches = np.repeat(grey[..., None], 3, axis=3).astype(np.uint8)
     rows = np.random.default_rng(0).permutation(len(data.target))[:400]
-    return data.data[rows].astype(np.float32), thumbs[rows], data.target[rows]
+    return data.data[rows].astype(np.float32), sketches[rows], data.target[rows]
 
 
 def test_baselines_are_what_they_say(digits):
-    features, thumbs, labels = digits
+    features, sketches, labels = digits
     train, test = slice(0, 250), slice(250, None)
     found = baselines(
-        features[train], thumbs[train], labels[train], features[test], thumbs[test], labels[test], 10, seed=0
+        features[train], sketches[train], labels[train], features[test], sketches[test], labels[test], 10, seed=0
     )
     assert [(b.name, b.uses_backbone) for b in found] == [("majority", False), ("knn", True), ("pixels", False)]
     majority, knn, pixels = found
@@ -100,7 +100,7 @@ def test_baselines_are_what_they_say(digits):
     head = fit_head("knn", features[train], labels[train], 10).head
     assert np.array_equal(knn.probabilities, head.predict_proba(features[test]))
     assert pixels.title == "logistic regression on 16 x 16 pixels"
-    flat = thumbs.reshape(len(thumbs), -1) / 255
+    flat = sketches.reshape(len(sketches), -1) / 255
     fitted = fit_head("logistic", flat[train], labels[train], 10)
     scale = scale_features(flat[train].astype(np.float32)).scale
     model = LogisticRegression(C=fitted.chosen, tol=1e-8, max_iter=5000).fit(flat[train] / scale, labels[train])

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from thawline.features import FeatureKey
+from thawline.store.keys import FeatureKey
 
 _HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def toy() -> ModuleType:
 def key() -> FeatureKey:
     return FeatureKey(
         weights_sha256="a" * 64,
-        preprocessing_sha256="b" * 64,
+        preparation_sha256="b" * 64,
         rung="pooled",
         precision="f32",
         engine="torch 2 cpu",

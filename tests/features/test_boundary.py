@@ -23,14 +23,16 @@ from torch import nn
 
 from thawline.backbones import open_backbone
 from thawline.backbones.cut import cut
-from thawline.backbones.timm_import import import_timm
-from thawline.data.decode import prepare
-from thawline.data.views import Augmentation, Views, prepare_views
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import DataError, ModelError, StorageError
-from thawline.features import FeatureStore, boundary, boundary_sources, extract, writer
+from thawline.features import boundary, boundary_sources, extract
 from thawline.features.activations import BATCH, FrozenPart, Pictures
 from thawline.features.boundary import Boundary, FreshActivations
-from thawline.records import Dataset, Preprocessing
+from thawline.inputs.image.decode import prepare
+from thawline.inputs.image.views import Augmentation, Views, prepare_views
+from thawline.records import Dataset, Preparation
+from thawline.store import writer
+from thawline.store.store import FeatureStore
 
 VIEWS = Views(augmentation=Augmentation(colour=0.2), seed=5)
 PRECISIONS = ("f32", "bf16")
@@ -42,9 +44,7 @@ class Loaded:
     def __init__(self, module: nn.Module, px: int) -> None:
         self._module = module.eval().to(memory_format=torch.channels_last)
         self.name = f"toy/{type(module).__name__}"
-        self.preprocessing = Preprocessing(
-            input_px=(px, px), resize_px=px + 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
-        )
+        self.preparation = Preparation(input_px=(px, px), resize_px=px + 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
         self.tensors = self
         self._state = copy.deepcopy(module.state_dict())
         content = b"".join(tensor.numpy().tobytes() for tensor in self._state.values())
@@ -148,7 +148,7 @@ def _plain(
     data: Dataset, backbone: Loaded, rung: str, precision: str, view: int | None, rows: Any, views: Views = VIEWS
 ) -> list[torch.Tensor]:
     """The oracle: the prefix of the cut on normalised images, rounded to what is kept."""
-    p = backbone.preprocessing
+    p = backbone.preparation
     pictures = []
     for row in rows:
         payload = data.source.read(int(row))
@@ -351,7 +351,7 @@ def test_whatever_changes_numbers_changes_the_key(
 ) -> None:
     data = toy.toy_dataset(2)
     other, squashed = made(Small, seed=1), made(Small)
-    squashed.preprocessing = replace(squashed.preprocessing, crop_mode="squash")
+    squashed.preparation = replace(squashed.preparation, crop_mode="squash")
     variants = [
         _boundary(data, backbone),
         _boundary(data, other),

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from thawline.backbones import open_backbone
+from thawline.engines import choices as engines_module
+from thawline.engines import torch_engine
+from thawline.engines.arithmetic import padded_size
+from thawline.engines.choices import EngineChoice, engine_choices, hardware
+from thawline.engines.hardware import resolve
+from thawline.engines.torch_engine import TorchEngine
 from thawline.errors import UsageError
-from thawline.features import EngineChoice, engine_choices, hardware, torch_engine
-from thawline.features import engines as engines_module
-from thawline.features.torch_engine import TorchEngine, padded_size, resolve
 
 
 def _pixels(n: int) -> np.ndarray:
@@ -22,7 +25,7 @@ def _pixels(n: int) -> np.ndarray:
 
 def _plain(backbone: object, pixels: np.ndarray) -> np.ndarray:
     """The float32 eager reference: one picture layout, no padding, no autocast."""
-    p = backbone.preprocessing  # type: ignore[attr-defined]
+    p = backbone.preparation  # type: ignore[attr-defined]
     images = (pixels.astype(np.float32) / 255 - np.float32(p.mean)) / np.float32(p.std)
     with torch.no_grad():
         return backbone.module()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()  # type: ignore[attr-defined]
@@ -48,7 +51,7 @@ def test_bf16_points_the_same_way_and_is_not_f32(toy: ModuleType) -> None:
 def test_another_rung_is_read_where_it_is_asked(toy: ModuleType) -> None:
     backbone = toy.ToyBackbone()
     got = TorchEngine(backbone, "3", precision="f32", device="cpu").run(_pixels(2))
-    p = backbone.preprocessing
+    p = backbone.preparation
     images = (_pixels(2).astype(np.float32) / 255 - np.float32(p.mean)) / np.float32(p.std)
     expected = backbone.module()[:4](torch.from_numpy(images).permute(0, 3, 1, 2)).mean((2, 3)).numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)

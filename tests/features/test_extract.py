@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 import thawline
-from thawline.data.decode import prepare
 from thawline.data.sources import FileSource
+from thawline.engines.choices import EngineChoice
+from thawline.engines.torch_engine import TorchEngine
 from thawline.errors import DataError, ModelError, StorageError, UsageError
-from thawline.features import EngineChoice, FeatureKey, FeatureStore, extract_features
 from thawline.features import extract as extract_module
-from thawline.features import writer as writer_module
+from thawline.features import extract_features
 from thawline.features.extract import feature_key
-from thawline.features.torch_engine import TorchEngine
+from thawline.inputs.image.decode import prepare
 from thawline.records import Dataset, Features
+from thawline.store import writer as writer_module
+from thawline.store.keys import FeatureKey
+from thawline.store.store import FeatureStore
 
 CPU = {"precision": "f32", "device": "cpu"}
 
@@ -78,7 +81,7 @@ def test_the_batch_size_changes_no_bit(toy: ModuleType, batch_size: int) -> None
 def test_whatever_changes_numbers_is_computed_anew(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     data = toy.toy_dataset(3)
     squashed = toy.ToyBackbone()
-    squashed.preprocessing = replace(toy.PREPROCESSING, crop_mode="squash")
+    squashed.preparation = replace(toy.PREPROCESSING, crop_mode="squash")
     variants: list[tuple[Any, dict[str, str]]] = [
         (toy.ToyBackbone(), CPU),
         (toy.ToyBackbone(1), CPU),

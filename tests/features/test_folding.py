@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from thawline.backbones.timm_import import import_timm
-from thawline.features.folding import folded
+from thawline.backbones.providers.timm_import import import_timm
+from thawline.engines.converting.batch_norm import folded
 
 
 def _trained(module: nn.Module) -> nn.Module:

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import thawline as tl
-from thawline.features import EngineChoice, FeatureStore, ahead, extract_features, forecast
-from thawline.features.building import Graphs, count_multiply_adds
-from thawline.features.forecast import Offer, choose
+from thawline.engines import forecast
+from thawline.engines.building import ConvertedBackbone, count_multiply_adds
+from thawline.engines.choices import EngineChoice
+from thawline.engines.forecast import Offer, choose
+from thawline.features import ahead, extract_features
+from thawline.store.store import FeatureStore
 
 OPENVINO, TORCH = EngineChoice("openvino", "cpu", "bf16"), EngineChoice("torch", "cpu", "f32")
 MOBILENET, RESNET50 = 300_000_000, 4_100_000_000
@@ -104,7 +107,7 @@ def test_a_backbone_is_built_ahead_only_where_that_is_needed(
     assert _ahead_of(opened())
     precision = extract_features(data, opened(), engine="openvino").precision
     FeatureStore().clear()
-    assert Graphs(FeatureStore().root, opened(), ("pooled",)).are_there(precision)
+    assert ConvertedBackbone(FeatureStore().root, opened(), ("pooled",)).are_there(precision)
     assert not _ahead_of(opened())  # it is converted
     monkeypatch.setattr(tl.Backbone, "module", lambda self: pytest.fail("a thread must not end with a traceback"))
     assert np.isfinite(extract_features(data, opened()).values).all()
@@ -115,7 +118,7 @@ def test_what_is_made_ahead_is_taken(tiny_photos: Path, monkeypatch: pytest.Monk
     asked = {"engine": "openvino", "precision": "bf16", "device": "cpu"}
     assert not _ahead_of(backbone, **asked)
     with monkeypatch.context() as patch:
-        patch.setattr(Graphs, "_engine", lambda self, precision: pytest.fail("it is there"))
+        patch.setattr(ConvertedBackbone, "_engine", lambda self, precision: pytest.fail("it is there"))
         features = extract_features(data, backbone, **asked)
     assert (features.engine, features.computed, backbone.is_built) == ("openvino", 30, False)
     FeatureStore().clear()
@@ -125,8 +128,10 @@ def test_what_is_made_ahead_is_taken(tiny_photos: Path, monkeypatch: pytest.Monk
 def test_an_engine_that_is_kept_is_taken_once(tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, backbone = tl.open_data(tiny_photos), tl.open_backbone()
     asked = {"engine": "openvino", "precision": "bf16", "device": "cpu"}
-    made, make = [], Graphs._engine
-    monkeypatch.setattr(Graphs, "_engine", lambda self, precision: made.append(precision) or make(self, precision))
+    made, make = [], ConvertedBackbone._engine
+    monkeypatch.setattr(
+        ConvertedBackbone, "_engine", lambda self, precision: made.append(precision) or make(self, precision)
+    )
     kept = extract_features(data, backbone, keep_engine=True, **asked).values
     FeatureStore().clear()
     again = extract_features(data, backbone, **asked).values

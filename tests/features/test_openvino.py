@@ -20,15 +20,19 @@ from safetensors.torch import save_file
 from torch import nn
 
 import thawline as tl
-from thawline.backbones.timm_import import import_timm
-from thawline.errors import ModelError, StorageError
-from thawline.features import FeatureStore, GraphStore, building, conversion, extract_features, extract_rungs, refining
-from thawline.features.building import Graphs, NotConvertibleError
-from thawline.features.calibration import stand_ins
-from thawline.features.conversion import convert
-from thawline.features.openvino_engine import OpenVINOEngine
-from thawline.features.refining import run, smallest_cosine
-from thawline.features.rounding import round_weights, run_watched, split, to_bfloat16, work
+from thawline.backbones.providers.timm_import import import_timm
+from thawline.engines import building
+from thawline.engines.building import ConvertedBackbone
+from thawline.engines.converting import conversion, refining
+from thawline.engines.converting.conversion import convert
+from thawline.engines.converting.refining import run, smallest_cosine
+from thawline.engines.converting.rounding import round_weights, run_watched, split, to_bfloat16, work
+from thawline.engines.graph_store import GraphStore
+from thawline.engines.openvino_engine import OpenVINOEngine
+from thawline.errors import ModelError, NotConvertibleError, StorageError
+from thawline.features import extract_features, extract_rungs
+from thawline.inputs.image.stand_ins import stand_ins
+from thawline.store.store import FeatureStore
 
 ASKED = {"engine": "openvino", "device": "cpu"}
 
@@ -57,7 +61,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tl.Backb
 
 
 def _by_torch(backbone: tl.Backbone, rungs: tuple[str, ...], pixels: np.ndarray) -> list[np.ndarray]:
-    p = backbone.preprocessing
+    p = backbone.preparation
     images = (pixels.astype(np.float32) / 255 - np.float32(p.mean)) / np.float32(p.std)
     with torch.no_grad():
         return [rows.numpy() for rows in backbone.reader(rungs)(torch.from_numpy(images).permute(0, 3, 1, 2))]
@@ -76,8 +80,8 @@ def test_features_are_those_of_torch(
     opened: Callable[..., tl.Backbone], architecture: str, rungs: tuple[str, ...], precision: Any
 ) -> None:
     backbone = opened(architecture)
-    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, rungs).opened(precision), precision)
-    pixels = stand_ins(11, backbone.preprocessing.input_px, seed=5)  # none of those that the conversion saw
+    engine = OpenVINOEngine(ConvertedBackbone(FeatureStore().root, backbone, rungs).opened(precision), precision)
+    pixels = stand_ins(11, backbone.preparation.input_px, seed=5)  # none of those that the conversion saw
     expected = _by_torch(backbone, rungs, pixels)
     got = np.split(engine.run(pixels), np.cumsum(engine.widths)[:-1], axis=1)
     assert [rows.shape for rows in got] == [rows.shape for rows in expected]
@@ -86,8 +90,8 @@ def test_features_are_those_of_torch(
 
 def test_bits_depend_on_neither_the_neighbours_nor_the_threads(opened: Callable[..., tl.Backbone]) -> None:
     backbone = opened("test_efficientnet")
-    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened("bf16"), "bf16")
-    pixels = stand_ins(19, backbone.preprocessing.input_px, seed=1)
+    engine = OpenVINOEngine(ConvertedBackbone(FeatureStore().root, backbone, ("pooled",)).opened("bf16"), "bf16")
+    pixels = stand_ins(19, backbone.preparation.input_px, seed=1)
     whole = engine.run(pixels)
     for size in (1, 3, 8, 13):
         parts = [engine.run(pixels[start : start + size]) for start in range(0, 19, size)]
@@ -111,15 +115,15 @@ def test_threads_that_are_first_together_do_not_wait_for_ever(
 ) -> None:
     """OpenVINO's binding finds numpy when it first meets an array, which two threads must not do at once."""
     backbone = opened("test_resnet", input_px=64)
-    Graphs(FeatureStore().root, backbone, ("pooled",)).opened("f32")
+    ConvertedBackbone(FeatureStore().root, backbone, ("pooled",)).opened("f32")
     done = in_child(
         "import faulthandler, threading, numpy as np, thawline as tl\n"
         "faulthandler.dump_traceback_later(60, exit=True)\n"
         "from thawline.features import FeatureStore\n"
-        "from thawline.features.building import Graphs\n"
-        "from thawline.features.openvino_engine import OpenVINOEngine\n"
+        "from thawline.engines.building import ConvertedBackbone\n"
+        "from thawline.engines.openvino_engine import OpenVINOEngine\n"
         f"backbone = tl.open_backbone({backbone.name!r}, input_px=64)\n"
-        "engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ('pooled',)).opened('f32'), 'f32')\n"
+        "engine = OpenVINOEngine(ConvertedBackbone(FeatureStore().root, backbone, ('pooled',)).opened('f32'), 'f32')\n"
         "together = threading.Barrier(8)\n"
         "def work():\n"
         "    together.wait()\n"
@@ -134,7 +138,7 @@ def test_threads_that_are_first_together_do_not_wait_for_ever(
 
 def test_refuses_what_is_no_batch(opened: Callable[..., tl.Backbone]) -> None:
     backbone = opened("test_resnet", input_px=64)
-    engine = OpenVINOEngine(Graphs(FeatureStore().root, backbone, ("pooled",)).opened("f32"), "f32")
+    engine = OpenVINOEngine(ConvertedBackbone(FeatureStore().root, backbone, ("pooled",)).opened("f32"), "f32")
     for batch in (np.zeros((2, 64, 64, 3), np.float32), np.zeros((0, 64, 64, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"batch must be uint8 \(B, 64, 64, 3\) with B > 0; got"):
             engine.run(batch)
@@ -187,7 +191,7 @@ def test_what_cannot_be_converted_runs_with_torch(
         raise RuntimeError("no rule for aten::odd\nmore")
 
     monkeypatch.setattr(conversion, "TorchScriptPythonDecoder", refuse)
-    monkeypatch.setattr("thawline.features.forecast.CONVERSION_S", -100.0)
+    monkeypatch.setattr("thawline.engines.forecast.CONVERSION_S", -100.0)
     data, backbone = tl.open_data(tiny_photos), opened("test_resnet", input_px=64)
     got = extract_features(data, backbone, device="cpu")
     assert (got.engine, got.precision, got.why) == ("torch", "f32", "it cannot be converted for OpenVINO")
@@ -245,7 +249,7 @@ def test_an_unknown_layer_is_refused_before_it_is_converted(
 def test_a_damaged_graph_is_converted_again(
     opened: Callable[..., tl.Backbone], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    graphs = Graphs(FeatureStore().root, opened("test_resnet", input_px=64), ("pooled",))
+    graphs = ConvertedBackbone(FeatureStore().root, opened("test_resnet", input_px=64), ("pooled",))
     stored = graphs.opened("f32")
     assert graphs.are_there("f32") and not graphs.are_there("bf16")
     weights = stored.files[0].with_suffix(".bin")
@@ -260,7 +264,7 @@ def test_a_damaged_graph_is_converted_again(
 
 def test_the_store_says_what_it_holds_and_forgets_it(opened: Callable[..., tl.Backbone]) -> None:
     backbone = opened("test_resnet", input_px=64)
-    graphs = Graphs(FeatureStore().root, backbone, ("layer1", "pooled"))
+    graphs = ConvertedBackbone(FeatureStore().root, backbone, ("layer1", "pooled"))
     files = graphs.opened("f32").files
     (entry,) = GraphStore().usage()
     assert (entry.model, entry.rung, entry.precision, entry.rows) == (
@@ -280,15 +284,15 @@ def test_a_full_cache_lets_the_oldest_graphs_go(
 ) -> None:
     monkeypatch.setenv("THAWLINE_CACHE_LIMIT", "1MB")
     for px in (64, 96):
-        Graphs(FeatureStore().root, opened("test_resnet", input_px=px), ("pooled",)).opened("f32")
+        ConvertedBackbone(FeatureStore().root, opened("test_resnet", input_px=px), ("pooled",)).opened("f32")
     assert len(GraphStore().usage()) == 1
-    assert Graphs(FeatureStore().root, opened("test_resnet", input_px=96), ("pooled",)).are_there("f32")
+    assert ConvertedBackbone(FeatureStore().root, opened("test_resnet", input_px=96), ("pooled",)).are_there("f32")
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(opened: Callable[..., tl.Backbone], tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
     with pytest.raises(StorageError, match=r"models/[0-9a-f]{64} must be a place that can be written"):
-        Graphs(tmp_path, opened("test_resnet", input_px=64), ("pooled",)).opened("f32")
+        ConvertedBackbone(tmp_path, opened("test_resnet", input_px=64), ("pooled",)).opened("f32")
 
 
 # Rounding
@@ -414,7 +418,7 @@ def test_on_photographs_bf16_points_where_float32_points(
 
 def test_any_module_can_be_converted(toy: ModuleType) -> None:
     """The toy network has no architecture in timm."""
-    graphs = building.Graphs(FeatureStore().root, toy.ToyBackbone(), ("pooled", "3"))
+    graphs = building.ConvertedBackbone(FeatureStore().root, toy.ToyBackbone(), ("pooled", "3"))
     engine = OpenVINOEngine(graphs.opened("f32"), "f32")
     pixels = stand_ins(5, (16, 16))
     got = np.split(engine.run(pixels), np.cumsum(engine.widths)[:-1], axis=1)
@@ -427,7 +431,7 @@ def test_a_signal_is_heard_after_engines_have_gone() -> None:
         "import gc, os, signal, threading, time\n"
         "import numpy as np, openvino as ov\n"
         "from openvino import opset13 as ops\n"
-        "from thawline.features.openvino_engine import compile_graphs\n"
+        "from thawline.engines.openvino_engine import compile_graphs\n"
         "given = ops.parameter([8, 64, 32, 32], np.float32)\n"
         "weight = ops.constant(np.ones((64, 64, 3, 3), np.float32))\n"
         "graph = ov.Model([ops.convolution(given, weight, [1, 1], [1, 1], [1, 1], [1, 1])], [given])\n"

@@ -9,12 +9,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from thawline.data.decode import prepare
 from thawline.errors import DataError
 from thawline.features import extract_features
 from thawline.features import pixels as pixels_module
 from thawline.features.extract import missing_samples
-from thawline.features.pixels import Pixels
+from thawline.features.prepared import Pixels
+from thawline.inputs.image.decode import prepare
 
 CPU = {"precision": "f32", "device": "cpu"}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from thawline.features.shards import DamagedShardError, count_rows, digest_rows, open_shard, write_shard
+from thawline.store.shards import DamagedShardError, count_rows, digest_rows, open_shard, write_shard
 
 
 def _shard(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 import pytest
 
 from thawline.errors import UsageError
-from thawline.features.sizes import format_bytes, limit_from_environment, parse_bytes
+from thawline.store.sizes import format_bytes, limit_from_environment, parse_bytes
 
 
 @pytest.mark.parametrize(

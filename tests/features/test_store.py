@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from thawline.errors import StorageError, UsageError
-from thawline.features import FeatureKey, FeatureStore
-from thawline.features import shards as shards_module
-from thawline.features import store as store_module
+from thawline.store import shards as shards_module
+from thawline.store import store as store_module
+from thawline.store.keys import FeatureKey
+from thawline.store.store import FeatureStore
 
 Draw = Callable[..., list[str]]
 

@@ -13,20 +13,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import recording
 import torch
+from recording import NotRecordableError, record
 from safetensors.torch import load_file, save_file
 
 import thawline as tl
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
+from thawline.engines.building import ConvertedBackbone, count_multiply_adds
+from thawline.engines.choices import EngineChoice
+from thawline.engines.converting import topology
+from thawline.engines.converting.conversion import convert
+from thawline.engines.converting.refining import in_bfloat16, in_float32, run_compiled, smallest_cosine
+from thawline.engines.converting.topology import FOLDER, Topology, read, recorded
 from thawline.errors import WeightsError
-from thawline.features import EngineChoice, FeatureStore, extract_features, recording, topology
-from thawline.features.building import Graphs, count_multiply_adds
-from thawline.features.calibration import stand_ins
-from thawline.features.conversion import convert
+from thawline.features import extract_features
 from thawline.features.extract import feature_key
-from thawline.features.recording import NotRecordableError, record
-from thawline.features.refining import in_bfloat16, in_float32, run_compiled, smallest_cosine
-from thawline.features.topology import FOLDER, Topology, read, recorded
+from thawline.inputs.image.stand_ins import stand_ins
+from thawline.store.store import FeatureStore
 
 POOLED = ("pooled",)
 ASKED = {"engine": "openvino", "device": "cpu"}
@@ -76,7 +80,7 @@ def weights(tmp_path: Path) -> Callable[..., Path]:
 def _check_equal(backbone: tl.Backbone) -> None:
     found = recorded(backbone, POOLED)
     assert found is not None
-    pixels = stand_ins(found.batch_size, backbone.preprocessing.input_px, seed=3)
+    pixels = stand_ins(found.batch_size, backbone.preparation.input_px, seed=3)
     without_torch = run_compiled(in_float32(found.graph(backbone)).compiled, [pixels])[0]
     assert not backbone.is_built
     with_torch = run_compiled(convert(backbone, POOLED, "f32").compiled, [pixels])[0]
@@ -129,8 +133,8 @@ def test_every_file_survives_being_written(folder: Path, tmp_path: Path) -> None
 @pytest.mark.usefixtures("folder")
 def test_bfloat16_is_as_close_as_where_torch_converts(weights: Callable[..., Path]) -> None:
     backbone = tl.open_backbone(f"timm/test_resnet@{weights()}")
-    graphs = Graphs(FeatureStore().root, backbone, POOLED)
-    pixels = stand_ins(11, backbone.preprocessing.input_px, seed=5)
+    graphs = ConvertedBackbone(FeatureStore().root, backbone, POOLED)
+    pixels = stand_ins(11, backbone.preparation.input_px, seed=5)
     found, exact = (graphs.engine(precision).run(pixels) for precision in ("bf16", "f32"))
     assert smallest_cosine([found], [exact]) > 0.999 and found.tobytes() != exact.tobytes()
     assert not backbone.is_built
@@ -146,13 +150,13 @@ def test_both_ways_have_keys_of_their_own(weights: Callable[..., Path], monkeypa
     path, choice = weights(), EngineChoice("openvino", "cpu", "f32")
     key = feature_key(_opened(path), "pooled", choice)
     assert "recorded" in key.engine
-    graphs = Graphs(FeatureStore().root, _opened(path), POOLED)
+    graphs = ConvertedBackbone(FeatureStore().root, _opened(path), POOLED)
     graphs.opened("f32")
     other = feature_key(_opened(path), "layer1", choice)
     assert "recorded" not in other.engine
     monkeypatch.setattr(topology, "release", lambda package: "0.9.9" if package == "timm" else "2030.1")
     assert "recorded" not in feature_key(_opened(path), "pooled", choice).engine
-    assert not Graphs(FeatureStore().root, _opened(path), POOLED).are_there("f32")
+    assert not ConvertedBackbone(FeatureStore().root, _opened(path), POOLED).are_there("f32")
 
 
 @pytest.mark.usefixtures("folder")
@@ -182,7 +186,7 @@ def test_what_was_not_recorded_is_converted_with_torch(
     assert len(told) == (reason is not None)
     if reason is not None:
         assert re.search(reason, told[0])
-    Graphs(FeatureStore().root, backbone, POOLED).opened("f32")
+    ConvertedBackbone(FeatureStore().root, backbone, POOLED).opened("f32")
     assert backbone.is_built
 
 
@@ -232,7 +236,7 @@ def test_a_tensor_of_fewer_bytes_than_its_shape_says_is_refused(weights: Callabl
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
     with pytest.raises(WeightsError, match=r"floating-point numbers of their shape; layer2\.0\.conv1\.weight does not"):
-        Graphs(FeatureStore().root, _opened(path), POOLED).opened("f32")
+        ConvertedBackbone(FeatureStore().root, _opened(path), POOLED).opened("f32")
 
 
 def test_an_architecture_is_no_path(folder: Path, weights: Callable[..., Path]) -> None:
@@ -282,7 +286,7 @@ def test_what_is_filled_in_is_compared_to_the_bit(monkeypatch: pytest.MonkeyPatc
 def test_where_little_is_known_to_stray_it_is_not_tried(
     weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from thawline.features.refining import Reference
+    from thawline.engines.converting.refining import Reference
 
     backbone = _opened(weights())
     found = recorded(backbone, POOLED)

@@ -16,10 +16,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from thawline.data.decode import prepare
+from thawline.engines.torch_engine import TorchEngine
 from thawline.errors import DataError, ModelError
 from thawline.features import ThawlineFeatures, extract_features, transformer
-from thawline.features.torch_engine import TorchEngine
+from thawline.inputs.image.decode import prepare
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thawline.features import writer as writer_module
-from thawline.features.keys import FeatureKey
-from thawline.features.store import FeatureStore
-from thawline.features.writer import Writer
+from thawline.store import writer as writer_module
+from thawline.store.keys import FeatureKey
+from thawline.store.store import FeatureStore
+from thawline.store.writer import Writer
 
 
 def test_a_writer_holds_no_more_than_it_says(

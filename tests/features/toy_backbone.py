@@ -11,14 +11,14 @@ import numpy as np
 
 from thawline.data.scan import digest_of
 from thawline.data.sources import ArraySource
-from thawline.records import Dataset, Preprocessing
+from thawline.records import Dataset, Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
-PREPROCESSING = Preprocessing(input_px=(16, 16), resize_px=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+PREPROCESSING = Preparation(input_px=(16, 16), resize_px=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
 class ToyBackbone:
@@ -27,7 +27,7 @@ class ToyBackbone:
     name = "toy/conv"
     architecture = "toy"
     model_args: ClassVar[dict[str, Any]] = {}
-    preprocessing = PREPROCESSING
+    preparation = PREPROCESSING
 
     def __init__(self, seed: int = 0, *, nan: bool = False) -> None:
         self.weights_sha256 = f"{seed:064x}"
@@ -72,7 +72,7 @@ class ToyBackbone:
     def _pooled(self, layers: nn.Module, images: Tensor) -> Tensor:
         features: Tensor = layers(images)
         if self._nan:
-            white = (1.0 - self.preprocessing.mean[0]) / self.preprocessing.std[0]
+            white = (1.0 - self.preparation.mean[0]) / self.preparation.std[0]
             features = features.masked_fill((images[:, 0, 0, 0] > white - 1e-3)[:, None], float("nan"))
         return features
 
@@ -101,6 +101,6 @@ def toy_dataset(n: int, *, seed: int = 0, rows: list[int] | None = None, prefix:
         classes=("a", "b"),
         source=CountingSource(pixels),
         digests=tuple(digest_of(picture) for picture in pixels),
-        thumbs=np.zeros((n, 16, 16, 3), np.uint8),
+        sketches=np.zeros((n, 16, 16, 3), np.uint8),
         groups=np.arange(n),
     )

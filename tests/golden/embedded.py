@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import thawline as tl
-from thawline.backbones.embedded import EMBEDDED
+from thawline.backbones.providers.embedded import EMBEDDED
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "embedded.json"

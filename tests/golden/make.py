@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 import thawline as tl
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))

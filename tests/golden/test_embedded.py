@@ -14,7 +14,7 @@ from PIL import Image
 from tests.golden.embedded import EXPECTED, features
 
 import thawline as tl
-from thawline.backbones.embedded import EMBEDDED
+from thawline.backbones.providers.embedded import EMBEDDED
 from thawline.planning.similarity import read_source_head
 
 MODEL = next(iter(EMBEDDED.values()))

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import thawline as tl
+from thawline.backbones.lines import depth_rungs
 from thawline.errors import UsageError
 from thawline.planning import make_plan
 from thawline.planning.arms import Arm
 from thawline.planning.budget import Budget, parse_budget
-from thawline.planning.decide import depth_rungs
 from thawline.planning.timing import Paces
 from thawline.planning.trials import Trials
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import thawline as tl
+from thawline.backbones.lines import depth_rungs, thaw_lines
 from thawline.planning import FitPlan, make_plan, read_plan, write_plan
 from thawline.planning.arms import Arm
 from thawline.planning.choice import Gain, Honest
-from thawline.planning.decide import PIXELS, depth_rungs
+from thawline.planning.decide import PIXELS
 from thawline.planning.explain import against_guides, verdict_of, why_not
 from thawline.planning.scenarios import look_up
-from thawline.planning.trials import Trials, thaw_lines
+from thawline.planning.trials import Trials
 
 
 @pytest.fixture(scope="module")

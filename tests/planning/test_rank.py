@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 
 import thawline as tl
 from thawline.backbones import DEFAULT_MODEL
-from thawline.backbones.embedded import EMBEDDED
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.lines import depth_rungs
+from thawline.backbones.providers.embedded import EMBEDDED
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import ModelError, UsageError
 from thawline.heads.head import softmax
 from thawline.planning import Ranking
 from thawline.planning.candidates import names_of, on_disk, open_candidate
-from thawline.planning.decide import depth_rungs
 from thawline.planning.halving import probe_order, round_sizes
 from thawline.planning.scores import LeftOut, knn_left_out, leep, log_evidence, ridge_left_out
 from thawline.records import Dataset
@@ -103,7 +103,7 @@ def test_leep_asks_the_classifier_that_the_weights_hold(photos: Dataset) -> None
     backbone = tl.open_backbone()
     train = tl.split_data(photos).train
     rows = train[probe_order(photos.labels[train], 0)][:20]
-    pixels = np.stack([tl.data.prepare(photos.source.read(int(row)), backbone.preprocessing) for row in rows])
+    pixels = np.stack([tl.data.prepare(photos.source.read(int(row)), backbone.preparation) for row in rows])
     with torch.inference_mode():
         logits = model((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).double().numpy()
     assert with_head.models[0].scores["leep"] == pytest.approx(leep(softmax(logits), photos.labels[rows]), abs=1e-4)
@@ -267,7 +267,7 @@ def test_what_the_hub_cache_holds_is_on_this_disk(tmp_path: Path, monkeypatch) -
     (tmp_path / "models--timm--test_resnet.r160_in1k").mkdir()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        "thawline.backbones.hub.is_fetched", lambda repository: repository == "timm/test_resnet.r160_in1k"
+        "thawline.backbones.providers.hub.is_fetched", lambda repository: repository == "timm/test_resnet.r160_in1k"
     )
     assert on_disk() == [DEFAULT_MODEL, "timm/test_resnet.r160_in1k"]
 
@@ -277,7 +277,7 @@ def test_random_weights_are_drawn_by_the_seed_and_described_by_a_file() -> None:
     assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
     assert first.name == TOY
     described = open_candidate(f"random/resnet18@{WEIGHTS}", 0)
-    assert described.preprocessing == tl.open_backbone().preprocessing != first.preprocessing
+    assert described.preparation == tl.open_backbone().preparation != first.preparation
     with pytest.raises(ModelError, match="must be one that timm knows"):
         open_candidate("random/nothing", 0)
     with pytest.raises(ModelError, match="model must be random/ARCHITECTURE"):

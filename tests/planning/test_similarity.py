@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 
 import thawline as tl
 from thawline.backbones import Backbone
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.data import subset
 from thawline.data.digits import open_digits
 from thawline.errors import DataError, ModelError, UsageError
-from thawline.features.torch_engine import Normalise
 from thawline.heads import fit_depths
+from thawline.inputs.image.tensors import Normalise
 from thawline.planning.depth_profile import DepthProfile, depth_profile
 from thawline.planning.distances import Distance, by_chance, halvings
 from thawline.planning.norm_shift import NormInputs, NormShift, norm_shift
@@ -204,7 +204,7 @@ def test_source_head_answers_as_the_whole_model_does(backbone: Backbone, digits:
     whole = import_timm().create_model("resnet18", num_classes=200, **backbone.model_args).eval()
     whole.load_state_dict({name: tensor.float() for name, tensor in load_file(backbone.tensors.path).items()})
     with torch.inference_mode():
-        expected = whole(Normalise(backbone.preprocessing, torch.device("cpu"))(torch.from_numpy(pictures)))
+        expected = whole(Normalise(backbone.preparation, torch.device("cpu"))(torch.from_numpy(pictures)))
     assert head.logits(pooled) == pytest.approx(expected.numpy(), abs=1e-4)
 
 
@@ -221,7 +221,7 @@ def test_observing_takes_the_moments_that_come_in_and_leaves_nothing_behind(
     assert {layer.name for layer in seen.norms} == norms
     assert seen.norms[0].name == "bn1"
     with torch.inference_mode():
-        images = Normalise(backbone.preprocessing, torch.device("cpu"))(torch.from_numpy(pictures))
+        images = Normalise(backbone.preparation, torch.device("cpu"))(torch.from_numpy(pictures))
         into_first = module.get_submodule("conv1")(images)
     assert seen.norms[0].means == pytest.approx(into_first.mean((2, 3)).numpy(), abs=1e-4)
     assert seen.norms[0].squares == pytest.approx(into_first.square().mean((2, 3)).numpy(), rel=1e-4, abs=1e-6)
@@ -241,7 +241,7 @@ def test_one_picture_of_each_group_is_drawn(backbone: Backbone, digits: Dataset)
     assert 3 < n_groups <= 10
     assert len(draw_pictures(digits, np.arange(9), backbone, 64)) == 9
     one, other = (draw_pictures(digits, np.arange(100), backbone, 10, seed=seed) for seed in (0, 1))
-    assert one.shape == other.shape == (10, *backbone.preprocessing.input_px, 3)
+    assert one.shape == other.shape == (10, *backbone.preparation.input_px, 3)
     assert not np.array_equal(one, other)
 
 
@@ -294,7 +294,7 @@ def test_moments_belong_to_their_weights(backbone: Backbone, tmp_path: Path) -> 
     assert read_moments(tl.open_backbone(name)) == "no moments of source pictures come with these weights"
     shutil.copy(moments_path(backbone.tensors.path), moments_path(Path(weights)))
     assert isinstance(read_moments(tl.open_backbone(name)), ReferenceMoments)
-    refused = "mine.moments.safetensors was made with other weights or another preprocessing"
+    refused = "mine.moments.safetensors was made with other weights or another preparation"
     assert read_moments(tl.open_backbone(name, input_px=64)) == refused
     changed = load_file(weights) | {"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.float16)}
     save_file(changed, weights, {"architecture": "resnet18"})

@@ -46,7 +46,7 @@ def wide(data: Dataset, times: int) -> Dataset:
         files=data.files * times,
         labels=np.tile(data.labels, times),
         digests=tuple(f"{i:064x}" for i in range(n)),
-        thumbs=np.tile(data.thumbs, (times, 1, 1, 1)),
+        sketches=np.tile(data.sketches, (times, 1, 1, 1)),
         groups=np.arange(n),
     )
 
@@ -157,7 +157,7 @@ def test_epochs_and_views_that_were_asked_for(data: Dataset, backbone: Backbone)
 def test_groups_go_down_to_the_first_layer_in_about_equal_parts(architecture: str) -> None:
     px = TINY[architecture]
     model = create(architecture)
-    stub = SimpleNamespace(name=architecture, blueprint=lambda: model, preprocessing=SimpleNamespace(input_px=(px, px)))
+    stub = SimpleNamespace(name=architecture, blueprint=lambda: model, preparation=SimpleNamespace(input_px=(px, px)))
     ladder = build_ladder(stub)  # type: ignore[arg-type]
     layers = [rung for rung in ladder.rungs if rung.parameters]
     starts = dict(zip((rung.name for rung in layers), [0.0, *(rung.flops_below_frac for rung in layers)], strict=False))

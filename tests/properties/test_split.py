@@ -32,7 +32,7 @@ def made_up(labels, groups, parts, copies) -> Dataset:
         classes=tuple(f"c{i}" for i in range(labels.max() + 1)),
         source=None,
         digests=tuple(f"{g if copies else i}" for i, g in enumerate(groups)),
-        thumbs=np.zeros((n, 16, 16, 3), np.uint8),
+        sketches=np.zeros((n, 16, 16, 3), np.uint8),
         groups=groups,
         given=None if parts is None else np.array(parts),
     )
@@ -70,7 +70,7 @@ def test_a_drawn_split_does_not_depend_on_the_order_of_rows(data, random):
     order = list(range(len(data)))
     random.shuffle(order)
     moved = made_up(data.labels[order], data.groups[order], None, copies=False)
-    moved = Dataset(**{f: getattr(moved, f) for f in ("name", "files", "source", "thumbs")},
+    moved = Dataset(**{f: getattr(moved, f) for f in ("name", "files", "source", "sketches")},
                     labels=data.labels[order], classes=data.classes, groups=moved.groups,
                     digests=tuple(data.digests[i] for i in order))  # fmt: skip
     first, second = split_data(data), split_data(moved)

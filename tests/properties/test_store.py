@@ -15,17 +15,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from thawline.features import FeatureKey, FeatureStore
-from thawline.features.keys import preprocessing_sha256
-from thawline.records import Preprocessing
+from thawline.records import Preparation
+from thawline.store.keys import FeatureKey, preparation_sha256
+from thawline.store.store import FeatureStore
 
 KEY = FeatureKey(
-    weights_sha256="a" * 64, preprocessing_sha256="b" * 64, rung="pooled", precision="f32", engine="torch 2 cpu"
+    weights_sha256="a" * 64, preparation_sha256="b" * 64, rung="pooled", precision="f32", engine="torch 2 cpu"
 )
 _words = st.text(max_size=8)
 _FIELDS = {
     "weights_sha256": _words,
-    "preprocessing_sha256": _words,
+    "preparation_sha256": _words,
     "rung": _words,
     "precision": st.sampled_from(["f32", "bf16"]),
     "engine": _words,
@@ -87,10 +87,10 @@ def test_the_key_changes_when_any_one_field_does(fields_: dict, name: str, data:
         ]
     )
 )
-def test_the_key_of_a_preprocessing_changes_with_each_of_its_fields(change: dict) -> None:
-    plain = Preprocessing(input_px=(224, 224), resize_px=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    assert preprocessing_sha256(replace(plain, **change)) != preprocessing_sha256(plain)
-    assert preprocessing_sha256(replace(plain)) == preprocessing_sha256(plain)
+def test_the_key_of_a_preparation_changes_with_each_of_its_fields(change: dict) -> None:
+    plain = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert preparation_sha256(replace(plain, **change)) != preparation_sha256(plain)
+    assert preparation_sha256(replace(plain)) == preparation_sha256(plain)
 
 
 @few
@@ -135,7 +135,7 @@ _APPEND = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from thawline.features import FeatureKey, FeatureStore
+from thawline.store import FeatureKey, FeatureStore
 folder, key, first = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 store, key = FeatureStore(Path(folder)), FeatureKey(**key)
 print("ready", flush=True)

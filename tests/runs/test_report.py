@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from thawline.records import Baseline, Preprocessing, Score, Scores, Skipped, Stage
+from thawline.records import Baseline, Preparation, Score, Scores, Skipped, Stage
 from thawline.runs import report as report_module
 from thawline.runs.charts import accuracy_chart, strength_chart
-from thawline.runs.report import MAX_BYTES, Mistake, ReportData, Strength, render_report, thumbnail_png
+from thawline.runs.report import MAX_BYTES, Mistake, ReportData, render_report, thumbnail_png
+from thawline.runs.report_rows import Strength
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7 * 7 }} $\\frac{1}{0}$ \x00\x1b[31m\ud800'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -95,9 +96,7 @@ def make_report(n_classes: int = 3, n: int = 90, **changes: object) -> ReportDat
         test=make_scores(n_classes, n, 0.9, 1),
         val=make_scores(n_classes, n // 2, 0.9, 2),
         receipt="clean",
-        preprocessing=Preprocessing(
-            input_px=(64, 64), resize_px=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-        ),
+        preparation=Preparation(input_px=(64, 64), resize_px=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         skipped=(Skipped("a/broken.jpg", "truncated after 17 bytes"),),
         warnings=("One class has 3 samples.",),
         baselines=(
@@ -274,7 +273,7 @@ def test_the_least_that_a_run_can_have_is_a_report_too() -> None:
     bare = make_report(
         2,
         val=None,
-        preprocessing=None,
+        preparation=None,
         skipped=(),
         warnings=(),
         baselines=(),
@@ -318,8 +317,8 @@ def test_a_long_verdict_is_set_smaller() -> None:
 
 
 def test_squashed_pictures_are_described_as_such() -> None:
-    squash = Preprocessing(input_px=(64, 48), resize_px=72, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
-    text = Page(render_report(make_report(preprocessing=squash))).text
+    squash = Preparation(input_px=(64, 48), resize_px=72, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
+    text = Page(render_report(make_report(preparation=squash))).text
     assert "Resized to 64 x 48" in text and "72 pixels" not in text
 
 

@@ -337,7 +337,7 @@ def test_a_damaged_request_is_refused(stopped: Path) -> None:
 def test_weights_by_a_relative_path_are_found_from_elsewhere(
     tiny_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from thawline.backbones.embedded import EMBEDDED
+    from thawline.backbones.providers.embedded import EMBEDDED
 
     (tmp_path / "w.safetensors").write_bytes(next(iter(EMBEDDED.values())).path.read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -359,7 +359,7 @@ def test_other_weights_in_their_place_are_refused(tiny_photos: Path, tmp_path: P
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
-    from thawline.backbones.embedded import EMBEDDED
+    from thawline.backbones.providers.embedded import EMBEDDED
 
     weights, path = next(iter(EMBEDDED.values())).path, tmp_path / "w.safetensors"
     with safe_open(weights, "np") as opened:

@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from thawline.backbones.ladder import build_ladder
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.thaw import resolve_thaw
-from thawline.backbones.timm_import import import_timm
-from thawline.training import convolution, folding
-from thawline.training.folding import folded
+from thawline.training.fused import chains as folding
+from thawline.training.fused import convolution
+from thawline.training.fused.chains import folded
 from thawline.training.net import Above, Net
 
 import_timm()
@@ -35,7 +36,7 @@ def above_of(name: str, setting: str = "all", *, moving: bool = False, **argumen
 def above_toy(backbone: nn.Module) -> Above:
     """The whole of a backbone made by the test, of 8 x 8 pictures."""
     shape = SimpleNamespace(input_px=(8, 8))
-    stub: Any = SimpleNamespace(name="made", blueprint=lambda: backbone, preprocessing=shape)
+    stub: Any = SimpleNamespace(name="made", blueprint=lambda: backbone, preparation=shape)
     thaw = resolve_thaw(build_ladder(stub), "all", backbone)
     with torch.no_grad():
         width = backbone(torch.zeros(1, 3, 8, 8)).shape[1]

@@ -29,7 +29,7 @@ from thawline.heads.modules import new_mlp
 from thawline.randomness import derived_seed, generator
 from thawline.training import loop
 from thawline.training.checkpoint import read_checkpoint
-from thawline.training.folding import folded
+from thawline.training.fused.chains import folded
 from thawline.training.judging import Judgement, judge
 from thawline.training.lesson import Lesson, Outcome, history_json
 from thawline.training.net import Above, Net

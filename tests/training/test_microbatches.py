@@ -12,9 +12,9 @@ from tests.training import toy
 from torch import nn
 from torch.nn import functional
 
-from thawline.training import microbatches
-from thawline.training.folding import folded
-from thawline.training.microbatches import LEAST_SAMPLES, Microbatches, worth_parts
+from thawline.training.fused import microbatches
+from thawline.training.fused.chains import folded
+from thawline.training.fused.microbatches import LEAST_SAMPLES, Microbatches, worth_parts
 from thawline.training.net import Above, Net
 
 CPU = torch.device("cpu")

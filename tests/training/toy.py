@@ -88,9 +88,7 @@ def make_net(name: str = "toy", *, head: nn.Module | None = None, **arguments: A
 def thaw(setting: str, name: str = "toy") -> Thaw:
     """A thaw setting resolved in a toy."""
     model = _weights(name, ())
-    stub = SimpleNamespace(
-        name=name, blueprint=lambda: model, preprocessing=SimpleNamespace(input_px=(SIDE[name],) * 2)
-    )
+    stub = SimpleNamespace(name=name, blueprint=lambda: model, preparation=SimpleNamespace(input_px=(SIDE[name],) * 2))
     return resolve_thaw(build_ladder(stub), setting, model)  # type: ignore[arg-type]
 
 

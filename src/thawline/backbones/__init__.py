@@ -1,7 +1,7 @@
 """Pre-trained models.
 
 Takes a model's name, ``embedded/NAME``, ``timm/NAME`` or ``timm/NAME@FILE``, and settings that override what its
-weights say of themselves. Gives a Backbone: the model without its head, frozen, with the exact preprocessing it was
+weights say of themselves. Gives a Backbone: the model without its head, frozen, with the exact preparation it was
 trained with, known by digest and built only when something must be run. Refuses weights that are not safetensors, are
 not the promised bytes, or do not fit the architecture tensor for tensor, and a hub that does not answer.
 """
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
-    from thawline.backbones.backbone import POOLED as POOLED
     from thawline.backbones.backbone import Backbone as Backbone
     from thawline.backbones.catalogue import CatalogueEntry as CatalogueEntry
     from thawline.backbones.catalogue import list_models as list_models
-    from thawline.backbones.embedded import DEFAULT_MODEL as DEFAULT_MODEL
+    from thawline.backbones.names import POOLED as POOLED
     from thawline.backbones.opening import open_backbone as open_backbone
+    from thawline.backbones.providers.embedded import DEFAULT_MODEL as DEFAULT_MODEL
     from thawline.backbones.receipt import Receipt as Receipt
     from thawline.backbones.watch import FreezeWatch as FreezeWatch
 
 _HOME = {
-    "DEFAULT_MODEL": "thawline.backbones.embedded",
-    "POOLED": "thawline.backbones.backbone",
+    "DEFAULT_MODEL": "thawline.backbones.providers.embedded",
+    "POOLED": "thawline.backbones.names",
     "Backbone": "thawline.backbones.backbone",
     "CatalogueEntry": "thawline.backbones.catalogue",
     "FreezeWatch": "thawline.backbones.watch",

@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.names import POOLED, STATISTICS
+from thawline.backbones.providers.timm import build
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError, WeightsError, nearest
-from thawline.records import Preprocessing
+from thawline.records import Preparation
 
 if TYPE_CHECKING:
     import torch
@@ -21,23 +23,6 @@ if TYPE_CHECKING:
 
     from thawline.backbones.ladder import Ladder
     from thawline.backbones.receipt import Receipt
-
-INPUT = "input"
-"""The rung at the start of the backbone: the images themselves, nothing frozen."""
-POOLED = "pooled"
-"""The rung at the end of the backbone: its own pooled output, what a classifier would see."""
-
-_NOT_ARCHITECTURE = frozenset(
-    (
-        "cache_dir checkpoint_path exportable features_only no_jit num_classes pretrained pretrained_cfg "
-        "pretrained_cfg_overlay pretrained_strict scriptable"
-    ).split()
-)
-"""Arguments of ``timm.create_model`` that a weights file must not decide: they load files or change the result."""
-
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""Endings of the buffers that normalisation layers keep beside their parameters."""
 
 
 class Backbone:
@@ -52,7 +37,7 @@ class Backbone:
         name: str,
         architecture: str,
         model_args: Mapping[str, Any],
-        preprocessing: Preprocessing,
+        preparation: Preparation,
         tensors: TensorFile,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -62,14 +47,14 @@ class Backbone:
             name: What the user calls it, such as ``timm/mobilenetv2_100``.
             architecture: Name in timm.
             model_args: Keyword arguments of ``timm.create_model`` that the weights need.
-            preprocessing: What the weights were trained to see.
+            preparation: What the weights were trained to see.
             tensors: Where the weights lie; read when the module is built.
             settings: What was asked of ``open_backbone`` beside the name, so that a plan can ask for it again.
         """
         self.name = name
         self.architecture = architecture
         self.model_args = dict(model_args)
-        self.preprocessing = preprocessing
+        self.preparation = preparation
         self.tensors = tensors
         self.settings = dict(settings or {})
         self._module: nn.Module | None = None
@@ -115,7 +100,7 @@ class Backbone:
                 from thawline.backbones.receipt import tensor_digests
 
                 self._check_fit(self.tensors.shapes(), str(self.tensors.path))
-                module = build(self.architecture, self.model_args, self.preprocessing)
+                module = build(self.architecture, self.model_args, self.preparation)
                 module.load_state_dict(self.tensors.load())
                 self._digests = tensor_digests(module)
                 self._module = module
@@ -141,10 +126,10 @@ class Backbone:
         """The architecture without memory behind its tensors."""
         import torch
 
-        from thawline.backbones.timm_import import without_draws
+        from thawline.backbones.providers.timm_import import without_draws
 
         with torch.device("meta"), without_draws():
-            return build(self.architecture, self.model_args, self.preprocessing)
+            return build(self.architecture, self.model_args, self.preparation)
 
     def _check_fit(self, given: Mapping[str, tuple[int, ...]], where: str) -> None:
         """Compare shapes before anything is allocated: arguments in a hostile file may ask for any amount of memory."""
@@ -188,7 +173,7 @@ class Backbone:
             name=self.name,
             architecture=self.architecture,
             model_args=self.model_args,
-            preprocessing=self.preprocessing,
+            preparation=self.preparation,
             tensors=TensorFile(path),
             settings=self.settings,
         )
@@ -237,42 +222,6 @@ class Backbone:
         if self._module is None:
             return Receipt(stage=stage, ran=False, frozen_parameters=0, frozen_buffers=0, frozen_sha256="")
         return issue_receipt(stage, self._module, self._digests)
-
-
-def build(architecture: str, model_args: Mapping[str, Any], preprocessing: Preprocessing) -> nn.Module:
-    """Create the architecture without its classifier, frozen and in inference mode, weights not yet loaded.
-
-    Raises:
-        ModelError: timm does not take these arguments, or the model does not take this input size.
-    """
-    import torch
-
-    from thawline.backbones.timm_import import import_timm
-
-    timm = import_timm()
-    # timm would take a name with a scheme ("hf-hub:...") for a place to fetch code or weights from
-    if not timm.is_model(architecture):
-        near = nearest(architecture, timm.list_models())
-        raise ModelError(f"architecture must be one that timm knows; got {architecture!r}.{near}")
-    if forbidden := sorted(_NOT_ARCHITECTURE & model_args.keys()):
-        raise ModelError(
-            f"model arguments must describe the architecture; got {forbidden[0]!r}, which says where to load from."
-        )
-    config = timm.get_pretrained_cfg(architecture)
-    fixed = config is not None and config.fixed_input_size and "img_size" not in model_args
-    if fixed and tuple(config.input_size[1:]) != preprocessing.input_px:
-        raise ModelError(
-            f"{architecture} takes {config.input_size[1]} px input only; got {preprocessing.input_px[0]} px. "
-            f"Leave the input size out, or give weights trained with --model-arg img_size={preprocessing.input_px[0]}."
-        )
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
-        try:
-            module: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **model_args)
-        except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
-            raise ModelError(
-                f"model arguments must be ones that timm's {architecture} takes; got {dict(model_args)!r}: {error}."
-            ) from error
-    return module.eval().requires_grad_(False)
 
 
 def _as_stored(tensor: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
-from thawline.backbones.embedded import EMBEDDED
+from thawline.backbones.providers.embedded import EMBEDDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def _matches(name: str, query: str) -> bool:
 
 
 def _from_timm(query: str) -> list[CatalogueEntry]:
-    from thawline.backbones.hub import is_fetched
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.hub import is_fetched
+    from thawline.backbones.providers.timm_import import import_timm
 
     timm = import_timm()
     names = [name for name in timm.list_pretrained() if _matches(f"timm/{name}", query)]
@@ -72,7 +72,7 @@ def _from_timm(query: str) -> list[CatalogueEntry]:
 def _count_parameters(architecture: str) -> int:
     import torch
 
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     with torch.device("meta"):
         model = import_timm().create_model(architecture, num_classes=0)

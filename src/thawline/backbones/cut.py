@@ -116,7 +116,7 @@ def segment(model: Backbone | nn.Module, low: str, high: str, *, input_px: tuple
 def _opened(model: Backbone | nn.Module, input_px: tuple[int, int] | None) -> tuple[nn.Module, str, tuple[int, int]]:
     """(module, name, height and width)"""
     if isinstance(model, Backbone):
-        return model.module(), model.name, input_px or model.preprocessing.input_px
+        return model.module(), model.name, input_px or model.preparation.input_px
     return model, type(model).__name__, input_px or _usual_size(model)
 
 

@@ -18,8 +18,8 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
-from thawline.backbones.backbone import INPUT, POOLED
-from thawline.backbones.timm_import import import_timm
+from thawline.backbones.names import INPUT, POOLED
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import ModelError
 
 BATCH = 2

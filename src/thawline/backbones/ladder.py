@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from thawline.backbones.backbone import INPUT
+from thawline.backbones.names import INPUT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,7 +75,7 @@ def build_ladder(backbone: Backbone) -> Ladder:
     from thawline.backbones.graph import LayerGraph
 
     module = backbone.blueprint()
-    graph = LayerGraph(module, backbone.name, backbone.preprocessing.input_px)
+    graph = LayerGraph(module, backbone.name, backbone.preparation.input_px)
     total = sum(parameter.numel() for parameter in module.parameters())
     flops = graph.flops()
     rungs: list[Rung] = []

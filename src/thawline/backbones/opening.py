@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from thawline.backbones.backbone import Backbone
-from thawline.backbones.embedded import DEFAULT_MODEL, EMBEDDED
-from thawline.backbones.preprocessing import preprocessing_from
+from thawline.backbones.providers.embedded import DEFAULT_MODEL, EMBEDDED
+from thawline.backbones.providers.timm_preparation import preparation_from
 from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
 
@@ -32,7 +32,7 @@ def open_backbone(
 
     Args:
         name: ``embedded/NAME`` (ships inside), ``timm/NAME`` (from the hub), or ``timm/NAME@PATH`` (a safetensors file,
-            or a folder with ``config.json``). Arguments and preprocessing come from the file's metadata or the
+            or a folder with ``config.json``). Arguments and preparation come from the file's metadata or the
             ``config.json`` beside it, else from timm's defaults for the architecture.
         model_args: Keyword arguments of ``timm.create_model`` (``{"pad_type": "same"}``); override what the file says.
         input_px: Side of the square input; with ``mean``, ``std``, ``interpolation`` and ``crop_pct`` it overrides what
@@ -83,7 +83,7 @@ def open_backbone(
         name=name,
         architecture=architecture,
         model_args=arguments,
-        preprocessing=preprocessing_from(config, name),
+        preparation=preparation_from(config, name),
         tensors=weights.tensors,
         settings=_asked(model_args=model_args, **given, sha256=sha256),
     )
@@ -127,7 +127,7 @@ def _embedded(name: str, location: str) -> WeightsFile:
 
 
 def _from_hub(tagged: str, name: str, sha256: str | None) -> WeightsFile:
-    from thawline.backbones.hub import fetch
+    from thawline.backbones.providers.hub import fetch
 
     return open_weights(fetch(hub_repository(tagged, name), name, DEFAULT_MODEL), sha256=sha256)
 
@@ -146,7 +146,7 @@ def hub_repository(tagged: str, name: str) -> str:
 
 def _timm_config(tagged: str, name: str) -> dict[str, Any]:
     """timm's own description of a model's input, as the keys of its hub ``config.json``."""
-    from thawline.backbones.timm_import import import_timm
+    from thawline.backbones.providers.timm_import import import_timm
 
     timm = import_timm()
     architecture, _, tag = tagged.partition(".")

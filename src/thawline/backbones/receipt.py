@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from thawline.backbones.backbone import STATISTICS
+from thawline.backbones.names import STATISTICS
 from thawline.backbones.weights import FLOATS
 from thawline.errors import ReceiptError
 

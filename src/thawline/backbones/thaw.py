@@ -17,7 +17,7 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from thawline.backbones.backbone import STATISTICS
+from thawline.backbones.names import STATISTICS
 from thawline.errors import UsageError, nearest
 
 if TYPE_CHECKING:

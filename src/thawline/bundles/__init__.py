@@ -1,4 +1,4 @@
-"""What ships: a model with its head, its labels and its exact preprocessing, in one folder.
+"""What ships: a model with its head, its labels and its exact preparation, in one folder.
 
 Takes a backbone, a fitted head and class names; gives a folder of safetensors and JSON that loads without running any
 code of its own, and predictions that equal the run's bit for bit on the same machine. Refuses folders that are

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thawline.backbones import Backbone
 from thawline.backbones.weights import TensorFile, file_sha256
 from thawline.bundles.predictions import Predictions
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.errors import RunError
-from thawline.records import Precision, Preprocessing
+from thawline.records import Precision, Preparation
 from thawline.scale.disk import written_whole
 from thawline.version import __version__
 
@@ -29,7 +29,7 @@ MODEL_FILE, SPEC_FILE = "model.safetensors", "bundle.json"
 class BundleSpec(BaseModel):
     """``bundle.json``: everything about a bundle but its tensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     format: Literal[1] = FORMAT
     thawline: str
@@ -38,7 +38,7 @@ class BundleSpec(BaseModel):
     model_args: dict[str, Any]
     weights_sha256: str
     """Digest of the backbone, as the feature store knows it."""
-    preprocessing: Preprocessing
+    preparation: Preparation = Field(alias="preprocessing")
     layer: str
     engine: str
     precision: Precision
@@ -122,7 +122,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         architecture=bundle.backbone.architecture,
         model_args=bundle.backbone.model_args,
         weights_sha256=bundle.backbone.weights_sha256,
-        preprocessing=bundle.backbone.preprocessing,
+        preprocessing=bundle.backbone.preparation,
         layer=bundle.layer,
         engine=bundle.engine,
         precision=bundle.precision,
@@ -132,7 +132,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         tensors_sha256=file_sha256(folder / MODEL_FILE),
     )
     with written_whole(folder / SPEC_FILE) as file:
-        file.write(spec.model_dump_json(indent=2) + "\n")
+        file.write(spec.model_dump_json(indent=2, by_alias=True) + "\n")
 
 
 def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
@@ -155,7 +155,7 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
         name=spec.model,
         architecture=spec.architecture,
         model_args=spec.model_args,
-        preprocessing=spec.preprocessing,
+        preparation=spec.preparation,
         tensors=TensorFile(folder / MODEL_FILE, prefix=BACKBONE),
     )
     return Bundle(

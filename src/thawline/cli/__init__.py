@@ -10,12 +10,9 @@ import gc
 import os
 import signal
 import sys
-import time
 
+from thawline.cli.start import STARTED as STARTED
 from thawline.signals import interrupt_when_heard
-
-STARTED = time.monotonic()
-"""From when on a budget of seconds is counted."""
 
 
 def main() -> None:

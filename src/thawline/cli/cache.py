@@ -13,7 +13,7 @@ from thawline.cli.console import print_json, say
 from thawline.cli.guard import guarded
 
 if TYPE_CHECKING:
-    from thawline.features import CacheEntry
+    from thawline.store.store import CacheEntry
 
 app = typer.Typer(
     help="Show or clear the stored features and converted models.", invoke_without_command=True, rich_markup_mode="rich"
@@ -25,7 +25,9 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from thawline.cli.results import table
-    from thawline.features import FeatureStore, GraphStore, format_bytes
+    from thawline.engines.graph_store import GraphStore
+    from thawline.store.sizes import format_bytes
+    from thawline.store.store import FeatureStore
 
     store = FeatureStore()
     entries = sorted([*store.usage(), *GraphStore().usage()], key=lambda entry: entry.last_used, reverse=True)
@@ -65,7 +67,9 @@ def clear(
     json_: options.Json = False,
 ) -> None:
     """Delete stored features and converted models; they are made again when needed."""
-    from thawline.features import FeatureStore, GraphStore, format_bytes
+    from thawline.engines.graph_store import GraphStore
+    from thawline.store.sizes import format_bytes
+    from thawline.store.store import FeatureStore
 
     age = None if older_than_days is None else timedelta(days=older_than_days)
     converted, stored = GraphStore(), FeatureStore()

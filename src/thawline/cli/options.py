@@ -186,7 +186,7 @@ def budget(text: str | None) -> Budget | None:
     Raises:
         UsageError: It is neither a time nor a size.
     """
-    from thawline.cli import STARTED
+    from thawline.cli.start import STARTED
     from thawline.planning.budget import parse_budget
 
     return parse_budget(text, started=STARTED) if text else None

@@ -11,24 +11,14 @@ from thawline.lazy import lazily
 if TYPE_CHECKING:
     from thawline.data.dataset import open_data as open_data
     from thawline.data.dataset import open_files as open_files
-    from thawline.data.dataset import subset as subset
-    from thawline.data.decode import open_image as open_image
-    from thawline.data.decode import prepare as prepare
     from thawline.data.split import split_data as split_data
-    from thawline.data.views import Augmentation as Augmentation
-    from thawline.data.views import Views as Views
-    from thawline.data.views import prepare_views as prepare_views
+    from thawline.data.subset import subset as subset
 
 _HOME = {
-    "Augmentation": "thawline.data.views",
-    "Views": "thawline.data.views",
     "open_data": "thawline.data.dataset",
     "open_files": "thawline.data.dataset",
-    "open_image": "thawline.data.decode",
-    "prepare": "thawline.data.decode",
-    "prepare_views": "thawline.data.views",
     "split_data": "thawline.data.split",
-    "subset": "thawline.data.dataset",
+    "subset": "thawline.data.subset",
 }
 __getattr__, __dir__ = lazily(__name__, _HOME)
 __all__ = sorted(_HOME)

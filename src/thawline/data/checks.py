@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thawline.data.listing import first_few
-from thawline.data.scan import contrast
 from thawline.data.split import PART_WORDS, leaking_rows
 from thawline.errors import DataError
+from thawline.inputs.image.sketches import contrast
 from thawline.records import Dataset, Skipped
 
 FEW = 10
@@ -62,7 +62,7 @@ def opened_remark(opened: int, listed: int) -> str:
 def remarks(dataset: Dataset) -> list[str]:
     """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split, rare classes."""
     n, said = len(dataset), []
-    flat = np.flatnonzero(contrast(dataset.thumbs) <= FLAT)
+    flat = np.flatnonzero(contrast(dataset.sketches) <= FLAT)
     if len(flat):
         said.append(
             f"{len(flat)} of {n} pictures have almost no contrast (all black, or all of one colour), as if they had "

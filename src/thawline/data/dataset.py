@@ -152,26 +152,10 @@ def open_files(
         classes=(),
         source=SubsetSource(listing.source, rows),
         digests=tuple(seen.digests[row] for row in rows),
-        thumbs=seen.thumbs[rows],
+        sketches=seen.sketches[rows],
         groups=np.arange(len(rows), dtype=np.int64),
         skipped=(*listing.skipped, *unreadable),
         root=listing.root,
-    )
-
-
-def subset(dataset: Dataset, rows: Iterable[int] | NDArray[np.int64]) -> Dataset:
-    """Return some rows of a data set, in the order asked for; classes, skipped files and warnings stay as they are."""
-    chosen = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
-    return replace(
-        dataset,
-        files=tuple(dataset.files[row] for row in chosen),
-        labels=dataset.labels[chosen],
-        source=SubsetSource(dataset.source, np.arange(len(dataset))[chosen]),
-        digests=tuple(dataset.digests[row] for row in chosen),
-        thumbs=dataset.thumbs[chosen],
-        groups=dataset.groups[chosen],
-        given=None if dataset.given is None else dataset.given[chosen],
-        opened=None,
     )
 
 
@@ -326,8 +310,8 @@ def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, 
         classes=classes,
         source=SubsetSource(listing.source, rows) if len(rows) < len(listing.files) else listing.source,
         digests=digests,
-        thumbs=seen.thumbs[rows],
-        groups=duplicate_groups(digests, seen.thumbs[rows], declared),
+        sketches=seen.sketches[rows],
+        groups=duplicate_groups(digests, seen.sketches[rows], declared),
         given=None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows],
         skipped=skipped,
         root=listing.root,

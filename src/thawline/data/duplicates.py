@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thawline.data.scan import contrast
+from thawline.inputs.image.sketches import (
+    near_pairs,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_RMS = 5.0
-"""Grey levels, root mean square over a 16 x 16 RGB thumbnail, that saving again may move it."""
-MAX_RMS_OF_CONTRAST = 0.125
-"""The same as a share of the thumbnail's own standard deviation: pale pictures differ by few grey levels anyway."""
-MIN_CONTRAST = 16
-"""Grey levels between the lightest and the darkest place; below it, thumbnails say nothing about identity."""
-
-_BLOCK, _WINDOW = 1024, 8192
-
 
 def duplicate_groups(
-    digests: Sequence[str], thumbs: NDArray[np.uint8], declared: Sequence[object] | None = None
+    digests: Sequence[str], sketches: NDArray[np.uint8], declared: Sequence[object] | None = None
 ) -> NDArray[np.int64]:
     """Number the samples so that copies, and samples of one declared group, get equal numbers.
 
@@ -31,7 +24,7 @@ def duplicate_groups(
 
     Args:
         digests: (N,) equal for identical content.
-        thumbs: uint8 (N, 16, 16, 3).
+        sketches: uint8 (N, 16, 16, 3).
         declared: (N,) hashable; None stands for a group of its own.
     Returns:
         int64 (N,), numbered by first appearance.
@@ -48,7 +41,7 @@ def duplicate_groups(
         )
     unique = np.array(sorted(first.values()), dtype=np.int64)
     labels: NDArray[np.int64] = np.arange(n, dtype=np.int64)
-    for pairs in [*links, *(unique[pairs] for pairs in near_pairs(thumbs[unique]))]:
+    for pairs in [*links, *(unique[pairs] for pairs in near_pairs(sketches[unique]))]:
         linked = labels[pairs]
         linked = linked[linked[:, 0] != linked[:, 1]]
         if len(linked):
@@ -68,67 +61,3 @@ def _components(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     edges = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     numbers: NDArray[np.int64] = connected_components(edges, directed=False)[1].astype(np.int64)
     return numbers
-
-
-def near_pairs(thumbs: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Yield (M, 2) row numbers of pairs whose thumbnails show the same picture; every such pair comes exactly once.
-
-    Two thumbnails show the same picture when their root mean square difference is at most ``MAX_RMS`` grey levels and
-    ``MAX_RMS_OF_CONTRAST`` of the smaller standard deviation. The search is exact: a projection never lengthens a
-    distance, so rows are sorted along the first principal component of their 4 x 4 mean colours, compared by those
-    within a window of the threshold, and only what is left is measured in full. Memory is O(N), never O(N^2).
-    """
-    rows = np.flatnonzero(contrast(thumbs) >= MIN_CONTRAST)
-    if len(rows) < 2:
-        return
-    values = thumbs[rows].reshape(len(rows), -1)  # (N, 768) uint8; float copies of blocks only
-    dims = values.shape[1]
-    radius = MAX_RMS * np.sqrt(dims)
-    allowed = _allowed_distance(values)
-    near = _project(values)
-    order = np.argsort(near[:, 0], kind="stable")
-    near = near[order]
-    squares, ones = (near**2).sum(axis=1, keepdims=True), np.ones((len(near), 1), dtype=np.float32)
-    ours, theirs = np.hstack([-2 * near, squares, ones]), np.hstack([near, ones, squares])
-    for start in range(0, len(rows), _BLOCK):
-        stop = min(start + _BLOCK, len(rows))
-        last = int(np.searchsorted(near[:, 0], near[stop - 1, 0] + radius * 1.001, side="right"))
-        for left in range(start, last, _WINDOW):
-            right = min(left + _WINDOW, last)
-            squared = ours[start:stop] @ theirs[left:right].T  # |x|^2 - 2 x y + |y|^2 in one product
-            a, b = np.divmod(np.flatnonzero(squared <= radius**2 * 1.01), right - left)  # slack for float32 rounding
-            a, b = a + start, b + left
-            a, b = order[a[a < b]], order[b[a < b]]
-            keep = _distances(values, a, b) <= np.minimum(allowed[a], allowed[b])
-            if keep.any():
-                yield np.stack([rows[a[keep]], rows[b[keep]]], axis=1)
-
-
-def _allowed_distance(values: NDArray[np.uint8]) -> NDArray[np.float32]:
-    spread = np.concatenate([part.std(axis=1, dtype=np.float32) for part in _parts(values)])
-    limit: NDArray[np.float32] = np.minimum(MAX_RMS, MAX_RMS_OF_CONTRAST * spread) * np.sqrt(values.shape[1])
-    return limit
-
-
-def _project(values: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Orthonormal coordinates of the 4 x 4 x 3 mean colours, float32 (N, 48), the first the one of largest variance."""
-    coarse = np.concatenate(
-        [part.reshape(-1, 4, 4, 4, 4, 3).sum(axis=(2, 4), dtype=np.float32) for part in _parts(values)]
-    )
-    near = coarse.reshape(len(values), -1) / np.float32(4)  # a mean of 16 cells, times sqrt(16)
-    near -= near.mean(axis=0)
-    axes = np.linalg.eigh(near.T @ near)[1][:, ::-1]  # largest first
-    turned: NDArray[np.float32] = (near @ axes).astype(np.float32)
-    return turned
-
-
-def _distances(values: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
-    found = np.empty(len(a), dtype=np.float32)
-    for start in range(0, len(a), _WINDOW):
-        rows = slice(start, start + _WINDOW)
-        found[rows] = np.linalg.norm(values[a[rows]].astype(np.float32) - values[b[rows]], axis=1)
-    return found
-
-
-def _parts(values: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK)]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thawline.data.decode import SUFFIXES
 from thawline.data.listing import PART_NAMES, Listing, first_few
 from thawline.data.sources import FileSource
 from thawline.errors import DataError
+from thawline.inputs.image.decode import SUFFIXES
 from thawline.records import Part, Skipped
 
 

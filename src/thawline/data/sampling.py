@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from thawline.data.scan import THUMB_PX, Scan, scan
+from thawline.data.scan import SKETCH_PX, Scan, scan
 from thawline.data.sources import SubsetSource
 from thawline.randomness import generator
 from thawline.records import PARTS
@@ -95,14 +95,14 @@ def look(
     most = n if hurry.most is None else min(max(hurry.most, least), n)
     if hurry.within is not None:
         least = min(max(least, FEWEST_OF_A_CLASS * len(np.unique(labels))), most)
-    digests, thumbs, failures = [""] * n, np.zeros((n, THUMB_PX, THUMB_PX, 3), dtype=np.uint8), dict[int, str]()
+    digests, sketches, failures = [""] * n, np.zeros((n, SKETCH_PX, SKETCH_PX, 3), dtype=np.uint8), dict[int, str]()
     began, taken = time.monotonic(), 0
     if progress is not None:
         progress(0, n)
     while size := _next(taken, time.monotonic() - began, hurry.within, least, most):
         rows = order[taken : taken + size]
         seen = scan(SubsetSource(source, rows), store=store)
-        thumbs[rows] = seen.thumbs
+        sketches[rows] = seen.sketches
         for row, digest in zip(rows, seen.digests, strict=True):
             digests[row] = digest
         failures |= {int(rows[at]): why for at, why in seen.failures.items()}
@@ -115,7 +115,7 @@ def look(
     wanted = np.minimum(np.bincount(strata), LEAST_READABLE)
     if (np.bincount(readable, minlength=len(wanted)) < wanted).any():
         return look(source, labels, given, Hurry(), store=store, progress=progress)
-    return np.sort(order[:taken]), Scan(tuple(digests), thumbs, failures)
+    return np.sort(order[:taken]), Scan(tuple(digests), sketches, failures)
 
 
 def _next(taken: int, took: float, within: float | None, least: int, most: int) -> int:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from thawline.data.decode import thumbnail
 from thawline.data.scan_store import Look, ScanStore
 from thawline.data.sources import Stamp, stamp_of
 from thawline.errors import UndecodableError
+from thawline.inputs.image.decode import thumbnail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with samples done and samples in all."""
 
-THUMB_PX = 16
+SKETCH_PX = 16
 _CHUNK = 32
 _MAX_WORKERS = 16
 _LARGE_BYTES = 8 * 2**20
@@ -40,7 +40,7 @@ class Scan:
 
     digests: tuple[str, ...]
     """(N,) SHA-256 (hex); empty where the sample cannot be read."""
-    thumbs: NDArray[np.uint8]
+    sketches: NDArray[np.uint8]
     """(N, 16, 16, 3); zero where the sample cannot be read."""
     failures: dict[int, str]
     """Row -> why it cannot be read."""
@@ -59,12 +59,12 @@ def scan(source: Source, *, store: ScanStore | None = None, progress: Progress |
     Payloads are dropped as soon as they are looked at, so memory is bounded by the number of threads.
     """
     n = len(source)
-    digests, thumbs = [""] * n, np.zeros((n, THUMB_PX, THUMB_PX, 3), dtype=np.uint8)
+    digests, sketches = [""] * n, np.zeros((n, SKETCH_PX, SKETCH_PX, 3), dtype=np.uint8)
     failures: dict[int, str] = {}
 
     def keep(row: int, look: Look) -> None:
         digests[row] = look.digest
-        thumbs[row] = np.frombuffer(look.thumb, dtype=np.uint8).reshape(THUMB_PX, THUMB_PX, 3)
+        sketches[row] = np.frombuffer(look.thumb, dtype=np.uint8).reshape(SKETCH_PX, SKETCH_PX, 3)
 
     stamps = [stamp_of(source, row) for row in range(n)]
     known = store.recall([stamp for stamp in stamps if stamp is not None]) if store is not None else {}
@@ -95,7 +95,7 @@ def scan(source: Source, *, store: ScanStore | None = None, progress: Progress |
         pool.shutdown(wait=True, cancel_futures=True)
         if store is not None:
             store.flush()
-    return Scan(tuple(digests), thumbs, failures)
+    return Scan(tuple(digests), sketches, failures)
 
 
 def digest_of(payload: Payload) -> str:
@@ -111,7 +111,7 @@ def _look_at(source: Source, row: int, stamp: Stamp | None) -> _Result:
         payload = source.read(row)
         large = len(payload) > _LARGE_BYTES
         with _large_one_at_a_time if large else nullcontext():
-            thumb = thumbnail(payload, THUMB_PX)
+            thumb = thumbnail(payload, SKETCH_PX)
         return _Result(row, stamp, Look(digest_of(payload), thumb.tobytes()))
     except UndecodableError as error:
         return _Result(row, stamp, None, str(error))
@@ -122,9 +122,3 @@ def _n_cpus() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-def contrast(thumbs: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Largest difference between two places of a thumbnail in any one channel, (N,) from 0 to 255."""
-    spread: NDArray[np.int64] = np.ptp(thumbs.astype(np.int64), axis=(1, 2)).max(axis=1, initial=0)
-    return spread

@@ -7,10 +7,10 @@ from itertools import chain
 from pathlib import Path
 
 from thawline.data.columns import Cells, Columns, read_csv, read_parquet
-from thawline.data.decode import SUFFIXES
 from thawline.data.listing import PART_NAMES, Label, Listing, first_few
 from thawline.data.sources import ChainSource, FileSource, ParquetSource
 from thawline.errors import DataError
+from thawline.inputs.image.decode import SUFFIXES
 from thawline.records import Part, Skipped
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq")

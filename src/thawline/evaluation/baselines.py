@@ -82,6 +82,6 @@ def baselines(
     return tuple(measured)
 
 
-def _flat(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _flat(sketches: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, H, W, 3) uint8 -> (N, H * W * 3) in 0..1."""
-    return thumbs.reshape(len(thumbs), -1).astype(np.float32) / np.float32(255)
+    return sketches.reshape(len(sketches), -1).astype(np.float32) / np.float32(255)

@@ -16,38 +16,18 @@ if TYPE_CHECKING:
     from thawline.features.boundary import BoundaryForecast as BoundaryForecast
     from thawline.features.boundary import BoundaryReport as BoundaryReport
     from thawline.features.boundary import FreshActivations as FreshActivations
-    from thawline.features.engines import Engine as Engine
-    from thawline.features.engines import EngineChoice as EngineChoice
-    from thawline.features.engines import engine_choices as engine_choices
-    from thawline.features.engines import hardware as hardware
     from thawline.features.extract import extract_features as extract_features
     from thawline.features.extract import extract_rungs as extract_rungs
-    from thawline.features.graph_store import GraphStore as GraphStore
-    from thawline.features.keys import FeatureKey as FeatureKey
-    from thawline.features.sizes import format_bytes as format_bytes
-    from thawline.features.sizes import parse_bytes as parse_bytes
-    from thawline.features.store import CacheEntry as CacheEntry
-    from thawline.features.store import FeatureStore as FeatureStore
     from thawline.features.transformer import ThawlineFeatures as ThawlineFeatures
 
 _HOME = {
     "Boundary": "thawline.features.boundary",
     "BoundaryForecast": "thawline.features.boundary",
     "BoundaryReport": "thawline.features.boundary",
-    "CacheEntry": "thawline.features.store",
-    "Engine": "thawline.features.engines",
-    "EngineChoice": "thawline.features.engines",
-    "FeatureKey": "thawline.features.keys",
-    "FeatureStore": "thawline.features.store",
-    "GraphStore": "thawline.features.graph_store",
     "FreshActivations": "thawline.features.boundary",
     "ThawlineFeatures": "thawline.features.transformer",
-    "engine_choices": "thawline.features.engines",
     "extract_features": "thawline.features.extract",
     "extract_rungs": "thawline.features.extract",
-    "format_bytes": "thawline.features.sizes",
-    "hardware": "thawline.features.engines",
-    "parse_bytes": "thawline.features.sizes",
 }
 __getattr__, __dir__ = lazily(__name__, _HOME)
 __all__ = sorted(_HOME)

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from thawline.backbones.backbone import INPUT
 from thawline.backbones.cut import Cut, Prefix
 from thawline.backbones.cut import cut as cut_at
-from thawline.data.views import Views, prepare_views
+from thawline.backbones.names import INPUT
+from thawline.engines.arithmetic import arithmetic
 from thawline.errors import ModelError
 from thawline.features.layout import Layout, PixelLayout, TensorLayout, empty_rows
-from thawline.features.pixels import Samples, read_sample
-from thawline.features.torch_engine import arithmetic
-from thawline.records import Precision, Preprocessing
+from thawline.features.prepared import Samples, read_sample
+from thawline.inputs.image.views import Views, prepare_views
+from thawline.records import Precision, Preparation
 from thawline.scale import executor
 from thawline.scale.allocator import keep_freed_memory
 
@@ -93,14 +93,14 @@ class FrozenPart:
         return TensorLayout.of(crossing, self._precision, rung)
 
 
-def frozen_part(cut: Cut, preprocessing: Preprocessing, *, precision: Precision, device: str) -> FrozenPart:
+def frozen_part(cut: Cut, preparation: Preparation, *, precision: Precision, device: str) -> FrozenPart:
     """Everything below a line: from pixels to what crosses it. At ``input`` the pixels are kept, and nothing is run.
 
     Raises:
         ModelError: What crosses the line cannot be kept.
     """
     layers = None if cut.rung == INPUT else cut.prefix
-    pixels = PixelLayout.of(preprocessing, torch.device(device))
+    pixels = PixelLayout.of(preparation, torch.device(device))
     return FrozenPart(layers, pixels, cut.rung, precision=precision, device=device)
 
 
@@ -109,7 +109,7 @@ class Pictures:
     """The pixels of any view of any sample. Safe to use from several threads."""
 
     samples: Samples
-    preprocessing: Preprocessing
+    preparation: Preparation
     views: Views
 
     def read(self, row: int, views: Sequence[int | None]) -> torch.Tensor:
@@ -122,7 +122,7 @@ class Pictures:
         pictures = read_sample(
             self.samples,
             row,
-            lambda payload: prepare_views(payload, self.preprocessing, self.views.augmentation, seeds),
+            lambda payload: prepare_views(payload, self.preparation, self.views.augmentation, seeds),
         )
         return torch.from_numpy(np.stack(pictures)).flatten(1)
 
@@ -166,10 +166,10 @@ class FreshActivations:
         Raises:
             ModelError: No such rung, or layers below it that have been trained.
         """
-        cut = cut or cut_at(model, rung, input_px=backbone.preprocessing.input_px)
+        cut = cut or cut_at(model, rung, input_px=backbone.preparation.input_px)
         check_untouched(cut.prefix, backbone, rung)
-        self._pictures = Pictures(samples, backbone.preprocessing, views)
-        self._part = frozen_part(cut, backbone.preprocessing, precision=precision, device=device)
+        self._pictures = Pictures(samples, backbone.preparation, views)
+        self._part = frozen_part(cut, backbone.preparation, precision=precision, device=device)
 
     def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
         """Yield, for each batch, the tensors (B, ...) that cross the line, on the device.

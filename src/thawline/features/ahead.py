@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from thawline.engines.building import ConvertedBackbone
+from thawline.engines.choices import engine_choices, is_remembered
 from thawline.errors import ThawlineError
-from thawline.features.building import Graphs
-from thawline.features.engines import engine_choices, is_remembered
 from thawline.features.extract import feature_key, layers_in
-from thawline.features.store import FeatureStore
 from thawline.scale.allocator import keep_freed_memory
+from thawline.store.store import FeatureStore
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-    from thawline.features.engines import EngineChoice
+    from thawline.engines.choices import EngineChoice
 
 
 def build_ahead(
@@ -37,14 +37,14 @@ def build_ahead(
         rungs = layers_in(rung)
         if any(store.holds(feature_key(backbone, rungs[0], choice, rungs)) for choice in choices):
             return
-        graphs = Graphs(store.root, backbone, rungs)
+        graphs = ConvertedBackbone(store.root, backbone, rungs)
         work = _engine_without_torch(graphs, choices[0]) or work
     keep_freed_memory()  # before threads begin that would get memory of their own
     # Not a daemon: a process that ends while a library is being loaded may crash.
     threading.Thread(target=_try, args=(work,), name="thawline-build").start()
 
 
-def _engine_without_torch(graphs: Graphs, choice: EngineChoice) -> Callable[[], object] | None:
+def _engine_without_torch(graphs: ConvertedBackbone, choice: EngineChoice) -> Callable[[], object] | None:
     """What makes the engine that will be taken, where it is OpenVINO's, and torch is not needed to convert for it."""
     ready = choice.engine == "openvino" and (graphs.topology is not None or graphs.are_there(choice.precision))
     return (lambda: graphs.make_engine(choice.precision)) if ready else None

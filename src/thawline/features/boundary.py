@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thawline.backbones.backbone import INPUT
 from thawline.backbones.cut import Cut, segment
 from thawline.backbones.cut import cut as cut_at
-from thawline.data.views import Views
+from thawline.backbones.names import INPUT
+from thawline.engines.choices import EngineChoice
 from thawline.errors import StorageError
 from thawline.features.activations import (
     BATCH,
@@ -33,17 +33,17 @@ from thawline.features.activations import (
     frozen_part,
 )
 from thawline.features.boundary_sources import FromLine, FromPictures, Origin, Wanted, pays
-from thawline.features.engines import EngineChoice
 from thawline.features.extract import Progress, first_of_each, refuse_non_finite
-from thawline.features.index import Rows
-from thawline.features.keys import LINE, FeatureKey, augmented_sha256, preprocessing_sha256
 from thawline.features.layout import Layout, from_store, stored_format
-from thawline.features.pixels import Samples
-from thawline.features.sizes import format_bytes
-from thawline.features.store import FeatureStore
-from thawline.features.writer import Writer
+from thawline.features.prepared import Samples
+from thawline.inputs.image.views import Views
 from thawline.records import Precision
 from thawline.scale import executor
+from thawline.store.index import Rows
+from thawline.store.keys import LINE, FeatureKey, augmented_sha256, preparation_sha256
+from thawline.store.sizes import format_bytes
+from thawline.store.store import FeatureStore
+from thawline.store.writer import Writer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -140,13 +140,13 @@ class Boundary:
         Raises:
             ModelError: No such rung, or what crosses it cannot be kept.
         """
-        preprocessing = backbone.preprocessing
+        preparation = backbone.preparation
         self._samples, self._backbone, self._model, self._views = samples, backbone, model, views
         self._precision, self._device = precision, device
         self._store = store or FeatureStore()
-        self._cut = cut or cut_at(model, rung, input_px=preprocessing.input_px)
-        self._part = frozen_part(self._cut, preprocessing, precision=precision, device=device)
-        self._pictures = Pictures(samples, preprocessing, views)
+        self._cut = cut or cut_at(model, rung, input_px=preparation.input_px)
+        self._part = frozen_part(self._cut, preparation, precision=precision, device=device)
+        self._pictures = Pictures(samples, preparation, views)
         self._found: dict[int | None, Rows] = {}
 
     @property
@@ -233,12 +233,12 @@ class Boundary:
         """Everything but the sample that decides a row, at this line or another one; pixels are those of any model."""
         rung = rung or self._cut.rung
         pixels = rung == INPUT
-        prepared = preprocessing_sha256(self._backbone.preprocessing)
+        prepared = preparation_sha256(self._backbone.preparation)
         if view is not None:
             prepared = augmented_sha256(prepared, self._views.augmentation.digest())
         return FeatureKey(
             weights_sha256="" if pixels else self._backbone.weights_sha256,
-            preprocessing_sha256=prepared,
+            preparation_sha256=prepared,
             rung=LINE + rung,
             precision="f32" if pixels else self._precision,
             engine="pixels" if pixels else _identity(self._device, self._precision),
@@ -316,7 +316,7 @@ class Boundary:
         return FromLine(rung, self._stretch(rung, start, self._cut.rung), found)
 
     def _stretch(self, low: str, start: Layout, high: str) -> FrozenPart:
-        layers = segment(self._model, low, high, input_px=self._backbone.preprocessing.input_px)
+        layers = segment(self._model, low, high, input_px=self._backbone.preparation.input_px)
         return FrozenPart(layers, start, high, precision=self._precision, device=self._device)
 
 

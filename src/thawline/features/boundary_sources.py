@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from thawline.features.activations import BATCH, FrozenPart, Pictures
-from thawline.features.index import Rows
 from thawline.features.layout import empty_rows, from_store, to_store
 from thawline.scale import executor
+from thawline.store.index import Rows
 
 Pair = tuple[int, "int | None"]
 """Row of the samples, and number of the view or None for the picture itself."""

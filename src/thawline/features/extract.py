@@ -13,23 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.errors import ModelError, UsageError
-from thawline.features.building import (
-    Graphs,
-    NotConvertibleError,
-    build_engine,
-    conversion_revision,
-    count_multiply_adds,
-)
-from thawline.features.engines import Engine, EngineChoice, engine_choices
-from thawline.features.forecast import Offer, choose
-from thawline.features.keys import FeatureKey, preprocessing_sha256
-from thawline.features.pixels import Pixels, Samples
-from thawline.features.store import FeatureStore
-from thawline.features.writer import Writer
+from thawline.engines.building import ConvertedBackbone, build_engine, conversion_revision, count_multiply_adds
+from thawline.engines.choices import Engine, EngineChoice, engine_choices
+from thawline.engines.forecast import Offer, choose
+from thawline.errors import ModelError, NotConvertibleError, UsageError
+from thawline.features.prepared import Pixels, Samples
 from thawline.records import Features
 from thawline.scale import executor
 from thawline.scale.allocator import share_one_arena
+from thawline.store.keys import FeatureKey, preparation_sha256
+from thawline.store.store import FeatureStore
+from thawline.store.writer import Writer
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -186,12 +180,12 @@ def fill_store(
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
     choices = engine_choices(engine, precision, device, memory=store.root)
-    graphs = Graphs(store.root, backbone, tuple(rungs))
+    graphs = ConvertedBackbone(store.root, backbone, tuple(rungs))
     candidates = _candidates(samples, graphs, choices, store)
     candidate, why = _chosen(candidates, graphs)
     if len(candidate.missing):
         share_one_arena()
-        pixels = Pixels(samples, backbone.preprocessing)
+        pixels = Pixels(samples, backbone.preparation)
         with pixels.decoding_ahead(candidate.missing.tolist()):
             try:
                 built = build_engine(candidate.choice, graphs)
@@ -223,7 +217,7 @@ def missing_samples(
     """
     store = store or FeatureStore()
     choices = engine_choices(engine, precision, device, memory=store.root)
-    graphs = Graphs(store.root, backbone, tuple(rungs))
+    graphs = ConvertedBackbone(store.root, backbone, tuple(rungs))
     candidate, _ = _chosen(_candidates(samples, graphs, choices, store), graphs)
     return candidate.missing, candidate.choice.engine
 
@@ -240,7 +234,7 @@ def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequ
         how = f" {conversion_revision(backbone, together)}" + (f" with {', '.join(rungs)}" if len(rungs) > 1 else "")
     return FeatureKey(
         weights_sha256=backbone.weights_sha256,
-        preprocessing_sha256=preprocessing_sha256(backbone.preprocessing),
+        preparation_sha256=preparation_sha256(backbone.preparation),
         rung=rung,
         precision=choice.precision,
         engine=choice.identity + how,
@@ -268,7 +262,7 @@ class _Candidate:
 
 
 def _candidates(
-    samples: Samples, graphs: Graphs, choices: Sequence[EngineChoice], store: FeatureStore
+    samples: Samples, graphs: ConvertedBackbone, choices: Sequence[EngineChoice], store: FeatureStore
 ) -> list[_Candidate]:
     rungs = graphs.rungs
     if len(set(rungs)) < len(rungs) or not rungs:
@@ -283,7 +277,7 @@ def _candidates(
     return found
 
 
-def _chosen(candidates: Sequence[_Candidate], graphs: Graphs) -> tuple[_Candidate, str]:
+def _chosen(candidates: Sequence[_Candidate], graphs: ConvertedBackbone) -> tuple[_Candidate, str]:
     """(what to run, why it is this one)"""
     offers = {}
     for c in candidates:

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from thawline.errors import ModelError
-from thawline.features.keys import Stored
-from thawline.features.torch_engine import Normalise
-from thawline.records import Precision, Preprocessing
+from thawline.inputs.image.tensors import Normalise
+from thawline.records import Precision, Preparation
+from thawline.store.keys import Stored
 
 _FORMATS: dict[Stored, torch.dtype] = {
     "float32": torch.float32,
@@ -59,9 +59,9 @@ class PixelLayout:
     normalise: Normalise
 
     @classmethod
-    def of(cls, preprocessing: Preprocessing, device: torch.device) -> PixelLayout:
+    def of(cls, preparation: Preparation, device: torch.device) -> PixelLayout:
         """For the images of one backbone."""
-        return cls((*preprocessing.input_px, 3), Normalise(preprocessing, device))
+        return cls((*preparation.input_px, 3), Normalise(preparation, device))
 
     @property
     def stored(self) -> Stored:

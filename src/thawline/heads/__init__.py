@@ -14,7 +14,7 @@ from thawline.heads.fitting import refit_head as refit_head
 from thawline.heads.head import Head as Head
 from thawline.heads.head import LinearHead as LinearHead
 from thawline.heads.head import NeighboursHead as NeighboursHead
-from thawline.heads.head import head_from_tensors as head_from_tensors
+from thawline.heads.loading import head_from_tensors as head_from_tensors
 from thawline.heads.mlp import MLPHead as MLPHead
 
 __all__ = [

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
-    from thawline.planning.fit_plan import Asked as Asked
     from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
-    from thawline.planning.fit_plan import Planned as Planned
-    from thawline.planning.fit_plan import make_plan as make_plan
-    from thawline.planning.fit_plan import plan as plan
     from thawline.planning.fit_plan import read_plan as read_plan
     from thawline.planning.fit_plan import write_plan as write_plan
+    from thawline.planning.making import Asked as Asked
+    from thawline.planning.making import make_plan as make_plan
+    from thawline.planning.making import plan as plan
+    from thawline.planning.planned import Planned as Planned
     from thawline.planning.ranking import Ranking as Ranking
     from thawline.planning.ranking import rank as rank
     from thawline.planning.stage_plans import settle as settle
 
 _HOME = {
-    "Asked": "thawline.planning.fit_plan",
+    "Asked": "thawline.planning.making",
     "Candidate": "thawline.planning.fit_plan",
     "FitPlan": "thawline.planning.fit_plan",
-    "Planned": "thawline.planning.fit_plan",
+    "Planned": "thawline.planning.planned",
     "Ranking": "thawline.planning.ranking",
-    "make_plan": "thawline.planning.fit_plan",
-    "plan": "thawline.planning.fit_plan",
+    "make_plan": "thawline.planning.making",
+    "plan": "thawline.planning.making",
     "rank": "thawline.planning.ranking",
     "read_plan": "thawline.planning.fit_plan",
     "settle": "thawline.planning.stage_plans",

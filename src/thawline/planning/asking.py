@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from thawline.engines.choices import hardware
 from thawline.errors import UsageError
-from thawline.features.engines import hardware
 
 if TYPE_CHECKING:
     from thawline.planning.fit_plan import FitPlan

@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thawline.backbones.lines import depth_rungs
 from thawline.data import split_data
 from thawline.evaluation.intervals import cross_validated
+from thawline.listening import Watcher
 from thawline.planning.afford import Reading
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
 from thawline.planning.budget import Budget
 from thawline.planning.choice import Choice, gain, more_than_middle
 from thawline.planning.explain import Evidence, against_guides, untried, verdict_of, why_not
-from thawline.planning.fit_plan import Candidate, FitPlan, Planned
+from thawline.planning.fit_plan import Candidate, FitPlan
+from thawline.planning.planned import Planned
 from thawline.planning.shortening import within_bytes, within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
 
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.backbones import Backbone
-    from thawline.backbones.ladder import Ladder
     from thawline.planning.depth_profile import DepthProfile
     from thawline.planning.trials import Trials
     from thawline.records import Dataset
@@ -41,34 +43,10 @@ MOST_OF_EPOCHS = 0.4
 """Share of the usual epochs that there must be time for where a line is trained that could not be tried."""
 FOR_COMPARISON = 4
 """What is measured for comparison only takes about so many times what judging the first head took."""
-MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
-"""Depths that are put side by side, and their columns."""
 
 
 PIXELS = "pixels"
 """Stands for the layer where no backbone is used."""
-
-
-class Watcher(Protocol):
-    """Hears what is being measured."""
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """``done`` of ``total`` in a phase."""
-        ...
-
-    def note(self, text: str) -> None:
-        """One sentence that the user should see."""
-        ...
-
-
-class Silent:
-    """Hears and says nothing."""
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def note(self, text: str) -> None:
-        """Ignore it."""
 
 
 def decide(
@@ -190,7 +168,7 @@ class _Measuring:
 
     def _pixels(self) -> None:
         """What does without any pre-trained model."""
-        pixels = self.data.thumbs.reshape(len(self.data), -1).astype(np.float32) / np.float32(255)
+        pixels = self.data.sketches.reshape(len(self.data), -1).astype(np.float32) / np.float32(255)
         self._judge("no backbone: 16 x 16 pixels, logistic", pixels, PIXELS)
 
     def _explain(self, pooled: NDArray[np.float32], profile: DepthProfile | None) -> None:
@@ -237,7 +215,8 @@ class _Measuring:
 
     def _lines(self, pooled: NDArray[np.float32]) -> None:
         """Trials of thaw lines: the middle one first, others where it helps, more folds where that is not clear."""
-        from thawline.planning.trials import OutOfTimeError, Trials, thaw_lines
+        from thawline.backbones.lines import thaw_lines
+        from thawline.planning.trials import OutOfTimeError, Trials
 
         trials = self.trials = Trials(
             data=self.data,
@@ -430,21 +409,3 @@ class _Measuring:
 
 def _is_shippable(arm: Arm) -> bool:
     return arm.head == "logistic" and arm.layer != PIXELS
-
-
-def depth_rungs(ladder: Ladder) -> list[str]:
-    """Layers whose outputs are put side by side: the last of each stage, a few where there are many, and ``pooled``."""
-    ends: dict[str, tuple[str, int]] = {}
-    for rung in ladder.rungs[:-1]:
-        if rung.parameters:
-            ends[rung.stage] = (rung.name, rung.shape[0] if len(rung.shape) == 3 else rung.shape[-1])
-    names = list(ends.values())
-    last, pooled = ladder.rungs[-2], ladder.rungs[-1]
-    if names and last.flops_below_frac == 1.0 and names[-1][1] == pooled.shape[-1]:
-        names.pop()  # averaged over positions, it is ``pooled`` itself
-    if len(names) > MOST_DEPTHS - 1:
-        picked = np.unique(np.linspace(0, len(names) - 1, MOST_DEPTHS - 1).round().astype(int))
-        names = [names[i] for i in picked]
-    while len(names) > 1 and sum(width for _, width in names) > MOST_COLUMNS:
-        names.pop(0)
-    return [*(name for name, _ in names), "pooled"]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.backbones.lines import depth_rungs
 from thawline.data import subset
 from thawline.errors import ModelError
 from thawline.heads.head import softmax
+from thawline.listening import Watcher
 from thawline.planning.candidates import RANDOM
-from thawline.planning.decide import Watcher, depth_rungs
 from thawline.planning.scores import LeftOut, h_score, knn_left_out, leep, log_evidence, nleep, ridge_left_out
 from thawline.planning.source_head import SourceHead, read_source_head
 from thawline.randomness import generator

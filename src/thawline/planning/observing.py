@@ -40,31 +40,32 @@ def draw_pictures(
     Raises:
         DataError: A sample cannot be read any more, or has changed, since the data was opened.
     """
-    from thawline.features.pixels import Pixels
+    from thawline.features.prepared import Pixels
 
     drawn = generator(seed, "pictures to look at").permutation(np.asarray(rows, dtype=np.int64))
     of_each_group = np.sort(np.unique(data.groups[drawn], return_index=True)[1])[:n]
-    pixels = Pixels(data, backbone.preprocessing)
+    pixels = Pixels(data, backbone.preparation)
     pictures = [pixels.of(row) for row in drawn[of_each_group].tolist()]
-    return np.stack(pictures) if pictures else np.empty((0, *backbone.preprocessing.input_px, 3), dtype=np.uint8)
+    return np.stack(pictures) if pictures else np.empty((0, *backbone.preparation.input_px, 3), dtype=np.uint8)
 
 
 def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str] = ("pooled",)) -> Observation:
     """Run the backbone in float32, in inference mode, and change nothing in it.
 
     Args:
-        pictures: uint8 (N, H, W, 3), N > 0, as the preprocessing leaves them.
+        pictures: uint8 (N, H, W, 3), N > 0, as the preparation leaves them.
         rungs: Where to read features; ``pooled`` must be among them, so that the whole backbone runs.
     Raises:
         ModelError: The backbone cannot be built, or has no such rung.
     """
     import torch
 
-    from thawline.features.torch_engine import Normalise, arithmetic, one_thread
+    from thawline.engines.arithmetic import arithmetic, one_thread
+    from thawline.inputs.image.tensors import Normalise
 
     module = backbone.module()
     device = next(module.parameters()).device
-    normalise, read = Normalise(backbone.preprocessing, device), backbone.reader(rungs)
+    normalise, read = Normalise(backbone.preparation, device), backbone.reader(rungs)
     watch = _NormWatch(module)
     features: list[tuple[NDArray[np.float32], ...]] = []
     try:

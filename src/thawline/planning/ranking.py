@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from thawline.data import split_data
 from thawline.errors import ModelError, UsageError
 from thawline.evaluation import wilson
+from thawline.listening import Silent, Watcher
 from thawline.planning.candidates import names_of, open_candidate
-from thawline.planning.decide import Silent, Watcher
 from thawline.planning.halving import LEAST_PICTURES, Contender, Probe, halve, probe_order
 from thawline.records import Dataset, Score
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-    from thawline.features import FeatureStore
+    from thawline.store.store import FeatureStore
 
 MOST_PICTURES = 2_000
 SHARE = 0.06
@@ -192,7 +192,7 @@ def _check(n_probe: int, share: float) -> None:
 
 
 def _open(names: Sequence[str | Backbone], seed: int, leave_out: Callable[[str, Exception], None]) -> list[Contender]:
-    from thawline.features.building import count_multiply_adds
+    from thawline.engines.building import count_multiply_adds
 
     contenders = []
     for model in names:

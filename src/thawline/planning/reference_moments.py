@@ -139,7 +139,7 @@ def read_moments(backbone: Backbone) -> ReferenceMoments | str:
     try:
         metadata = read_header(path)[0].get("__metadata__", {})
         if {name: metadata.get(name) for name in _fingerprint(backbone)} != _fingerprint(backbone):
-            return f"{path.name} was made with other weights or another preprocessing"
+            return f"{path.name} was made with other weights or another preparation"
         tensors = load_file(path)
         rungs = {
             rung: RungMoments(*(tensors[f"{rung}/{part}"].astype(np.float64) for part in ("mean", "basis", "variance")))
@@ -154,5 +154,5 @@ def _fingerprint(backbone: Backbone) -> dict[str, str]:
     """What the features depend on."""
     from dataclasses import asdict
 
-    seen_as = json.dumps(asdict(backbone.preprocessing), sort_keys=True)
+    seen_as = json.dumps(asdict(backbone.preparation), sort_keys=True)
     return {"weights_sha256": backbone.weights_sha256, "preprocessing": seen_as}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thawline.backbones.backbone import POOLED
+from thawline.backbones.names import POOLED
 from thawline.errors import UsageError
 from thawline.planning.depth_profile import DepthProfile
 from thawline.planning.distances import Distance

@@ -58,7 +58,7 @@ class Forecast:
     """At the peak, of the process."""
 
     def __str__(self) -> str:
-        from thawline.features.sizes import format_bytes
+        from thawline.store.sizes import format_bytes
 
         return (
             f"about {in_words(self.seconds)}, {format_bytes(self.disk_bytes)} in the cache, "

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.backbones import Backbone
-    from thawline.backbones.ladder import Ladder, Rung
+    from thawline.backbones.ladder import Rung
     from thawline.planning.fit_plan import FitPlan
     from thawline.records import Dataset
     from thawline.training import Fitted
@@ -48,20 +48,6 @@ is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md): 
 dear as the training that it is to save."""
 OF_CLASS = 20
 """Samples of a class that a trial learns from at least, in the mean, where there are as many."""
-LINES = (0.75, 0.4)
-"""Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
-
-
-def thaw_lines(ladder: Ladder) -> list[str]:
-    """Thaw settings worth trying, from the end of the backbone to its beginning; the last one is ``all``."""
-    layers = [rung for rung in ladder.rungs if rung.parameters]
-    below = [0.0, *(rung.flops_below_frac for rung in layers[:-1])]  # FLOPs below each layer
-    settings = []
-    for share in LINES:
-        at = min(range(len(layers)), key=lambda i: (abs(below[i] - share), -i))
-        if at > 0:
-            settings.append(f"from:{layers[at].name}")
-    return [*dict.fromkeys(settings), "all"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
     from thawline.records import Score
-    from thawline.runs.report import Curve, Strength
+    from thawline.runs.report_rows import Curve, Strength
 
 _WIDTH = 374.0
 """Of every chart; the unit is a point, and the page stretches the chart as it likes."""

@@ -208,8 +208,7 @@ def _checked(only: Sequence[str]) -> list[str]:
 
 def _settings(name: str, backbone: Backbone) -> dict[str, Any]:
     """What a strategy asks of the plan."""
-    from thawline.planning.decide import depth_rungs
-    from thawline.planning.trials import thaw_lines
+    from thawline.backbones.lines import depth_rungs, thaw_lines
 
     simple: dict[str, dict[str, Any]] = {
         PLAN: {"thaw": "auto"},

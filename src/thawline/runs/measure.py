@@ -287,10 +287,10 @@ def _evaluate(
     values = None if features is None else features.values
     simpler = baselines(
         None if values is None else values[seen],
-        data.thumbs[seen],
+        data.sketches[seen],
         data.labels[seen],
         None if values is None else values[split.test],
-        data.thumbs[split.test],
+        data.sketches[split.test],
         truth,
         n_classes,
         seed=seed,

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.evaluation.intervals import wilson
-from thawline.records import PARTS, Baseline, Part, Preprocessing, Score, Scores, Skipped, Stage
+from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, Stage
+from thawline.runs.report_rows import Curve, Strength
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -70,7 +71,7 @@ class ReportData:
     receipt: str
     """``clean``, or the sentence that says what moved."""
     val: Scores | None = None
-    preprocessing: Preprocessing | None = None
+    preparation: Preparation | None = None
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
@@ -105,16 +106,6 @@ class ClassRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Strength:
-    """One value of C or lambda that was tried."""
-
-    value: float
-    log_loss: float
-    standard_error: float | None
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StageRow:
     """One line of the table of stages."""
 
@@ -133,18 +124,6 @@ class StageRow:
     outcome: str
     """kept, rolled back, or nothing where there was nothing to decide."""
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """How the loss of one stage went."""
-
-    stage: str
-    start: float
-    """Epochs of the stages before it."""
-    points: tuple[tuple[float, float, float | None], ...]
-    """(epochs so far, loss in training, loss on the validation part)"""
-    kept: bool
 
 
 @dataclass(frozen=True, slots=True)

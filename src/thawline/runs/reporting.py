@@ -44,7 +44,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         test=measured.test,
         val=measured.val,
         receipt=measured.status,
-        preprocessing=measured.backbone.preprocessing,
+        preparation=measured.backbone.preparation,
         skipped=data.skipped,
         warnings=data.warnings,
         baselines=measured.baselines,
@@ -126,7 +126,7 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
 
 
 def _thumbnail(data: Dataset, row: int) -> bytes | None:
-    from thawline.data.decode import open_image
+    from thawline.inputs.image.decode import open_image
 
     try:
         return thumbnail_png(open_image(data.source.read(row)))

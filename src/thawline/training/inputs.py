@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from thawline.backbones import Backbone
     from thawline.backbones.cut import Cut
-    from thawline.data.views import Views
-    from thawline.features.pixels import Samples
+    from thawline.features.prepared import Samples
+    from thawline.inputs.image.views import Views
     from thawline.records import Precision
 
 

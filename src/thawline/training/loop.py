@@ -20,17 +20,17 @@ import torch
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from thawline.backbones.backbone import INPUT
+from thawline.backbones.names import INPUT
 from thawline.backbones.watch import FreezeWatch
+from thawline.engines.arithmetic import arithmetic, repeatable
 from thawline.errors import ModelError, UsageError
-from thawline.features.torch_engine import arithmetic, repeatable
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
-from thawline.training.folding import Chain, folded
+from thawline.training.fused.chains import Chain, folded
+from thawline.training.fused.microbatches import Microbatches
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
 from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Point, Task
-from thawline.training.microbatches import Microbatches
 from thawline.training.mixing import Mixed, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
+from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.receipt import Receipt, issue_receipt, tensor_digests
-from thawline.backbones.timm_import import import_timm
 from thawline.errors import UsageError
 from thawline.randomness import derived_seed
 from thawline.training.net import BACKBONE, HEAD, Above

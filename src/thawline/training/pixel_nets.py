@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from thawline.features.pixels import Pixels
-from thawline.features.torch_engine import repeatable
+from thawline.engines.arithmetic import repeatable
+from thawline.features.prepared import Pixels
 from thawline.heads.head import softmax
 from thawline.randomness import derived_seed, generator
-from thawline.records import Preprocessing
+from thawline.records import Preparation
 from thawline.scale import executor
 from thawline.training.schedule import Order, rate
 from thawline.training.settings import TrainPlan
@@ -70,7 +70,7 @@ def read_pixels(data: Dataset, progress: Callable[[int, int], None] | None = Non
     Raises:
         DataError: A picture can no longer be read, or has changed, since the data was opened.
     """
-    shape = Preprocessing(
+    shape = Preparation(
         input_px=(SIDE, SIDE),
         resize_px=SIDE,
         interpolation="bilinear",

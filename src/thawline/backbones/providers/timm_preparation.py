@@ -1,0 +1,70 @@
+"""From timm's words for a model's input to the record that every room uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from thawline.errors import ModelError
+from thawline.records import ImagePreparation
+
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+def preparation_from(config: Mapping[str, Any], where: str) -> ImagePreparation:
+    """Build the preparation that timm's evaluation transform would apply for this configuration.
+
+    Args:
+        config: Keys of timm's ``pretrained_cfg``: input_size (3, H, W), mean, std, interpolation, crop_pct, crop_mode.
+        where: Named in errors.
+    Raises:
+        ModelError: A value is missing or cannot be.
+    Source:
+        timm.data.transforms_factory.transforms_imagenet_eval: the shorter side becomes floor(H / crop_pct).
+    """
+    height, width = _input_px(config.get("input_size"), where)
+    crop_pct = config.get("crop_pct") or 0.875
+    if not (isinstance(crop_pct, int | float) and 0 < crop_pct <= 1):
+        raise ModelError(f"crop_pct must be in (0, 1]; got {crop_pct!r} ({where}).")
+    interpolation = config.get("interpolation") or "bicubic"
+    if interpolation not in _INTERPOLATIONS:
+        raise ModelError(f"interpolation must be one of {', '.join(_INTERPOLATIONS)}; got {interpolation!r} ({where}).")
+    crop_mode = config.get("crop_mode") or "center"
+    if crop_mode not in ("center", "squash"):
+        raise ModelError(f"crop_mode must be center or squash; got {crop_mode!r} ({where}).")
+    if height != width:
+        raise ModelError(f"input must be square; got {height} x {width} ({where}).")
+    return ImagePreparation(
+        input_px=(height, width),
+        resize_px=math.floor(height / crop_pct),
+        interpolation=cast("Any", interpolation),
+        crop_mode=cast("Any", crop_mode),
+        mean=_channels("mean", config.get("mean"), where),
+        std=_channels("std", config.get("std"), where),
+    )
+
+
+def _input_px(size: object, where: str) -> tuple[int, int]:
+    if isinstance(size, Sequence) and len(size) == 3 and all(isinstance(px, int) and px > 0 for px in size):
+        if size[0] != 3:
+            raise ModelError(f"input must have 3 channels; got {size[0]} ({where}).")
+        if max(size) > 4096:
+            raise ModelError(f"input must be at most 4096 px; got {size[1]} x {size[2]} ({where}).")
+        return size[1], size[2]
+    raise ModelError(f"input_size must be [3, height, width]; got {size!r} ({where}). Give --input-px 224.")
+
+
+def _channels(name: str, value: object, where: str) -> tuple[float, float, float]:
+    if isinstance(value, int | float):
+        value = (value,) * 3
+    numbers = isinstance(value, Sequence) and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+    if not numbers or len(cast("Sequence[float]", value)) not in (1, 3):
+        raise ModelError(
+            f"{name} must be one number or three, one per channel; got {value!r} ({where}). Give --{name} 0.5."
+        )
+    channels = [float(v) for v in cast("Sequence[float]", value)]
+    channels = channels * 3 if len(channels) == 1 else channels
+    if name == "std" and min(channels) <= 0:
+        raise ModelError(f"std must be above 0; got {value!r} ({where}).")
+    return channels[0], channels[1], channels[2]

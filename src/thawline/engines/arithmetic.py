@@ -1,0 +1,55 @@
+"""How torch computes here: in which precision, on how many processors, and the same bits every time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+_FULL = 32
+
+
+_usual_threads = torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Compute on one processor, in this thread: sums are then added in the same order however many there are.
+
+    The number that is put back is what torch began with, not what was found: other threads may be in here as well.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(_usual_threads)
+
+
+@contextlib.contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Let the same input give the same bits: cuDNN would round float32 to TF32, and pick kernels by timing them."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+@contextlib.contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute in bf16 (weights stay float32; convolutions and products run in bfloat16) or f32, the same every time."""
+    with repeatable(device), torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def padded_size(n: int) -> int:
+    """Size that a batch of ``n`` is filled up to: a multiple of 32.
+
+    Kernels are chosen by shape, and for smaller batches other ones are taken that add up in another order: the same
+    picture would get other last bits alone than among others.
+    """
+    return -(-n // _FULL) * _FULL

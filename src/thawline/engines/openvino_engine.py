@@ -1,0 +1,106 @@
+"""The OpenVINO engine: on processors, and without torch or timm where the backbone is converted already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from thawline.engines.graphs import StoredGraphs
+from thawline.engines.openvino_core import core
+from thawline.errors import ModelError
+from thawline.records import Precision
+from thawline.scale.processors import usable_processors
+
+
+def compile_graphs(graphs: Sequence[tuple[ov.Model | Path, Precision]]) -> tuple[ov.CompiledModel, ...]:
+    """Compile graphs for this processor: one thread for each batch, as many batches at once as there are processors.
+
+    One thread adds up in the same order however many there are, so the numbers do not depend on that.
+    """
+    opened, n = core(), usable_processors()
+    threads = {"NUM_STREAMS": n, "INFERENCE_NUM_THREADS": n}
+    return tuple(
+        opened.compile_model(
+            opened.read_model(graph) if isinstance(graph, Path) else graph,
+            "CPU",
+            threads | {"INFERENCE_PRECISION_HINT": precision},
+        )
+        for graph, precision in graphs
+    )
+
+
+class OpenVINOEngine:
+    """Runs converted graphs, one thread for each batch; any number of threads may run batches at once.
+
+    One thread adds up in the same order however many there are, so the numbers depend on neither their number nor the
+    other samples of a batch.
+    """
+
+    name = "openvino"
+    workers: int
+    """Threads that may run batches at once without waiting for each other."""
+
+    def __init__(
+        self, graphs: StoredGraphs, precision: Precision, *, compiled: tuple[ov.CompiledModel, ...] | None = None
+    ) -> None:
+        """Compile graphs for this processor; no torch is needed.
+
+        Args:
+            compiled: The same graphs, compiled already.
+        Raises:
+            ModelError: OpenVINO refuses them.
+        """
+        self.precision = precision
+        self.workers = usable_processors()
+        try:
+            self._compiled = compiled or compile_graphs(tuple(zip(graphs.files, graphs.precisions, strict=True)))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"OpenVINO cannot run {graphs.files[0].parent}: {reason}. Use --engine torch.") from error
+        # The first array that OpenVINO is given makes it look for numpy's functions, under a lock and the interpreter's
+        # own, in the one order or the other: two threads that are first together would wait for each other for ever.
+        _ = ov.Tensor(np.zeros(1, np.uint8)).data
+        self.widths = tuple(int(output.get_shape()[1]) for output in self._compiled[-1].outputs)
+        self._shape = tuple(self._compiled[0].input(0).get_shape())
+        self.at_once: int | None = self._shape[0]
+        self._requests = threading.local()
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side."""
+        if batch.dtype != np.uint8 or batch.shape[1:] != self._shape[1:] or not len(batch):
+            shape = ", ".join(map(str, self._shape[1:]))
+            raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
+        rows = np.empty((len(batch), sum(self.widths)), np.float32)
+        size = self._shape[0]
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            n = len(part)
+            if n < size:
+                part = np.concatenate([part, np.repeat(part[-1:], size - n, axis=0)])
+            np.concatenate([found[:n] for found in self._infer(part)], axis=1, out=rows[start : start + n])
+        return rows
+
+    def _infer(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """One run of all graphs; what comes out is overwritten by this thread's next run."""
+        requests = self._of_this_thread()
+        requests[0].infer([np.ascontiguousarray(pixels)], share_inputs=True)
+        for request in requests[1:]:
+            request.infer()
+        return [requests[-1].get_output_tensor(i).data for i in range(len(self.widths))]
+
+    def _of_this_thread(self) -> list[ov.InferRequest]:
+        """A request for each graph, what one gives being what the next is given."""
+        if not hasattr(self._requests, "chain"):
+            made = [compiled.create_infer_request() for compiled in self._compiled]
+            for below, above in pairwise(made):
+                for i in range(len(above.model_inputs)):
+                    above.set_input_tensor(i, below.get_output_tensor(i))
+            self._requests.chain = made
+        chain: list[ov.InferRequest] = self._requests.chain
+        return chain

@@ -1,0 +1,100 @@
+"""The torch engine: any device, float32 or bfloat16."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from thawline.engines.arithmetic import arithmetic, one_thread, padded_size
+from thawline.engines.converting.batch_norm import folded
+from thawline.engines.hardware import resolve
+from thawline.inputs.image.stand_ins import stand_ins
+from thawline.inputs.image.tensors import Normalise
+from thawline.scale.allocator import keep_freed_memory
+from thawline.scale.processors import usable_processors
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone
+
+
+class TorchEngine:
+    """Runs a backbone with torch, channels-last, under inference mode."""
+
+    name = "torch"
+    at_once: int | None = None
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        rungs: str | Sequence[str] = "pooled",
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+    ) -> None:
+        """Build the backbone and move it, in place and value for value, to where it runs.
+
+        In f32 a copy of it runs, with its batch norms folded into its convolutions.
+
+        Args:
+            rungs: One, or several that are read in one pass.
+            precision: ``auto``, ``f32`` or ``bf16`` (weights stay float32; convolutions and products run in bfloat16).
+            device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+        Raises:
+            UsageError: The device is not there.
+            ModelError: The backbone cannot be built, or has no such rung.
+        """
+        self.device, self.precision = resolve(precision, device)
+        self._device = torch.device(self.device)
+        self.workers = usable_processors() if self._device.type == "cpu" else 1
+        if self._device.type == "cpu":
+            keep_freed_memory()
+        rungs = (rungs,) if isinstance(rungs, str) else tuple(rungs)
+        module = backbone.module().to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._normalise = Normalise(backbone.preparation, self._device)
+        if self.precision == "f32":
+            pictures = stand_ins(2, backbone.preparation.input_px)
+            images = self._normalise(torch.from_numpy(pictures).to(self._device))
+            with one_thread(self._device):
+                module = folded(module, images, keep=rungs)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        backbone.reader(rungs, module)  # refuses an unknown layer now, not in the first batch
+        self._open = lambda: backbone.reader(rungs, _sharing_weights(module))
+        self._own = threading.local()
+        self._shape = (*backbone.preparation.input_px, 3)
+        self.widths: tuple[int, ...] = ()
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side.
+
+        A sample's bits do not depend on its neighbours.
+        """
+        if batch.dtype != np.uint8 or batch.shape[1:] != self._shape or not len(batch):
+            shape = ", ".join(map(str, self._shape))
+            raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
+        padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
+        pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
+        with one_thread(self._device), torch.inference_mode(), arithmetic(self._device, self.precision):
+            features = self._reader()(self._normalise(pixels))  # (B, D) for each rung
+        self.widths = tuple(rows.shape[1] for rows in features)
+        values: NDArray[np.float32] = torch.cat([rows[: len(batch)].float() for rows in features], dim=1).cpu().numpy()
+        return values
+
+    def _reader(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+        """Each thread reads layers by hooks on modules of its own: on shared ones it would also hear of the others'."""
+        if not hasattr(self._own, "reader"):
+            self._own.reader = self._open()  # type: ignore[no-untyped-call]
+        reader: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._own.reader
+        return reader
+
+
+def _sharing_weights(module: nn.Module) -> nn.Module:
+    """A copy of the layers that has the very same parameters and buffers."""
+    kept = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, kept)

@@ -1,0 +1,103 @@
+"""Samples as the backbone wants them: read, checked, decoded; some of them before anything can run them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from thawline.data.scan import digest_of
+from thawline.errors import DataError, ThawlineError, UndecodableError
+from thawline.inputs.image.decode import prepare
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thawline.records import Payload, Preparation, Source
+
+Prepared = TypeVar("Prepared")
+
+AHEAD_BYTES = 128 * 2**20
+"""Pixels that are decoded ahead, at most."""
+
+
+class Samples(Protocol):
+    """Pictures without labels; a Dataset is one."""
+
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def digests(self) -> tuple[str, ...]: ...
+
+
+def read_sample(samples: Samples, row: int, prepare: Callable[[Payload], Prepared]) -> Prepared:
+    """Read one sample and prepare it.
+
+    Raises:
+        DataError: It cannot be read or decoded any more, or has changed, since the data was opened; names the file.
+    """
+    file = samples.files[row]
+    try:
+        payload = samples.source.read(row)
+        prepared = prepare(payload)
+    except UndecodableError as error:
+        raise DataError(f"{file} cannot be read now: {error}. Open the data again, or leave it out.") from error
+    if digest_of(payload) != samples.digests[row]:  # its numbers would be stored as those of the old content
+        raise DataError(f"{file} has changed since the data was opened. Open the data again.")
+    return prepared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """What the backbone sees of samples, decoded when it is asked for or, while there is nothing to run, before."""
+
+    samples: Samples
+    preparation: Preparation
+    _ahead: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def of(self, row: int) -> NDArray[np.uint8]:
+        """Pixels uint8 (H, W, 3) of one sample; what was decoded ahead is given once.
+
+        Raises:
+            DataError: As ``read_sample``.
+        """
+        ahead = self._ahead.pop(row, None)
+        return self._decoded(row) if ahead is None else ahead
+
+    @contextmanager
+    def decoding_ahead(self, rows: Sequence[int]) -> Iterator[None]:
+        """Decode the first of these rows in one other thread for as long as the block lasts.
+
+        For the time in which an engine is built, which keeps one processor busy. What cannot be decoded will be told
+        when it is asked for.
+        """
+        height, width = self.preparation.input_px
+        room = AHEAD_BYTES // (3 * height * width)
+        over = threading.Event()
+
+        def decode() -> None:
+            for row in rows[:room]:
+                if over.is_set():
+                    return
+                try:
+                    self._ahead[row] = self._decoded(row)
+                except ThawlineError:
+                    return
+
+        thread = threading.Thread(target=decode, name="thawline-ahead", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _decoded(self, row: int) -> NDArray[np.uint8]:
+        return read_sample(self.samples, row, lambda payload: prepare(payload, self.preparation))

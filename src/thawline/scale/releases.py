@@ -1,0 +1,15 @@
+"""Releases of installed packages."""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import PackageNotFoundError, version
+
+
+@functools.cache
+def release(package: str) -> str:
+    """Installed version of a package, or ``absent``."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,180 @@
+"""One file of the store: some rows, the digests of the samples they belong to, and a checksum over both.
+
+A shard is a safetensors file with ``digests`` uint8 (n, 32) and ``values`` (n, ...). It is written under a temporary
+name, flushed to the disk and renamed, so it is there whole or not at all, and it is never changed afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from thawline.store.keys import Stored
+
+SUFFIX = ".safetensors"
+TEMPORARY = ".tmp"
+_DIGEST = np.dtype("V32")
+
+_STORED: dict[Stored, tuple[str, np.dtype[Any]]] = {
+    "float32": ("F32", np.dtype("<f4")),
+    "float16": ("F16", np.dtype("<f2")),
+    "bfloat16": ("U16", np.dtype("<u2")),
+    "uint8": ("U8", np.dtype("u1")),
+}
+"""Name in a key -> (name in safetensors, type in memory)."""
+_NAMES = {kind: name for name, kind in _STORED.values()}
+
+
+class DamagedShardError(Exception):
+    """A shard that is not what was written; its rows have to be computed again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """The description of a shard whose values stay on disk until they are asked for."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    """(n, ...) of ``values``."""
+    offset: int
+    """Where ``values`` begin in the file."""
+    digests: NDArray[np.void]
+    """(n,) 32 bytes each."""
+    sha256: str
+
+    def values(self) -> NDArray[Any]:
+        """Map the values (n, ...) read-only; the map goes when the array does."""
+        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+
+    def is_intact(self) -> bool:
+        """Read everything once and compare with the checksum."""
+        return _checksum(self.digests, self.values()) == self.sha256
+
+
+def storage_dtype(stored: Stored) -> np.dtype[Any]:
+    """Type in memory of what is stored under this name."""
+    return _STORED[stored][1]
+
+
+def digest_rows(digests: Sequence[str]) -> NDArray[np.void]:
+    """(N,) hex SHA-256 -> (N,) of 32 bytes each; raises ValueError where one is not a SHA-256."""
+    packed = bytes.fromhex("".join(digests))
+    if len(packed) != _DIGEST.itemsize * len(digests) or any(len(digest) != 64 for digest in digests):
+        raise ValueError("digests must be SHA-256 in hex, 64 characters each")
+    return np.frombuffer(packed, dtype=_DIGEST)
+
+
+def write_shard(folder: Path, digests: NDArray[np.void], values: NDArray[Any]) -> int:
+    """Write rows as a new shard that no other writer can collide with; returns its size in bytes."""
+    values, digests = np.ascontiguousarray(values), np.ascontiguousarray(digests)
+    end = values.nbytes + digests.nbytes
+    header = {
+        "__metadata__": {"sha256": _checksum(digests, values)},
+        "values": {
+            "dtype": _NAMES[values.dtype],
+            "shape": values.shape,
+            "data_offsets": (0, values.nbytes),
+        },
+        "digests": {
+            "dtype": "U8",
+            "shape": (len(digests), _DIGEST.itemsize),
+            "data_offsets": (values.nbytes, end),
+        },
+    }
+    described = json.dumps(header).encode()
+    described += b" " * (-len(described) % 8)  # so that the values begin at a multiple of eight bytes
+    length = len(described).to_bytes(8, "little")
+    # The format is written here piece by piece, as the library would need two more copies of the values in memory.
+    write_whole(folder / f"{uuid.uuid4().hex}{SUFFIX}", length, described, _bytes_of(values), _bytes_of(digests))
+    return len(length) + len(described) + end
+
+
+def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
+    """Write a file so that it is there whole or not at all, even when the power fails."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def open_shard(path: Path, stored: Stored) -> Shard:
+    """Read the description and the digests of a shard.
+
+    Raises:
+        DamagedShardError: It is not a whole shard of this number format.
+    """
+    shape, offset, digests_offset, sha256 = _read_header(path, stored)
+    digests = np.fromfile(path, dtype=_DIGEST, count=shape[0], offset=digests_offset)
+    return Shard(path, storage_dtype(stored), shape, offset, digests, sha256)
+
+
+def count_rows(path: Path, stored: Stored) -> int:
+    """Rows in a shard, without reading them; 0 for a damaged one."""
+    try:
+        return _read_header(path, stored)[0][0]
+    except DamagedShardError:
+        return 0
+
+
+def _read_header(path: Path, stored: Stored) -> tuple[tuple[int, ...], int, int, str]:
+    """(shape of values, where values begin, where digests begin, checksum)"""
+    if not path.exists():  # safetensors would not say so in an OSError of its own
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # checks that the header is sound and that the file has the length it promises
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        values, digests = header["values"], header["digests"]
+        shape = tuple(values["shape"])
+        if values["dtype"] != _STORED[stored][0] or digests["dtype"] != "U8" or 0 in shape:
+            raise DamagedShardError(path)
+        if digests["shape"] != [shape[0], _DIGEST.itemsize]:
+            raise DamagedShardError(path)
+        begin = 8 + length
+        sha256 = header["__metadata__"]["sha256"]
+        return shape, begin + values["data_offsets"][0], begin + digests["data_offsets"][0], sha256
+    except (SafetensorError, ValueError, KeyError, IndexError) as error:
+        raise DamagedShardError(path) from error
+
+
+def _checksum(digests: NDArray[np.void], values: NDArray[Any]) -> str:
+    checksum = hashlib.sha256(f"{values.dtype.str} {values.shape}\n".encode())
+    for array in (digests, values):
+        checksum.update(_bytes_of(np.ascontiguousarray(array)))
+    return checksum.hexdigest()
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return array.data.cast("B")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the platform can open a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
