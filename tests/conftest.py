@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 # Both are read once, when the libraries are imported. Sockets to other machines are closed by pytest-socket.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -15,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
+
+from thawline.store.keys import FeatureKey
+
+_HERE = Path(__file__).parent
 
 TINY_CLASSES = ("disc", "square", "stripes")
 TINY_PER_CLASS = 10
@@ -94,3 +104,91 @@ def draw_shape(name: str, rng: np.random.Generator) -> Image.Image:
         for offset in range(-r, r, 5):
             draw.line((x - 2 * r, y + offset, x + 2 * r, y + offset), fill=colour, width=2)
     return ground
+
+
+@pytest.fixture(scope="session")
+def toy() -> ModuleType:
+    """``toy.ToyBackbone`` and ``toy.toy_dataset``."""
+    spec = importlib.util.spec_from_file_location("toy_backbone", _HERE / "toy_backbone.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def key() -> FeatureKey:
+    return FeatureKey(
+        weights_sha256="a" * 64,
+        preparation_sha256="b" * 64,
+        rung="pooled",
+        precision="f32",
+        engine="torch 2 cpu",
+        model="toy/conv",
+    )
+
+
+@pytest.fixture
+def sample_digests() -> Callable[..., list[str]]:
+    """(n, seed) -> n distinct digests."""
+
+    def draw(n: int, seed: int = 0) -> list[str]:
+        raw = np.random.default_rng((seed, 1)).integers(0, 256, (n, 32), dtype=np.uint8)
+        return [row.tobytes().hex() for row in raw]
+
+    return draw
+
+
+@pytest.fixture
+def in_child(clean_cache: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python source in a fresh process that shares this test's cache and can import ``toy_backbone``."""
+
+    def run(source: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(_HERE), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path}
+        return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def photo() -> Callable[..., Image.Image]:
+    """A picture with the spectrum of a photograph: most of its energy in coarse structure."""
+
+    def make(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+        rng = np.random.default_rng(seed)
+        layers = np.zeros((size[1], size[0], 3))
+        for cells in (3, 6, 12, 24, 48):
+            noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+            layers += np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC), float) / cells
+        layers -= layers.min()
+        return Image.fromarray((layers * 255 / layers.max()).astype(np.uint8))
+
+    return make
+
+
+@pytest.fixture
+def encode() -> Callable[..., bytes]:
+    def make(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path, photo: Callable[..., Image.Image]) -> Callable[..., Path]:
+    """Write ``{"cat": 3, "dog": 2}`` distinct pictures below a folder of the test's own, and return it."""
+    seeds = iter(range(10_000))
+
+    def make(counts: dict[str, int], folder: str = "pets") -> Path:
+        root = tmp_path / folder
+        root.mkdir(exist_ok=True)
+        for name, n in counts.items():
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for i in range(n):
+                photo(next(seeds), (40, 30)).save(root / name / f"{i}.png")
+        return root
+
+    return make

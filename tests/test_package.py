@@ -15,11 +15,12 @@ import thawline
 
 ROOT = Path(__file__).parents[1]
 LAYERS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
-ROOMS = [layer for layer in LAYERS if layer not in ("thawline.records", "thawline.errors")]
+FILES = ("thawline.listening", "thawline.records", "thawline.errors")
+ROOMS = [layer for layer in LAYERS if layer not in FILES]
 TEXT = {".py", ".md", ".toml", ".txt", ".j2", ".yml", ".yaml", ".json", ".ipynb", ".csv"}
 
 
-@pytest.mark.parametrize("module", ["thawline", "thawline.records", "thawline.errors"])
+@pytest.mark.parametrize("module", ["thawline", *FILES])
 def test_importing_loads_neither_torch_nor_numpy(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({{'numpy', 'torch'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

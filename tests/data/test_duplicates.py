@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.data import duplicates
 from thawline.data.duplicates import duplicate_groups
 from thawline.data.scan import scan
 from thawline.data.sources import ArraySource, FileSource, ParquetSource
+from thawline.inputs.image import sketches as sketches_module
 from thawline.inputs.image.decode import thumbnail
 from thawline.inputs.image.sketches import near_pairs
 
@@ -54,8 +54,8 @@ def test_declared_groups_join_those_of_copies(photo, encode):
 
 @pytest.mark.parametrize(("block", "window"), [(4, 7), (64, 16), (1024, 8192)])
 def test_the_search_finds_what_comparing_all_pairs_finds(monkeypatch, block, window):
-    monkeypatch.setattr(duplicates, "_BLOCK", block)
-    monkeypatch.setattr(duplicates, "_WINDOW", window)
+    monkeypatch.setattr(sketches_module, "_BLOCK", block)
+    monkeypatch.setattr(sketches_module, "_WINDOW", window)
     rng = np.random.default_rng(0)
     strength = rng.uniform(0.1, 1, (30, 1, 1, 1))  # pale pictures fall under the share, strong ones under the 5 levels
     base = 128 + (rng.integers(0, 256, (30, 16, 16, 3)) - 128) * strength

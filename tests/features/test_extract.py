@@ -133,7 +133,8 @@ _INTERRUPTED = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
 from toy_backbone import ToyBackbone, toy_dataset
-from thawline.features import extract_features, writer
+from thawline.features import extract_features
+from thawline.store import writer
 
 def stop(done, total):
     if done >= 16:

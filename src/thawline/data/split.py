@@ -58,7 +58,7 @@ def _with_validation(split: Split, dataset: Dataset, shares: tuple[float, float,
     """Draw a validation part from the training part, in the proportion that the fractions have."""
     if len(split.val) or not shares[_VAL]:
         return split
-    from thawline.data.subset import subset
+    from thawline.data.subsets import subset
 
     of_train = shares[_VAL] / (shares[_TRAIN] + shares[_VAL])
     parts = _draw(subset(dataset, split.train), (1 - of_train, of_train, 0.0), seed)

@@ -153,7 +153,7 @@ def _resolve(device: str, memory: Path | None) -> tuple[str, str]:
     answer = answer or _certain(device)
     if answer is not None:
         return answer
-    from thawline.engines.hardware import resolve
+    from thawline.engines.devices import resolve
 
     found = resolve("auto", device)
     if memory is not None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from thawline.engines.arithmetic import arithmetic, one_thread, padded_size
 from thawline.engines.converting.batch_norm import folded
-from thawline.engines.hardware import resolve
+from thawline.engines.devices import resolve
 from thawline.inputs.image.stand_ins import stand_ins
 from thawline.inputs.image.tensors import Normalise
 from thawline.scale.allocator import keep_freed_memory

@@ -11,7 +11,7 @@ import pytest
 
 from thawline.errors import DataError
 from thawline.features import extract_features
-from thawline.features import pixels as pixels_module
+from thawline.features import prepared as pixels_module
 from thawline.features.extract import missing_samples
 from thawline.features.prepared import Pixels
 from thawline.inputs.image.decode import prepare

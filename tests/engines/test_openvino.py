@@ -119,7 +119,7 @@ def test_threads_that_are_first_together_do_not_wait_for_ever(
     done = in_child(
         "import faulthandler, threading, numpy as np, thawline as tl\n"
         "faulthandler.dump_traceback_later(60, exit=True)\n"
-        "from thawline.features import FeatureStore\n"
+        "from thawline.store import FeatureStore\n"
         "from thawline.engines.building import ConvertedBackbone\n"
         "from thawline.engines.openvino_engine import OpenVINOEngine\n"
         f"backbone = tl.open_backbone({backbone.name!r}, input_px=64)\n"

@@ -11,10 +11,10 @@ import torch
 
 from thawline.backbones import open_backbone
 from thawline.engines import choices as engines_module
-from thawline.engines import torch_engine
+from thawline.engines import devices, torch_engine
 from thawline.engines.arithmetic import padded_size
 from thawline.engines.choices import EngineChoice, engine_choices, hardware
-from thawline.engines.hardware import resolve
+from thawline.engines.devices import resolve
 from thawline.engines.torch_engine import TorchEngine
 from thawline.errors import UsageError
 
@@ -121,7 +121,7 @@ def test_auto_is_resolved_by_what_the_hardware_has(monkeypatch: pytest.MonkeyPat
     def machine(cuda: bool, mps: bool, native: set[str]) -> tuple[str, str]:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.mps, "is_available", lambda: mps)
-        monkeypatch.setattr(torch_engine, "_computes_in_bf16", lambda kind: kind in native)
+        monkeypatch.setattr(devices, "_computes_in_bf16", lambda kind: kind in native)
         return resolve("auto", "auto")
 
     assert machine(True, False, {"cuda"}) == ("cuda", "bf16")
@@ -148,8 +148,8 @@ def test_emulated_bf16_does_not_count(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
-    assert torch_engine._computes_in_bf16("cpu") is native
-    assert torch_engine._computes_in_bf16("mps") is False
+    assert devices._computes_in_bf16("cpu") is native
+    assert devices._computes_in_bf16("mps") is False
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, toy: ModuleType) -> None:
@@ -219,7 +219,7 @@ def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monk
         asked.append((precision, device))
         return ("cpu" if device == "auto" else device), "bf16"
 
-    monkeypatch.setattr(torch_engine, "resolve", resolve_here)
+    monkeypatch.setattr(devices, "resolve", resolve_here)
     assert not engines_module.is_remembered("auto", "auto", tmp_path)
     for _ in range(2):
         assert hardware(memory=tmp_path) == ("cpu", "bf16")
@@ -240,7 +240,7 @@ def test_auto_is_asked_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_memory_that_makes_no_sense_is_asked_again(
     tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: ("cpu", "f32"))
+    monkeypatch.setattr(devices, "resolve", lambda precision, device: ("cpu", "f32"))
     question = engines_module._fingerprint("auto")
     (tmp_path / "hardware.json").write_text(content.replace("QUESTION", question))
     assert hardware(memory=tmp_path) == ("cpu", "f32")
@@ -256,14 +256,14 @@ def test_without_a_sign_of_an_accelerator_torch_need_not_be_asked(
     monkeypatch.setattr(engines_module, "processor_features", lambda: flags)
     monkeypatch.setattr(engines_module, "_may_have_accelerator", lambda: False)
     with monkeypatch.context() as patch:
-        patch.setattr(torch_engine, "resolve", lambda *asked: pytest.fail("torch must not be asked"))
+        patch.setattr(devices, "resolve", lambda *asked: pytest.fail("torch must not be asked"))
         assert hardware(memory=tmp_path) == hardware("auto", "cpu") == ("cpu", "bf16")
         flags = "flags : fpu avx512f"
         assert hardware() == ("cpu", "f32")
         assert engines_module.is_remembered("auto", "auto", tmp_path)
         assert not (tmp_path / "hardware.json").exists()
     asked: list[str] = []
-    monkeypatch.setattr(torch_engine, "resolve", lambda precision, device: asked.append(device) or ("cpu", "f32"))
+    monkeypatch.setattr(devices, "resolve", lambda precision, device: asked.append(device) or ("cpu", "f32"))
     hardware(device="cuda")
     for name, answer in (("processor_features", ""), ("_may_have_accelerator", True)):
         with monkeypatch.context() as patch:
