@@ -17,7 +17,7 @@ from thawline.backbones.ladder import build_ladder
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.thaw import resolve_thaw
 from thawline.training.fused import convolution
-from thawline.training.fused.chains import folded
+from thawline.training.fused.chains import Chain, folded
 from thawline.training.net import Above, Net
 
 import_timm()
@@ -118,7 +118,7 @@ def test_gradients_in_float32_are_as_near_to_the_true_ones(name: str) -> None:
     assert 0 < of_folded < max(2 * of_usual, 1e-4)
 
 
-def _columns(chains: list[chains_module.Chain]) -> tuple[list[Any], list[Any]]:
+def _columns(chains: list[Chain]) -> tuple[list[Any], list[Any]]:
     return [chain.norm for chain in chains], [chain.activation for chain in chains]
 
 
