@@ -1,18 +1,19 @@
-"""Who hears of progress."""
+"""Who hears of progress. Importing this module loads nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-if TYPE_CHECKING:
-    pass
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 
 class Watcher(Protocol):
-    """Hears what is being measured."""
+    """Hears of progress and of remarks."""
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        """``done`` of ``total`` in a phase."""
+        """``done`` of ``total`` in a phase: reading, features, measuring heads, or the name of a stage that trains."""
         ...
 
     def note(self, text: str) -> None:
@@ -21,10 +22,13 @@ class Watcher(Protocol):
 
 
 class Silent:
-    """Hears and says nothing."""
+    """Hears everything, a training's evaluations too, and says nothing."""
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Ignore it."""
 
     def note(self, text: str) -> None:
+        """Ignore it."""
+
+    def evaluated(self, row: object) -> None:
         """Ignore it."""

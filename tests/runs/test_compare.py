@@ -9,9 +9,9 @@ import pytest
 
 import thawline as tl
 from thawline.errors import RunError, UsageError
+from thawline.listening import Silent
 from thawline.runs import Comparison, open_run
 from thawline.runs.comparison import STRATEGIES
-from thawline.runs.listener import Silent
 
 ONLY = ("plan", "last-layer", "all-depths", "earlier-layer")
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from thawline.errors import UsageError
+from thawline.listening import Silent
 from thawline.runs import listener as listening
-from thawline.runs.listener import Both, Evaluated, EventLog, Silent
+from thawline.runs.listener import Both, Evaluated, EventLog
 
 ROW = Evaluated(
     stage="last:2",

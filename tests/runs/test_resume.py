@@ -16,17 +16,18 @@ import pytest
 import thawline as tl
 from thawline.data import subset
 from thawline.errors import DataError, MissingDataError, RunError, UsageError
+from thawline.listening import Silent
 from thawline.runs import listener as run_listener
 from thawline.runs import open_run
 from thawline.runs.folder import CONTENTS, draft_of
-from thawline.runs.listener import Evaluated, Silent
+from thawline.runs.listener import Evaluated
 from thawline.runs.stopping import Terminated, how_to_go_on
 
 KILLED_CHILD = """
 import os, signal, sys
 import thawline as tl
 from thawline.runs import measure, walk, writing
-from thawline.runs.listener import Silent
+from thawline.listening import Silent
 
 data, run, moment = sys.argv[1:]
 

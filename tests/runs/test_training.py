@@ -14,8 +14,9 @@ import pytest
 
 import thawline as tl
 from thawline.errors import UsageError
+from thawline.listening import Silent
 from thawline.runs import Run
-from thawline.runs.listener import Evaluated, Silent
+from thawline.runs.listener import Evaluated
 from thawline.training import stages as stages_room
 
 

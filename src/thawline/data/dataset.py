@@ -21,11 +21,12 @@ from thawline.data.folder import list_pictures, open_folder
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing, name_classes
 from thawline.data.sampling import Hurry, look
-from thawline.data.scan import Progress, Scan, scan
+from thawline.data.scan import Scan, scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
 from thawline.data.table import TABLE_SUFFIXES, find_part_tables, open_part_tables, open_table
 from thawline.errors import DataError, MissingDataError, UsageError
+from thawline.listening import Progress
 from thawline.records import Dataset, Skipped
 from thawline.scale.paths import cache_root
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from thawline.data.scan import Progress
     from thawline.data.scan_store import ScanStore
+    from thawline.listening import Progress
     from thawline.records import Source
 
 FEWEST_OF_A_CLASS = 10

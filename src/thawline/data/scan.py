@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from thawline.data.scan_store import Look, ScanStore
 from thawline.data.sources import Stamp, stamp_of
 from thawline.errors import UndecodableError
 from thawline.inputs.image.decode import thumbnail
+from thawline.listening import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.records import Payload, Source
 
-Progress = Callable[[int, int], None]
 """Called with samples done and samples in all."""
 
 SKETCH_PX = 16

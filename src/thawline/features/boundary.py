@@ -33,10 +33,11 @@ from thawline.features.activations import (
     frozen_part,
 )
 from thawline.features.boundary_sources import FromLine, FromPictures, Origin, Wanted, pays
-from thawline.features.extract import Progress, first_of_each, refuse_non_finite
+from thawline.features.extract import first_of_each, refuse_non_finite
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.prepared import Samples
 from thawline.inputs.image.views import Views
+from thawline.listening import Progress
 from thawline.records import Precision
 from thawline.scale import executor
 from thawline.store.index import Rows

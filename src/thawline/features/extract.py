@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from thawline.engines.choices import Engine, EngineChoice, engine_choices
 from thawline.engines.forecast import Offer, choose
 from thawline.errors import ModelError, NotConvertibleError, UsageError
 from thawline.features.prepared import Pixels, Samples
+from thawline.listening import Progress
 from thawline.records import Features
 from thawline.scale import executor
 from thawline.scale.allocator import share_one_arena
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
 """Called with (samples run so far, samples to run): before the first batch and after each; never when all is stored."""
 
 

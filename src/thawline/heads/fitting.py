@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from thawline.heads.path import Progress
+    from thawline.listening import Progress
 
 WORTH_THREADS = 2**22
 """Features, N x D, from which matrix products are large enough to be shared between threads."""

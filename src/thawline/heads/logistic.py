@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from thawline.heads.head import LinearHead
 from thawline.heads.losses import LogLoss
-from thawline.heads.path import Progress, StrengthPath, choose_strength, fit_all_rows
+from thawline.heads.path import StrengthPath, choose_strength, fit_all_rows
 from thawline.heads.problems import Weights
 from thawline.heads.row_space import RowSpace, scale_features
 from thawline.heads.training_rows import TrainingRows
+from thawline.listening import Progress
 
 
 def fit_logistic(

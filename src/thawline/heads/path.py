@@ -16,6 +16,7 @@ from thawline.heads.row_space import RowSpace
 from thawline.heads.solver import solve
 from thawline.heads.temperature import row_log_losses
 from thawline.heads.training_rows import TrainingRows
+from thawline.listening import Progress
 
 DECADES = tuple(10.0**power for power in range(-6, 5))
 """First pass over C, strong to weak, on features scaled to unit variance overall; stops once the loss clearly rises."""
@@ -39,7 +40,6 @@ makes about 150 passes there and back."""
 WORTH_BLOCKS = 2**20
 """Features, N x M, from which it pays that each fold passes over the rows that it holds out."""
 
-Progress = Callable[[int, int], None]
 """Called with the number of strengths tried and the number foreseen."""
 Calibrate = Callable[[NDArray[np.float64], NDArray[np.int64]], float]
 """From decisions (M, K) on rows held out and their labels (M,) to the temperature that makes them logits."""

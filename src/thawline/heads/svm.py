@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from thawline.heads.head import LinearHead
 from thawline.heads.losses import SquaredHinge
-from thawline.heads.path import Progress, StrengthPath, choose_strength, fit_all_rows
+from thawline.heads.path import StrengthPath, choose_strength, fit_all_rows
 from thawline.heads.problems import Weights
 from thawline.heads.row_space import RowSpace, scale_features
 from thawline.heads.temperature import fit_temperature
 from thawline.heads.training_rows import TrainingRows
+from thawline.listening import Progress
 
 
 def fit_svm(

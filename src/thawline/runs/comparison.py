@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError, UsageError, nearest
 from thawline.evaluation.baselines import METHODS
+from thawline.listening import Silent
 from thawline.planning import Asked, FitPlan
 from thawline.records import Dataset, Score
 from thawline.runs import folder as run_folder
-from thawline.runs.listener import Evaluated, Listener, Silent
+from thawline.runs.listener import Evaluated, Listener
 from thawline.runs.request import DataMark
 from thawline.runs.run import Run, open_run
 from thawline.runs.walk import fit, resume

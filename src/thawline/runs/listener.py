@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from thawline.errors import UsageError
+from thawline.listening import Watcher
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -43,33 +44,12 @@ class Evaluated:
     lr: float
 
 
-class Listener(Protocol):
-    """Hears of progress and of remarks; the command line draws bars from it."""
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """``done`` of ``total`` in a phase: reading, features, or the name of a stage that trains (steps)."""
-        ...
-
-    def note(self, text: str) -> None:
-        """One sentence that the user should see."""
-        ...
+class Listener(Watcher, Protocol):
+    """Hears of training, too; the command line draws bars from it."""
 
     def evaluated(self, row: Evaluated) -> None:
         """One evaluation while a stage trains."""
         ...
-
-
-class Silent:
-    """Hears and says nothing."""
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def note(self, text: str) -> None:
-        """Ignore it."""
-
-    def evaluated(self, row: Evaluated) -> None:
-        """Ignore it."""
 
 
 class Both:
