@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 import thawline as tl
 from thawline.backbones.providers.timm_import import import_timm
-from thawline.runs.listener import Silent
+from thawline.listening import Silent
 from thawline.scale.processors import processor_name
 
 HERE = Path(__file__).parent

@@ -13,11 +13,14 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
+from thawline import showing
 from thawline.records import Baseline, Preparation, Score, Scores, Skipped, Stage
+from thawline.runs import pages, report_rows
 from thawline.runs import report as report_module
 from thawline.runs.charts import accuracy_chart, strength_chart
-from thawline.runs.report import MAX_BYTES, Mistake, ReportData, render_report, thumbnail_png
-from thawline.runs.report_rows import Strength
+from thawline.runs.pages import MAX_THUMBNAIL_BYTES
+from thawline.runs.report import MAX_BYTES, render_report, thumbnail_png
+from thawline.runs.report_rows import Mistake, ReportData, Strength
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7 * 7 }} $\\frac{1}{0}$ \x00\x1b[31m\ud800'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -244,7 +247,7 @@ def test_ten_thousand_files_and_two_hundred_classes_stay_below_the_limit() -> No
 def test_the_longest_page_that_can_be_is_below_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "MAX_HEAT_CLASSES", 0)
     n = report_module.MAX_ROWS + 7
-    full = b"\x89PNG\r\n\x1a\n" + bytes(report_module.MAX_THUMBNAIL_BYTES - 8)
+    full = b"\x89PNG\r\n\x1a\n" + bytes(MAX_THUMBNAIL_BYTES - 8)
     mistakes = (Mistake("f", "a", "b", 0.9, full),) * report_module.MAX_MISTAKES
     html = render_report(make_report(n, n, classes=tuple(f"{i}{'&' * 99}" for i in range(n)), mistakes=mistakes))
     assert html.count("data:image/png") == report_module.MAX_MISTAKES
@@ -254,7 +257,7 @@ def test_the_longest_page_that_can_be_is_below_the_limit(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     "thumbnail",
-    [None, b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(report_module.MAX_THUMBNAIL_BYTES)],
+    [None, b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(MAX_THUMBNAIL_BYTES)],
     ids=["none", "gif", "huge"],
 )
 def test_a_mistake_without_a_usable_thumbnail_is_still_listed(thumbnail: bytes | None) -> None:
@@ -326,9 +329,7 @@ def test_classes_are_listed_with_wilson_intervals_the_hardest_first() -> None:
     report = make_report(4, 120)
     confusion = np.array([[30, 0, 0, 0], [6, 24, 0, 0], [0, 3, 27, 0], [0, 0, 0, 0]])
     per_class = ({"precision": 30 / 36, "recall": 1.0, "f1": 30 / 33, "n": 30}, *report.test.per_class[1:])
-    rows = report_module._class_rows(
-        replace(report, test=replace(report.test, confusion=confusion, per_class=per_class))
-    )
+    rows = report_rows.class_rows(replace(report, test=replace(report.test, confusion=confusion, per_class=per_class)))
     assert [row.name for row in rows] == ["kind 1", "kind 2", "kind 0", "kind 3"]
     assert [(row.recall.value, row.recall.n) for row in rows] == [(0.8, 30), (0.9, 30), (1.0, 30), (0.0, 0)]
     for row, hits in zip(rows[:3], (24, 27, 30), strict=True):
@@ -349,7 +350,7 @@ def test_a_class_without_test_samples_says_so() -> None:
 def test_confusions_are_listed_by_how_often() -> None:
     report = make_report(3)
     confusion = np.array([[20, 1, 0], [0, 9, 7], [2, 0, 11]])
-    found = report_module._confusions(replace(report, test=replace(report.test, confusion=confusion)))
+    found = report_rows.confusions(replace(report, test=replace(report.test, confusion=confusion)))
     assert [(c.true, c.predicted, c.count, c.of) for c in found] == [
         ("kind 1", "kind 2", 7, 16),
         ("kind 2", "kind 0", 2, 13),
@@ -419,15 +420,15 @@ def test_the_strengths_of_ridge_are_lambdas_and_run_the_other_way() -> None:
     page = Page(render_report(make_report(head_path=path, head_c=1.0)))
     assert "kept, lambda = 1." in page.text and "strong regularisation on the right" in page.text
     assert "standard error wide" not in page.text
-    strengths, name = report_module._strengths(make_report(head_path=path, head_c=1.0))
+    strengths, name = report_rows.strengths(make_report(head_path=path, head_c=1.0))
     assert (strengths, name) == ([Strength(1.0, 0.4, None, True), Strength(10.0, 0.5, None, False)], "lambda")
 
 
 def test_long_names_keep_both_ends() -> None:
-    short = report_module._name("a" * 100 + "/photo_17.jpg")
-    assert len(short) == report_module.MAX_NAME
+    short = showing.printable("a" * 100 + "/photo_17.jpg")
+    assert len(short) == showing.MAX_NAME
     assert short.startswith("aaa") and short.endswith("/photo_17.jpg") and "\u2026" in short
-    assert report_module._name("two\n lines\t") == "two lines"
+    assert showing.printable("two\n lines\t") == "two lines"
 
 
 @pytest.mark.parametrize(
@@ -435,7 +436,7 @@ def test_long_names_keep_both_ends() -> None:
     [(0.004, "0.00 s"), (3.14, "3.1 s"), (59.94, "59.9 s"), (185.2, "3 min 05 s"), (7384, "2 h 03 min")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert report_module._duration(seconds) == said
+    assert pages._duration(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -450,7 +451,7 @@ def test_durations(seconds: float, said: str) -> None:
     ],
 )
 def test_shares(part: int, whole: int, said: str) -> None:
-    assert report_module._share(part, whole) == said
+    assert pages._share(part, whole) == said
 
 
 def test_thumbnails_fit_and_keep_their_shape() -> None:

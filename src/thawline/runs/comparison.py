@@ -371,7 +371,7 @@ def _write(comparison: Comparison) -> None:
 
 def _page(comparison: Comparison) -> str:
     from thawline.runs.charts import accuracy_chart
-    from thawline.runs.report import templates
+    from thawline.runs.pages import templates
 
     ordered = sorted(comparison.strategies, key=lambda one: -one.accuracy.value)
     ordered.sort(key=lambda one: one.name != PLAN)  # the first one is drawn in colour

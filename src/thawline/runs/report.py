@@ -1,25 +1,21 @@
 """The report of a run: one HTML file that opens without a network, on a phone or on paper, in light or dark.
 
-Everything in it that came from outside (names of files and classes, error texts) is escaped, shortened and counted, so
-that neither a hostile name nor a data set of any size makes the page run code or outgrow `MAX_BYTES`.
+Everything in it that came from outside (names of files and classes, error texts) is escaped, shortened and counted:
+neither a hostile name nor a data set of any size makes the page run code or outgrow `MAX_BYTES`.
 """
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from thawline.evaluation.intervals import wilson
-from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, Stage
-from thawline.runs.report_rows import Curve, Strength
+from thawline.records import PARTS
+from thawline.runs import report_rows as rows
+from thawline.runs.pages import templates
+from thawline.runs.report_rows import MAX_STAGES, ReportData
+from thawline.showing import printable
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from PIL import Image
 
 MAX_BYTES = 5_000_000
@@ -28,157 +24,17 @@ MAX_HEAT_CLASSES = 30
 MAX_ROWS = 500
 """Longest table of classes."""
 MAX_SKIPPED = 50
-MAX_STRENGTHS = 200
-MAX_STAGES = 50
 MAX_MISTAKES = 24
-MAX_THUMBNAIL_BYTES = 100_000
-MAX_NAME = 80
-"""Characters of a name, and ten times as many of a sentence, that are shown."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A test sample that was given a wrong class, and how sure the model was of it."""
-
-    file: str
-    true: str
-    predicted: str
-    probability: float
-    """Of the predicted class."""
-    thumbnail: bytes | None = None
-    """PNG; see `thumbnail_png`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReportData:
-    """Everything the report says, as plain values, so that it can be drawn again from what a run folder holds."""
-
-    title: str
-    verdict: str
-    """One sentence: was the pre-trained model worth it, against the best simpler method."""
-    model: str
-    thaw: str
-    trainable: int
-    """Parameters that learned, the head included."""
-    frozen: int
-    """Parameters that did not."""
-    classes: tuple[str, ...]
-    counts: Mapping[Part, Sequence[int]]
-    """Samples of each class in each part."""
-    split_origin: str
-    test: Scores
-    receipt: str
-    """``clean``, or the sentence that says what moved."""
-    val: Scores | None = None
-    preparation: Preparation | None = None
-    skipped: tuple[Skipped, ...] = ()
-    warnings: tuple[str, ...] = ()
-    baselines: tuple[Baseline, ...] = ()
-    head_path: tuple[Mapping[str, float], ...] = ()
-    """Each strength that was tried: ``C`` or ``lambda``, ``log_loss`` and, where known, its standard error ``se``."""
-    head_c: float | None = None
-    """The C or lambda that was kept."""
-    stages: tuple[Stage, ...] = ()
-    receipts: tuple[Mapping[str, Any], ...] = ()
-    """One per stage, as ``receipt.json`` holds them."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """``total`` and its parts."""
-    computed: int = 0
-    reused: int = 0
-    mistakes: tuple[Mistake, ...] = ()
-    """The most confident first."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    commands: tuple[tuple[str, str], ...] = ()
-    """What to try next: the command, and what it is for."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassRow:
-    """One line of the table of classes."""
-
-    name: str
-    counts: tuple[int, ...]
-    """Samples in train, val, test."""
-    recall: Score
-    precision: float
-    f1: float
-
-
-@dataclass(frozen=True, slots=True)
-class StageRow:
-    """One line of the table of stages."""
-
-    name: str
-    line: str
-    """The layer that the thaw line stands above."""
-    trainable: int
-    effort: str
-    """Epochs and views."""
-    accuracy: Score | None
-    """On the validation part."""
-    loss: Score | None
-    score: float | None
-    score_name: str
-    """What the stage was judged by, and what that is."""
-    outcome: str
-    """kept, rolled back, or nothing where there was nothing to decide."""
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptRow:
-    """One line of the table of receipts."""
-
-    stage: str
-    frozen: int
-    """Parameters and buffers that were compared, bit for bit."""
-    digest: str
-    learned: int
-    """Tensors that learned."""
-    least_change: float | None
-    """Smallest relative change of a tensor that learned."""
-    least_gradient: float | None
-    """Smallest of their largest gradients."""
-    moved_buffers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """One cell of the confusion matrix that should be empty."""
-
-    true: str
-    predicted: str
-    count: int
-    of: int
-    """Test samples of the true class."""
-
-
-def templates() -> Environment:
-    """Templates of pages, and the filters that make text from outside fit for them."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    jinja = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters.update(
-        name=_name, sentence=_sentence, percent=_percent, duration=_duration, png=_data_uri, share=_share
-    )
-    return jinja
 
 
 def render_report(report: ReportData) -> str:
     """Return the report as one HTML document of at most `MAX_BYTES`; equal input gives equal text."""
     from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
 
-    strengths, strength_name = _strengths(report)
+    strengths, strength_name = rows.strengths(report)
     baselines = sorted(report.baselines, key=lambda b: -b.scores["accuracy"].value)[:12]
     methods = [("This model", report.test["accuracy"])]
-    methods += [(_name(b.title[:1].upper() + b.title[1:], 60), b.scores["accuracy"]) for b in baselines]
+    methods += [(printable(b.title[:1].upper() + b.title[1:], 60), b.scores["accuracy"]) for b in baselines]
     return (
         templates()
         .get_template("report.html.j2")
@@ -186,15 +42,15 @@ def render_report(report: ReportData) -> str:
             report=report,
             baselines=baselines,
             totals={part: sum(report.counts.get(part, ())) for part in PARTS},
-            class_rows=_class_rows(report)[:MAX_ROWS],
-            confusions=_confusions(report),
-            heat=_heat(report) if len(report.classes) <= MAX_HEAT_CLASSES else None,
+            class_rows=rows.class_rows(report)[:MAX_ROWS],
+            confusions=rows.confusions(report),
+            heat=rows.heat(report) if len(report.classes) <= MAX_HEAT_CLASSES else None,
             mistakes=report.mistakes[:MAX_MISTAKES],
             skipped=report.skipped[:MAX_SKIPPED],
             accuracy_chart=accuracy_chart(methods),
-            stage_rows=_stage_rows(report)[:MAX_STAGES],
-            receipt_rows=_receipt_rows(report)[:MAX_STAGES],
-            training_chart=training_chart(curves) if (curves := _curves(report)) else None,
+            stage_rows=rows.stage_rows(report)[:MAX_STAGES],
+            receipt_rows=rows.receipt_rows(report)[:MAX_STAGES],
+            training_chart=training_chart(curves) if (curves := rows.curves(report)) else None,
             strengths=strengths,
             strength_name=strength_name,
             strength_chart=strength_chart(strength_name, strengths) if len(strengths) > 1 else None,
@@ -209,144 +65,3 @@ def thumbnail_png(image: Image.Image, side_px: int = 144) -> bytes:
     buffer = BytesIO()
     small.save(buffer, "PNG", compress_level=1)  # the smallest takes twenty times as long, and saves a sixth
     return buffer.getvalue()
-
-
-def _class_rows(report: ReportData) -> list[ClassRow]:
-    """One row per class, the lowest recall first; classes without test samples last."""
-    rows = []
-    for index, (name, values) in enumerate(zip(report.classes, report.test.per_class, strict=True)):
-        hits, n = int(report.test.confusion[index, index]), int(report.test.confusion[index].sum())
-        recall = Score("recall", hits / n if n else 0.0, wilson(hits, n) if n else (0.0, 1.0), n)
-        counts = tuple(int(report.counts[part][index]) if part in report.counts else 0 for part in PARTS)
-        rows.append(ClassRow(name, counts, recall, float(values["precision"]), float(values["f1"])))
-    return sorted(rows, key=lambda row: (row.recall.n == 0, row.recall.value, row.f1))
-
-
-def _strengths(report: ReportData) -> tuple[list[Strength], str]:
-    """The strengths that were tried, in ascending order, and what they are values of."""
-    name = "C" if all("C" in step for step in report.head_path) else "lambda"
-    steps = sorted(report.head_path[:MAX_STRENGTHS], key=lambda step: step[name])
-    return [Strength(s[name], s["log_loss"], s.get("se"), s[name] == report.head_c) for s in steps], name
-
-
-def _stage_rows(report: ReportData) -> list[StageRow]:
-    rows = []
-    for stage in report.stages:
-        d = stage.details
-        effort = f"{d['epochs']:.3g} epochs" if "epochs" in d else ""
-        if d.get("views"):
-            effort += f", {d['views']} views"
-        n = d.get("val_n", 0)
-        loss_ci, accuracy_ci = d.get("val_loss_ci95"), d.get("val_ci95")
-        rows.append(
-            StageRow(
-                name=stage.name,
-                line=str(d.get("rung", "")),
-                trainable=stage.trainable,
-                effort=effort,
-                accuracy=Score("accuracy", d["val_accuracy"], tuple(accuracy_ci), n) if accuracy_ci else None,
-                loss=Score("log_loss", stage.score, tuple(loss_ci), n) if loss_ci and stage.score is not None else None,
-                score=stage.score,
-                score_name=stage.score_name,
-                outcome={True: "kept", False: "rolled back"}.get(d["kept"], "") if "kept" in d else "",
-                seconds=stage.seconds,
-            )
-        )
-    return rows
-
-
-def _receipt_rows(report: ReportData) -> list[ReceiptRow]:
-    return [
-        ReceiptRow(
-            stage=receipt["stage"],
-            frozen=receipt["frozen_parameters"] + receipt["frozen_buffers"],
-            digest=receipt["frozen_sha256"],
-            learned=len(receipt["thawed"]),
-            least_change=min((tensor["change"] for tensor in receipt["moved"]), default=None),
-            least_gradient=min((tensor["gradient"] for tensor in receipt["moved"]), default=None),
-            moved_buffers=len(receipt["moved_buffers"]),
-        )
-        for receipt in report.receipts
-    ]
-
-
-def _curves(report: ReportData) -> list[Curve]:
-    """The loss of each stage over its epochs, stages one after the other."""
-    curves: list[Curve] = []
-    start = 0.0
-    for stage in report.stages[:MAX_STAGES]:
-        history = stage.details.get("history") or []
-        points = [(start + p["epoch"], p["train_loss"], p["val_loss"]) for p in history]
-        if points:
-            curves.append(Curve(stage.name, start, tuple(points), bool(stage.details.get("kept", True))))
-            start = points[-1][0]
-    return curves
-
-
-def _confusions(report: ReportData, limit: int = 20) -> list[Confusion]:
-    """The most frequent mistakes: true class, predicted class, how often."""
-    import numpy as np
-
-    wrong = np.array(report.test.confusion)
-    per_class = wrong.sum(axis=1)
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-    cells = zip(*np.unravel_index(order, wrong.shape), strict=True)
-    return [
-        Confusion(report.classes[true], report.classes[guess], int(wrong[true, guess]), int(per_class[true]))
-        for true, guess in cells
-        if wrong[true, guess] > 0
-    ]
-
-
-def _heat(report: ReportData) -> Iterator[tuple[str, list[tuple[int, int, bool]]]]:
-    """For each true class: its name, and for each predicted class the count, the depth of colour, and if it is right.
-
-    The depth, 0 to 100, is the square root of the share of the row, so that a rare mistake can still be seen.
-    """
-    for index, name in enumerate(report.classes):
-        row = [int(count) for count in report.test.confusion[index]]
-        n = max(sum(row), 1)
-        yield name, [(count, round(100 * (count / n) ** 0.5), guess == index) for guess, count in enumerate(row)]
-
-
-def _name(text: object, limit: int = MAX_NAME) -> str:
-    """Make one printable line, shortened in the middle: of a path, people recognise the folder and the end."""
-    line = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
-    if len(line) <= limit:
-        return line
-    return f"{line[: limit // 2]}\N{HORIZONTAL ELLIPSIS}{line[-(limit - limit // 2 - 1) :]}"
-
-
-def _sentence(text: object) -> str:
-    return _name(text, 10 * MAX_NAME)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _share(part: int, whole: int) -> str:
-    """Write a share in % so that something is never called nothing, nor nearly all called all."""
-    share = 100 * part / whole if whole else 0.0
-    if share in (0.0, 100.0):
-        return f"{share:.0f} %"
-    if share < 0.01:
-        return "less than 0.01 %"
-    return f"{share:.2f} %" if share < 1 or share > 99 else f"{share:.1f} %"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _data_uri(png: bytes | None) -> str | None:
-    """Return ``png`` as a data URI; None where there is none, where it is too large, or is no PNG."""
-    if png is None or len(png) > MAX_THUMBNAIL_BYTES or not png.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None
-    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"

@@ -1,12 +1,133 @@
-"""Rows of the report."""
+"""What the report of a run says, as plain values, and the rows of its tables and charts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from thawline.evaluation.intervals import wilson
+from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, Stage
+
+MAX_STRENGTHS = 200
+MAX_STAGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A test sample that was given a wrong class, and how sure the model was of it."""
+
+    file: str
+    true: str
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+    thumbnail: bytes | None = None
+    """PNG; see `thumbnail_png`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReportData:
+    """Everything the report says, as plain values, so that it can be drawn again from what a run folder holds."""
+
+    title: str
+    verdict: str
+    """One sentence: was the pre-trained model worth it, against the best simpler method."""
+    model: str
+    thaw: str
+    trainable: int
+    """Parameters that learned, the head included."""
+    frozen: int
+    """Parameters that did not."""
+    classes: tuple[str, ...]
+    counts: Mapping[Part, Sequence[int]]
+    """Samples of each class in each part."""
+    split_origin: str
+    test: Scores
+    receipt: str
+    """``clean``, or the sentence that says what moved."""
+    val: Scores | None = None
+    preparation: Preparation | None = None
+    skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    head_path: tuple[Mapping[str, float], ...] = ()
+    """Each strength that was tried: ``C`` or ``lambda``, ``log_loss`` and, where known, its standard error ``se``."""
+    head_c: float | None = None
+    """The C or lambda that was kept."""
+    stages: tuple[Stage, ...] = ()
+    receipts: tuple[Mapping[str, Any], ...] = ()
+    """One per stage, as ``receipt.json`` holds them."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """``total`` and its parts."""
+    computed: int = 0
+    reused: int = 0
+    mistakes: tuple[Mistake, ...] = ()
+    """The most confident first."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    commands: tuple[tuple[str, str], ...] = ()
+    """What to try next: the command, and what it is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One line of the table of classes."""
+
+    name: str
+    counts: tuple[int, ...]
+    """Samples in train, val, test."""
+    recall: Score
+    precision: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One line of the table of stages."""
+
+    name: str
+    line: str
+    """The layer that the thaw line stands above."""
+    trainable: int
+    effort: str
+    """Epochs and views."""
+    accuracy: Score | None
+    """On the validation part."""
+    loss: Score | None
+    score: float | None
+    score_name: str
+    """What the stage was judged by, and what that is."""
+    outcome: str
+    """kept, rolled back, or nothing where there was nothing to decide."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """One line of the table of receipts."""
+
+    stage: str
+    frozen: int
+    """Parameters and buffers that were compared, bit for bit."""
+    digest: str
+    learned: int
+    """Tensors that learned."""
+    least_change: float | None
+    """Smallest relative change of a tensor that learned."""
+    least_gradient: float | None
+    """Smallest of their largest gradients."""
+    moved_buffers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """One cell of the confusion matrix that should be empty."""
+
+    true: str
+    predicted: str
+    count: int
+    of: int
+    """Test samples of the true class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +150,102 @@ class Curve:
     points: tuple[tuple[float, float, float | None], ...]
     """(epochs so far, loss in training, loss on the validation part)"""
     kept: bool
+
+
+def class_rows(report: ReportData) -> list[ClassRow]:
+    """One row per class, the lowest recall first; classes without test samples last."""
+    rows = []
+    for index, (name, values) in enumerate(zip(report.classes, report.test.per_class, strict=True)):
+        hits, n = int(report.test.confusion[index, index]), int(report.test.confusion[index].sum())
+        recall = Score("recall", hits / n if n else 0.0, wilson(hits, n) if n else (0.0, 1.0), n)
+        counts = tuple(int(report.counts[part][index]) if part in report.counts else 0 for part in PARTS)
+        rows.append(ClassRow(name, counts, recall, float(values["precision"]), float(values["f1"])))
+    return sorted(rows, key=lambda row: (row.recall.n == 0, row.recall.value, row.f1))
+
+
+def strengths(report: ReportData) -> tuple[list[Strength], str]:
+    """The strengths that were tried, in ascending order, and what they are values of."""
+    name = "C" if all("C" in step for step in report.head_path) else "lambda"
+    steps = sorted(report.head_path[:MAX_STRENGTHS], key=lambda step: step[name])
+    return [Strength(s[name], s["log_loss"], s.get("se"), s[name] == report.head_c) for s in steps], name
+
+
+def stage_rows(report: ReportData) -> list[StageRow]:
+    rows = []
+    for stage in report.stages:
+        d = stage.details
+        effort = f"{d['epochs']:.3g} epochs" if "epochs" in d else ""
+        if d.get("views"):
+            effort += f", {d['views']} views"
+        n = d.get("val_n", 0)
+        loss_ci, accuracy_ci = d.get("val_loss_ci95"), d.get("val_ci95")
+        rows.append(
+            StageRow(
+                name=stage.name,
+                line=str(d.get("rung", "")),
+                trainable=stage.trainable,
+                effort=effort,
+                accuracy=Score("accuracy", d["val_accuracy"], tuple(accuracy_ci), n) if accuracy_ci else None,
+                loss=Score("log_loss", stage.score, tuple(loss_ci), n) if loss_ci and stage.score is not None else None,
+                score=stage.score,
+                score_name=stage.score_name,
+                outcome={True: "kept", False: "rolled back"}.get(d["kept"], "") if "kept" in d else "",
+                seconds=stage.seconds,
+            )
+        )
+    return rows
+
+
+def receipt_rows(report: ReportData) -> list[ReceiptRow]:
+    return [
+        ReceiptRow(
+            stage=receipt["stage"],
+            frozen=receipt["frozen_parameters"] + receipt["frozen_buffers"],
+            digest=receipt["frozen_sha256"],
+            learned=len(receipt["thawed"]),
+            least_change=min((tensor["change"] for tensor in receipt["moved"]), default=None),
+            least_gradient=min((tensor["gradient"] for tensor in receipt["moved"]), default=None),
+            moved_buffers=len(receipt["moved_buffers"]),
+        )
+        for receipt in report.receipts
+    ]
+
+
+def curves(report: ReportData) -> list[Curve]:
+    """The loss of each stage over its epochs, stages one after the other."""
+    found: list[Curve] = []
+    start = 0.0
+    for stage in report.stages[:MAX_STAGES]:
+        history = stage.details.get("history") or []
+        points = [(start + p["epoch"], p["train_loss"], p["val_loss"]) for p in history]
+        if points:
+            found.append(Curve(stage.name, start, tuple(points), bool(stage.details.get("kept", True))))
+            start = points[-1][0]
+    return found
+
+
+def confusions(report: ReportData, limit: int = 20) -> list[Confusion]:
+    """The most frequent mistakes: true class, predicted class, how often."""
+    import numpy as np
+
+    wrong = np.array(report.test.confusion)
+    per_class = wrong.sum(axis=1)
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    cells = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [
+        Confusion(report.classes[true], report.classes[guess], int(wrong[true, guess]), int(per_class[true]))
+        for true, guess in cells
+        if wrong[true, guess] > 0
+    ]
+
+
+def heat(report: ReportData) -> Iterator[tuple[str, list[tuple[int, int, bool]]]]:
+    """For each true class: its name, and for each predicted class the count, the depth of colour, and if it is right.
+
+    The depth, 0 to 100, is the square root of the share of the row, so that a rare mistake can still be seen.
+    """
+    for index, name in enumerate(report.classes):
+        row = [int(count) for count in report.test.confusion[index]]
+        n = max(sum(row), 1)
+        yield name, [(count, round(100 * (count / n) ** 0.5), guess == index) for guess, count in enumerate(row)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from thawline.errors import UndecodableError
 from thawline.records import PARTS, Part
-from thawline.runs.report import MAX_MISTAKES, Mistake, ReportData, thumbnail_png
+from thawline.runs.report import MAX_MISTAKES, thumbnail_png
+from thawline.runs.report_rows import Mistake, ReportData
 from thawline.scale.processors import processor_name
 
 if TYPE_CHECKING:

@@ -1,0 +1,65 @@
+"""How records show themselves: text from outside made fit to be shown, and small cards for notebooks.
+
+Names of files and classes come from strangers: everything is shortened, made printable and escaped here, so that no
+name can run code in a notebook or turn the line around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+MAX_NAME = 80
+"""Characters of a name that are shown."""
+MAX_ROWS = 30
+"""Longest table of a card."""
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_RIGHT = ' style="text-align:right"'
+_LEFT = ' style="text-align:left"'
+
+
+def printable(text: object, limit: int = MAX_NAME) -> str:
+    """Make one printable line, shortened in the middle: of a path, people recognise the folder and the end."""
+    line = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
+    if len(line) <= limit:
+        return line
+    return f"{line[: limit // 2]}\N{HORIZONTAL ELLIPSIS}{line[-(limit - limit // 2 - 1) :]}"
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """List the first names in one line, and say how many more there are."""
+    listed = ", ".join(printable(name, 40) for name in names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """``1 class``, ``1,000 classes``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def card(title: str, sentences: Iterable[object] = (), *tables: str) -> str:
+    """Return HTML of a title, sentences below it, and tables from ``table_html``."""
+    lines = "".join(f"<p>{_shown(sentence, 10 * MAX_NAME)}</p>" for sentence in sentences)
+    return f'<div class="thawline"><h4>{_shown(title)}</h4>{lines}{"".join(tables)}</div>'
+
+
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return an HTML table of at most ``MAX_ROWS`` rows; numbers stand to the right, everything is escaped."""
+    head = "".join(f"<th{_LEFT if not i else _RIGHT}>{_shown(name)}</th>" for i, name in enumerate(columns))
+    body = "".join(f"<tr>{''.join(_cell(i, value) for i, value in enumerate(row))}</tr>" for row in rows[:MAX_ROWS])
+    rest = len(rows) - MAX_ROWS
+    more = f'<tr><td colspan="{len(columns)}"{_LEFT}>and {rest:,} more</td></tr>' if rest > 0 else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{more}</tbody></table>"
+
+
+def _cell(column: int, value: object) -> str:
+    if column == 0:
+        return f"<th{_LEFT}>{_shown(value)}</th>"
+    if isinstance(value, int):
+        return f"<td{_RIGHT}>{value:,}</td>"
+    return f"<td{_RIGHT}>{_shown(value, 3 * MAX_NAME)}</td>"
+
+
+def _shown(text: object, limit: int = MAX_NAME) -> str:
+    return f"<bdi>{escape(printable(text, limit))}</bdi>"
