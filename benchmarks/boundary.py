@@ -96,7 +96,7 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
     following = ladder.rungs[ladder.rungs.index(rung) + 1 :]
     first = next(above for above in following if above.parameters)
     thaw = resolve_thaw(ladder, f"from:{first.name}", backbone.blueprint())
-    above = Above(net, thaw, backbone.preparation.input_px, moving_statistics=False)
+    above = Above(net, thaw, backbone.signature, moving_statistics=False)
     views = Views(augmentation=Augmentation(), seed=0)
     boundary = Boundary(
         data, backbone, net.backbone, thaw.rung, views, precision=precision, device="cpu",

@@ -93,7 +93,7 @@ def our_line(backbone: tl.Backbone, thaw: Thaw, precision: str) -> Line:
     ladder = backbone.ladder
     net = Net(copy.deepcopy(backbone.module()), nn.Linear(ladder.rungs[-1].shape[0], N_CLASSES))
     net.to(memory_format=torch.channels_last)
-    above = Above(net, thaw, backbone.preparation.input_px, moving_statistics=False)
+    above = Above(net, thaw, backbone.signature, moving_statistics=False)
     microbatches = Microbatches(above, CPU, precision)
     images, labels = batch(backbone)
     with arithmetic(CPU, precision):
@@ -122,7 +122,7 @@ def flops_above(backbone: tl.Backbone, ladder: Ladder, thaw: Thaw) -> float:
     from thawline.backbones.graph import LayerGraph
 
     module = backbone.module()
-    total = LayerGraph(module, backbone.name, backbone.preparation.input_px).flops()[-1]
+    total = LayerGraph(module, backbone.name, backbone.signature).flops()[-1]
     below = next(rung.flops_below_frac for rung in ladder.rungs if rung.name == thaw.rung)
     return 3.0 * total * (1 - below)
 

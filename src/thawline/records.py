@@ -6,6 +6,7 @@ Importing this module loads neither numpy nor torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -91,6 +92,20 @@ class Split:
     """Rows left out because a given split would have had their content or group on both sides."""
 
 
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """Shape and type of one prepared sample, as engines take it in batches (B, *shape)."""
+
+    shape: tuple[int, ...]
+    dtype: Literal["uint8"]
+    """Name of the NumPy type."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory that one sample takes."""
+        return math.prod(self.shape)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreparation:
     """How an image becomes the backbone's input; everything here changes numbers, so everything enters the key.
@@ -110,6 +125,16 @@ class ImagePreparation:
     std: tuple[float, float, float]
     kind: ClassVar[Literal["image"]] = "image"
     """The input kind it is for; decides no number, so it is no field."""
+
+    @property
+    def spec(self) -> ArraySpec:
+        """A prepared picture: uint8 (H, W, 3)."""
+        return ArraySpec((*self.input_px, 3), "uint8")
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Of a normalised picture, as the first layer takes it: (3, H, W)."""
+        return (3, *self.input_px)
 
 
 Preparation = ImagePreparation

@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones.backbone import Backbone
 from thawline.backbones.cut import cut
-from thawline.backbones.ladder import Ladder, _stages, build_ladder
+from thawline.backbones.ladder import Ladder, _stages
 from thawline.backbones.opening import open_backbone
+from thawline.backbones.signature import Signature
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError
 from thawline.records import Preparation
@@ -45,7 +46,7 @@ def backbone(architecture: str, px: int = 224, **model_args) -> Backbone:
 
 @pytest.fixture(scope="module")
 def mobilenet() -> Ladder:
-    return build_ladder(backbone("mobilenetv2_100"))
+    return backbone("mobilenetv2_100").ladder
 
 
 def test_mobilenetv2_has_the_costs_of_its_paper(mobilenet):
@@ -76,7 +77,7 @@ def test_mobilenetv2_rungs_are_its_own_layers_in_order(mobilenet):
 
 def test_the_line_above_the_stem_of_a_resnet_stands_after_its_pooling():
     """Pooling learns nothing and makes what crosses four times smaller: the same parameters, a smaller cache."""
-    stem = next(rung for rung in build_ladder(backbone("resnet18")).rungs if rung.name == "bn1")
+    stem = next(rung for rung in backbone("resnet18").ladder.rungs if rung.name == "bn1")
     assert stem.shape == (64, 56, 56)
     assert stem.bytes_per_sample == 64 * 56 * 56 * 2
 
@@ -84,7 +85,7 @@ def test_the_line_above_the_stem_of_a_resnet_stands_after_its_pooling():
 @pytest.mark.parametrize("architecture", ["mobilenetv2_100", "test_resnet", "test_vit", "test_convnext", "regnetx_002"])
 def test_parameters_add_up(architecture, mobilenet):
     model = backbone(architecture, 160 if architecture.startswith("test_") else 224)
-    ladder = mobilenet if architecture == "mobilenetv2_100" else build_ladder(model)
+    ladder = mobilenet if architecture == "mobilenetv2_100" else model.ladder
     total = sum(parameter.numel() for parameter in model.blueprint().parameters())
     parameters = [rung.parameters for rung in ladder.rungs]
     assert [rung.below for rung in ladder.rungs] == [sum(parameters[: i + 1]) for i in range(len(parameters))]
@@ -96,25 +97,25 @@ def test_parameters_add_up(architecture, mobilenet):
 def test_parameters_that_no_forward_pass_uses_are_frozen_with_the_whole():
     """EfficientViM weighs its stages with four numbers, the last of which it never uses."""
     model = backbone("efficientvim_m1", 64)
-    ladder = build_ladder(model)
+    ladder = model.ladder
     assert ladder.rungs[-1].below == ladder.parameters > ladder.rungs[-2].below
     assert ladder.layers == len(ladder.rungs) - 2
 
 
 def test_stages_whose_blocks_timm_does_not_group_are_stepped_into():
-    names = [rung.name for rung in build_ladder(backbone("pvt_v2_b0", 64)).rungs]
+    names = [rung.name for rung in backbone("pvt_v2_b0", 64).ladder.rungs]
     assert names[1:5] == ["patch_embed", "stages.0.blocks.0", "stages.0.blocks.1", "stages.0.norm"]
 
 
 def test_a_layer_may_change_the_list_that_it_is_given():
     """HRNet fuses its branches in place, in the list that holds them."""
-    assert build_ladder(backbone("hrnet_w18_small", 64)).rungs[-1].shape == (2048,)
+    assert backbone("hrnet_w18_small", 64).ladder.rungs[-1].shape == (2048,)
 
 
 def test_a_rung_counts_what_its_layer_holds():
     model = backbone("test_vit", 160)
     module = model.blueprint()
-    rungs = {rung.name: rung for rung in build_ladder(model).rungs}
+    rungs = {rung.name: rung for rung in model.ladder.rungs}
     assert rungs["blocks.3"].parameters == sum(p.numel() for p in module.get_submodule("blocks.3").parameters())
     assert (rungs["pos_embed"].parameters, rungs["pos_embed"].kind) == (module.pos_embed.numel(), "Parameter")
 
@@ -128,8 +129,8 @@ def test_flops_are_those_of_the_half_below(architecture):
     torch.manual_seed(0)
     for tensor in real.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape)) if tensor.is_floating_point() else tensor.zero_()
-    for rung in build_ladder(model).rungs[:: 3 if architecture == "test_vit" else 2]:
-        halves = cut(real, rung.name, input_px=(160, 160))
+    for rung in model.ladder.rungs[:: 3 if architecture == "test_vit" else 2]:
+        halves = cut(real, rung.name, signature=Signature("timm", (3, 160, 160)))
         crossing = halves.prefix(images := torch.zeros(1, 3, 160, 160))
         # on meta: torch does not count the attention kernel of the CPU
         below = flops(copy.deepcopy(halves.prefix).to("meta"), images.to("meta"))
@@ -145,7 +146,7 @@ def flops(module, images) -> int:
 
 
 def test_all_that_crosses_is_counted_and_the_largest_is_shown():
-    rungs = {rung.name: rung for rung in build_ladder(backbone("densenet121", 64)).rungs}
+    rungs = {rung.name: rung for rung in backbone("densenet121", 64).ladder.rungs}
     second = rungs["features.denseblock1.denselayer2"]
     assert second.shape == (64, 16, 16)
     assert second.bytes_per_sample == (64 + 32 + 32) * 16 * 16 * 2
@@ -162,17 +163,17 @@ def test_all_that_crosses_is_counted_and_the_largest_is_shown():
     ],
 )
 def test_stages(architecture, stages):
-    ladder = build_ladder(backbone(architecture, 160 if architecture.startswith("test_") else 64))
+    ladder = backbone(architecture, 160 if architecture.startswith("test_") else 64).ladder
     assert list(dict.fromkeys(rung.stage for rung in ladder.rungs)) == stages
 
 
 def test_a_layer_between_stages_is_a_stage_of_its_own():
-    stages = {rung.name: rung.stage for rung in build_ladder(backbone("densenet121", 64)).rungs}
+    stages = {rung.name: rung.stage for rung in backbone("densenet121", 64).ladder.rungs}
     assert stages["features.conv0"] == "stem"
     assert stages["features.denseblock2.denselayer7"] == "features.denseblock2"
     assert stages["features.transition1"] == "features.transition1"
     assert stages["features.norm5"] == "head"
-    inception = {rung.name: rung.stage for rung in build_ladder(backbone("inception_v3", 96)).rungs}
+    inception = {rung.name: rung.stage for rung in backbone("inception_v3", 96).ladder.rungs}
     assert inception["Mixed_5b"] == "Mixed_5b"  # no stages at all: each layer is one
 
 
@@ -183,26 +184,26 @@ def test_what_comes_before_the_stages_is_the_stem_also_where_nobody_says_so():
 
 def test_tokens_that_are_not_kept_per_picture_have_no_rung():
     """TNT runs the patches of all pictures as one batch beside the pictures."""
-    ladder = build_ladder(backbone("tnt_s_legacy_patch16_224"))
+    ladder = backbone("tnt_s_legacy_patch16_224").ladder
     assert [rung.name for rung in ladder.rungs] == ["input", "blocks.11", "norm", "pooled"]
     assert sum(rung.parameters for rung in ladder.rungs) == ladder.parameters
 
 
 def test_a_model_that_cannot_be_traced_is_refused():
     with pytest.raises(ModelError, match=r"timm/twins_svt_small cannot be cut: its forward pass cannot be traced"):
-        build_ladder(backbone("twins_svt_small"))
+        _ = backbone("twins_svt_small").ladder
 
 
 def test_dropout_between_layers_that_is_baked_into_the_forward_pass_is_refused():
     with pytest.raises(ModelError, match=r"something else in training between its layers\. Open it with --model-arg"):
-        build_ladder(backbone("test_resnet", 64, drop_rate=0.5))
-    ladder = build_ladder(backbone("ghostnet_050", 64, drop_rate=0.0))
+        _ = backbone("test_resnet", 64, drop_rate=0.5).ladder
+    ladder = backbone("ghostnet_050", 64, drop_rate=0.0).ladder
     assert ladder.rungs[-1].shape == (1280,)
 
 
 def test_the_embedded_backbone_has_a_ladder(weights_file: Path):
     opened = open_backbone(f"timm/test_resnet@{weights_file}")
-    ladder = build_ladder(opened)
+    ladder = opened.ladder
     assert ladder.parameters == opened.n_parameters()
     assert ladder.rungs[0].shape == (3, *opened.preparation.input_px)
     assert not opened.is_built

@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from thawline.backbones import open_backbone
-from thawline.backbones.ladder import Ladder, Rung, build_ladder
+from thawline.backbones.ladder import Ladder, Rung
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.errors import UsageError
+
+SIGNATURE = Signature("timm", (3, 4, 4))
 
 
 class Stage(nn.Module):
@@ -45,7 +48,7 @@ def ladder_of(layers: dict[str, int]) -> Ladder:
     for name, size in (layers if "pooled" in layers else layers | {"pooled": 0}).items():
         below += size
         rungs.append(Rung(name, name.partition(".")[0], "Layer", (1, 8), size, below, 1.0, 16))
-    return Ladder("toy", sum(size > 0 for size in layers.values()), below, tuple(rungs))
+    return Ladder("toy", sum(size > 0 for size in layers.values()), below, tuple(rungs), SIGNATURE)
 
 
 @pytest.fixture
@@ -267,7 +270,7 @@ def test_layers_in_another_order_than_registered_are_placed_by_the_forward_pass(
     sizes = {"middle": 15 + 6 + 16, "late": 20, "end": 10}
     rungs = [Rung("input", "input", "Input", (3, 4, 4), 0, 0, 0.0, 96)]
     rungs += [Rung(name, name, "Linear", (4,), n, 0, 1.0, 8) for name, n in sizes.items()]
-    ladder = Ladder("crossed", 3, 67, (*rungs, Rung("pooled", "pooled", "Pooled", (2,), 0, 67, 1.0, 4)))
+    ladder = Ladder("crossed", 3, 67, (*rungs, Rung("pooled", "pooled", "Pooled", (2,), 0, 67, 1.0, 4)), SIGNATURE)
     thaw = resolve_thaw(ladder, "last:2", Crossed())
     assert {name.partition(".")[0] for name in thaw.frozen} == {"early", "middle"}
     assert thaw.n_frozen == sizes["middle"]
@@ -278,14 +281,14 @@ def test_layers_in_another_order_than_registered_are_placed_by_the_forward_pass(
 def test_a_ladder_of_another_model_is_a_mistake(ladder: Ladder) -> None:
     rungs = (Rung("input", "input", "Input", (3, 4, 4), 0, 0, 0.0, 96), *ladder.rungs[1:])
     with pytest.raises(ValueError, match="the ladder of toy is not one of this Crossed"):
-        resolve_thaw(Ladder("toy", 8, 24, rungs), "last:2", Crossed())
+        resolve_thaw(Ladder("toy", 8, 24, rungs, SIGNATURE), "last:2", Crossed())
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_byobnet", "test_convnext"])
 def test_real_ladders_count_the_same_layers(architecture: str) -> None:
     """The parameters of each rung, which the ladder counts by running the model, are the ones listed here."""
     backbone = open_backbone(f"timm/{architecture}", architecture_only=True)
-    ladder, module = build_ladder(backbone), backbone.blueprint()
+    ladder, module = backbone.ladder, backbone.blueprint()
     everything = resolve_thaw(ladder, "all", module)
     assert everything.trainable_at == tuple(rung.parameters for rung in ladder.rungs)
     layers = [rung for rung in ladder.rungs if rung.parameters]

@@ -12,6 +12,7 @@ from torch import nn
 
 from thawline.backbones import cut as cut_room
 from thawline.backbones.cut import Cut, cut, segment
+from thawline.backbones.signature import Signature
 from thawline.errors import ModelError
 
 
@@ -24,7 +25,7 @@ def check_rung(model: nn.Module, names: list[str], rung: str, px: int) -> None:
     x = images(3, px)  # another batch size than the cut was checked with
     with torch.no_grad():
         whole = model(x)
-    halves = cut(model, rung, input_px=(px, px))
+    halves = cut(model, rung, signature=Signature("timm", (3, px, px)))
     crossing = halves.prefix(x)
     copies = [tensor.clone() for tensor in crossing]
     with torch.no_grad():
@@ -107,7 +108,7 @@ def test_one_training_step_changes_exactly_what_is_above_the_line(architecture):
     model, px = create(architecture), TINY[architecture]
     names = rungs(model, px)
     for rung in names[::4]:
-        halves, before = cut(model, rung, input_px=(px, px)), tensors(model)
+        halves, before = cut(model, rung, signature=Signature("timm", (3, px, px))), tensors(model)
         learning = [model.get_parameter(name) for name in halves.suffix_parameter_names]
         optimiser = torch.optim.SGD([*learning, torch.zeros(1, requires_grad=True)], lr=0.1)
         features = halves.suffix.train()(*halves.prefix(images(4, px)))
@@ -124,7 +125,7 @@ def resnet() -> nn.Module:
 
 
 def test_the_halves_own_no_copies(resnet):
-    halves = cut(resnet, "layer2.0", input_px=(64, 64))
+    halves = cut(resnet, "layer2.0", signature=Signature("timm", (3, 64, 64)))
     for name in halves.suffix_parameter_names:
         assert halves.suffix.get_parameter(name) is resnet.get_parameter(name)
     assert {id(tensor) for tensor in halves.prefix.parameters()} <= {id(tensor) for tensor in resnet.parameters()}
@@ -135,13 +136,13 @@ def test_the_halves_own_no_copies(resnet):
 def test_the_line_moves_on_the_same_model(resnet):
     names = rungs(resnet, 64)
     for rung in ("layer3.0", "layer1.0", "pooled"):
-        cut(resnet, rung, input_px=(64, 64))
+        cut(resnet, rung, signature=Signature("timm", (3, 64, 64)))
         learning = {name for name, parameter in resnet.named_parameters() if parameter.requires_grad}
         assert learning == above(resnet, names, rung)
 
 
 def test_the_prefix_stays_in_eval_mode_and_records_no_gradient(resnet):
-    halves = cut(resnet, "layer2.0", input_px=(64, 64))
+    halves = cut(resnet, "layer2.0", signature=Signature("timm", (3, 64, 64)))
     expected, before = halves.prefix(images(4, 64)), tensors(resnet)
     assert not halves.prefix.train().training
     resnet.train()
@@ -156,14 +157,14 @@ def test_the_prefix_stays_in_eval_mode_and_records_no_gradient(resnet):
 def test_modes_of_the_model_are_left_as_they_were(resnet):
     resnet.train()
     resnet.layer4.eval()
-    cut(resnet, "pooled", input_px=(64, 64))
+    cut(resnet, "pooled", signature=Signature("timm", (3, 64, 64)))
     assert resnet.training
     assert not resnet.layer4.training
 
 
 def test_stochastic_depth_above_the_line_acts_in_train_mode_only():
     model = create("test_convnext", drop_path_rate=0.5)
-    halves = cut(model, "stages.0.blocks.0", input_px=(64, 64))
+    halves = cut(model, "stages.0.blocks.0", signature=Signature("timm", (3, 64, 64)))
     crossing = halves.prefix(images(8, 64))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -197,7 +198,7 @@ class Toy(nn.Module):
 
 def test_what_learns_nothing_is_done_below_the_line_where_it_costs_no_space():
     toy = Toy(middle=nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Upsample(scale_factor=2)))
-    (crossing,) = cut(toy, "middle.0", input_px=(8, 8)).prefix(images(2, 8))
+    (crossing,) = cut(toy, "middle.0", signature=Signature("timm", (3, 8, 8))).prefix(images(2, 8))
     assert crossing.shape == (2, 4, 8, 8)
     assert (crossing >= 0).all()
 
@@ -213,7 +214,7 @@ class PreActivation(nn.Module):
 
 def test_a_layer_that_works_in_place_does_not_write_into_what_it_is_given():
     toy = Toy(middle=PreActivation())
-    halves = cut(toy, "stem", input_px=(8, 8))
+    halves = cut(toy, "stem", signature=Signature("timm", (3, 8, 8)))
     crossing = halves.prefix(x := images(3, 8))
     copied = crossing[0].clone()
     for _ in range(2):
@@ -233,7 +234,7 @@ class Sizes(Toy):
 
 def test_sizes_taken_below_the_line_hold_above_it_for_any_number_of_images():
     toy = Sizes(middle=nn.Conv2d(4, 4, 1))
-    halves = cut(toy, "stem", input_px=(8, 6))
+    halves = cut(toy, "stem", signature=Signature("timm", (3, 8, 6)))
     assert len(halves.prefix(torch.zeros(1, 3, 8, 6))) == 1
     for n in (1, 2, 5):
         x = torch.randn(n, 3, 8, 6, generator=torch.Generator().manual_seed(n))
@@ -254,13 +255,13 @@ class Shared(Toy):
 def test_a_parameter_used_on_both_sides_is_frozen():
     toy = Shared()
     assert rungs(toy, 8) == ["input", "stem", "bias", "middle", "top", "pooled"]
-    halves = cut(toy, "bias", input_px=(8, 8))
+    halves = cut(toy, "bias", signature=Signature("timm", (3, 8, 8)))
     assert "bias" in dict(halves.suffix.named_parameters())
     assert halves.suffix_parameter_names == ("top.weight", "top.bias", "middle.weight", "middle.bias")
     assert not toy.bias.requires_grad
     x = images(2, 8)
     assert torch.equal(halves.suffix(*halves.prefix(x)), toy(x))
-    assert "bias" in cut(toy, "stem", input_px=(8, 8)).suffix_parameter_names
+    assert "bias" in cut(toy, "stem", signature=Signature("timm", (3, 8, 8))).suffix_parameter_names
 
 
 class Twice(Toy):
@@ -271,7 +272,7 @@ class Twice(Toy):
 def test_there_is_no_rung_while_a_layer_runs_again_above():
     toy = Twice(middle=nn.Conv2d(4, 4, 1), side=nn.Conv2d(4, 4, 1))
     assert rungs(toy, 8) == ["input", "stem", "side", "top", "pooled"]
-    halves = cut(toy, "side", input_px=(8, 8))
+    halves = cut(toy, "side", signature=Signature("timm", (3, 8, 8)))
     assert halves.suffix_parameter_names == ("top.weight", "top.bias")
     x = images(2, 8)
     assert torch.equal(halves.suffix(*halves.prefix(x)), toy(x))
@@ -295,7 +296,7 @@ class NotANumber(nn.Identity):
 @pytest.mark.parametrize("middle", [Restless(4, 4, 1), NotANumber()])
 def test_halves_that_are_not_the_whole_are_refused(middle):
     with pytest.raises(ModelError, match=r"Toy cut at 'stem' must give what the whole model gives; outputs up to"):
-        cut(Toy(middle=middle), "stem", input_px=(8, 8))
+        cut(Toy(middle=middle), "stem", signature=Signature("timm", (3, 8, 8)))
 
 
 def test_a_cut_that_loses_a_layer_is_caught(monkeypatch):
@@ -309,24 +310,24 @@ def test_a_cut_that_loses_a_layer_is_caught(monkeypatch):
         return right(module, graph, given, nodes, wanted, copied)
 
     toy = Toy(middle=nn.Conv2d(4, 4, 1))
-    cut(toy, "stem", input_px=(8, 8))
+    cut(toy, "stem", signature=Signature("timm", (3, 8, 8)))
     monkeypatch.setattr(cut_room, "_part", wrong)
     with pytest.raises(ModelError, match=r"Toy cut at 'stem' must give what the whole model gives"):
-        cut(toy, "stem", input_px=(8, 8))
+        cut(toy, "stem", signature=Signature("timm", (3, 8, 8)))
 
 
 def test_an_unknown_rung_is_refused_with_the_nearest(resnet):
     with pytest.raises(ModelError, match=r"got 'layer2'\. Did you mean 'layer2.0'"):
-        cut(resnet, "layer2", input_px=(64, 64))
+        cut(resnet, "layer2", signature=Signature("timm", (3, 64, 64)))
 
 
 def test_a_model_without_pooled_features_is_refused():
     with pytest.raises(ModelError, match=r"must give pooled features \(B, D\); Conv2d does not"):
-        cut(nn.Conv2d(3, 4, 1), "input", input_px=(8, 8))
+        cut(nn.Conv2d(3, 4, 1), "input", signature=Signature("timm", (3, 8, 8)))
 
 
 def test_the_input_size_must_be_known():
-    with pytest.raises(ModelError, match=r"input size of a Toy must be known .* Give input_px"):
+    with pytest.raises(ModelError, match=r"input of a Toy must be known .* Give signature"):
         cut(Toy(middle=nn.Identity()), "stem")
 
 
@@ -350,12 +351,12 @@ def check_segments(architecture: str, rungs_of_interest: int) -> None:
     x = images(3, px)
     crossing = {}
     for name in chosen:
-        halves = cut(model, name, input_px=(px, px))
+        halves = cut(model, name, signature=Signature("timm", (3, px, px)))
         assert halves.rungs_below == tuple(names[: names.index(name)])
         crossing[name] = halves.prefix(x)
     model.requires_grad_(True).train()
     for low, high in itertools.pairwise(chosen):
-        stretch = segment(model, low, high, input_px=(px, px))
+        stretch = segment(model, low, high, signature=Signature("timm", (3, px, px)))
         copies = [tensor.clone() for tensor in crossing[low]]
         found = stretch(*crossing[low])
         assert len(found) == len(crossing[high])
@@ -377,11 +378,11 @@ def test_a_stretch_between_two_rungs_of_a_large_model(architecture):
 
 def test_a_stretch_does_not_write_into_what_it_is_given():
     toy = Toy(middle=PreActivation())
-    (low,) = cut(toy, "stem", input_px=(8, 8)).prefix(images(3, 8))
+    (low,) = cut(toy, "stem", signature=Signature("timm", (3, 8, 8))).prefix(images(3, 8))
     copied = low.clone()
-    (high,) = cut(toy, "middle", input_px=(8, 8)).prefix(images(3, 8))
+    (high,) = cut(toy, "middle", signature=Signature("timm", (3, 8, 8))).prefix(images(3, 8))
     toy.train()
-    stretch = segment(toy, "stem", "middle", input_px=(8, 8))
+    stretch = segment(toy, "stem", "middle", signature=Signature("timm", (3, 8, 8)))
     assert toy.training and toy.middle.training
     assert torch.equal(stretch(low)[0], high)
     assert torch.equal(low, copied) and (copied < 0).any()
@@ -389,10 +390,10 @@ def test_a_stretch_does_not_write_into_what_it_is_given():
 
 def test_a_stretch_that_is_not_exact_is_refused():
     with pytest.raises(ModelError, match=r"Toy between 'stem' and 'top' must give what the whole model gives; outputs"):
-        segment(Toy(middle=Restless(4, 4, 1)), "stem", "top", input_px=(8, 8))
+        segment(Toy(middle=Restless(4, 4, 1)), "stem", "top", signature=Signature("timm", (3, 8, 8)))
 
 
 @pytest.mark.parametrize("low", ["layer3.0", "layer2.0"])
 def test_a_stretch_goes_upwards(resnet, low):
     with pytest.raises(ModelError, match=rf"low must be a rung below 'layer2.0'; got '{low}'"):
-        segment(resnet, low, "layer2.0", input_px=(64, 64))
+        segment(resnet, low, "layer2.0", signature=Signature("timm", (3, 64, 64)))

@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from thawline.backbones import Receipt
 from thawline.backbones.cut import Cut, cut
-from thawline.backbones.ladder import build_ladder
 from thawline.backbones.opening import open_backbone
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
 from thawline.backbones.watch import FreezeWatch
 from thawline.errors import ReceiptError
@@ -76,7 +76,7 @@ def train_one_step(
 
 
 def check_rung(net: Net, names: list[str], rung: str, px: int) -> None:
-    halves = cut(net.backbone, rung, input_px=(px, px))
+    halves = cut(net.backbone, rung, signature=Signature("timm", (3, px, px)))
     learned = {f"backbone.{name}" for name in above(net.backbone, names, rung)} | {"head.weight", "head.bias"}
     before = {name: tensor.detach().clone() for name, tensor in named_tensors(net)}
     for moving in (False, True):
@@ -113,8 +113,8 @@ def test_every_rung(architecture):
 def train_above(rung: str, *, declared: str) -> Receipt:
     """Train above one rung where what is above another was declared to learn."""
     net, px = Net(create("test_resnet"), 64), 64
-    names = cut(net.backbone, declared, input_px=(px, px)).suffix_parameter_names
-    return train_one_step(net, cut(net.backbone, rung, input_px=(px, px)), px, declared=names)
+    names = cut(net.backbone, declared, signature=Signature("timm", (3, px, px))).suffix_parameter_names
+    return train_one_step(net, cut(net.backbone, rung, signature=Signature("timm", (3, px, px))), px, declared=names)
 
 
 def test_a_line_where_it_was_declared():
@@ -138,9 +138,9 @@ def test_a_line_one_layer_too_high():
 def test_a_thaw_with_holes():
     """Scattered layers learn; what lies between them, above the line, is frozen and proved to be."""
     backbone = open_backbone("embedded/resnet18_half")
-    thaw = resolve_thaw(build_ladder(backbone), r"regex:layer3|layer4\.1\.conv1", backbone.blueprint())
+    thaw = resolve_thaw(backbone.ladder, r"regex:layer3|layer4\.1\.conv1", backbone.blueprint())
     net, px = Net(copy.deepcopy(backbone.module()).train(), 64), 64
-    halves = cut(net.backbone, thaw.rung, input_px=(px, px))
+    halves = cut(net.backbone, thaw.rung, signature=Signature("timm", (3, px, px)))
     holes = set(halves.suffix_parameter_names) - set(thaw.thawed)
     assert {"layer4.0.conv1.weight", "layer4.1.conv2.weight"} <= holes
     for name in holes:

@@ -7,6 +7,7 @@ from torch import nn
 
 from thawline.backbones.graph import LayerGraph
 from thawline.backbones.providers.timm_import import import_timm
+from thawline.backbones.signature import Signature
 
 TINY = {"test_resnet": 64, "test_vit": 160, "test_efficientnet": 64, "test_convnext": 64, "regnetx_002": 64}
 LARGE = {
@@ -46,7 +47,7 @@ def images(n: int, px: int) -> torch.Tensor:
 
 
 def rungs(model: nn.Module, px: int) -> list[str]:
-    return [line.layer for line in LayerGraph(model, "model", (px, px)).lines]
+    return [line.layer for line in LayerGraph(model, "model", Signature("timm", (3, px, px))).lines]
 
 
 def tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from torch import nn
 from thawline.backbones import open_backbone
 from thawline.backbones.cut import cut
 from thawline.backbones.providers.timm_import import import_timm
+from thawline.backbones.signature import Signature
 from thawline.errors import DataError, ModelError, StorageError
 from thawline.features import boundary, boundary_sources, extract
 from thawline.features.activations import BATCH, FrozenPart, Pictures
@@ -45,6 +46,7 @@ class Loaded:
         self._module = module.eval().to(memory_format=torch.channels_last)
         self.name = f"toy/{type(module).__name__}"
         self.preparation = Preparation(input_px=(px, px), resize_px=px + 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+        self.signature = Signature("timm", (3, px, px))
         self.tensors = self
         self._state = copy.deepcopy(module.state_dict())
         content = b"".join(tensor.numpy().tobytes() for tensor in self._state.values())
@@ -160,7 +162,7 @@ def _plain(
     pixels = torch.from_numpy(np.stack(pictures + pictures[-1:] * (BATCH - len(pictures))))
     images = pixels.permute(0, 3, 1, 2).float() / 255
     images = (images - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(1, 3, 1, 1)
-    prefix = cut(backbone.module(), rung, input_px=p.input_px).prefix
+    prefix = cut(backbone.module(), rung, signature=Signature("timm", p.tensor_shape)).prefix
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         crossing = prefix(images)
     kept = torch.bfloat16 if precision == "bf16" and rung != "input" else torch.float32
@@ -660,7 +662,7 @@ def test_a_stream_that_is_not_read_to_its_end_stops(toy: ModuleType, backbone: L
 def test_activations_can_be_trained_on(toy: ModuleType, backbone: Loaded) -> None:
     """No inference tensors: a suffix has to be able to keep them for its backward pass."""
     data = toy.toy_dataset(4)
-    halves = cut(backbone.module(), "second", input_px=(16, 16))
+    halves = cut(backbone.module(), "second", signature=Signature("timm", (3, 16, 16)))
     cached = _boundary(data, backbone)
     cached.ensure(_all(4), [0])
     for line in (cached, _line(FreshActivations, data, backbone)):

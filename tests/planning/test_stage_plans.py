@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from tests.contracts.zoo import TINY, create
 import thawline as tl
 from thawline.backbones import Backbone
 from thawline.backbones.ladder import Ladder, Rung, build_ladder
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
 from thawline.errors import UsageError
@@ -157,8 +157,7 @@ def test_epochs_and_views_that_were_asked_for(data: Dataset, backbone: Backbone)
 def test_groups_go_down_to_the_first_layer_in_about_equal_parts(architecture: str) -> None:
     px = TINY[architecture]
     model = create(architecture)
-    stub = SimpleNamespace(name=architecture, blueprint=lambda: model, preparation=SimpleNamespace(input_px=(px, px)))
-    ladder = build_ladder(stub)  # type: ignore[arg-type]
+    ladder = build_ladder(model, architecture, Signature("timm", (3, px, px)))
     layers = [rung for rung in ladder.rungs if rung.parameters]
     starts = dict(zip((rung.name for rung in layers), [0.0, *(rung.flops_below_frac for rung in layers)], strict=False))
     chosen = progressive_rungs(ladder)
@@ -177,7 +176,7 @@ def test_groups_go_down_to_the_first_layer_in_about_equal_parts(architecture: st
 def made_up_ladder(flops_below: list[float]) -> Ladder:
     rungs = [Rung("input", "stem", "", (3, 8, 8), 0, 0, 0.0, 2)]
     rungs += [Rung(f"l{i}", "stem", "", (4,), 5, 5 * i + 5, share, 2) for i, share in enumerate(flops_below)]
-    return Ladder("made up", len(flops_below), 5 * len(flops_below), tuple(rungs))
+    return Ladder("made up", len(flops_below), 5 * len(flops_below), tuple(rungs), Signature("timm", (3, 64, 64)))
 
 
 @pytest.mark.parametrize(

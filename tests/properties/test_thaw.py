@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thawline.backbones.ladder import Ladder, Rung
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.cli.ladder import contract
 from thawline.errors import UsageError
@@ -25,6 +26,8 @@ KINDS = (
     lambda n: nn.ReLU(),
     lambda n: nn.Dropout(),
 )
+
+SIGNATURE = Signature("timm", (3, 4, 4))
 
 
 @st.composite
@@ -48,7 +51,7 @@ def models(draw) -> tuple[nn.Module, Ladder]:
         below += size
         rungs.append(Rung(name, name.partition(".")[0], "Layer", (1,), size, below, 0.5, 2))
     rungs.append(Rung("pooled", "pooled", "Pooled", (1,), 0, below, 1.0, 2))
-    return module, Ladder("made up", sum(rung.parameters > 0 for rung in rungs), below, tuple(rungs))
+    return module, Ladder("made up", sum(rung.parameters > 0 for rung in rungs), below, tuple(rungs), SIGNATURE)
 
 
 def all_contiguous(module: nn.Module, ladder: Ladder) -> list[Thaw]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from thawline.backbones.ladder import build_ladder
 from thawline.backbones.providers.timm_import import import_timm
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
 from thawline.training.fused import convolution
 from thawline.training.fused.chains import Chain, folded
@@ -29,22 +29,26 @@ Gradients = dict[str, torch.Tensor]
 def above_of(name: str, setting: str = "all", *, moving: bool = False, **arguments: Any) -> Above:
     """What is above the line of a net with random weights."""
     px = toy.SIDE[name]
-    return Above(toy.make_net(name, **arguments), toy.thaw(setting, name), (px, px), moving_statistics=moving)
+    return Above(
+        toy.make_net(name, **arguments),
+        toy.thaw(setting, name),
+        Signature("timm", (3, px, px)),
+        moving_statistics=moving,
+    )
 
 
 def above_toy(backbone: nn.Module) -> Above:
     """The whole of a backbone made by the test, of 8 x 8 pictures."""
-    shape = SimpleNamespace(input_px=(8, 8))
-    stub: Any = SimpleNamespace(name="made", blueprint=lambda: backbone, preparation=shape)
-    thaw = resolve_thaw(build_ladder(stub), "all", backbone)
+    signature = Signature("timm", (3, 8, 8))
+    thaw = resolve_thaw(build_ladder(backbone, "made", signature), "all", backbone)
     with torch.no_grad():
         width = backbone(torch.zeros(1, 3, 8, 8)).shape[1]
-    return Above(Net(backbone, nn.Linear(width, toy.CLASSES)), thaw, (8, 8), moving_statistics=False)
+    return Above(Net(backbone, nn.Linear(width, toy.CLASSES)), thaw, signature, moving_statistics=False)
 
 
 def gradients(above: Above, n: int = 4, *, seed: int = 3) -> Gradients:
     """Of everything that learns, and the logits; in the mode that ``above`` is in."""
-    px = above.input_px[0]
+    px = above.signature.shape[-1]
     images = torch.randn(n, 3, px, px, generator=torch.Generator().manual_seed(seed)).to(above.net.head.weight.dtype)
     crossing = above.cut.prefix(images.contiguous(memory_format=torch.channels_last))
     above.net.zero_grad()

@@ -23,6 +23,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
 from thawline.backbones.cut import Cut, cut
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw
 from thawline.errors import ModelError, ReceiptError
 from thawline.heads.modules import new_mlp
@@ -41,8 +42,8 @@ EPOCHS, VIEWS = 3, 2
 def plain_loop(net: Net, settings: TrainPlan, setting: str, name: str) -> list[torch.Tensor]:
     """Train by hand: no Order, no groups, no mixing of ours; returns the gradient norm of each step."""
     thaw, px = toy.thaw(setting, name), toy.SIDE[name]
-    halves = cut(net.backbone, thaw.rung, input_px=(px, px))
-    with folded(Above(net, thaw, (px, px), moving_statistics=settings.statistics == "moving")):
+    halves = cut(net.backbone, thaw.rung, signature=Signature("timm", (3, px, px)))
+    with folded(Above(net, thaw, Signature("timm", (3, px, px)), moving_statistics=settings.statistics == "moving")):
         return _plain_steps(net, halves, settings, thaw, toy.Crossing(halves, px))
 
 

@@ -10,6 +10,7 @@ from tests.contracts.zoo import create, images
 from torch import nn
 
 from thawline.backbones.receipt import tensor_digests
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw
 from thawline.errors import UsageError
 from thawline.training.lora import low_rank
@@ -30,7 +31,12 @@ def above_last_block(architecture: str, px: int, block: str, rung: str) -> Above
     model = create(architecture)
     names = tuple(name for name, _ in model.named_parameters() if name.startswith(block))
     width = model(images(1, px)).shape[1]
-    return Above(Net(model, nn.Linear(width, 3)), thaw(model, names, rung), (px, px), moving_statistics=False)
+    return Above(
+        Net(model, nn.Linear(width, 3)),
+        thaw(model, names, rung),
+        Signature("timm", (3, px, px)),
+        moving_statistics=False,
+    )
 
 
 def learn(above: Above, px: int, steps: int = 3) -> None:
@@ -103,7 +109,7 @@ def test_distances_are_those_of_the_weights() -> None:
 def test_nothing_to_adapt_is_refused() -> None:
     model = create("test_efficientnet")
     above = Above(
-        Net(model, nn.Linear(256, 3)), thaw(model, ("blocks.4.0.bn1.weight",), "blocks.3.0"), (64, 64),
+        Net(model, nn.Linear(256, 3)), thaw(model, ("blocks.4.0.bn1.weight",), "blocks.3.0"), Signature("timm", (3, 64, 64)),
         moving_statistics=False,
     )  # fmt: skip
     with (

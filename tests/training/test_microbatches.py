@@ -12,6 +12,7 @@ from tests.training import toy
 from torch import nn
 from torch.nn import functional
 
+from thawline.backbones.signature import Signature
 from thawline.training.fused import microbatches
 from thawline.training.fused.chains import folded
 from thawline.training.fused.microbatches import LEAST_SAMPLES, Microbatches, worth_parts
@@ -31,7 +32,12 @@ def above(thaw: str = "all", *, moving: bool = False, change: Callable[[nn.Modul
     backbone = toy.ToyBackbone()
     change(backbone)
     backbone.to(memory_format=torch.channels_last)
-    return Above(Net(backbone, nn.Linear(8, toy.CLASSES)), toy.thaw(thaw), (16, 16), moving_statistics=moving)
+    return Above(
+        Net(backbone, nn.Linear(8, toy.CLASSES)),
+        toy.thaw(thaw),
+        Signature("timm", (3, 16, 16)),
+        moving_statistics=moving,
+    )
 
 
 def gradients(top: Above, *, in_parts: bool, as_one: bool = False) -> tuple[float, dict[str, torch.Tensor | None]]:

@@ -17,6 +17,7 @@ from tests.training import toy
 from torch import nn
 
 from thawline.backbones.cut import Cut
+from thawline.backbones.signature import Signature
 from thawline.randomness import generator
 from thawline.training import loop, stages
 from thawline.training.judging import Judgement, judge
@@ -65,7 +66,7 @@ def make_course(state: Path, **changes: Any) -> Course:
         "val": VAL,
         "start": start,
         "start_logits": start_logits(),
-        "input_px": (16, 16),
+        "signature": Signature("timm", (3, 16, 16)),
         "moving_statistics": False,
         "inputs": toy.ToyInputs(),
         "state": state,

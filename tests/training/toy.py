@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import nn
 
 from thawline.backbones.cut import Cut
 from thawline.backbones.ladder import build_ladder
+from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.randomness import generator
 from thawline.training.lesson import Batches, Lesson, Outcome, Task
@@ -88,8 +88,8 @@ def make_net(name: str = "toy", *, head: nn.Module | None = None, **arguments: A
 def thaw(setting: str, name: str = "toy") -> Thaw:
     """A thaw setting resolved in a toy."""
     model = _weights(name, ())
-    stub = SimpleNamespace(name=name, blueprint=lambda: model, preparation=SimpleNamespace(input_px=(SIDE[name],) * 2))
-    return resolve_thaw(build_ladder(stub), setting, model)  # type: ignore[arg-type]
+    side = SIDE[name]
+    return resolve_thaw(build_ladder(model, name, Signature("timm", (3, side, side))), setting, model)
 
 
 @cache
@@ -224,7 +224,7 @@ def make_stage(
     net = net or make_net(name, **arguments)
     px = SIDE[name]
     moving = settings.statistics == "moving"
-    above = Above(net, thaw(setting, name), (px, px), moving_statistics=moving)
+    above = Above(net, thaw(setting, name), Signature("timm", (3, px, px)), moving_statistics=moving)
     task = make_task(settings, watcher, labels, precision)
     return Toy(net, above, Stage(lesson or make_lesson(), above, Crossing(above.cut, px), task, checkpoint))
 

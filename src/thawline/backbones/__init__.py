@@ -12,19 +12,19 @@ from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.backbones.backbone import Backbone as Backbone
-    from thawline.backbones.catalogue import CatalogueEntry as CatalogueEntry
     from thawline.backbones.catalogue import list_models as list_models
+    from thawline.backbones.names import DEFAULT_MODEL as DEFAULT_MODEL
     from thawline.backbones.names import POOLED as POOLED
     from thawline.backbones.opening import open_backbone as open_backbone
-    from thawline.backbones.providers.embedded import DEFAULT_MODEL as DEFAULT_MODEL
+    from thawline.backbones.providers.provider import CatalogueEntry as CatalogueEntry
     from thawline.backbones.receipt import Receipt as Receipt
     from thawline.backbones.watch import FreezeWatch as FreezeWatch
 
 _HOME = {
-    "DEFAULT_MODEL": "thawline.backbones.providers.embedded",
+    "DEFAULT_MODEL": "thawline.backbones.names",
     "POOLED": "thawline.backbones.names",
     "Backbone": "thawline.backbones.backbone",
-    "CatalogueEntry": "thawline.backbones.catalogue",
+    "CatalogueEntry": "thawline.backbones.providers.provider",
     "FreezeWatch": "thawline.backbones.watch",
     "Receipt": "thawline.backbones.receipt",
     "list_models": "thawline.backbones.catalogue",

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import POOLED, STATISTICS
-from thawline.backbones.providers.timm import build
+from thawline.backbones.providers import provider_of
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError, WeightsError, nearest
 from thawline.records import Preparation
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from thawline.backbones.ladder import Ladder
     from thawline.backbones.receipt import Receipt
+    from thawline.backbones.signature import Signature
 
 
 class Backbone:
@@ -39,16 +40,18 @@ class Backbone:
         model_args: Mapping[str, Any],
         preparation: Preparation,
         tensors: TensorFile,
+        provider: str = "timm",
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Describe a backbone without building it.
 
         Args:
             name: What the user calls it, such as ``timm/mobilenetv2_100``.
-            architecture: Name in timm.
-            model_args: Keyword arguments of ``timm.create_model`` that the weights need.
+            architecture: Name in the library that the backbone comes from.
+            model_args: Keyword arguments of the library's constructor that the weights need.
             preparation: What the weights were trained to see.
             tensors: Where the weights lie; read when the module is built.
+            provider: Family of names that the backbone comes from.
             settings: What was asked of ``open_backbone`` beside the name, so that a plan can ask for it again.
         """
         self.name = name
@@ -56,6 +59,7 @@ class Backbone:
         self.model_args = dict(model_args)
         self.preparation = preparation
         self.tensors = tensors
+        self.provider = provider
         self.settings = dict(settings or {})
         self._module: nn.Module | None = None
         self._digests: dict[str, str] = {}
@@ -100,7 +104,7 @@ class Backbone:
                 from thawline.backbones.receipt import tensor_digests
 
                 self._check_fit(self.tensors.shapes(), str(self.tensors.path))
-                module = build(self.architecture, self.model_args, self.preparation)
+                module = self.build()
                 module.load_state_dict(self.tensors.load())
                 self._digests = tensor_digests(module)
                 self._module = module
@@ -120,7 +124,22 @@ class Backbone:
         """
         from thawline.backbones.ladder import build_ladder
 
-        return build_ladder(self)
+        return build_ladder(self.blueprint(), self.name, self.signature)
+
+    @property
+    def signature(self) -> Signature:
+        """What the module takes, and who knows how it is traced."""
+        from thawline.backbones.signature import Signature
+
+        return Signature(self.provider, self.preparation.tensor_shape)
+
+    def build(self) -> nn.Module:
+        """Create a new module of this architecture, frozen and in inference mode; its weights are random.
+
+        Raises:
+            ModelError: The library does not take these arguments, or the model does not take this input.
+        """
+        return provider_of(self.provider).build(self.architecture, self.model_args, self.preparation)
 
     def blueprint(self) -> nn.Module:
         """The architecture without memory behind its tensors."""
@@ -129,7 +148,7 @@ class Backbone:
         from thawline.backbones.providers.timm_import import without_draws
 
         with torch.device("meta"), without_draws():
-            return build(self.architecture, self.model_args, self.preparation)
+            return self.build()
 
     def _check_fit(self, given: Mapping[str, tuple[int, ...]], where: str) -> None:
         """Compare shapes before anything is allocated: arguments in a hostile file may ask for any amount of memory."""
@@ -175,6 +194,7 @@ class Backbone:
             model_args=self.model_args,
             preparation=self.preparation,
             tensors=TensorFile(path),
+            provider=self.provider,
             settings=self.settings,
         )
 

@@ -15,7 +15,9 @@ import torch
 from torch import fx, nn
 
 from thawline.backbones.backbone import Backbone
-from thawline.backbones.graph import LayerGraph, Line, example
+from thawline.backbones.graph import LayerGraph, Line
+from thawline.backbones.providers import provider_of
+from thawline.backbones.signature import Signature
 from thawline.errors import ModelError, nearest
 
 _TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -60,7 +62,7 @@ class Prefix(nn.Module):
         return crossing
 
 
-def cut(model: Backbone | nn.Module, rung: str, *, input_px: tuple[int, int] | None = None) -> Cut:
+def cut(model: Backbone | nn.Module, rung: str, *, signature: Signature | None = None) -> Cut:
     """Cut a model at a rung, and check on random images that the halves give what the whole gives.
 
     Parameters above the line are set to learn and all others to be frozen, in the model itself: it shares its layers
@@ -70,15 +72,15 @@ def cut(model: Backbone | nn.Module, rung: str, *, input_px: tuple[int, int] | N
         model: A backbone (its module is built), or any module (B, 3, H, W) -> (B, D), such as timm's with
             ``num_classes=0``.
         rung: ``input``, ``pooled``, or a layer named in the ladder.
-        input_px: Height and width; by default the backbone's own, or what timm says of the module.
+        signature: What the module takes; by default the backbone's own, or what timm says of the module.
     Raises:
         ModelError: No such rung (names the nearest), a model that cannot be cut, or halves that are not exact.
     """
-    module, name, size = _opened(model, input_px)
-    graph = LayerGraph(module, name, size)
+    module, name, signature = _opened(model, signature)
+    graph = LayerGraph(module, name, signature)
     line = graph.lines[_find(graph, name, rung)]
     prefix = _below(module, graph, line)
-    images = example(module, size)
+    images = signature.examples(module)
     with _undisturbed(module):
         whole, given = module(images), prefix(images)
         above = graph.nodes[line.position + 1 :]
@@ -86,7 +88,7 @@ def cut(model: Backbone | nn.Module, rung: str, *, input_px: tuple[int, int] | N
     return _thaw(module, graph, line, prefix, suffix)
 
 
-def segment(model: Backbone | nn.Module, low: str, high: str, *, input_px: tuple[int, int] | None = None) -> Prefix:
+def segment(model: Backbone | nn.Module, low: str, high: str, *, signature: Signature | None = None) -> Prefix:
     """Take out the layers between two rungs, and check on random images that they give what the model has there.
 
     Nothing is set to learn or frozen; the layers are run in eval mode and leave what they are given as it was.
@@ -95,17 +97,17 @@ def segment(model: Backbone | nn.Module, low: str, high: str, *, input_px: tuple
         model: As for ``cut``.
         low: The rung whose crossing tensors, each (B, ...), are given.
         high: The rung above it whose crossing tensors come out.
-        input_px: As for ``cut``.
+        signature: As for ``cut``.
     Raises:
         ModelError: No such rung, a ``low`` that is not below ``high``, or layers that are not exact.
     """
-    module, name, size = _opened(model, input_px)
-    graph = LayerGraph(module, name, size)
+    module, name, signature = _opened(model, signature)
+    graph = LayerGraph(module, name, signature)
     first, last = _find(graph, name, low), _find(graph, name, high)
     if first >= last:
         raise ModelError(f"low must be a rung below {high!r}; got {low!r}. See `thawline ladder` for their order.")
     start, end = graph.lines[first], graph.lines[last]
-    images = example(module, size)
+    images = signature.examples(module)
     with _undisturbed(module):
         expected, given = _below(module, graph, end)(images), _below(module, graph, start)(images)
         between = graph.nodes[start.position + 1 : end.position + 1]
@@ -113,21 +115,20 @@ def segment(model: Backbone | nn.Module, low: str, high: str, *, input_px: tuple
         return Prefix(_checked_part(module, graph, start, between, end.crossing, given, expected, what))
 
 
-def _opened(model: Backbone | nn.Module, input_px: tuple[int, int] | None) -> tuple[nn.Module, str, tuple[int, int]]:
-    """(module, name, height and width)"""
+def _opened(model: Backbone | nn.Module, signature: Signature | None) -> tuple[nn.Module, str, Signature]:
+    """(module, name, what it takes)"""
     if isinstance(model, Backbone):
-        return model.module(), model.name, input_px or model.preparation.input_px
-    return model, type(model).__name__, input_px or _usual_size(model)
+        return model.module(), model.name, signature or model.signature
+    return model, type(model).__name__, signature or _usual_signature(model)
 
 
-def _usual_size(module: nn.Module) -> tuple[int, int]:
-    config = getattr(module, "pretrained_cfg", None) or {}
-    if "input_size" not in config:
+def _usual_signature(module: nn.Module) -> Signature:
+    shape = provider_of("timm").input_shape(module)
+    if shape is None:
         raise ModelError(
-            f"the input size of a {type(module).__name__} must be known to cut it; it does not say. Give input_px."
+            f"the input of a {type(module).__name__} must be known to cut it; the module does not say. Give signature."
         )
-    height, width = config["input_size"][1:]
-    return int(height), int(width)
+    return Signature("timm", shape)
 
 
 def _find(graph: LayerGraph, name: str, rung: str) -> int:

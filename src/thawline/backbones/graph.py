@@ -1,8 +1,8 @@
 """A model as a graph of its layers: where the thaw line can stand, and which tensors cross it there.
 
-One mechanism for every architecture. ``torch.fx`` records the forward pass with timm's own blocks as single nodes, so
-only the few lines of code between the blocks are traced: everything that depends on train or eval mode (dropout,
-stochastic depth, batch normalisation) stays inside the blocks and goes on obeying ``.train()`` and ``.eval()``.
+One mechanism for every architecture. ``torch.fx`` records the forward pass with the blocks of the provider's library as
+single nodes, so it traces only the few lines of code between the blocks. Everything that depends on train or eval mode
+(dropout, stochastic depth, batch normalisation) stays inside the blocks and still obeys ``.train()`` and ``.eval()``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones.names import INPUT, POOLED
-from thawline.backbones.providers.timm_import import import_timm
+from thawline.backbones.providers.provider import Tracing
+from thawline.backbones.signature import BATCH, Signature
 from thawline.errors import ModelError
-
-BATCH = 2
-"""Samples in a trial run: with one alone, a tensor without a batch dimension could pass for one that has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +40,7 @@ class Line:
 
 
 class LayerGraph:
-    """The forward pass of a model, layer by layer, for images of one size.
+    """The forward pass of a model, layer by layer, for inputs of one shape.
 
     It is worked out on an outline of the model, which holds shapes and no numbers: this takes neither memory nor much
     time, and the model itself is not touched.
@@ -57,22 +55,25 @@ class LayerGraph:
             made of them. They belong to the side of the line where they are used, and to both if used on both.
         shapes: Of every node that is one tensor.
         lines: From ``input`` to ``pooled``.
+        is_stem: Whether a layer of that name belongs to the stem.
     """
 
-    def __init__(self, module: nn.Module, name: str, input_px: tuple[int, int]) -> None:
+    def __init__(self, module: nn.Module, name: str, signature: Signature) -> None:
         """Trace a model and find its lines.
 
         Args:
-            module: (B, 3, H, W) -> (B, D); on any device, ``meta`` included.
+            module: (B, *signature.shape) -> (B, D); on any device, ``meta`` included.
             name: For messages.
-            input_px: Height and width.
+            signature: What the module takes, and how it is traced.
         Raises:
             ModelError: The forward pass cannot be traced, or does something else in train mode between the layers.
         """
         self.module = module = _outline(module)
-        self._graph = graph = trace(module, name)
-        self._images = example(module, input_px)
-        found = _run(module, graph, self._images)
+        tracing = signature.tracing(module)
+        self.is_stem = tracing.is_stem
+        self._graph = graph = trace(module, name, tracing)
+        self._examples = signature.examples(module)
+        found = _run(module, graph, self._examples)
         self.nodes = tuple(node for node in graph.nodes if node.op != "output")
         self.output = next(node.args[0] for node in graph.nodes if node.op == "output")
         self._index = {node: i for i, node in enumerate(graph.nodes)}
@@ -80,7 +81,7 @@ class LayerGraph:
         if not isinstance(self.output, fx.Node) or len(self.shapes.get(self.output, ())) != 2:
             raise ModelError(f"a model to be cut must give pooled features (B, D); {name} does not.")
         plain = {node: value for node, value in found.items() if _is_plain(value)}
-        again = _run(module, graph, example(module, input_px, BATCH + 1)) if plain else {}
+        again = _run(module, graph, signature.examples(module, BATCH + 1)) if plain else {}
         self.values = {node: value for node, value in plain.items() if value == again[node]}
         self.batch = {node for node, value in plain.items() if (value, again[node]) == (BATCH, BATCH + 1)}
         self.constants: set[fx.Node] = set()
@@ -93,8 +94,8 @@ class LayerGraph:
         """FLOPs per sample up to and including each node, (len(nodes),); multiplying and adding counts 2."""
         counted: list[int] = []
         with FlopCounterMode(display=False) as counter:
-            _run(self.module, self._graph, self._images, lambda: counted.append(counter.get_total_flops()))
-        return tuple(total // len(self._images) for total in counted)
+            _run(self.module, self._graph, self._examples, lambda: counted.append(counter.get_total_flops()))
+        return tuple(total // len(self._examples) for total in counted)
 
     def parameters_below(self, position: int) -> set[nn.Parameter]:
         """Everything that is frozen when the line stands above node ``position``."""
@@ -166,15 +167,14 @@ class LayerGraph:
         return any(isinstance(layer, _NormBase) or _drop_rate(layer) > 0 for layer in layers)
 
 
-def trace(module: nn.Module, name: str) -> fx.Graph:
+def trace(module: nn.Module, name: str, tracing: Tracing) -> fx.Graph:
     """Record the forward pass, in the order in which it runs, with blocks as single nodes.
 
     Raises:
         ModelError: Between its blocks, the model branches on values, or does something else in train than in eval mode.
     """
-    names, types = _containers(module)
     try:
-        graphs = [_Tracer(names, types).trace(module.train(mode)) for mode in (True, False)]
+        graphs = [_Tracer(tracing).trace(module.train(mode)) for mode in (True, False)]
     except Exception as error:  # any line of a forward pass may fail on a symbolic value, each in its own way
         raise ModelError(
             f"{name} cannot be cut: its forward pass cannot be traced ({error}). Use it frozen or thawed as a whole."
@@ -191,40 +191,16 @@ def trace(module: nn.Module, name: str) -> fx.Graph:
 class _Tracer(fx.Tracer):
     """Steps into containers and treats everything else as one node."""
 
-    def __init__(self, names: set[str], types: tuple[type[nn.Module], ...]) -> None:
-        import_timm()
-        from timm.layers import get_notrace_functions
-
-        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
-        self._names, self._types = names, types
+    def __init__(self, tracing: Tracing) -> None:
+        super().__init__(autowrap_functions=tracing.untraced)
+        self._tracing = tracing
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name not in self._names and type(m) not in self._types
+        return module_qualified_name not in self._tracing.containers and type(m) not in self._tracing.container_types
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
-        """Only the images are symbolic: other arguments (masks) keep their defaults."""
-        return root_fn, [self.root, self.create_proxy("placeholder", "images", (), {})]
-
-
-def _containers(module: nn.Module) -> tuple[set[str], tuple[type[nn.Module], ...]]:
-    """Modules that hold several blocks, by name and by kind.
-
-    timm's finest parameter groups are the blocks of an architecture, so a container is what has several groups, or
-    calls a child ``blocks``. A stage of one block is of the same kind as its larger sisters.
-    """
-    import_timm()
-    from timm.models._manipulate import group_parameters
-
-    groups: dict[str, set[int]] = {name: set() for name, _ in module.named_modules()}
-    if hasattr(module, "group_matcher"):
-        matcher = module.group_matcher(coarse=False)  # type: ignore[operator]
-        for parameter, group in group_parameters(module, matcher, reverse=True).items():
-            parts = parameter.split(".")
-            for depth in range(len(parts)):
-                groups[".".join(parts[:depth])].add(group)
-    names = {name for name, held in groups.items() if len(held) > 1} | {""}
-    names |= {name for name, held in module.named_modules() if isinstance(getattr(held, "blocks", None), nn.Module)}
-    return names, (nn.Sequential, *{type(module.get_submodule(name)) for name in names})
+        """Only the samples are symbolic: other arguments (masks) keep their defaults."""
+        return root_fn, [self.root, self.create_proxy("placeholder", "samples", (), {})]
 
 
 def _outline(module: nn.Module) -> nn.Module:
@@ -235,15 +211,8 @@ def _outline(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, tensors).eval()
 
 
-def example(module: nn.Module, input_px: tuple[int, int], n: int = BATCH) -> torch.Tensor:
-    """Random images (n, 3, H, W), always the same, where and in what precision the model's weights are."""
-    weight = next(module.parameters())
-    images = torch.randn(n, 3, *input_px, generator=torch.Generator().manual_seed(0))
-    return images.to(device=weight.device, dtype=weight.dtype)
-
-
 def _run(
-    module: nn.Module, graph: fx.Graph, images: torch.Tensor, after_each: Callable[[], None] = lambda: None
+    module: nn.Module, graph: fx.Graph, samples: torch.Tensor, after_each: Callable[[], None] = lambda: None
 ) -> dict[fx.Node, Any]:
     """Run the graph and return the value of each node."""
     values: dict[fx.Node, Any] = {}
@@ -259,7 +228,7 @@ def _run(
             return super().call_module(target, args, kwargs)
 
     with torch.no_grad():
-        Recorder(module, graph=graph).run(images)
+        Recorder(module, graph=graph).run(samples)
     return values
 
 
@@ -286,7 +255,7 @@ def _has_state(module: nn.Module, node: fx.Node) -> bool:
 
 
 def _drop_rate(layer: nn.Module) -> float:
-    """Rate of any of timm's or torch's dropouts, 0 for other layers."""
+    """Rate of any dropout, by its name and its usual attributes, 0 for other layers."""
     if "drop" not in type(layer).__name__.lower():
         return 0.0
     rates = (getattr(layer, name, None) for name in ("p", "prob", "drop_prob"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from thawline.backbones.names import INPUT
 if TYPE_CHECKING:
     from torch import nn
 
-    from thawline.backbones.backbone import Backbone
+    from thawline.backbones.signature import Signature
     from thawline.records import Precision
 
 _BF16_BYTES = 2
@@ -64,22 +63,27 @@ class Ladder:
     """Layers that have parameters: rungs, with ``input`` and ``pooled`` left out."""
     parameters: int
     rungs: tuple[Rung, ...]
+    signature: Signature
+    """What the backbone's module takes."""
 
 
-def build_ladder(backbone: Backbone) -> Ladder:
+def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
     """Find every rung of a backbone from its architecture alone: no weights are read, no memory is taken.
 
+    Args:
+        module: On the ``meta`` device, say.
+        name: What the user calls the backbone.
+        signature: What the module takes, and how it is traced.
     Raises:
         ModelError: The architecture cannot be cut; says why.
     """
     from thawline.backbones.graph import LayerGraph
 
-    module = backbone.blueprint()
-    graph = LayerGraph(module, backbone.name, backbone.preparation.input_px)
+    graph = LayerGraph(module, name, signature)
     total = sum(parameter.numel() for parameter in module.parameters())
     flops = graph.flops()
     rungs: list[Rung] = []
-    stages = _stages([line.layer for line in graph.lines], _stem_pattern(module))
+    stages = _stages([line.layer for line in graph.lines], graph.is_stem)
     for line, stage in zip(graph.lines, stages, strict=True):
         shapes = [graph.shapes[node][1:] for node in line.crossing]  # without the batch
         is_top = line is graph.lines[-1]  # parameters that no forward pass uses are frozen with all others
@@ -95,7 +99,8 @@ def build_ladder(backbone: Backbone) -> Ladder:
             bytes_per_sample=sum(map(math.prod, shapes)) * _BF16_BYTES,
         )
         rungs.append(rung)
-    return Ladder(backbone.name, sum(rung.parameters > 0 for rung in rungs[:-1]), total, tuple(rungs))
+    layers = sum(rung.parameters > 0 for rung in rungs[:-1])
+    return Ladder(name, layers, total, tuple(rungs), signature)
 
 
 def _stages(layers: Sequence[str], is_stem: Callable[[str], object]) -> Iterator[str]:
@@ -117,13 +122,6 @@ def _stages(layers: Sequence[str], is_stem: Callable[[str], object]) -> Iterator
             yield "stem"
         else:
             yield "head" if staged and place > staged[-1] else layer
-
-
-def _stem_pattern(module: nn.Module) -> Callable[[str], object]:
-    """What timm calls the stem: in a resnet with a deep one, ``conv1.0`` to ``conv1.6`` and ``bn1``."""
-    matcher = module.group_matcher(coarse=True) if hasattr(module, "group_matcher") else None  # type: ignore[operator]
-    pattern = matcher.get("stem") if isinstance(matcher, dict) else None
-    return re.compile(pattern).match if isinstance(pattern, str) else lambda _name: False
 
 
 def _around(layer: str) -> str:

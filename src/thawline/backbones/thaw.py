@@ -193,8 +193,7 @@ def _places_by_forward(ladder: Ladder, module: nn.Module) -> dict[str, int]:
     """
     from thawline.backbones.graph import LayerGraph
 
-    height, width = ladder.rungs[0].shape[1:]
-    graph = LayerGraph(module, ladder.model, (height, width))
+    graph = LayerGraph(module, ladder.model, ladder.signature)
     if [line.layer for line in graph.lines] != [rung.name for rung in ladder.rungs]:
         raise ValueError(f"the ladder of {ladder.model} is not one of this {type(module).__name__}")
     places: dict[str, int] = {}

@@ -55,12 +55,11 @@ def ladder(
     nothing is fetched.
     """
     from thawline.backbones import open_backbone
-    from thawline.backbones.ladder import build_ladder
     from thawline.backbones.thaw import resolve_thaw
 
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     backbone = open_backbone(model, **settings, architecture_only=True)
-    built = build_ladder(backbone)
+    built = backbone.ladder
     resolved = resolve_thaw(built, thaw, backbone.blueprint())
     width = built.rungs[-1].shape[-1]
     n_head = 0 if head is None else (width + 1) * head  # weights and biases

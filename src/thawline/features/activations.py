@@ -166,7 +166,7 @@ class FreshActivations:
         Raises:
             ModelError: No such rung, or layers below it that have been trained.
         """
-        cut = cut or cut_at(model, rung, input_px=backbone.preparation.input_px)
+        cut = cut or cut_at(model, rung, signature=backbone.signature)
         check_untouched(cut.prefix, backbone, rung)
         self._pictures = Pictures(samples, backbone.preparation, views)
         self._part = frozen_part(cut, backbone.preparation, precision=precision, device=device)

@@ -145,7 +145,7 @@ class Boundary:
         self._samples, self._backbone, self._model, self._views = samples, backbone, model, views
         self._precision, self._device = precision, device
         self._store = store or FeatureStore()
-        self._cut = cut or cut_at(model, rung, input_px=preparation.input_px)
+        self._cut = cut or cut_at(model, rung, signature=backbone.signature)
         self._part = frozen_part(self._cut, preparation, precision=precision, device=device)
         self._pictures = Pictures(samples, preparation, views)
         self._found: dict[int | None, Rows] = {}
@@ -317,7 +317,7 @@ class Boundary:
         return FromLine(rung, self._stretch(rung, start, self._cut.rung), found)
 
     def _stretch(self, low: str, start: Layout, high: str) -> FrozenPart:
-        layers = segment(self._model, low, high, input_px=self._backbone.preparation.input_px)
+        layers = segment(self._model, low, high, signature=self._backbone.signature)
         return FrozenPart(layers, start, high, precision=self._precision, device=self._device)
 
 

@@ -115,15 +115,13 @@ def _random(name: str, seed: int) -> Backbone:
     """An architecture with weights drawn as training from scratch would draw them, kept in the cache folder."""
     import torch
 
-    from thawline.backbones.providers.timm import build
-
     rest = name.removeprefix(RANDOM)
     if not rest:
         raise UnknownModelError(f"model must be {RANDOM}ARCHITECTURE; got {name!r}. See `thawline models QUERY`.")
     described = open_backbone(f"timm/{rest}", architecture_only=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "backbone"))
-        module = build(described.architecture, described.model_args, described.preparation)
+        module = described.build()
     settings = [described.architecture, described.model_args, asdict(described.preparation), seed]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = cache_root() / "random" / f"{digest[:32]}{_SUFFIX}"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import torch
 
-from thawline.backbones.providers.timm import build
 from thawline.backbones.thaw import resolve_thaw
 from thawline.heads.head import LinearHead, softmax
 from thawline.heads.modules import from_module, new_mlp, to_module
@@ -144,7 +143,7 @@ def _course(
         val=split.val,
         start=starts,
         start_logits=known,
-        input_px=backbone.preparation.input_px,
+        signature=backbone.signature,
         moving_statistics=ask.settings.statistics == "moving",
         inputs=FrozenBelow(
             samples=data,
@@ -200,7 +199,7 @@ class _Starts:
     def _random(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.ask.seed, "backbone"))
-            return build(self.backbone.architecture, self.backbone.model_args, self.backbone.preparation)
+            return self.backbone.build()
 
     def _head(self, rows: NDArray[np.int64]) -> nn.Module:
         if self.probe is not None:

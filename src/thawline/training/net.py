@@ -14,6 +14,7 @@ from thawline.backbones.cut import Cut, cut
 from thawline.training.checkpoint import Tensors
 
 if TYPE_CHECKING:
+    from thawline.backbones.signature import Signature
     from thawline.backbones.thaw import Thaw
 
 BACKBONE, HEAD = "backbone", "head"
@@ -35,18 +36,18 @@ class Above:
     It shares its layers with the net: what learns here, the net has learned.
     """
 
-    def __init__(self, net: Net, thaw: Thaw, input_px: tuple[int, int], *, moving_statistics: bool) -> None:
+    def __init__(self, net: Net, thaw: Thaw, signature: Signature, *, moving_statistics: bool) -> None:
         """Cut the net's backbone at the line, and set what learns.
 
         Args:
             net: On the device where it is trained.
             thaw: What learns beside the head. With nothing thawed, what crosses the line are pooled features.
-            input_px: Height and width of the pictures.
+            signature: What the backbone takes.
             moving_statistics: Let running statistics of thawed normalisation layers move; all others never do.
         """
         self.net = net
-        self.input_px = input_px
-        self.cut: Cut = cut(net.backbone, thaw.rung, input_px=input_px)
+        self.signature = signature
+        self.cut: Cut = cut(net.backbone, thaw.rung, signature=signature)
         self._freeze_holes(thaw)
         parameters = dict(net.named_parameters())
         names = [*(f"{BACKBONE}.{name}" for name in thaw.thawed), *(n for n in parameters if n.startswith(f"{HEAD}."))]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from thawline.backbones.cut import Cut
     from thawline.backbones.receipt import Receipt
+    from thawline.backbones.signature import Signature
     from thawline.backbones.thaw import Thaw
 
 STAGES_FILE, STEP_FILE, START_FILE = "stages.safetensors", "step.safetensors", "start.safetensors"
@@ -76,7 +77,7 @@ class Course:
     start_logits: NDArray[np.float64] | None
     """(n_val, C) of what a stage must improve on, where it must: the net that starts, on the training part, or anything
     better; None where its head knows nothing yet."""
-    input_px: tuple[int, int]
+    signature: Signature
     moving_statistics: bool
     inputs: Inputs
     state: Path
@@ -186,7 +187,7 @@ def _choose(position: _Position, net: Net, course: Course, task: Task) -> None:
     )
     left = len(course.steps) - position.stage
     refits = task.settings.refit and len(course.val) > 0
-    above = Above(net, step.thaw, course.input_px, moving_statistics=course.moving_statistics)
+    above = Above(net, step.thaw, course.signature, moving_statistics=course.moving_statistics)
     before = above.snapshot()
     if step.thaw.thawed and _starts_again(course, task):
         _start_again(above, course)
@@ -230,7 +231,7 @@ def _refit(position: _Position, net: Net, course: Course, task: Task) -> None:
         views=step.views,
         until=until,
     )
-    above = Above(net, step.thaw, course.input_px, moving_statistics=course.moving_statistics)
+    above = Above(net, step.thaw, course.signature, moving_statistics=course.moving_statistics)
     left = len(replayed) - position.stage
     outcome, receipts, took = _run(lesson, above, course, task, lessons_left=left)
     position.records.append(_record(lesson, step.thaw, above, outcome, took, kept=True))

@@ -1,5 +1,25 @@
 """Where models come from, one file for each library.
 
-Takes a model's name in its library. Gives its architecture, its weights and its preparation. Refuses names that the
-library does not know.
+Takes a model's name in its library. Gives its architecture, its weights and its preparation, and builds it. Refuses
+names that the library does not know. A new provider is a module with the functions of ``provider.Provider`` and a line
+in ``FAMILIES``.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from thawline.backbones.providers.provider import Provider
+
+FAMILIES = {
+    "embedded": "thawline.backbones.providers.embedded",
+    "timm": "thawline.backbones.providers.timm",
+}
+"""What stands before the first slash of a model's name -> the module that provides it."""
+
+
+def provider_of(family: str) -> Provider:
+    """Return the provider of a family of names; the library itself is imported when it is first needed."""
+    return cast("Provider", import_module(FAMILIES[family]))

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from thawline.backbones.providers import timm
+from thawline.backbones.providers.provider import CatalogueEntry, Description, ModelAsk
+from thawline.backbones.weights import open_weights
+from thawline.errors import UnknownModelError, UsageError, WeightsError, nearest
+
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "embedded_weights"
 
 
@@ -42,4 +47,46 @@ EMBEDDED: dict[str, EmbeddedModel] = {
         ),
     )
 }
-DEFAULT_MODEL = f"embedded/{next(iter(EMBEDDED))}"
+
+
+def describe(name: str, model: str, location: str, asked: ModelAsk, *, architecture_only: bool) -> Description:
+    """See ``Provider.describe``; the weights are always there."""
+    if location:
+        raise UsageError(
+            f"embedded models bring their own weights; got embedded/{model}@{location}. Write timm/{model}@{location}."
+        )
+    if model not in EMBEDDED:
+        raise UnknownModelError(
+            f"embedded model must be one of {', '.join(EMBEDDED)}; got {model!r}.{nearest(model, EMBEDDED)}"
+        )
+    weights = open_weights(EMBEDDED[model].path, sha256=EMBEDDED[model].sha256)
+    if asked.sha256 is not None and asked.sha256.lower() != EMBEDDED[model].sha256:
+        raise WeightsError(
+            f"weights must have SHA-256 {asked.sha256.lower()}; those of {name} have {EMBEDDED[model].sha256}. "
+            "Leave sha256 out: Thawline checks the weights that it ships."
+        )
+    return timm.described(name, weights.architecture or model, weights, asked)
+
+
+def catalogue(query: str | None) -> list[CatalogueEntry]:
+    """See ``Provider.catalogue``."""
+    return [
+        CatalogueEntry(
+            name=f"embedded/{model.name}",
+            parameters=model.parameters,
+            input_px=model.input_px,
+            licence=model.licence,
+            offline=True,
+        )
+        for model in EMBEDDED.values()
+        if query is None or timm.matches(f"embedded/{model.name}", query)
+    ]
+
+
+def count(architecture: str) -> int:
+    """See ``Provider.count``."""
+    return EMBEDDED[architecture].parameters
+
+
+# They are timm's architectures.
+build, tracing, examples, input_shape = timm.build, timm.tracing, timm.examples, timm.input_shape

@@ -1,16 +1,24 @@
-"""timm."""
+"""timm: several hundred vision models, from the hub or from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.errors import ModelError, nearest
+from thawline.backbones.names import DEFAULT_MODEL
+from thawline.backbones.providers.provider import CatalogueEntry, Description, ModelAsk, Tracing
+from thawline.backbones.providers.timm_preparation import preparation_from
+from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
+from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
 from thawline.records import Preparation
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
-
 
 _NOT_ARCHITECTURE = frozenset(
     (
@@ -19,14 +27,47 @@ _NOT_ARCHITECTURE = frozenset(
     ).split()
 )
 """Arguments of ``timm.create_model`` that a weights file must not decide: they load files or change the result."""
+_COUNT_AT_MOST = 40
+"""Building a model on torch's meta device to count its parameters takes some 50 ms."""
+
+
+def describe(name: str, model: str, location: str, asked: ModelAsk, *, architecture_only: bool) -> Description:
+    """See ``Provider.describe``; weights come from the file behind ``@``, or from the hub."""
+    architecture = _without_tag(model)
+    if location:
+        weights = open_weights(Path(location).expanduser(), sha256=asked.sha256)
+        check_architecture(architecture, weights)
+    elif architecture_only:
+        if asked.sha256 is not None:
+            raise UsageError(
+                f"sha256 is for weights that are read; those of {name} stay on the hub here. Leave it out."
+            )
+        weights = _Unfetched(path=Path(name), architecture=None, model_args={}, pretrained_cfg=_config(model, name))
+    else:
+        weights = _from_hub(model, name, asked.sha256)
+        architecture = weights.architecture or architecture
+    if not weights.pretrained_cfg:
+        weights = replace(weights, pretrained_cfg=_config(architecture, name))
+    return described(name, architecture, weights, asked)
+
+
+def described(name: str, architecture: str, weights: WeightsFile, asked: ModelAsk) -> Description:
+    """Join what the weights say of themselves with what was asked."""
+    settings = asked.given()
+    config = dict(weights.pretrained_cfg)
+    config |= {key: settings[key] for key in ("mean", "std", "interpolation", "crop_pct") if key in settings}
+    if asked.input_px is not None:
+        config["input_size"] = [3, asked.input_px, asked.input_px]
+    return Description(
+        architecture=architecture,
+        model_args=weights.model_args | dict(asked.model_args or {}),
+        preparation=preparation_from(config, name),
+        tensors=weights.tensors,
+    )
 
 
 def build(architecture: str, model_args: Mapping[str, Any], preparation: Preparation) -> nn.Module:
-    """Create the architecture without its classifier, frozen and in inference mode, weights not yet loaded.
-
-    Raises:
-        ModelError: timm does not take these arguments, or the model does not take this input size.
-    """
+    """See ``Provider.build``."""
     import torch
 
     from thawline.backbones.providers.timm_import import import_timm
@@ -55,3 +96,163 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
                 f"model arguments must be ones that timm's {architecture} takes; got {dict(model_args)!r}: {error}."
             ) from error
     return module.eval().requires_grad_(False)
+
+
+def tracing(module: nn.Module) -> Tracing:
+    """See ``Provider.tracing``. timm's finest parameter groups are the blocks of an architecture.
+
+    A container is a module that has several groups, or calls a child ``blocks``. A stage of one block is of the same
+    kind as its larger sisters, so containers count by type, too.
+    """
+    from torch import nn
+
+    from thawline.backbones.providers.timm_import import import_timm
+
+    import_timm()
+    from timm.layers import get_notrace_functions
+    from timm.models._manipulate import group_parameters
+
+    groups: dict[str, set[int]] = {name: set() for name, _ in module.named_modules()}
+    if hasattr(module, "group_matcher"):
+        matcher = module.group_matcher(coarse=False)  # type: ignore[operator]
+        for parameter, group in group_parameters(module, matcher, reverse=True).items():
+            parts = parameter.split(".")
+            for depth in range(len(parts)):
+                groups[".".join(parts[:depth])].add(group)
+    names = {name for name, held in groups.items() if len(held) > 1} | {""}
+    names |= {name for name, held in module.named_modules() if isinstance(getattr(held, "blocks", None), nn.Module)}
+    return Tracing(
+        containers=frozenset(names),
+        container_types=(nn.Sequential, *{type(module.get_submodule(name)) for name in names}),
+        untraced=tuple(get_notrace_functions()),
+        is_stem=_stem_pattern(module),
+    )
+
+
+def _stem_pattern(module: nn.Module) -> Callable[[str], object]:
+    """What timm calls the stem: in a resnet with a deep one, ``conv1.0`` to ``conv1.6`` and ``bn1``."""
+    matcher = module.group_matcher(coarse=True) if hasattr(module, "group_matcher") else None  # type: ignore[operator]
+    pattern = matcher.get("stem") if isinstance(matcher, dict) else None
+    return re.compile(pattern).match if isinstance(pattern, str) else lambda _name: False
+
+
+def examples(module: nn.Module, shape: tuple[int, ...], n: int) -> torch.Tensor:
+    """See ``Provider.examples``: pictures of noise (n, 3, H, W)."""
+    import torch
+
+    weight = next(module.parameters())
+    pictures = torch.randn(n, *shape, generator=torch.Generator().manual_seed(0))
+    return pictures.to(device=weight.device, dtype=weight.dtype)
+
+
+def input_shape(module: nn.Module) -> tuple[int, ...] | None:
+    """See ``Provider.input_shape``: (3, H, W)."""
+    config = getattr(module, "pretrained_cfg", None) or {}
+    return tuple(config["input_size"]) if "input_size" in config else None
+
+
+def catalogue(query: str | None) -> list[CatalogueEntry]:
+    """See ``Provider.catalogue``; without a query timm is not imported."""
+    if query is None:
+        return []
+    from thawline.backbones.providers.hub import is_fetched
+    from thawline.backbones.providers.timm_import import import_timm
+
+    timm = import_timm()
+    names = [name for name in timm.list_pretrained() if matches(f"timm/{name}", query)]
+    entries = []
+    for name in names:
+        config = timm.get_pretrained_cfg(name)
+        if config.hf_hub_id is None:
+            continue
+        entries.append(
+            CatalogueEntry(
+                name=f"timm/{name}",
+                parameters=count(name) if len(names) <= _COUNT_AT_MOST else None,
+                input_px=config.input_size[1],
+                licence=config.license or "not stated",
+                offline=is_fetched(config.hf_hub_id),
+            )
+        )
+    return entries
+
+
+def count(architecture: str) -> int:
+    """See ``Provider.count``; the model is built without memory."""
+    import torch
+
+    from thawline.backbones.providers.timm_import import import_timm
+
+    with torch.device("meta"):
+        model = import_timm().create_model(_without_tag(architecture), num_classes=0)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def matches(name: str, query: str) -> bool:
+    """Whether a name, with or without its family, holds a query or matches it as a pattern, such as ``resnet*``."""
+    pattern = query if any(c in query for c in "*?[") else f"*{query}*"
+    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name.partition("/")[2], pattern)
+
+
+def hub_repository(tagged: str, name: str) -> str:
+    """Return the hub repository of a model, ``arch`` or ``arch.tag``.
+
+    Raises:
+        UnknownModelError: timm has no weights for it.
+    """
+    config = _config(tagged, name)
+    repository = config.get("hf_hub_id")
+    if not repository:
+        raise UnknownModelError(
+            f"{name} has no pre-trained weights on the hub. Give weights of your own as {name}@FILE.safetensors, "
+            "or choose another model: `thawline models`."
+        )
+    return str(repository)
+
+
+class _Unfetched(WeightsFile):
+    """Weights that stay on the hub, of a model that is only described."""
+
+    @property
+    def tensors(self) -> TensorFile:
+        return _NoTensors(self.path)
+
+
+class _NoTensors(TensorFile):
+    """Refuses whatever would need the weights."""
+
+    def entries(self) -> dict[str, Mapping[str, Any]]:
+        raise ModelError(f"{self.path} was opened for its architecture only; to run it, open it with its weights.")
+
+    def digest(self) -> str:
+        return str(self.entries())
+
+    def load(self) -> dict[str, Any]:
+        return self.entries()
+
+
+def _from_hub(tagged: str, name: str, sha256: str | None) -> WeightsFile:
+    from thawline.backbones.providers.hub import fetch
+
+    return open_weights(fetch(hub_repository(tagged, name), name, DEFAULT_MODEL), sha256=sha256)
+
+
+def _config(tagged: str, name: str) -> dict[str, Any]:
+    """Return timm's own description of a model's input, as the keys of its hub ``config.json``."""
+    from thawline.backbones.providers.timm_import import import_timm
+
+    timm = import_timm()
+    architecture, _, tag = tagged.partition(".")
+    if not timm.is_model(architecture):
+        near = nearest(architecture, timm.list_models())
+        raise UnknownModelError(f"model must be one that timm knows; got {name!r}.{near} See `thawline models QUERY`.")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise UnknownModelError(
+            f"{architecture} comes as {', '.join(tags) or 'no pre-trained weights'}; got tag {tag!r}."
+        )
+    return dict(timm.get_pretrained_cfg(tagged).to_dict())
+
+
+def _without_tag(tagged: str) -> str:
+    return tagged.partition(".")[0]

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from thawline.backbones.graph import example
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.training.fused.convolution import Activation, Fixed, convolve, fold, own_pads, same_pads, takes_detours
 
@@ -94,7 +93,7 @@ def folded(above: Above) -> Iterator[list[Chain]]:
 
 def _tried(above: Above, stack: contextlib.ExitStack) -> list[Chain]:
     """Find chains and install them, for as long as the stack is open; none where they change what comes out."""
-    crossing = above.cut.prefix(example(above.net.backbone, above.input_px))
+    crossing = above.cut.prefix(above.signature.examples(above.net.backbone))
     crossing = tuple(tensor.requires_grad_(tensor.is_floating_point()) for tensor in crossing)
     expected, chains = find_chains(above, crossing)
     for chain in chains:

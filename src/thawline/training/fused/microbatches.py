@@ -19,7 +19,6 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones import POOLED
-from thawline.backbones.graph import example
 from thawline.scale.processors import usable_processors
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def worth_parts(above: Above) -> bool:
     if above.cut.rung == POOLED or any(isinstance(layer, _NormBase) and layer.training for layer in layers):
         return False
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        images = example(above.net.backbone, above.input_px)
+        images = above.signature.examples(above.net.backbone)
         images[1:] *= 2  # samples of one distribution have nearly the same statistics
         crossing = above.cut.prefix(images)
         before = torch.get_rng_state()

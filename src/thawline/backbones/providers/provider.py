@@ -1,0 +1,124 @@
+"""What a provider of models promises. Each provider is one module of this folder, with these functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from thawline.backbones.weights import TensorFile
+    from thawline.records import Preparation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAsk:
+    """What a user asks of a model beside its name; None leaves the choice to what the weights say of themselves."""
+
+    model_args: Mapping[str, Any] | None = None
+    """Keyword arguments of the library's own constructor."""
+    input_px: int | None = None
+    """Side of the square input."""
+    mean: float | tuple[float, float, float] | None = None
+    std: float | tuple[float, float, float] | None = None
+    interpolation: str | None = None
+    crop_pct: float | None = None
+    """Share of the resized side that the centre crop keeps."""
+    sha256: str | None = None
+    """Digest (hex) that the file of the weights must have."""
+
+    def given(self) -> dict[str, Any]:
+        """Return what was asked for, by name: the keyword arguments that open the same model again."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A model that was found: enough to build it and to know it by its digest. Nothing is built yet."""
+
+    architecture: str
+    """Name in the library."""
+    model_args: Mapping[str, Any]
+    """Keyword arguments of the library's constructor that the weights need; fit for JSON."""
+    preparation: Preparation
+    tensors: TensorFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """One model that ``open_backbone`` can open."""
+
+    name: str
+    parameters: int | None
+    """Of the backbone without its head; None if counting would mean building hundreds of models."""
+    input_px: int
+    licence: str
+    offline: bool
+    """Opens without a network: ships inside, or was fetched before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tracing:
+    """How the forward pass of a module is traced: what is stepped into, and what stays one node."""
+
+    containers: frozenset[str]
+    """Names of modules that hold several layers; the module itself is ``""``."""
+    container_types: tuple[type[nn.Module], ...]
+    untraced: tuple[Callable[..., Any], ...] = ()
+    """Functions that are recorded as calls."""
+    is_stem: Callable[[str], object] = lambda name: False
+    """Whether a layer of that name belongs to the stem."""
+
+
+class Provider(Protocol):
+    """One library of pre-trained models."""
+
+    def describe(
+        self, name: str, model: str, location: str, asked: ModelAsk, *, architecture_only: bool
+    ) -> Description:
+        """Find a model and read what its weights say of themselves; the weights themselves are not read.
+
+        Args:
+            name: All that the user typed, for messages.
+            model: What stands between the family and ``@``.
+            location: What stands behind ``@``: a path, or empty.
+            asked: Overrides what the weights say.
+            architecture_only: Fetch nothing; the tensors need not be there.
+        Raises:
+            UnknownModelError: The library knows no such model; names the nearest.
+            WeightsError: The file is not there, is damaged, or is not the promised one.
+            HubError: The hub cannot be reached.
+            ModelError: A setting cannot be.
+        """
+        ...
+
+    def build(self, architecture: str, model_args: Mapping[str, Any], preparation: Preparation) -> nn.Module:
+        """Create the module without its classifier, frozen and in inference mode; its weights are random.
+
+        Raises:
+            ModelError: The library does not take these arguments, or the model does not take this input.
+        """
+        ...
+
+    def tracing(self, module: nn.Module) -> Tracing:
+        """Say how the forward pass of one of its modules is traced."""
+        ...
+
+    def examples(self, module: nn.Module, shape: tuple[int, ...], n: int) -> torch.Tensor:
+        """Return random inputs (n, *shape), always the same, in the place and precision of the module's weights."""
+        ...
+
+    def input_shape(self, module: nn.Module) -> tuple[int, ...] | None:
+        """Return the shape of one input that a module was made for, or None if it does not say."""
+        ...
+
+    def catalogue(self, query: str | None) -> list[CatalogueEntry]:
+        """List the models whose name holds ``query``, or matches it as a pattern; None asks for those that ship."""
+        ...
+
+    def count(self, architecture: str) -> int:
+        """Count the parameters of a backbone without its head, as the library counts them."""
+        ...

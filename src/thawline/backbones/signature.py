@@ -1,0 +1,35 @@
+"""What the module of a backbone takes, and who knows how it is traced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thawline.backbones.providers import provider_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from thawline.backbones.providers.provider import Tracing
+
+BATCH = 2
+"""Samples in a trial run: with one alone, a tensor without a batch dimension could pass for one that has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The input of a module, and the provider of its kind."""
+
+    provider: str
+    """Family of names, such as ``timm``."""
+    shape: tuple[int, ...]
+    """Of one sample as the first layer takes it: (3, H, W)."""
+
+    def examples(self, module: nn.Module, n: int = BATCH) -> torch.Tensor:
+        """Return random inputs (n, *shape), always the same, in the place and precision of the module's weights."""
+        return provider_of(self.provider).examples(module, self.shape, n)
+
+    def tracing(self, module: nn.Module) -> Tracing:
+        """Say how the forward pass is traced."""
+        return provider_of(self.provider).tracing(module)
