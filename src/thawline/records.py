@@ -78,10 +78,37 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.files)
 
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}: {self._summary()})"
+
+    def _repr_html_(self) -> str:
+        """Show classes and their counts, for notebooks."""
+        from thawline.showing import card, table_html
+
+        columns, counts = self._counts()
+        rows = [(name, *(int(n[label]) for n in counts)) for label, name in enumerate(self.classes)]
+        return card(f"Data set {self.name}", (self._summary(), *self.warnings), table_html(("class", *columns), rows))
+
+    def _summary(self) -> str:
+        from thawline.showing import counted, few
+
+        classes = f"{counted(len(self.classes), 'class', 'classes')} ({few(self.classes)})"
+        skipped = f", {counted(len(self.skipped), 'file')} skipped" if self.skipped else ""
+        return f"{counted(len(self), 'sample')}, {classes}{skipped}"
+
+    def _counts(self) -> tuple[tuple[str, ...], tuple[NDArray[np.int64], ...]]:
+        """Names of the sets that the data came with, or of one set of all samples; (C,) counts in each."""
+        import numpy as np
+
+        all_rows = np.ones(len(self), bool)
+        sets = {"samples": all_rows} if self.given is None else {part: self.given == part for part in PARTS}
+        n = len(self.classes)
+        return tuple(sets), tuple(np.bincount(self.labels[rows], minlength=n) for rows in sets.values())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Row numbers of a data set; the three parts are disjoint in rows, in content and in groups."""
+    """Row numbers of a data set; the three sets are disjoint in rows, in content and in groups."""
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -90,6 +117,19 @@ class Split:
     """One sentence: given by the data, or drawn with which fractions and seed."""
     dropped: NDArray[np.int64]
     """Rows left out because a given split would have had their content or group on both sides."""
+
+    def __repr__(self) -> str:
+        return f"Split({', '.join(f'{n:,} {name}' for name, n in self._sizes())}; {self.origin})"
+
+    def _repr_html_(self) -> str:
+        """Show the sizes of the sets, for notebooks."""
+        from thawline.showing import card, table_html
+
+        return card("Split", (self.origin,), table_html(("set", "samples"), self._sizes()))
+
+    def _sizes(self) -> list[tuple[str, int]]:
+        sizes = [("training", len(self.train)), ("validation", len(self.val)), ("test", len(self.test))]
+        return [*sizes, ("dropped", len(self.dropped))] if len(self.dropped) else sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +205,11 @@ class Features:
     widths: tuple[int, ...] = ()
     """Columns of each layer, where several stand side by side; else empty."""
 
+    def __repr__(self) -> str:
+        n, width = self.values.shape
+        ran = f"{self.computed:,} computed, {self.reused:,} reused"
+        return f"Features({n:,} x {width:,} at {self.rung!r}, {self.engine} {self.precision}, {ran})"
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -194,6 +239,9 @@ class Scores:
 
     def __getitem__(self, name: str) -> Score:
         return self.metrics[name]
+
+    def __repr__(self) -> str:
+        return f"Scores(accuracy {self['accuracy']}, {len(self.confusion):,} classes)"
 
 
 @dataclass(frozen=True, slots=True)

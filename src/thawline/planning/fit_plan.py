@@ -87,6 +87,37 @@ class FitPlan(BaseModel):
     stages: tuple[StagePlan, ...] = Field((), description="Stages of training, in order.")
     candidates: tuple[Candidate, ...] = Field((), description="What was measured; a fit does not read it.")
 
+    def __repr__(self) -> str:
+        where = f"head={self.head!r} at {self.layer!r}" if self.thaw == "none" else f"head={self.head!r}"
+        n = len(self.candidates)
+        measured = f", {n} candidate{'s' if n > 1 else ''} measured" if n else ""
+        return f"FitPlan(model={self.model!r}, thaw={self.thaw!r}, {where}, seed={self.seed}{measured})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Show the decision and what was measured for it, for notebooks."""
+        from thawline.showing import card, table_html
+
+        decision = [("model", self.model), ("thaw", self.thaw), ("layer", self.layer), ("head", self.head)]
+        tables = [table_html(("decided", ""), decision)]
+        if self.candidates:
+            columns = ("candidate", "accuracy", "95 % interval", "n", "log loss", "fit s", "why")
+            rows = [
+                (
+                    one.name,
+                    f"{one.score:.3f}",
+                    f"{one.ci95[0]:.3f} to {one.ci95[1]:.3f}",
+                    one.n,
+                    f"{one.log_loss:.3f}",
+                    f"{one.seconds:,.1f}",
+                    one.why,
+                )
+                for one in self.candidates
+            ]
+            tables.append(table_html(columns, rows))
+        return card("Plan", filter(None, (self.verdict, *self.reasons)), *tables)
+
     @property
     def trains(self) -> bool:
         """Whether anything is learned by gradient, rather than solved."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from thawline.planning import FitPlan
 
 FORMAT = 1
+PROBE = "a new linear head on the frozen model"
+"""What the baseline ``probe`` is, which stands beside the others when something was thawed."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,9 @@ class RunReport:
     """The numbers of a run, as ``metrics.json`` holds them and ``fit --json`` prints them."""
 
     content: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"RunReport(accuracy {self.accuracy})"
 
     def score(self, name: str, part: str = "test") -> Score:
         """One metric with its interval, such as ``score("macro_f1")``."""
@@ -63,6 +69,31 @@ class Run:
     folder: Path
     report: RunReport
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: thaw {self.report.content['thaw']}, accuracy {self.report.accuracy})"
+
+    def _repr_html_(self) -> str:
+        """Show the verdict and the accuracy beside the simpler methods, for notebooks."""
+        from thawline.evaluation.baselines import METHODS
+        from thawline.showing import card, counted, few, table_html
+
+        content, accuracy = self.report.content, self.report.accuracy
+        n, classes = content["n"], content["classes"]
+        titles = METHODS | {"probe": PROBE}
+        rows = [_row("this model", content["test"])]
+        rows += [_row(titles.get(name, name), metrics) for name, metrics in content["baselines"].items()]
+        return card(
+            f"Run {self.folder}",
+            (
+                self.report.verdict,
+                f"Accuracy {100 * accuracy.value:.1f} % on the test set (95 % interval {_percents(accuracy.ci95)}).",
+                f"{counted(len(classes), 'class', 'classes')} ({few(classes)}): {n['train']:,} training, "
+                f"{n['val']:,} validation, {n['test']:,} test samples.",
+                f"Report: {self.report_path}",
+            ),
+            table_html(("on the test set", "accuracy", "95 % interval", "macro F1", "log loss"), rows),
+        )
+
     @cached_property
     def bundle(self) -> Bundle:
         """The model that ships, loaded from the folder."""
@@ -90,6 +121,17 @@ class Run:
     def to_json(self) -> dict[str, Any]:
         """The object that ``thawline fit --json`` prints."""
         return {"run": str(self.folder)} | {k: v for k, v in self.report.content.items() if k not in _DETAILS}
+
+
+def _row(title: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """One method as a row: accuracy with its interval, macro F1, log loss."""
+    accuracy, f1, loss = (metrics[name] for name in ("accuracy", "macro_f1", "log_loss"))
+    values = f"{100 * accuracy['value']:.1f} %", _percents(accuracy["ci95"]), f"{100 * f1['value']:.1f} %"
+    return (title, *values, f"{loss['value']:.3f}")
+
+
+def _percents(ci95: Sequence[float]) -> str:
+    return f"{100 * ci95[0]:.1f} to {100 * ci95[1]:.1f} %"
 
 
 _DETAILS = ("format", "thawline", "per_class", "confusion")
