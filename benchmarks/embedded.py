@@ -24,7 +24,7 @@ from thawline.backbones import DEFAULT_MODEL, Backbone
 from thawline.data.digits import open_digits
 from thawline.evaluation import baselines
 from thawline.heads import fit_head
-from thawline.planning.candidates import open_candidate
+from thawline.planning.contenders import open_contender
 from thawline.randomness import generator
 from thawline.runs.reporting import environment
 
@@ -87,7 +87,7 @@ def models(seed: int) -> dict[str, Backbone]:
     return {
         "embedded": embedded,
         "ImageNet MobileNetV2": imagenet(),
-        "random weights": open_candidate(f"random/{embedded.architecture}@{embedded.tensors.path}", seed),
+        "random weights": open_contender(f"random/{embedded.architecture}@{embedded.tensors.path}", seed),
     }
 
 

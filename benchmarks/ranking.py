@@ -36,11 +36,11 @@ MOST_REGRET, MOST_COST = 0.5, 0.15
 
 def models() -> list[Any]:
     """Names, and for the random weights the same backbone whatever the seed."""
-    from thawline.planning.candidates import open_candidate
+    from thawline.planning.contenders import open_contender
 
     folder = Path(os.environ["THAWLINE_REAL_WEIGHTS"])
     trained = [f"timm/mobilenetv2_100@{folder}/mobilenetv2_100.{name}.safetensors" for name in WEIGHTS]
-    return [*trained, "embedded/resnet18_half", open_candidate(RANDOM, 0)]
+    return [*trained, "embedded/resnet18_half", open_contender(RANDOM, 0)]
 
 
 def short(name: str) -> str:

@@ -16,8 +16,9 @@ from thawline.backbones.providers.embedded import EMBEDDED
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.errors import ModelError, UsageError
 from thawline.heads.head import softmax
+from thawline.inputs.image.decode import prepare
 from thawline.planning import Ranking
-from thawline.planning.candidates import names_of, on_disk, open_candidate
+from thawline.planning.contenders import names_of, on_disk, open_contender
 from thawline.planning.halving import probe_order, round_sizes
 from thawline.planning.scores import LeftOut, knn_left_out, leep, log_evidence, ridge_left_out
 from thawline.records import Dataset
@@ -103,7 +104,7 @@ def test_leep_asks_the_classifier_that_the_weights_hold(photos: Dataset) -> None
     backbone = tl.open_backbone()
     train = tl.split_data(photos).train
     rows = train[probe_order(photos.labels[train], 0)][:20]
-    pixels = np.stack([tl.data.prepare(photos.source.read(int(row)), backbone.preparation) for row in rows])
+    pixels = np.stack([prepare(photos.source.read(int(row)), backbone.preparation) for row in rows])
     with torch.inference_mode():
         logits = model((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).double().numpy()
     assert with_head.models[0].scores["leep"] == pytest.approx(leep(softmax(logits), photos.labels[rows]), abs=1e-4)
@@ -256,7 +257,7 @@ def test_candidates_are_files_folders_and_what_is_on_this_disk(tmp_path: Path) -
     assert names_of(str(tmp_path)) == files
     assert names_of(f"all, {tmp_path}") == [DEFAULT_MODEL, *files]
     assert names_of(f"{DEFAULT_MODEL}, all, {files[0]}") == [DEFAULT_MODEL, files[0]]
-    assert open_candidate(files[0], 0).name == f"timm/resnet18@{files[0]}"
+    assert open_contender(files[0], 0).name == f"timm/resnet18@{files[0]}"
     assert on_disk() == [DEFAULT_MODEL]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds none"):
@@ -273,15 +274,15 @@ def test_what_the_hub_cache_holds_is_on_this_disk(tmp_path: Path, monkeypatch) -
 
 
 def test_random_weights_are_drawn_by_the_seed_and_described_by_a_file() -> None:
-    first, again, other = (open_candidate(TOY, seed) for seed in (0, 0, 1))
+    first, again, other = (open_contender(TOY, seed) for seed in (0, 0, 1))
     assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
     assert first.name == TOY
-    described = open_candidate(f"random/resnet18@{WEIGHTS}", 0)
+    described = open_contender(f"random/resnet18@{WEIGHTS}", 0)
     assert described.preparation == tl.open_backbone().preparation != first.preparation
     with pytest.raises(ModelError, match="must be one that timm knows"):
-        open_candidate("random/nothing", 0)
+        open_contender("random/nothing", 0)
     with pytest.raises(ModelError, match="model must be random/ARCHITECTURE"):
-        open_candidate("random/", 0)
+        open_contender("random/", 0)
 
 
 def test_every_beginning_holds_the_classes_in_proportion() -> None:

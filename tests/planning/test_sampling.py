@@ -13,7 +13,7 @@ from PIL import Image
 import thawline as tl
 from thawline.data import subset
 from thawline.planning import Asked, make_plan
-from thawline.planning.afford import Reading, samples_within
+from thawline.planning.afford import Affordable, samples_within
 from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
 from thawline.planning.sampling import sampled
@@ -91,7 +91,7 @@ def test_time_decides_how_many(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch
 def test_a_fit_reads_no_more_than_its_plan_says(
     many: tl.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("thawline.planning.afford.samples_within", lambda *_: Reading(120))
+    monkeypatch.setattr("thawline.planning.afford.samples_within", lambda *_: Affordable(120))
     backbone = tl.open_backbone(input_px=32)
     planned = make_plan(many, backbone, budget=Budget(3600.0))
     assert planned.plan.samples == 120

@@ -12,7 +12,6 @@ from thawline.errors import DataError
 from thawline.planning.scores import (
     class_evidence,
     h_score,
-    knn_accuracy,
     knn_left_out,
     leep,
     log_evidence,
@@ -165,15 +164,16 @@ def test_neighbours_are_those_of_scikit_learn() -> None:
         model = KNeighborsClassifier(5, metric="cosine").fit(values[rows != row], labels[rows != row])
         votes = np.bincount(labels[rows != row][model.kneighbors(values[[row]])[1][0]], minlength=3)
         right += votes.argmax() == labels[row]
-    assert knn_accuracy(values, labels) == pytest.approx(right / 60)
+    assert knn_left_out(values, labels, 3).accuracy == pytest.approx(right / 60)
 
 
 def test_groups_are_left_out_together() -> None:
     values, labels = noise(60, 20, n_classes=2)
     copied, twice = np.concatenate([values, values]), np.concatenate([labels, labels])
     groups = np.tile(np.arange(60), 2)
-    assert knn_accuracy(copied, twice, k=1) == 1
-    assert knn_accuracy(copied, twice, k=1, groups=groups) == knn_accuracy(values, labels, k=1) < 0.8
+    assert knn_left_out(copied, twice, 2, k=1).accuracy == 1
+    apart = knn_left_out(copied, twice, 2, k=1, groups=groups).accuracy
+    assert apart == knn_left_out(values, labels, 2, k=1).accuracy < 0.8
     alone = ridge_left_out([copied], twice, 2, groups=groups)
     assert alone.log_loss > ridge_left_out([copied], twice, 2).log_loss
     with pytest.raises(DataError, match="at least two groups"):

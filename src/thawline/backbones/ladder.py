@@ -65,6 +65,12 @@ class Ladder:
     rungs: tuple[Rung, ...]
     signature: Signature
     """What the backbone's module takes."""
+    channels_last: bool = False
+    """Whether what crosses a line in three dimensions is (H, W, C), as in Swin, and not (C, H, W)."""
+
+    def width(self, rung: Rung) -> int:
+        """Length of the features read at a rung: its channels, as positions are averaged."""
+        return rung.shape[0] if len(rung.shape) == 3 and not self.channels_last else rung.shape[-1]
 
 
 def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
@@ -99,8 +105,14 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
             bytes_per_sample=sum(map(math.prod, shapes)) * _BF16_BYTES,
         )
         rungs.append(rung)
-    layers = sum(rung.parameters > 0 for rung in rungs[:-1])
-    return Ladder(name, layers, total, tuple(rungs), signature)
+    return Ladder(
+        model=name,
+        layers=sum(rung.parameters > 0 for rung in rungs[:-1]),
+        parameters=total,
+        rungs=tuple(rungs),
+        signature=signature,
+        channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
+    )
 
 
 def _stages(layers: Sequence[str], is_stem: Callable[[str], object]) -> Iterator[str]:

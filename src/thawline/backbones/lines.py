@@ -8,9 +8,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
-if TYPE_CHECKING:
-    from thawline.backbones.ladder import Ladder
-
 
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
 """Depths that are put side by side, and their columns."""
@@ -21,7 +18,7 @@ def depth_rungs(ladder: Ladder) -> list[str]:
     ends: dict[str, tuple[str, int]] = {}
     for rung in ladder.rungs[:-1]:
         if rung.parameters:
-            ends[rung.stage] = (rung.name, rung.shape[0] if len(rung.shape) == 3 else rung.shape[-1])
+            ends[rung.stage] = (rung.name, ladder.width(rung))
     names = list(ends.values())
     last, pooled = ladder.rungs[-2], ladder.rungs[-1]
     if names and last.flops_below_frac == 1.0 and names[-1][1] == pooled.shape[-1]:

@@ -20,9 +20,10 @@ def open_digits(per_class: int, *, seed: int = 0) -> Dataset:
     from sklearn.datasets import load_digits
 
     from thawline.data import open_data
+    from thawline.randomness import early_generator
 
     pixels, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order = early_generator(seed).permutation(len(labels))
     test, rest = order[:N_TEST], order[N_TEST:]
     train = np.concatenate([rest[labels[rest] == digit][:per_class] for digit in range(10)])
     rows = np.concatenate([train, test])

@@ -12,12 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from thawline.errors import UsageError
 from thawline.evaluation.intervals import Z_95, percentile_interval
 from thawline.evaluation.scoring import check_predictions, row_log_losses
+from thawline.randomness import early_generator
 from thawline.records import Score
 
 _BLOCK = 64
 """Resamples drawn at a time: 64 x 10,000 rows are 5 MB."""
-_PURPOSE = 0x50414952
-"""Sets these draws apart from others with the same seed ("PAIR")."""
 
 PairedMetric = Literal["accuracy", "balanced_accuracy", "log_loss"]
 
@@ -85,7 +84,7 @@ def _bootstrapped(metric: str, y: NDArray[np.int64], terms: NDArray[np.float64],
 
 def stratified_resamples(labels: NDArray[np.int64], seed: int, n_bootstrap: int) -> Iterator[NDArray[np.int64]]:
     """Yield blocks (B, N) of row numbers, each row of them drawn with replacement within each class."""
-    rng = np.random.default_rng((seed, _PURPOSE))
+    rng = early_generator(seed, "PAIR")
     order = np.argsort(labels, kind="stable")
     size = np.bincount(labels)[labels[order]]  # (N,) rows of the class that position i draws from
     first = np.searchsorted(labels[order], labels[order])

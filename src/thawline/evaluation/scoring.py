@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thawline.errors import DataError
 from thawline.evaluation.intervals import mean_of_proportions, percentile_interval, wilson
+from thawline.randomness import early_generator
 from thawline.records import Score, Scores
 
 TOP5_FROM = 6
@@ -96,13 +97,9 @@ def row_log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 
 def resamples(n: int, seed: int, n_bootstrap: int) -> Iterator[NDArray[np.int64]]:
     """Yield blocks (B, N) of row numbers, each row of them drawn with replacement from all rows."""
-    rng = np.random.default_rng((seed, _PURPOSE))
+    rng = early_generator(seed, "BOOT")
     for start in range(0, n_bootstrap, _BLOCK):
         yield rng.integers(0, n, (min(_BLOCK, n_bootstrap - start), n))
-
-
-_PURPOSE = 0x424F4F54
-"""Sets these draws apart from others with the same seed ("BOOT")."""
 
 
 def _bootstrap(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.randomness import early_generator
+
 
 def stratified_group_folds(
     labels: NDArray[np.int64], groups: NDArray[np.int64], n_folds: int, seed: int
@@ -24,7 +26,7 @@ def stratified_group_folds(
     """
     sizes = np.bincount(groups)
     n_folds = min(n_folds, len(sizes))
-    order = np.random.default_rng((seed, _PURPOSE)).permutation(len(sizes))
+    order = early_generator(seed, "FOLD").permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     main_class = _commonest_class(labels, groups, len(sizes))
     of_class = {c: [0] * n_folds for c in np.unique(main_class).tolist()}
@@ -37,10 +39,6 @@ def stratified_group_folds(
         total[fold] += size
         fold_of_group[group] = fold
     return fold_of_group[groups]
-
-
-_PURPOSE = 0x464F4C44
-"""Sets these draws apart from others with the same seed ("FOLD")."""
 
 
 def _commonest_class(labels: NDArray[np.int64], groups: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:

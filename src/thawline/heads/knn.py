@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from thawline.heads.head import NeighboursHead, unit_rows
 from thawline.heads.training_rows import TrainingRows
+from thawline.randomness import early_generator
 
 K_NEIGHBOURS = 5
 JUDGED_ROWS = 5_000
@@ -25,11 +26,7 @@ def fit_knn(
     head = NeighboursHead(unit_rows(rows.values), rows.labels, rows.n_classes, k)
     if rows.groups.max() == 0:
         return head, None, None
-    drawn = np.sort(np.random.default_rng((seed, _PURPOSE)).permutation(len(rows))[:JUDGED_ROWS])
+    drawn = np.sort(early_generator(seed, "KNN").permutation(len(rows))[:JUDGED_ROWS])
     logits = np.full((len(rows), rows.n_classes), np.nan)
     logits[drawn] = np.log(head.vote(rows.values[drawn], (rows.groups[drawn], rows.groups)))
     return head, float(-np.mean(logits[drawn, rows.labels[drawn]])), logits
-
-
-_PURPOSE = 0x4B4E4E
-"""Sets these draws apart from others with the same seed ("KNN")."""

@@ -29,7 +29,7 @@ MOST_STEPS, AT_ONCE, CLOSE = 4, 0.6, 0.15
 change; the last share of it is read without being timed."""
 
 
-class Reading(NamedTuple):
+class Affordable(NamedTuple):
     """How many samples can be read, and what it took to find out."""
 
     samples: int = 0
@@ -40,13 +40,13 @@ class Reading(NamedTuple):
     """That those took."""
 
 
-def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Budget) -> Reading:
+def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Budget) -> Affordable:
     """Find out how many samples can be read, a head be chosen and solved on them, and all be over in time.
 
     However little time is left, it is ten of each class: with fewer there would be nothing to say about the model.
     """
     if budget.seconds is None:
-        return Reading()
+        return Affordable()
     order = reading_order(data, plan)  # so that what is timed is of what will be read
 
     def left() -> float:
@@ -67,11 +67,11 @@ def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Bud
         so_far = partial(cost, stored=stored, picture_s=timed.picture_s)
         affordable = bisect_right(range(1, len(data) + 1), left(), key=so_far)
         if affordable == len(data):
-            return Reading(0, computed, took_s)
+            return Affordable(0, computed, took_s)
         more = affordable - stored
         if more < CLOSE * affordable:
             break
         timed = time_features(data, backbone, plan, order, math.ceil(AT_ONCE * more))
         computed, took_s = computed + timed.computed, took_s + timed.took_s
     samples = max(affordable, FEWEST_OF_A_CLASS * len(data.classes))
-    return Reading(samples if samples < len(data) else 0, computed, took_s)
+    return Affordable(samples if samples < len(data) else 0, computed, took_s)

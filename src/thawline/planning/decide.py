@@ -13,7 +13,7 @@ from thawline.backbones.lines import depth_rungs
 from thawline.data import split_data
 from thawline.evaluation.intervals import cross_validated
 from thawline.listening import Watcher
-from thawline.planning.afford import Reading
+from thawline.planning.afford import Affordable
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
 from thawline.planning.budget import Budget
 from thawline.planning.choice import Choice, gain, more_than_middle
@@ -58,7 +58,7 @@ def decide(
     *,
     explain: bool = False,
     budget: Budget | None = None,
-    read: Reading | None = None,
+    read: Affordable | None = None,
 ) -> Planned:
     """Measure, and return the plan of what came out best, with everything that was measured in it.
 
@@ -74,7 +74,7 @@ def decide(
         read: What was read at the last layer to find out how many samples the budget allows.
     """
     started = time.perf_counter()
-    read = read or Reading()
+    read = read or Affordable()
     measuring = _Measuring(data, backbone, asked, planned, watcher, budget or Budget(), read)
     measuring.measure(explain=explain)
     plan = measuring.plan()
@@ -97,7 +97,7 @@ class _Measuring:
         planned: Callable[[str], FitPlan],
         watcher: Watcher,
         budget: Budget,
-        read: Reading,
+        read: Affordable,
     ) -> None:
         self.data, self.backbone, self.asked, self.planned, self.watcher = data, backbone, asked, planned, watcher
         self.budget = budget

@@ -15,7 +15,7 @@ from thawline.data import subset
 from thawline.errors import ModelError
 from thawline.heads.head import softmax
 from thawline.listening import Watcher
-from thawline.planning.candidates import RANDOM
+from thawline.planning.contenders import RANDOM
 from thawline.planning.scores import LeftOut, h_score, knn_left_out, leep, log_evidence, nleep, ridge_left_out
 from thawline.planning.source_head import SourceHead, read_source_head
 from thawline.randomness import generator
@@ -46,7 +46,7 @@ def probe_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class Round:
     """What the two heads said of the pictures of one round."""
 
     ridge: LeftOut
@@ -67,14 +67,14 @@ class Contender:
     multiply_adds: int
     """Of one picture."""
     seconds: float
-    measured: list[Measured] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     """Of each round."""
     values: tuple[NDArray[np.float32], ...] = ()
     """(n, D) features of the last round, of each depth; the pooled ones last."""
 
     @property
     def loss(self) -> float:
-        return float(self.measured[-1].losses.mean())
+        return float(self.rounds[-1].losses.mean())
 
     @property
     def is_pretrained(self) -> bool:
@@ -116,8 +116,8 @@ class Probe:
         contender.values = tuple(features.values for features in extracted)
         labels, groups = pictures.labels, pictures.groups
         n_classes = len(self.data.classes)
-        contender.measured.append(
-            Measured(
+        contender.rounds.append(
+            Round(
                 ridge=ridge_left_out(contender.values, labels, n_classes, groups=groups),
                 knn=knn_left_out(contender.values[-1], labels, n_classes, groups=groups),
             )
@@ -131,7 +131,7 @@ class Probe:
         pooled = contender.values[-1]
         labels = self.labels[: len(pooled)]
         scores = {
-            "knn": contender.measured[-1].knn.accuracy,
+            "knn": contender.rounds[-1].knn.accuracy,
             "log_evidence": log_evidence(pooled, labels),
             "h_score": h_score(pooled, labels),
             "leep": _leep(contender.backbone, pooled, labels),
@@ -190,10 +190,10 @@ def halve(
                 probe.show(contender, n, f"round {number}", place * n, len(alive) * n)
             except ModelError as error:
                 leave_out(contender.name, error)
-                contender.measured.clear()
+                contender.rounds.clear()
                 continue
             spent += (n - before) * contender.multiply_adds
-        alive = sorted((c for c in alive if c.measured), key=lambda contender: contender.loss)
+        alive = sorted((c for c in alive if c.rounds), key=lambda contender: contender.loss)
         rounds.append((len(alive), n))
     return rounds, spent
 

@@ -121,12 +121,12 @@ def make_plan(
         whole = complete(bare, training)
         return Planned(plan=_with_reasons(whole, data, asked=True), budget=budget)
     from thawline.listening import Silent
-    from thawline.planning.afford import Reading, samples_within
+    from thawline.planning.afford import Affordable, samples_within
     from thawline.planning.decide import decide
     from thawline.planning.sampling import sampled
 
     started = time.perf_counter()
-    read = Reading()
+    read = Affordable()
     if budget is not None and not bare.samples:
         read = samples_within(data, backbone, bare, budget)
         bare = bare.model_copy(update={"samples": read.samples})

@@ -14,7 +14,7 @@ from thawline.data import split_data
 from thawline.errors import ModelError, UsageError
 from thawline.evaluation import wilson
 from thawline.listening import Silent, Watcher
-from thawline.planning.candidates import names_of, open_candidate
+from thawline.planning.contenders import names_of, open_contender
 from thawline.planning.halving import LEAST_PICTURES, Contender, Probe, halve, probe_order
 from thawline.records import Dataset, Score
 
@@ -130,7 +130,7 @@ def rank(
 
     Args:
         data: As ``open_data`` gives it. Pictures are drawn from its training part, classes in proportion.
-        models: What ``planning.candidates.names_of`` takes: names with commas or as a sequence, ``all``, files.
+        models: What ``planning.contenders.names_of`` takes: names with commas or as a sequence, ``all``, files.
         seed: Decides the split, the draw, random weights and the mixture of NLEEP. A fit with the same seed has the
             same test part.
         n_probe: Pictures of the last round at most.
@@ -165,11 +165,11 @@ def rank(
     contenders = _open(names, seed, leave_out)
     n_all = len(split.train) + len(split.val) + len(split.test)
     rounds, spent = halve(contenders, probe, n_probe, share * n_all, leave_out)
-    measured = [contender for contender in contenders if contender.measured]
+    measured = [contender for contender in contenders if contender.rounds]
     if not measured:
         reasons = " ".join(f"{model.name}: {model.reason}" for model in failed)
         raise ModelError(f"models must hold one at least that can be opened and run; none could. {reasons}")
-    measured.sort(key=lambda contender: (-len(contender.measured), contender.loss))
+    measured.sort(key=lambda contender: (-len(contender.rounds), contender.loss))
     measured = _pretrained_first(measured, probe)
     ranked = tuple(_ranked(contender, measured[0], probe, len(measured) - 1) for contender in measured)
     return Ranking(
@@ -198,7 +198,7 @@ def _open(names: Sequence[str | Backbone], seed: int, leave_out: Callable[[str, 
     for model in names:
         started = time.perf_counter()
         try:
-            backbone = open_candidate(model, seed)
+            backbone = open_contender(model, seed)
             multiply_adds = count_multiply_adds(backbone)
         except (ModelError, UsageError) as error:
             leave_out(model if isinstance(model, str) else model.name, error)
@@ -226,8 +226,8 @@ def _behind(contender: Contender, leader: Contender, probe: Probe, n_comparisons
     """
     from scipy.special import stdtrit
 
-    both = min(len(contender.measured), len(leader.measured)) - 1
-    terms = contender.measured[both].losses - leader.measured[both].losses
+    both = min(len(contender.rounds), len(leader.rounds)) - 1
+    terms = contender.rounds[both].losses - leader.rounds[both].losses
     n = len(terms)
     _, groups = np.unique(probe.data.groups[probe.rows[:n]], return_inverse=True)
     units = np.bincount(groups)
@@ -241,7 +241,7 @@ def _behind(contender: Contender, leader: Contender, probe: Probe, n_comparisons
 def _ranked(contender: Contender, leader: Contender, probe: Probe, n_others: int) -> RankedModel:
     is_leader = contender is leader
     behind, tied = (None, True) if is_leader else _behind(contender, leader, probe, n_others)
-    ridge = contender.measured[-1].ridge
+    ridge = contender.rounds[-1].ridge
     n = len(ridge.labels)
     return RankedModel(
         name=contender.name,
@@ -251,7 +251,7 @@ def _ranked(contender: Contender, leader: Contender, probe: Probe, n_others: int
         behind=behind,
         tied=tied,
         scores=probe.beside(contender),
-        rounds=len(contender.measured),
+        rounds=len(contender.rounds),
         parameters=contender.backbone.n_parameters(),
         seconds=contender.seconds,
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from thawline.planning.similarity import Likeness, SimilarityReport
-from thawline.planning.size import Reading, SizeReport
+from thawline.planning.size import SizeReading, SizeReport
 
 ArmKind = Literal[
     "last-layer linear",
@@ -64,7 +64,7 @@ def scenario(size: SizeReport, similarity: SimilarityReport | None = None) -> Sc
     )
 
 
-def look_up(size: Reading, likeness: Likeness, *, shifts_early: bool = False) -> Scenario:
+def look_up(size: SizeReading, likeness: Likeness, *, shifts_early: bool = False) -> Scenario:
     """Return the cell of the map, or the union of those that it may be, the cheaper cell's arms first.
 
     Args:
@@ -80,7 +80,7 @@ def look_up(size: Reading, likeness: Likeness, *, shifts_early: bool = False) ->
     return Scenario(name=name, first_arm=first, then=tuple(then), words=_words(size, likeness, cells))
 
 
-def _words(size: Reading, likeness: Likeness, cells: list[tuple[str, str]]) -> str:
+def _words(size: SizeReading, likeness: Likeness, cells: list[tuple[str, str]]) -> str:
     data = {"small": "few data", "between": "neither few nor many data", "large": "many data"}[size]
     like = {
         "similar": "like the source",

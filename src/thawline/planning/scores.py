@@ -39,7 +39,7 @@ PER_CLASS, ROWS_PER_COMPONENT = 5, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ClassEvidence:
     """The largest evidence of one class, and where it is reached."""
 
     value: float
@@ -69,7 +69,7 @@ def log_evidence(features: ArrayLike, labels: ArrayLike) -> float:
     return sum(evidence.value for evidence in found) / len(found) / len(np.asarray(labels))
 
 
-def class_evidence(features: ArrayLike, labels: ArrayLike) -> tuple[Evidence, ...]:
+def class_evidence(features: ArrayLike, labels: ArrayLike) -> tuple[ClassEvidence, ...]:
     """Maximise the evidence of Bayesian linear regression from F to each class's column y of zeros and ones.
 
     With y = F w + noise, w ~ N(0, I/alpha) and noise ~ N(0, I/beta), the evidence is that of y ~ N(0, S):
@@ -116,7 +116,7 @@ def class_evidence(features: ArrayLike, labels: ArrayLike) -> tuple[Evidence, ..
     log_t = _highest(evidence, (best - step).clip(min=low), (best + step).clip(max=high))
     beta = best_beta(log_t)
     found = evidence(log_t).tolist(), (beta * np.exp(log_t)).tolist(), beta.tolist()
-    return tuple(map(Evidence, *found))
+    return tuple(map(ClassEvidence, *found))
 
 
 def _highest(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
@@ -291,14 +291,6 @@ def knn_left_out(
     rows = check_rows(features, labels, n_classes, groups)
     head = NeighboursHead(unit_rows(rows.values), rows.labels, n_classes, k)
     return LeftOut(np.log(head.vote(rows.values, (rows.groups, rows.groups))), rows.labels)
-
-
-def knn_accuracy(features: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = None, k: int = 5) -> float:
-    """Return the share of rows whose k nearest others by cosine vote for their class. In [0, 1]; higher is better.
-
-    Args, raises and source are those of ``knn_left_out``.
-    """
-    return knn_left_out(features, labels, int(np.max(labels)) + 1, groups=groups, k=k).accuracy
 
 
 def ridge_left_out(

@@ -19,7 +19,7 @@ from thawline.planning.held_out import mean_interval, with_all_shares
 from thawline.randomness import derived_seed, generator
 
 Verdict = Literal["variance-limited", "bias-limited", "levelling off", "nothing learned", "unknown"]
-Reading = Literal["small", "between", "large"]
+SizeReading = Literal["small", "between", "large"]
 
 SMALL_N, LARGE_Z = 1_000, 1 / 3
 """Up to a thousand samples are few; from 10,000 on (a third of the way to a million, in powers of ten) they are many.
@@ -61,7 +61,7 @@ class SizeReport:
     n_classes: int
     z: float
     """Prior: 0 up to 1,000 samples, 1 from a million on, by powers of ten."""
-    reading: Reading
+    reading: SizeReading
     """Prior and curve together."""
     verdict: Verdict
     sure: bool
@@ -230,7 +230,7 @@ class _AtN:
 def _report(rows: TrainingRows, measured: TrainingRows, curve: _Curve | None, started: float) -> SizeReport:
     n, n_groups = len(rows), int(rows.groups.max()) + 1
     z = prior_z(n)
-    reading: Reading = "small" if n <= SMALL_N else "large" if z >= LARGE_Z else "between"
+    reading: SizeReading = "small" if n <= SMALL_N else "large" if z >= LARGE_Z else "between"
     if curve is None:
         verdict: Verdict = "unknown"
         points: tuple[CurvePoint, ...] = ()
@@ -297,7 +297,7 @@ def _judge(
     return ("variance-limited" if saved[0] > enough else "levelling off"), saved[2] < enough
 
 
-def _corrected(prior: Reading, verdict: Verdict, sure: bool) -> Reading:
+def _corrected(prior: SizeReading, verdict: Verdict, sure: bool) -> SizeReading:
     """Move the prior by one step at most, where the curve is sure and says the opposite."""
     if not sure:
         return prior

@@ -15,6 +15,7 @@ import numpy as np
 from thawline.data import split_data, subset
 from thawline.planning.asking import ask_for, precision_of
 from thawline.planning.sampling import sampled
+from thawline.randomness import generator
 from thawline.records import Split
 from thawline.training.schedule import steps_per_epoch
 
@@ -268,7 +269,7 @@ def time_features(
         )
 
     if order is None:
-        order = np.random.default_rng(plan.seed).permutation(len(data))
+        order = generator(plan.seed, "pictures to time").permutation(len(data))
     timed = order[np.isin(order, missing)][:n]
     width = extracted(timed if len(timed) else np.arange(1)).values.shape[1]
     picture_s = watch.pace("pictures")
@@ -302,7 +303,7 @@ def time_head(split: Split, data: Dataset, plan: FitPlan, width: int, most: int 
     from thawline.heads import fit_head
 
     learned = np.concatenate([split.train, split.val])
-    rng = np.random.default_rng(plan.seed)
+    rng = generator(plan.seed, "head to time")
     rows = rng.permutation(learned)[: min(most, HEAD_ROWS)]
     labels = np.unique(data.labels[rows], return_inverse=True)[1]
     if len(np.unique(labels)) < 2:
@@ -325,7 +326,7 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
 
     assert plan.training is not None
     settings = plan.training.model_copy(update={"refit": False, "evaluations": 1})
-    rng = np.random.default_rng(plan.seed)
+    rng = generator(plan.seed, "stage to time")
     few = subset(data, rng.permutation(len(data))[: settings.batch_size * TIMED_STEPS // 2])
     rows = np.arange(len(few))
     split = Split(rows, rows[:0], rows[:0], "a few samples", rows[:0])

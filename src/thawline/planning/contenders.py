@@ -69,7 +69,7 @@ def on_disk() -> list[str]:
     return [entry.name for entry in list_models(query) if entry.offline]
 
 
-def open_candidate(model: str | Backbone, seed: int) -> Backbone:
+def open_contender(model: str | Backbone, seed: int) -> Backbone:
     """Open one of what ``names_of`` gave.
 
     Args:
