@@ -1,4 +1,4 @@
-"""A fit that is stopped says how to go on, and `fit --resume` does."""
+"""A fit that is stopped says how to resume, and `fit --resume` does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from thawline.errors import ReceiptError
 from thawline.runs.folder import draft_of
 from thawline.runs.stopping import Terminated
 
-KEPT = "The run is kept as far as it came; go on with: thawline fit --resume here"
+KEPT = "The run was kept; resume it with: thawline fit --resume here"
 NOTHING_LEFT = "Nothing half-written was left; features computed so far stay in the cache."
 
 
@@ -30,7 +30,7 @@ def in_the_folder_of_the_photos(tmp_path: Path, tiny_photos: Path, monkeypatch: 
 
 @pytest.fixture
 def stop(thawline: Callable[..., Any]) -> Callable[..., Any]:
-    """Begin or go on with a fit that an error ends in the middle of training."""
+    """Begin or resume a fit that an error ends in the middle of training."""
 
     def run(error: BaseException, *asked: object, checkpoint: bool = True) -> Any:
         def measure(*given: Any, planned: Any) -> None:
@@ -45,7 +45,7 @@ def stop(thawline: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def test_ctrl_c_says_how_to_go_on_and_resume_does(thawline, stop) -> None:
+def test_ctrl_c_says_how_to_resume_and_resume_does(thawline, stop) -> None:
     answer = stop(KeyboardInterrupt())
     assert answer.code == 130
     assert answer.err.strip() == f"Stopped. {KEPT}"
@@ -68,7 +68,7 @@ def test_sigterm_has_its_own_exit_code(stop) -> None:
     assert (answer.code, answer.err.strip()) == (143, f"Stopped. {KEPT}")
 
 
-def test_a_full_disk_says_how_to_go_on(stop) -> None:
+def test_a_full_disk_says_how_to_resume(stop) -> None:
     answer = stop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     said = " ".join(answer.err.split())
     assert answer.code == 2
@@ -83,7 +83,7 @@ def test_a_defect_keeps_what_was_learned(stop) -> None:
     answer = stop(ZeroDivisionError("oops"))
     assert answer.code == 1
     assert KEPT in answer.err
-    assert draft_of(Path("here")).can_go_on
+    assert draft_of(Path("here")).can_resume
 
 
 def test_a_violated_receipt_keeps_nothing(stop) -> None:
@@ -120,11 +120,11 @@ def test_a_signal_from_outside(thawline, name: str, code: int) -> None:
     assert f"Stopped. {KEPT}" in done.stderr
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr
-    assert draft_of(Path("here")).can_go_on
+    assert draft_of(Path("here")).can_resume
 
 
 def test_kill_9_while_features_are_computed(thawline) -> None:
-    """From outside, as soon as the run can be gone on with."""
+    """From outside, as soon as the run can be resumed."""
     command = [sys.executable, "-c", "from thawline.cli import main; main()", "fit", "photos", "--run", "here"]
     process = subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while process.poll() is None and not draft_of(Path("here")).request.exists():
@@ -134,7 +134,9 @@ def test_kill_9_while_features_are_computed(thawline) -> None:
     assert process.returncode == -signal.SIGKILL
     assert not Path("here").exists()
     assert "thawline fit --resume here" in thawline("report", "here").err
-    assert "thawline fit --resume here, or begin again: add --force" in thawline("fit", "photos", "--run", "here").err
+    assert (
+        "thawline fit --resume here`, or add --force to start again" in thawline("fit", "photos", "--run", "here").err
+    )
     assert thawline("fit", "--resume", "here", "--quiet").code == 0
     assert thawline("fit", "photos", "--run", "there", "--quiet").code == 0
     assert Path("here/model.safetensors").read_bytes() == Path("there/model.safetensors").read_bytes()
@@ -143,7 +145,7 @@ def test_kill_9_while_features_are_computed(thawline) -> None:
 def test_a_finished_run_is_printed_again(thawline, run_folder: Path) -> None:
     answer = thawline("fit", "--resume", run_folder)
     assert answer.code == 0
-    assert f"note: {run_folder} is finished; nothing was left to do. Its report: " in answer.err
+    assert f"note: {run_folder} is finished; there is nothing to resume. Report: " in answer.err
     assert "on the test part" in answer.out
     assert thawline("fit", "--resume", run_folder, "--json").json["receipt"] == "clean"
 
@@ -151,7 +153,7 @@ def test_a_finished_run_is_printed_again(thawline, run_folder: Path) -> None:
 def test_what_was_never_begun(thawline) -> None:
     answer = thawline("fit", "--resume", "nowhere")
     assert answer.code == 2
-    assert "Begin it: thawline fit DATA --run nowhere" in answer.err
+    assert "start the run: thawline fit DATA --run nowhere" in answer.err
 
 
 def test_data_are_named_again_only_where_they_were_moved(thawline, stop) -> None:

@@ -15,7 +15,7 @@ import pytest
 from thawline.errors import DataError, ReceiptError, RunError, StorageError
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import CONTENTS, Draft, completed, draft_of, first_free, locked, new_run_folder
-from thawline.runs.stopping import Terminated, how_to_go_on, sigterm_interrupts
+from thawline.runs.stopping import Terminated, how_to_resume, sigterm_interrupts
 
 
 def fill(folder: Path, mark: str = "") -> None:
@@ -70,7 +70,7 @@ def test_what_stops_it_before_a_checkpoint_leaves_nothing(tmp_path: Path, stop: 
         (draft.state / ".step.safetensors.x.partial").write_text("half a checkpoint")
         raise stop
     assert not list(tmp_path.iterdir())
-    assert how_to_go_on(caught.value) is None
+    assert how_to_resume(caught.value) is None
 
 
 @pytest.mark.parametrize("wanted", [None, Path("deep/run")])
@@ -88,12 +88,12 @@ def test_ctrl_c_while_a_run_takes_its_place_leaves_nothing(
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt, Terminated, SystemExit, MemoryError, DataError])
-def test_what_stops_it_after_a_checkpoint_says_how_to_go_on(tmp_path: Path, stop: type[BaseException]) -> None:
+def test_what_stops_it_after_a_checkpoint_says_how_to_resume(tmp_path: Path, stop: type[BaseException]) -> None:
     with pytest.raises(stop) as caught, new_run_folder(tmp_path / "a run", "photos") as draft:
         begin(draft, checkpoint=True)
         raise stop
-    assert how_to_go_on(caught.value) == (
-        f"The run is kept as far as it came; go on with: thawline fit --resume '{tmp_path / 'a run'}'"
+    assert how_to_resume(caught.value) == (
+        f"The run was kept; resume it with: thawline fit --resume '{tmp_path / 'a run'}'"
     )
     assert (draft.state / "step.safetensors").read_text() == "weights"
     assert not (tmp_path / "a run").exists()
@@ -105,15 +105,15 @@ def test_a_violated_receipt_is_never_kept(tmp_path: Path, resumed: bool) -> None
     with pytest.raises(ReceiptError) as caught, locked(draft), completed(draft, force=False, resumed=resumed):
         raise ReceiptError("stem.weight moved")
     assert not list(tmp_path.iterdir())
-    assert how_to_go_on(caught.value) is None
+    assert how_to_resume(caught.value) is None
 
 
 def test_a_run_that_is_gone_on_with_is_kept_whatever_happens(tmp_path: Path) -> None:
     draft = kill_in_the_middle(tmp_path / "run")
     with pytest.raises(DataError) as caught, locked(draft), completed(draft, force=False, resumed=True):
         raise DataError("the disk with the photos is not there")
-    assert draft.can_go_on
-    assert "--resume" in str(how_to_go_on(caught.value))
+    assert draft.can_resume
+    assert "--resume" in str(how_to_resume(caught.value))
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
@@ -123,7 +123,7 @@ def test_a_full_disk_is_named(tmp_path: Path, checkpoint: bool) -> None:
             begin(draft, checkpoint=checkpoint)
             raise OSError(errno.ENOSPC, "No space left on device")
     assert draft.folder.exists() == checkpoint
-    assert (how_to_go_on(caught.value) is not None) == checkpoint
+    assert (how_to_resume(caught.value) is not None) == checkpoint
 
 
 def test_other_errors_of_the_system_pass_as_they_are(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
 
 def test_what_is_no_run_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("ten years")
-    with pytest.raises(RunError, match="holds other things, which are never overwritten"):
+    with pytest.raises(RunError, match="holds other files, which are never overwritten"):
         with new_run_folder(tmp_path, "photos", force=True):
             pass
     assert (tmp_path / "thesis.tex").read_text() == "ten years"
@@ -176,7 +176,7 @@ def test_what_came_to_stand_there_in_the_meantime_is_not_overwritten(tmp_path: P
             (tmp_path / "run").mkdir()
             (tmp_path / "run" / "thesis.tex").write_text("ten years")
     assert (tmp_path / "run" / "thesis.tex").read_text() == "ten years"
-    assert draft.can_go_on and how_to_go_on(caught.value)
+    assert draft.can_resume and how_to_resume(caught.value)
 
 
 def test_an_empty_folder_is_fine(tmp_path: Path) -> None:
@@ -188,7 +188,9 @@ def test_an_empty_folder_is_fine(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_refused_with_both_ways_on(tmp_path: Path) -> None:
     draft = kill_in_the_middle(tmp_path / "run", checkpoint=True)
-    with pytest.raises(RunError, match=r"is not finished. Go on with it: thawline fit --resume .*run, or .* --force"):
+    with pytest.raises(
+        RunError, match=r"was stopped before it ended. Resume it with `thawline fit --resume .*run`, or .* --force"
+    ):
         with new_run_folder(tmp_path / "run", "photos"):
             pass
     with pytest.raises(RunError, match="--resume"):
@@ -219,9 +221,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None and other.stdout.readline() == "working\n"
-        busy = (
-            rf"one process at a time; process {other.pid} works on .*run\. Wait until it ends, or choose another --run"
-        )
+        busy = rf"one process at a time; process {other.pid} is writing .*run\. Wait until it ends, or choose another --run"
         for force in (False, True):
             with pytest.raises(RunError, match=busy):
                 run_folder.check_place(tmp_path / "run", force=force)
@@ -290,7 +290,7 @@ def test_a_kill_within_the_last_move_loses_nothing(tmp_path: Path, existed: bool
             die_at(number)
         except Killed:
             if draft.folder.exists():
-                assert draft.can_go_on
+                assert draft.can_resume
                 with locked(draft):
                     run_folder.finish(draft, force=True)
         else:
@@ -309,10 +309,10 @@ def test_an_incomplete_run_names_what_is_missing(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "metrics.json").unlink()
     (tmp_path / "receipt.json").unlink()
-    with pytest.raises(RunError, match=r"lacks metrics.json, receipt.json. Copy it again"):
+    with pytest.raises(RunError, match=r"lacks metrics.json, receipt.json. Copy the whole folder again"):
         run_folder.require_complete(tmp_path)
     kill_in_the_middle(tmp_path / "run")
-    with pytest.raises(RunError, match=r"must be finished; .*run is not. Go on with it: thawline fit --resume"):
+    with pytest.raises(RunError, match=r"must be finished; .*run is not. Resume it: thawline fit --resume"):
         run_folder.require_complete(tmp_path / "run")
 
 

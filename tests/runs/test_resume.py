@@ -1,4 +1,4 @@
-"""A run that was stopped or killed goes on, and ends with the bits of one that never was."""
+"""A run that was stopped or killed is resumed, and ends with the bits of one that never was."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from thawline.runs import listener as run_listener
 from thawline.runs import open_run
 from thawline.runs.folder import CONTENTS, draft_of
 from thawline.runs.listener import Evaluated
-from thawline.runs.stopping import Terminated, how_to_go_on
+from thawline.runs.stopping import Terminated, how_to_resume
 
 KILLED_CHILD = """
 import os, signal, sys
@@ -141,14 +141,12 @@ def test_the_seconds_are_those_of_all_sessions(stopped: Path) -> None:
     assert events(run)[-1]["seconds"] == pytest.approx(seconds["total"], abs=5)
 
 
-def test_ctrl_c_tells_how_to_go_on_and_again(stopped: Path) -> None:
+def test_ctrl_c_tells_how_to_resume_and_again(stopped: Path) -> None:
     patch = stop_with(KeyboardInterrupt(), checkpoint=False)
     with pytest.raises(KeyboardInterrupt) as caught:
         tl.resume(stopped)
     patch.undo()
-    assert (
-        how_to_go_on(caught.value) == f"The run is kept as far as it came; go on with: thawline fit --resume {stopped}"
-    )
+    assert how_to_resume(caught.value) == f"The run was kept; resume it with: thawline fit --resume {stopped}"
     assert (draft_of(stopped).state / "step.safetensors").exists()
     assert tl.resume(stopped).folder == stopped
 
@@ -162,7 +160,7 @@ def test_sigterm_stops_as_ctrl_c_does(tiny_photos: Path, tmp_path: Path) -> None
 
     with pytest.raises(Terminated) as caught:
         tl.fit(tiny_photos, run=tmp_path / "run", listener=Terminator())
-    assert how_to_go_on(caught.value)
+    assert how_to_resume(caught.value)
     assert tl.resume(tmp_path / "run").report.content["receipt"] == "clean"
 
 
@@ -183,10 +181,10 @@ def test_arrays_are_given_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         tl.fit(data, plan, run=tmp_path / "run")
     patch.undo()
-    with pytest.raises(RunError, match=r"no path leads to those of .*run .*thawline.resume\(run, data=...\)"):
+    with pytest.raises(RunError, match=r"Cannot resume .*run by its path alone.*thawline.resume\(run, data=...\)"):
         tl.resume(tmp_path / "run")
     other = tl.open_data(pixels[::-1].copy(), [0, 1] * 12)
-    with pytest.raises(DataError, match="24 samples as before, with other pictures, or another order"):
+    with pytest.raises(DataError, match="the samples or their order have changed"):
         tl.resume(tmp_path / "run", data=other)
     assert tl.resume(tmp_path / "run", data=data).report.content["n"]["train"] > 0
 
@@ -245,10 +243,10 @@ def rename_a_class(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (remove_one, "photos: 30 samples then, 29 now. Bring them back as they were, or begin again"),
-        (alter_one, "30 samples as before, with other pictures, or another order"),
-        (relabel_one, "30 samples as before, with other labels"),
-        (rename_a_class, "the classes were disc, square, stripes; they are circle, square, stripes now"),
+        (remove_one, "(photos: there were 30 samples, now there are 29). Restore the data, or start again"),
+        (alter_one, "the samples or their order have changed"),
+        (relabel_one, "the labels have changed"),
+        (rename_a_class, "the classes were disc, square, stripes, now they are circle, square, stripes"),
     ],
 )
 def test_data_that_changed_are_refused_and_the_run_is_kept(stopped: Path, tiny_photos: Path, change, said: str) -> None:
@@ -256,7 +254,7 @@ def test_data_that_changed_are_refused_and_the_run_is_kept(stopped: Path, tiny_p
     with pytest.raises(DataError) as caught:
         tl.resume(stopped)
     assert said in str(caught.value)
-    assert draft_of(stopped).can_go_on
+    assert draft_of(stopped).can_resume
 
 
 @pytest.mark.parametrize("what", ["given", "groups"])
@@ -270,7 +268,7 @@ def test_another_split_or_grouping_is_refused(tiny_photos: Path, tmp_path: Path,
     with pytest.raises(KeyboardInterrupt):
         tl.fit(tl.open_data(paths, labels, **before), run=tmp_path / "run")
     patch.undo()
-    said = {"given": "another split into train, val and test", "groups": "other groups"}[what]
+    said = {"given": "the split into train, val and test has changed", "groups": "the groups have changed"}[what]
     with pytest.raises(DataError, match=said):
         tl.resume(tmp_path / "run", data=tl.open_data(paths, labels, **after))
 
@@ -285,19 +283,19 @@ def test_a_finished_run_says_so(stopped: Path) -> None:
     finished = tl.resume(stopped)
     again = tl.resume(stopped, listener=Ear())
     assert again.report.content == finished.report.content
-    assert said == [f"{stopped} is finished; nothing was left to do. Its report: {stopped / 'report.html'}"]
+    assert said == [f"{stopped} is finished; there is nothing to resume. Report: {stopped / 'report.html'}"]
 
 
 def test_what_never_began_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"there is none at .*run. Begin it: thawline fit DATA --run"):
+    with pytest.raises(RunError, match=r"began no run at .*run. .*: thawline fit DATA --run"):
         tl.resume(tmp_path / "run")
     (tmp_path / ".run.unfinished").mkdir()  # killed before the request was written
-    with pytest.raises(RunError, match=r"was stopped before. Begin again: thawline fit DATA --run"):
+    with pytest.raises(RunError, match=r"was stopped before its work began. Start it again: thawline fit DATA --run"):
         tl.resume(tmp_path / "run")
 
 
 def test_a_new_fit_leaves_an_unfinished_run_alone(stopped: Path, tiny_photos: Path) -> None:
-    with pytest.raises(RunError, match=r"thawline fit --resume .*run, or begin again: add --force"):
+    with pytest.raises(RunError, match=r"thawline fit --resume .*run`, or add --force to start again"):
         tl.fit(tiny_photos, run=stopped)
     assert tl.fit(tiny_photos, run=stopped, force=True).folder == stopped
     assert not draft_of(stopped).folder.exists()
@@ -316,9 +314,9 @@ def test_going_on_may_replace_what_the_beginning_might(tiny_photos: Path, tmp_pa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 3, "thawline": "9.0.0"}, r"reads format 2 .* was begun by Thawline 9.0.0 \(format 3\)"),
-        ({"surprise": 1}, "must be what Thawline wrote"),
-        ({"data": None}, "must be what Thawline wrote"),
+        ({"format": 3, "thawline": "9.0.0"}, r"Thawline 9.0.0 began it in format 3, and .* reads format 2"),
+        ({"surprise": 1}, "request.json is damaged"),
+        ({"data": None}, "request.json is damaged"),
     ],
 )
 def test_a_request_of_another_version_is_refused(stopped: Path, change: dict[str, Any], said: str) -> None:
@@ -326,12 +324,12 @@ def test_a_request_of_another_version_is_refused(stopped: Path, change: dict[str
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(RunError, match=said):
         tl.resume(stopped)
-    assert draft_of(stopped).can_go_on
+    assert draft_of(stopped).can_resume
 
 
 def test_a_damaged_request_is_refused(stopped: Path) -> None:
     draft_of(stopped).request.write_text("{")
-    with pytest.raises(RunError, match="must be what Thawline wrote"):
+    with pytest.raises(RunError, match="request.json is damaged"):
         tl.resume(stopped)
 
 
@@ -371,9 +369,9 @@ def test_other_weights_in_their_place_are_refused(tiny_photos: Path, tmp_path: P
         tl.fit(tiny_photos, backbone=tl.open_backbone(f"timm/resnet18@{path}"), run=tmp_path / "run")
     patch.undo()
     save_file({name: tensor * 2 for name, tensor in load_file(weights).items()}, path, described)
-    with pytest.raises(UsageError, match="plan must be fitted with the weights it was made for"):
+    with pytest.raises(UsageError, match="plan was made for weights"):
         tl.resume(tmp_path / "run")
-    assert draft_of(tmp_path / "run").can_go_on
+    assert draft_of(tmp_path / "run").can_resume
 
 
 def test_curves_are_part_of_the_run_only_when_asked_for(

@@ -44,19 +44,19 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
 
 def _stopped(error: KeyboardInterrupt) -> int:
     """Say what is left after Ctrl-C or SIGTERM; return the exit code that the shell expects of each."""
-    from thawline.runs.stopping import Terminated, how_to_go_on
+    from thawline.runs.stopping import Terminated, how_to_resume
 
-    left = how_to_go_on(error) or "Nothing half-written was left; features computed so far stay in the cache."
+    left = how_to_resume(error) or "Nothing half-written was left; features computed so far stay in the cache."
     sys.stderr.write(f"\nStopped. {left}\n")
     return 143 if isinstance(error, Terminated) else 130
 
 
 def _fail(error: ThawlineError, *, as_json: bool) -> None:
     from thawline.cli.console import print_json, remark
-    from thawline.runs.stopping import how_to_go_on
+    from thawline.runs.stopping import how_to_resume
 
     remark("error", "bold red", str(error))
-    next_step = how_to_go_on(error)
+    next_step = how_to_resume(error)
     if next_step:
         remark("note", "yellow", next_step)
     if as_json:

@@ -1,7 +1,7 @@
-"""Walk a plan through the rooms above, and keep what came of it.
+"""Do what a plan says, and write the run folder.
 
 Takes data and a plan; gives a run folder with the model, every number with its interval, the receipt and a report.
-Refuses to overwrite; what stops a run leaves nothing half-written in its place, and `resume` goes on with it.
+Refuses to overwrite. A run that is stopped leaves nothing half-written in its place, and `resume` finishes it.
 """
 
 from typing import TYPE_CHECKING

@@ -266,7 +266,7 @@ def _finished(folder: Path) -> Run | None:
 def _stopped(folder: Path, data: Dataset, listener: Listener) -> Run | None:
     """Go on with a run that was stopped after its work had begun."""
     draft = run_folder.draft_of(folder)
-    return resume(folder, data=data, listener=listener) if draft.can_go_on else None
+    return resume(folder, data=data, listener=listener) if draft.can_resume else None
 
 
 class _Named:

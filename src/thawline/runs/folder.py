@@ -1,4 +1,4 @@
-"""The run folder: written beside its place, and moved into it whole; until then it can be stopped and gone on with."""
+"""The run folder: written beside its place and moved into it whole. Until then a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from thawline.errors import ReceiptError, RunError
-from thawline.runs.stopping import note_how_to_go_on
+from thawline.runs.stopping import note_how_to_resume
 from thawline.scale.disk import is_full, storage_errors
 
 METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
@@ -26,13 +26,13 @@ METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
 CONTENTS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, SEEN, REPORT)
 """What every run folder holds."""
 TENSORBOARD = "tensorboard"
-"""Folder that a run holds beside, where it was asked for."""
+"""Folder of curves that a run also holds if they were asked for."""
 _UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A run that is not finished: a folder beside the place it will take, under a name that can be found again."""
+    """An unfinished run: a folder beside the place it will take, under a name that follows from that place."""
 
     target: Path
     """Where the run will stand."""
@@ -43,7 +43,7 @@ class Draft:
 
     @property
     def request(self) -> Path:
-        """What was asked; while it is there, the run can be gone on with. It goes when all else is written."""
+        """What was asked. While this file exists the run can be resumed; it is removed when all else is written."""
         return self.folder / "request.json"
 
     @property
@@ -57,7 +57,7 @@ class Draft:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether training has come to something; temporary files have names with a dot in front."""
+        """Whether training has left a checkpoint; names of temporary files begin with a dot."""
         return any(path.is_file() and not path.name.startswith(".") for path in self.state.rglob("*"))
 
     @property
@@ -66,12 +66,12 @@ class Draft:
         return not self.request.exists() and not _missing(self.folder)
 
     @property
-    def can_go_on(self) -> bool:
+    def can_resume(self) -> bool:
         return self.request.exists() or self.is_whole
 
 
 def draft_of(run: Path) -> Draft:
-    """Find the draft of a run by the place that the run will take, or by the draft's own folder."""
+    """Return the draft of a run, given the place that the run will take or the draft's own folder."""
     name = run.name
     if name.startswith(".") and name.endswith(_UNFINISHED):
         return Draft(run.with_name(name.removeprefix(".").removesuffix(_UNFINISHED)))
@@ -80,14 +80,14 @@ def draft_of(run: Path) -> Draft:
 
 @contextmanager
 def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> Iterator[Draft]:
-    """Yield a draft to write into; it takes its place only if the block ends without an error.
+    """Yield a draft to write into; the draft takes its place only if the block ends without an error.
 
     Args:
         wanted: Where the run should be; None takes the first free ``runs/NAME-1``, ``-2``, ...
         name: Short name of the data.
-        force: Replace a run that stands there, finished or not. Anything that is no run folder is never replaced.
+        force: Replace the run that stands there, finished or not. Anything that is no run folder is never replaced.
     Raises:
-        RunError: The place is taken, or another process works on it.
+        RunError: The place is taken, or another process is working on it.
         StorageError: The disk is full, or the place cannot be written.
     """
     if wanted is not None:
@@ -102,7 +102,7 @@ def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> It
             draft = draft or _numbered(parent, name)
             draft.folder.mkdir(exist_ok=True)
         with locked(draft):
-            _check_free(draft, force=force)  # another process may have finished it since
+            _check_free(draft, force=force)  # another process may have finished the run in the meantime
             with completed(draft, force=force):
                 with storage_errors(draft.target):
                     _empty(draft)
@@ -113,13 +113,13 @@ def new_run_folder(wanted: Path | None, name: str, *, force: bool = False) -> It
             _forget_untouched(draft)
         raise
     finally:
-        for folder in made:  # only those that stayed empty
+        for folder in made:  # removes only empty ones
             with suppress(OSError):
                 folder.rmdir()
 
 
 def _forget_untouched(draft: Draft) -> None:
-    """Remove a draft that was stopped before anything but its lock was in it."""
+    """Remove a draft that holds nothing but its lock."""
     with suppress(OSError):
         if list(draft.folder.iterdir()) == [draft.lock]:
             draft.lock.unlink()
@@ -130,8 +130,8 @@ def _forget_untouched(draft: Draft) -> None:
 def completed(draft: Draft, *, force: bool, resumed: bool = False) -> Iterator[None]:
     """Move the draft into its place if the block ends without an error.
 
-    Otherwise it is kept where somebody could go on with it: training has left a checkpoint, or it was stopped before
-    and is being gone on with. A run whose receipt was violated is never kept.
+    After an error the draft is kept if training has left a checkpoint, or if the run was resumed. A run whose receipt
+    was violated is never kept.
     """
     whole = False
     try:
@@ -144,22 +144,22 @@ def completed(draft: Draft, *, force: bool, resumed: bool = False) -> Iterator[N
         if isinstance(error, ReceiptError) or not wanted:
             shutil.rmtree(draft.folder, ignore_errors=True)
         elif draft.folder.exists():
-            note_how_to_go_on(error, draft.target)
+            note_how_to_resume(error, draft.target)
         raise
 
 
 def finish(draft: Draft, *, force: bool) -> None:
-    """Remove what only an unfinished run needs, and move the draft into its place at one stroke.
+    """Remove what only an unfinished run needs, and move the draft into its place in one step.
 
     Raises:
-        RunError: Something came to stand there.
+        RunError: Something has taken the place in the meantime.
         StorageError: The place cannot be written.
     """
     _check_target(draft.target, force=force)
     with storage_errors(draft.target):
-        for half_written in draft.folder.glob(".*.partial"):  # by a process that was killed
+        for half_written in draft.folder.glob(".*.partial"):  # left by a process that was killed
             half_written.unlink()
-        draft.request.unlink(missing_ok=True)  # from here on nothing is left to do but to tidy up: see `is_whole`
+        draft.request.unlink(missing_ok=True)  # from here on only tidying is left: see `is_whole`
         shutil.rmtree(draft.state, ignore_errors=True)
         draft.lock.unlink(missing_ok=True)
         _replace(draft.folder, draft.target)
@@ -167,10 +167,10 @@ def finish(draft: Draft, *, force: bool) -> None:
 
 @contextmanager
 def locked(draft: Draft) -> Iterator[None]:
-    """Keep other processes away from a draft while the block runs; a process that is killed lets go by itself.
+    """Lock a draft against other processes while the block runs; a killed process releases its lock.
 
     Raises:
-        RunError: Another process works on it.
+        RunError: Another process is working on the run.
     """
     with storage_errors(draft.target):
         file = draft.lock.open("a+", encoding="utf-8")
@@ -184,10 +184,10 @@ def locked(draft: Draft) -> Iterator[None]:
 
 
 def check_place(target: Path, *, force: bool) -> None:
-    """Refuse a place that is taken before any work is done.
+    """Refuse a place that is taken, before any work is done.
 
     Raises:
-        RunError: Names what stands there, and the way on.
+        RunError: Names what stands there and what to do.
     """
     draft = draft_of(target)
     if draft.lock.exists():
@@ -201,13 +201,13 @@ def is_run_folder(folder: Path) -> bool:
 
 
 def require_complete(folder: Path) -> None:
-    """Check that everything a run folder holds is there.
+    """Check that a run folder holds every file that it must.
 
     Raises:
-        RunError: Names what is missing.
+        RunError: Names the missing files.
     """
-    if not is_run_folder(folder) and draft_of(folder).can_go_on:
-        raise RunError(f"run must be finished; {folder} is not. Go on with it: thawline fit --resume {folder}")
+    if not is_run_folder(folder) and draft_of(folder).can_resume:
+        raise RunError(f"run must be finished; {folder} is not. Resume it: thawline fit --resume {folder}")
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
         raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
@@ -216,12 +216,12 @@ def require_complete(folder: Path) -> None:
     if missing := _missing(folder):
         raise RunError(
             f"run folder must hold {', '.join(CONTENTS)}; {folder} lacks {', '.join(missing)}. "
-            "Copy it again from where it came, or run `thawline fit` once more."
+            "Copy the whole folder again, or run `thawline fit` again."
         )
 
 
 def first_free(parent: Path, name: str) -> Path:
-    """The first of ``NAME-1``, ``-2``, ... that no run has, finished or not."""
+    """Return the first of ``NAME-1``, ``-2``, ... that no run, finished or unfinished, has taken."""
     number = 1
     while (place := parent / f"{name}-{number}").exists() or Draft(place).folder.exists():
         number += 1
@@ -231,7 +231,7 @@ def first_free(parent: Path, name: str) -> Path:
 def _numbered(parent: Path, name: str) -> Draft:
     while True:
         draft = Draft(first_free(parent, name))
-        with suppress(FileExistsError):  # another process was quicker: the next number
+        with suppress(FileExistsError):  # another process was quicker: try the next number
             draft.folder.mkdir()
             return draft
 
@@ -241,10 +241,10 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _check_free(draft: Draft, *, force: bool) -> None:
-    if draft.can_go_on and not force:
+    if draft.can_resume and not force:
         raise RunError(
-            f"run folder must be new; the run {draft.target} was begun and is not finished. Go on with it: thawline "
-            f"fit --resume {draft.target}, or begin again: add --force."
+            f"run folder must be new; the run {draft.target} was stopped before it ended. Resume it with `thawline fit "
+            f"--resume {draft.target}`, or add --force to start again."
         )
     _check_target(draft.target, force=force)
 
@@ -257,7 +257,7 @@ def _check_target(target: Path, *, force: bool) -> None:
     if not any(target.iterdir()):
         return
     if not is_run_folder(target):
-        raise RunError(f"run folder must be new or empty; {target} holds other things, which are never overwritten.")
+        raise RunError(f"run folder must be new or empty; {target} holds other files, which are never overwritten.")
     if not force:
         raise RunError(
             f"run folder must be new; {target} holds a run. Choose another --run, or add --force to replace it."
@@ -265,16 +265,16 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 
 def _claim(file: IO[str], path: Path) -> bool:
-    """Lock an open file; False where somebody else has, or where it is not the one in the draft any more."""
+    """Lock an open file; return False if another process has the lock, or if the draft now holds another lock file."""
     try:
         import fcntl
-    except ImportError:  # Windows: nobody is kept away there
+    except ImportError:  # Windows: no lock is taken there
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # some network disks have no locks
+    except OSError:  # some network disks have no locks: work without one
         return True
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -287,13 +287,13 @@ def _in_use(draft: Draft) -> RunError:
     with suppress(OSError):
         process = draft.lock.read_text(encoding="utf-8")
     return RunError(
-        f"run must be worked on by one process at a time; process {process or 'unknown'} works on {draft.target}. "
+        f"run must be written by one process at a time; process {process or 'unknown'} is writing {draft.target}. "
         "Wait until it ends, or choose another --run."
     )
 
 
 def _empty(draft: Draft) -> None:
-    """Remove what an earlier beginning left; the lock is ours."""
+    """Remove what an earlier attempt left, except for our lock."""
     for path in draft.folder.iterdir():
         if path == draft.lock:
             continue
@@ -305,7 +305,7 @@ def _empty(draft: Draft) -> None:
 
 @contextmanager
 def _full_disk(target: Path) -> Iterator[None]:
-    """Name a disk that is full; other errors of the system may come from reading the data, and pass as they are."""
+    """Turn a full disk into one sentence; other system errors may come from reading the data and pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -316,10 +316,10 @@ def _full_disk(target: Path) -> Iterator[None]:
 
 
 def _replace(draft: Path, target: Path) -> None:
-    """Move the finished folder into place; an old run stays whole until the new one stands."""
+    """Move the finished folder into place; an old run stays whole until the new one has taken its place."""
     old = draft.with_suffix(".replaced")
     if target.exists():
-        shutil.rmtree(old, ignore_errors=True)  # of a process that was killed right here
+        shutil.rmtree(old, ignore_errors=True)  # left by a process that was killed at this point
         target.rename(old)
     try:
         draft.rename(target)

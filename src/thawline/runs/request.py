@@ -1,4 +1,4 @@
-"""What a run was asked to do: enough to go on with it when it was stopped, without typing anything again."""
+"""What a run was asked to do: enough to resume it after it was stopped, without typing anything again."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from thawline.runs.folder import Draft
 
 FORMAT = 2
-"""Of ``request.json`` and of everything else that a draft holds."""
+"""Version of ``request.json`` and of everything else in a draft."""
 
 
 class DataMark(BaseModel):
-    """What a run's numbers depend on in its data, as digests."""
+    """Digests of everything in the data that decides a run's numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int
     classes: tuple[str, ...]
     content: str
-    """Of the samples' own digests, in order."""
+    """Digest of the samples' own digests, in order."""
     labels: str
     groups: str
     given: str
-    """Of the split that the data brought, if any."""
+    """Digest of the split that the data brought; of nothing if they brought none."""
 
     @classmethod
     def of(cls, data: Dataset) -> DataMark:
@@ -49,20 +49,20 @@ class DataMark(BaseModel):
         )
 
     def difference(self, now: DataMark) -> str | None:
-        """Say what differs, the most telling first; None if nothing does."""
+        """Say what differs, the most telling difference first; None if nothing does."""
         if self.n != now.n:
-            return f"{self.n:,} samples then, {now.n:,} now"
+            return f"there were {self.n:,} samples, now there are {now.n:,}"
         if self.classes != now.classes:
-            return f"the classes were {', '.join(self.classes)}; they are {', '.join(now.classes)} now"
+            return f"the classes were {', '.join(self.classes)}, now they are {', '.join(now.classes)}"
         words = {
-            "content": "other pictures, or another order",
-            "labels": "other labels",
-            "groups": "other groups",
-            "given": "another split into train, val and test",
+            "content": "the samples or their order have changed",
+            "labels": "the labels have changed",
+            "groups": "the groups have changed",
+            "given": "the split into train, val and test has changed",
         }
         for name, said in words.items():
             if getattr(self, name) != getattr(now, name):
-                return f"{self.n:,} samples as before, with {said}"
+                return said
         return None
 
 
@@ -74,37 +74,36 @@ class Request(BaseModel):
     format: int = FORMAT
     thawline: str = __version__
     opened: dict[str, Any] | None
-    """How the data were opened; None where that cannot be repeated."""
+    """How the data were opened; None if nothing on disk leads to them."""
     data: DataMark
     model: str
     model_settings: dict[str, Any]
-    """How the backbone was opened."""
+    """Settings with which the backbone was opened."""
     asked: dict[str, Any] | None
-    """What the plan is to be made of, as ``Asked.to_json`` gives it; None where a plan was given."""
+    """What the plan is made from, as ``Asked.to_json`` gives it; None if a plan was given."""
     plan: FitPlan | None
-    """As in ``plan.toml``, which a kill may leave half written when it is written for the last time; None while it is
-    being made."""
+    """The same as in ``plan.toml``, which a kill may leave half written; None while the plan is being made."""
     weights: str | None
-    """Absolute place of the weights, where the plan names them by a path."""
+    """Absolute path of the weights; None if the plan names them by no path."""
     force: bool
     """Whether a finished run may be replaced."""
     tensorboard: bool
 
     def check(self, data: Dataset) -> None:
-        """Refuse data that are not what they were when the run began.
+        """Refuse data that have changed since the run began.
 
         Raises:
             DataError: Says what changed.
         """
         if difference := self.data.difference(DataMark.of(data)):
             raise DataError(
-                f"data must be what they were when the run began; {data.name}: {difference}. Bring them back as they "
-                "were, or begin again: `thawline fit` with --force."
+                f"Cannot resume: the data have changed since this run began ({data.name}: {difference}). "
+                "Restore the data, or start again with `thawline fit` and --force."
             )
 
 
 def write_request(draft: Draft, request: Request) -> None:
-    """Write ``request.json`` at one stroke; from then on the run can be gone on with."""
+    """Write ``request.json`` in one step; from then on the run can be resumed."""
     with written_whole(draft.request) as file:
         json.dump(request.model_dump(mode="json"), file, indent=2)
 
@@ -113,30 +112,30 @@ def read_request(draft: Draft) -> Request:
     """Read what a draft was asked to be.
 
     Raises:
-        RunError: Nothing can be gone on with, or another version began it.
+        RunError: There is nothing to resume, or another version of Thawline began the run.
     """
     try:
         content = json.loads(draft.request.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise RunError(
-                f"run must be gone on with by a version that reads format {FORMAT} of unfinished runs; {draft.target} "
-                f"was begun by Thawline {content['thawline']} (format {content['format']}), this is {__version__}. "
-                "Use that version, or begin again: `thawline fit` with --force."
+                f"Cannot resume {draft.target}: Thawline {content['thawline']} began it in format {content['format']}, "
+                f"and this version ({__version__}) reads format {FORMAT}. Install that version, or start again with "
+                "`thawline fit` and --force."
             )
         return Request.model_validate(content)
     except FileNotFoundError as error:
         raise RunError(
-            f"run must have begun its work to be gone on with; {draft.target} was stopped before. "
-            f"Begin again: thawline fit DATA --run {draft.target}"
+            f"Cannot resume {draft.target}: it was stopped before its work began. "
+            f"Start it again: thawline fit DATA --run {draft.target}"
         ) from error
     except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise RunError(
-            f"{draft.request} must be what Thawline wrote; it cannot be read. Begin again: `thawline fit` with --force."
+            f"Cannot resume: {draft.request} is damaged. Start again with `thawline fit` and --force."
         ) from error
 
 
 def weights_path(model: str) -> str | None:
-    """Absolute path in a model's name, ``timm/NAME@PATH``."""
+    """Return the path in a model's name, ``timm/NAME@PATH``, made absolute; None if there is none."""
     _, _, place = model.partition("@")
     return str(Path(place).expanduser().absolute()) if place else None
 

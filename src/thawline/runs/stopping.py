@@ -1,4 +1,4 @@
-"""A run that is stopped: how a request to end is heard, and what the user is told then."""
+"""A run that is stopped: how it hears SIGTERM, and how the error says to resume it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from thawline.signals import interrupt_when_heard
 
-_GO_ON = "The run is kept as far as it came; go on with: thawline fit --resume "
+_KEPT = "The run was kept; resume it with: thawline fit --resume "
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: a scheduler, or the machine going down, asks the process to end."""
+    """SIGTERM: a scheduler, or a machine that shuts down, asks the process to end."""
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise Terminated while the block runs, so that it ends a run as tidily as Ctrl-C does.
+    """Raise Terminated on SIGTERM while the block runs: the run then ends as tidily as after Ctrl-C.
 
-    Signals belong to the main thread; a program with a handler of its own keeps it.
+    Does nothing outside of the main thread, which alone receives signals, or if the program has its own handler.
     """
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -35,11 +35,11 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def note_how_to_go_on(error: BaseException, run: Path) -> None:
-    """Leave with the error, where tracebacks show it too, the command that goes on with the run."""
-    error.add_note(_GO_ON + shlex.quote(str(run)))
+def note_how_to_resume(error: BaseException, run: Path) -> None:
+    """Add to the error, and so to its traceback, the command that resumes the run."""
+    error.add_note(_KEPT + shlex.quote(str(run)))
 
 
-def how_to_go_on(error: BaseException) -> str | None:
-    """The sentence that ``note_how_to_go_on`` left."""
-    return next((note for note in getattr(error, "__notes__", ()) if note.startswith(_GO_ON)), None)
+def how_to_resume(error: BaseException) -> str | None:
+    """Return the sentence that ``note_how_to_resume`` added; None if there is none."""
+    return next((note for note in getattr(error, "__notes__", ()) if note.startswith(_KEPT)), None)

@@ -1,4 +1,4 @@
-"""Walk a plan through the rooms: data, backbone, frozen features, training, evaluation, bundle, report."""
+"""Do what a plan says, from data to run folder; resume a run that was stopped."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def fit(
 ) -> Run:
     """Do what a plan says, and write a run folder: whole, or not at all.
 
-    A run that is stopped after training has begun, by Ctrl-C, SIGTERM, a full disk or a defect, is kept beside its
-    place, and ``resume`` goes on with it; so does it with one that was killed at any moment.
+    A run that stops after its first checkpoint (Ctrl-C, SIGTERM, a full disk, a defect) is kept beside its place, and
+    ``resume`` finishes it. ``resume`` also finishes a run that was killed at any moment.
 
     Args:
         data: A data set, or anything that ``open_data`` opens.
-        plan: What was decided, or what is to be decided within the run; by default whatever ``plan`` decides.
-        backbone: Opened already; else the plan names it.
+        plan: What was decided, or what the run is to decide by measuring; by default all of it.
+        backbone: An opened backbone; by default the one that the plan names.
         run: Where the run folder should be; by default the first free ``runs/NAME-1``, ``-2``, ...
-        force: Replace a run that stands there, finished or not.
+        force: Replace the run that stands there, finished or not.
         listener: Hears of progress.
-        tensorboard: Write curves of training for TensorBoard, too.
+        tensorboard: Also write curves of training for TensorBoard.
     Returns:
         The finished run.
     Raises:
-        ThawlineError: Whatever a room refuses.
+        ThawlineError: The data, the plan, the place or the training was refused.
     """
     listener = listener or Silent()
     wanted = None if run is None else Path(run)
@@ -64,7 +64,7 @@ def fit(
     asked = given.plan if isinstance(given, Planned) else given
     opened = data if isinstance(data, Dataset) else _open(listener, {"what": data, **asked.opening()})
     if backbone is None:
-        backbone = _backbone(given.plan, None) if isinstance(given, Planned) else open_backbone()
+        backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
     if isinstance(given, Planned):
         given = replace(given, plan=planning.settle(given.plan, opened, backbone))
         _check_weights(given.plan, backbone)
@@ -86,17 +86,17 @@ def fit(
 
 
 def resume(run: str | Path, *, data: Dataset | str | Path | None = None, listener: Listener | None = None) -> Run:
-    """Go on with a run that was stopped or killed; it ends with the bits of one that never was.
+    """Resume a run that was stopped or killed; it ends with the same bits as a run that never was.
 
     Args:
-        run: Where the run folder was to be.
-        data: Where the data lie now, or the data; by default they are opened as they were then.
-        listener: Hears of progress, and that there is nothing to do where the run is finished.
+        run: The run folder that the run was to write.
+        data: The data, or where they lie now; by default they are opened from where they lay.
+        listener: Hears of progress, and a remark if the run is finished already.
     Returns:
         The finished run.
     Raises:
-        RunError: No such run was begun, another process works on it, or another version began it.
-        DataError: The data are not what they were.
+        RunError: No such run was begun, another process is writing it, or another version began it.
+        DataError: The data have changed.
     """
     listener = listener or Silent()
     draft = run_folder.draft_of(Path(run))
@@ -104,24 +104,24 @@ def resume(run: str | Path, *, data: Dataset | str | Path | None = None, listene
         return _finished(draft.target, listener)
     with sigterm_interrupts(), run_folder.locked(draft):
         if draft.is_whole:
-            run_folder.finish(draft, force=True)  # it was stopped within the move into its place
+            run_folder.finish(draft, force=True)  # it was stopped while it moved into its place
         else:
-            _go_on(draft, data, listener)
+            _continue(draft, data, listener)
     return open_run(draft.target)
 
 
 def _finished(target: Path, listener: Listener) -> Run:
     if not run_folder.is_run_folder(target):
         raise RunError(
-            f"run must be one that `thawline fit` began; there is none at {target}. "
-            f"Begin it: thawline fit DATA --run {target}"
+            f"Cannot resume: `thawline fit` began no run at {target}. Check the path, or start the run: "
+            f"thawline fit DATA --run {target}"
         )
     finished = open_run(target)
-    listener.note(f"{target} is finished; nothing was left to do. Its report: {finished.report_path}")
+    listener.note(f"{target} is finished; there is nothing to resume. Report: {finished.report_path}")
     return finished
 
 
-def _go_on(draft: Draft, data: Dataset | str | Path | None, listener: Listener) -> None:
+def _continue(draft: Draft, data: Dataset | str | Path | None, listener: Listener) -> None:
     request = read_request(draft)
     with run_folder.completed(draft, force=request.force, resumed=True):
         opened = data if isinstance(data, Dataset) else _open(listener, _opening(request, data, draft.target))
@@ -143,7 +143,7 @@ def _walk(
     listener: Listener,
     given: Planned | Asked,
 ) -> None:
-    """Do the work, or what is left of it, and fill the draft."""
+    """Do the work that is left, and fill the draft."""
     curves = draft.folder / run_folder.TENSORBOARD if request.tensorboard else None
     spent_s = data.seconds + (given.features_s + given.seconds if isinstance(given, Planned) else 0.0)
     log = EventLog(draft.folder / run_folder.EVENTS, spent_s=spent_s, tensorboard=curves)
@@ -165,17 +165,17 @@ def _walk(
 def _decided(
     given: Planned | Asked, draft: Draft, request: Request, data: Dataset, backbone: Backbone, listener: Listener
 ) -> Planned:
-    """The plan, made now if it was only asked for; from then on the run can be gone on with without making it again."""
+    """Return the plan; if it was only asked for, make it and keep it for a later ``resume``."""
     planned = given
     if isinstance(planned, Asked):
         planned = planned.plan(data, backbone, listener)
         write_request(draft, request.model_copy(update={"plan": planned.plan}))
-    planning.write_plan(planned.plan, draft.folder / run_folder.PLAN)  # for whoever looks into the folder meanwhile
+    planning.write_plan(planned.plan, draft.folder / run_folder.PLAN)  # for people who look into the folder meanwhile
     return planned
 
 
 def _opened_again(request: Request) -> Backbone:
-    """Open the backbone as the run did, its weights wherever the path in its name led from there."""
+    """Open the backbone as the run did, its weights from the same absolute path."""
     asked = (request.asked or {}).get("settings", {})
     scratch = request.plan.from_scratch if request.plan else bool(asked.get("from_scratch"))
     name = request.model if request.weights is None else f"{request.model.partition('@')[0]}@{request.weights}"
@@ -185,14 +185,14 @@ def _opened_again(request: Request) -> Backbone:
 
 
 def _opening(request: Request, data: str | Path | None, run: Path) -> Mapping[str, Any]:
-    """How to open the data again, from where they lie now."""
+    """Return the arguments of ``open_data`` that open the data again, from where they lie now."""
     if request.opened is not None:
         return request.opened | ({} if data is None else {"what": data})
     if data is not None:
         return {"what": data}
     raise RunError(
-        f"run must be gone on with on its data, and no path leads to those of {run} (arrays, a hub's data set). "
-        "Open them and give them: thawline.resume(run, data=...)"
+        f"Cannot resume {run} by its path alone: its data were arrays or came from a hub. "
+        "Open the data and pass them: thawline.resume(run, data=...)"
     )
 
 
@@ -200,17 +200,14 @@ def _open(listener: Listener, how: Mapping[str, Any]) -> Dataset:
     return open_data(**how, progress=partial(listener.progress, "reading"))
 
 
-def _backbone(plan: FitPlan, weights: str | None) -> Backbone:
-    """Open what the plan names, from ``weights`` where the path in its name may be relative to another folder."""
-    name = plan.model if weights is None else f"{plan.model.partition('@')[0]}@{weights}"
-    backbone = open_backbone(name, **plan.model_settings, architecture_only=plan.from_scratch)
-    backbone.name = plan.model
-    return backbone
+def _backbone(plan: FitPlan) -> Backbone:
+    """Open the backbone that a plan names."""
+    return open_backbone(plan.model, **plan.model_settings, architecture_only=plan.from_scratch)
 
 
 def _check_weights(plan: FitPlan, backbone: Backbone) -> None:
     if plan.weights_sha256 and plan.weights_sha256 != backbone.weights_sha256:
         raise UsageError(
-            f"plan must be fitted with the weights it was made for, {plan.weights_sha256[:12]}; "
-            f"got {backbone.weights_sha256[:12]} ({backbone.name}). Make a new plan, or empty weights_sha256 in it."
+            f"plan was made for weights {plan.weights_sha256[:12]}; got {backbone.weights_sha256[:12]} "
+            f"({backbone.name}). Make a new plan, or empty weights_sha256 in this one."
         )
