@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_the_bundle_that_was_there(
         raise OSError(errno.ENOSPC, "no room")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="disk must have room for"):
+    with pytest.raises(StorageError, match="cannot be written: the disk is full"):
         save_bundle(bundle, saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == files
 

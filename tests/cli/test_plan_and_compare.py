@@ -56,7 +56,7 @@ def test_no_plan_is_lost(photos: Path) -> None:
     assert Path("plan.toml").read_text() == "mine"
     code, _, said = run("plan", photos, "--out", "no/such/plan.toml")
     assert code == 2
-    assert "must be in a folder that is there" in " ".join(said.split())
+    assert "must lie in a folder that exists" in " ".join(said.split())
     assert run("plan", photos, "--quiet", "--force")[0] == 0
     assert Path("plan.toml").read_text() != "mine"
 

@@ -72,7 +72,7 @@ def test_a_full_disk_says_how_to_resume(stop) -> None:
     answer = stop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     said = " ".join(answer.err.split())
     assert answer.code == 2
-    assert "error: disk must have room for here; it is full." in said
+    assert "error: here cannot be written: the disk is full." in said
     assert f"note: {KEPT}" in said
     answer = stop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "--resume", "here", "--json")
     assert answer.json["error"]["kind"] == "StorageError"

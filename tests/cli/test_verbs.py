@@ -158,7 +158,7 @@ def test_features_of_an_earlier_layer(thawline, tiny_photos: Path) -> None:
     ("out", "text"),
     [
         ("f.csv", "--out must end in .npz or .parquet"),
-        ("no/f.npz", "in a folder that is there"),
+        ("no/f.npz", "in a folder that exists"),
         ("old.npz", "Add --force"),
     ],
 )

@@ -291,7 +291,7 @@ def test_a_full_cache_lets_the_oldest_graphs_go(
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(opened: Callable[..., tl.Backbone], tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
-    with pytest.raises(StorageError, match=r"models/[0-9a-f]{64} must be a place that can be written"):
+    with pytest.raises(StorageError, match=r"models/[0-9a-f]{64} cannot be written: "):
         ConvertedBackbone(tmp_path, opened("test_resnet", input_px=64), ("pooled",)).opened("f32")
 
 

@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_nothing(data: tl.Dataset, tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("thawline.runs.writing.write_plan", full)
-    with pytest.raises(StorageError, match=r"disk must have room for .*run; it is full"):
+    with pytest.raises(StorageError, match=r"run cannot be written: the disk is full"):
         tl.fit(data, run=tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 

@@ -118,7 +118,7 @@ def test_a_run_that_is_gone_on_with_is_kept_whatever_happens(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_a_full_disk_is_named(tmp_path: Path, checkpoint: bool) -> None:
-    with pytest.raises(StorageError, match=r"disk must have room for .*run; it is full") as caught:
+    with pytest.raises(StorageError, match=r"run cannot be written: the disk is full") as caught:
         with new_run_folder(tmp_path / "run", "photos") as draft:
             begin(draft, checkpoint=checkpoint)
             raise OSError(errno.ENOSPC, "No space left on device")

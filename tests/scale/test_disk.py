@@ -32,19 +32,22 @@ def test_an_interruption_leaves_the_old_file(tmp_path: Path, stop: type[BaseExce
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_one_sentence(tmp_path: Path, code: int) -> None:
-    with pytest.raises(StorageError, match=r"must have room for .*a.bin; it is full\. Nothing half-written"):
-        with written_whole(tmp_path / "a.bin", "wb") as file:
-            file.write(b"half")
-            raise OSError(code, "full")
+    with pytest.raises(StorageError) as caught, written_whole(tmp_path / "a.bin", "wb") as file:
+        file.write(b"half")
+        raise OSError(code, "full")
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.bin'} cannot be written: the disk is full. Free some space (`thawline cache clear` may help), "
+        "or choose a place on another disk."
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="must be a place that can be written; Not a directory"):
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
         with written_whole(tmp_path / "file" / "a.csv"):
             pass
-    with pytest.raises(StorageError, match="must be a place that can be written; No such file"):
+    with pytest.raises(StorageError, match=r"No such file or directory\. Choose a place that can be written\."):
         with written_whole(tmp_path / "none" / "a.csv"):
             pass
 
@@ -52,7 +55,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP])
 def test_whatever_the_system_refuses_is_one_sentence(tmp_path: Path, code: int) -> None:
     reason = os.strerror(code)
-    with pytest.raises(StorageError, match=f"must be a place that can be written; {reason}"), storage_errors(tmp_path):
+    with pytest.raises(StorageError, match=f"cannot be written: {reason}"), storage_errors(tmp_path):
         raise OSError(code, reason)
 
 

@@ -14,6 +14,7 @@ from thawline.errors import StorageError, UsageError
 from thawline.store import shards as shards_module
 from thawline.store import store as store_module
 from thawline.store.keys import FeatureKey
+from thawline.store.room import Shelf
 from thawline.store.store import FeatureStore
 
 Draw = Callable[..., list[str]]
@@ -41,17 +42,6 @@ def test_rows_come_back_by_content_in_any_order(tmp_path: Path, key: FeatureKey,
     assert rows.row_shape == (5,)
     with pytest.raises(KeyError, match="not stored"):
         rows.read(np.array([0, 51]))
-
-
-def test_stored_rows_are_completed_by_fresh_ones(tmp_path: Path, key: FeatureKey, sample_digests: Draw) -> None:
-    digests, values = sample_digests(9), _values(9)
-    store = FeatureStore(tmp_path)
-    assert store.lookup(key, digests).complete(values) is values
-    store.append(key, digests[::3], values[::3])
-    rows = store.lookup(key, digests)
-    np.testing.assert_array_equal(rows.complete(values[~rows.found]), values)
-    store.append(key, digests, values)
-    np.testing.assert_array_equal(store.lookup(key, digests).complete(np.empty((0, 0), np.float32)), values)
 
 
 def test_gather_refuses_a_sample_that_is_not_stored(tmp_path: Path, key: FeatureKey, sample_digests: Draw) -> None:
@@ -208,8 +198,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
     with pytest.raises(StorageError) as caught:
         store.append(key, sample_digests(100), _values(100))
     assert str(caught.value) == (
-        f"The disk that holds the feature cache is full: 2.0 KB could not be written to {tmp_path / 'features'}. "
-        "Make room with `thawline cache clear`, or set THAWLINE_CACHE to a folder on another disk."
+        f"{tmp_path / 'features'} cannot be written: the disk is full. Free some space (`thawline cache clear` may "
+        "help), or set THAWLINE_CACHE to a folder on another disk."
     )
     assert [path.name for path in _files(store, key, "*")] == ["key.json"]
 
@@ -219,15 +209,11 @@ def test_a_cache_that_cannot_be_written_says_where_and_what_to_do(
 ) -> None:
     (tmp_path / "file").write_text("")
     store = FeatureStore(tmp_path / "file")
-    with pytest.raises(
-        StorageError, match=r"a folder that this program can read; .*features is not \(Not a directory\)"
-    ):
+    with pytest.raises(StorageError, match=r"features cannot be read: Not a directory"):
         store.lookup(key, sample_digests(1))
-    with pytest.raises(
-        StorageError, match=r"The feature cache must be a folder that this program can write; .*features"
-    ):
+    with pytest.raises(StorageError, match=r"features cannot be written: "):
         store.prepare(key)
-    with pytest.raises(StorageError, match="Set THAWLINE_CACHE to a folder of your own"):
+    with pytest.raises(StorageError, match="Set THAWLINE_CACHE to a folder that can be written"):
         store.append(key, sample_digests(1), _values(1))
 
 
@@ -238,7 +224,7 @@ def test_a_cache_that_cannot_be_read_says_so(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    with pytest.raises(StorageError, match=r"can read; .* is not \(Permission denied\)"):
+    with pytest.raises(StorageError, match=r"features cannot be read: Permission denied\. Set THAWLINE_CACHE"):
         FeatureStore(tmp_path).lookup(key, sample_digests(1))
 
 
@@ -319,14 +305,15 @@ def test_clear_removes_what_it_is_told_to(tmp_path: Path, key: FeatureKey, sampl
 
 
 def test_the_least_recently_used_key_goes_when_room_is_needed(
-    tmp_path: Path, key: FeatureKey, sample_digests: Draw
+    tmp_path: Path, key: FeatureKey, sample_digests: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [replace(key, rung=f"blocks.{i}") for i in range(4)]
     for i, k in enumerate(keys[:3]):
         FeatureStore(tmp_path).append(k, sample_digests(3), _values(3))
         _age(FeatureStore(tmp_path), k, hours=10 - i)
     one = FeatureStore(tmp_path).usage()[0].bytes
-    busy = FeatureStore(tmp_path, limit_bytes=3 * one)
+    monkeypatch.setenv("THAWLINE_CACHE_LIMIT", str(3 * one))
+    busy = FeatureStore(tmp_path)
     busy.lookup(keys[0], sample_digests(3))  # the oldest, and now in use
     _age(busy, keys[0], hours=20)
     busy.append(keys[3], sample_digests(3), _values(3))
@@ -334,9 +321,14 @@ def test_the_least_recently_used_key_goes_when_room_is_needed(
 
 
 def test_what_is_in_use_stays_even_above_the_limit_and_that_is_said_once(
-    tmp_path: Path, key: FeatureKey, sample_digests: Draw, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    key: FeatureKey,
+    sample_digests: Draw,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = FeatureStore(tmp_path, limit_bytes=10)
+    monkeypatch.setenv("THAWLINE_CACHE_LIMIT", "10")
+    store = FeatureStore(tmp_path)
     for seed in range(3):
         store.append(key, sample_digests(3, seed=seed), _values(3))
     np.testing.assert_array_equal(store.gather(key, sample_digests(3, seed=2)), _values(3))
@@ -349,14 +341,42 @@ def test_what_killed_processes_left_behind_is_swept_up(tmp_path: Path, key: Feat
     store = FeatureStore(tmp_path)
     store.append(key, sample_digests(1), _values(1))
     folder = tmp_path / "features"
-    old, new = folder / key.digest() / ".old.tmp", folder / key.digest() / ".new.tmp"
-    old.write_text("half a sh")
-    new.write_text("somebody is writing this now")
-    os.utime(old, (time.time() - 7200,) * 2)
-    (folder / ".trash-0").mkdir()
-    (folder / ".trash-0" / "rest").write_text("")
+    old = [folder / key.digest() / name for name in (".old.tmp", ".old.partial")]
+    new = folder / key.digest() / ".new.partial"
+    for path in (*old, new):
+        path.write_text("half a shard")
+    trash, draft, busy = (tmp_path / name for name in ("features/.trash-0", "models/.draft", "models/.busy"))
+    for path in (trash, draft, busy):
+        path.mkdir(parents=True)
+        (path / "rest").write_text("")
+    for path in (*old, draft):
+        os.utime(path, (time.time() - 7200,) * 2)
     FeatureStore(tmp_path).append(key, sample_digests(1, seed=1), _values(1))
-    assert not old.exists() and new.exists() and not (folder / ".trash-0").exists()
+    assert [path.exists() for path in (*old, new, trash, draft, busy)] == [False, False, True, False, False, True]
+
+
+def test_features_and_converted_models_share_one_limit(
+    tmp_path: Path, key: FeatureKey, sample_digests: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model(name: str, hours: float) -> Path:
+        folder = tmp_path / "models" / (name * 64)
+        folder.mkdir(parents=True)
+        (folder / "0.bin").write_bytes(bytes(10_000))
+        (folder / "graphs.json").write_text("{}")
+        os.utime(folder / "graphs.json", (time.time() - 3600 * hours,) * 2)
+        return folder
+
+    older, newer = model("a", hours=9), model("b", hours=1)
+    FeatureStore(tmp_path).append(key, sample_digests(3), _values(3))
+    _age(FeatureStore(tmp_path), key, hours=5)
+    monkeypatch.setenv("THAWLINE_CACHE_LIMIT", "15KB")
+    FeatureStore(tmp_path).append(replace(key, rung="new"), sample_digests(3), _values(3))
+    assert not older.exists() and newer.exists() and len(FeatureStore(tmp_path).usage()) == 2
+    used = Shelf(tmp_path, "models")
+    used.use(newer.name)
+    monkeypatch.setenv("THAWLINE_CACHE_LIMIT", "10KB")
+    FeatureStore(tmp_path).append(replace(key, rung="newest"), sample_digests(3), _values(3))
+    assert newer.exists() and [entry.rung for entry in FeatureStore(tmp_path).usage()] == ["newest"]
 
 
 def _age(store: FeatureStore, key: FeatureKey, *, hours: float) -> None:

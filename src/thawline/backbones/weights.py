@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from thawline.errors import ModelError, WeightsError
+from thawline.scale.disk import file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,12 +123,6 @@ class TensorFile:
             return values
 
         return read
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thawline.backbones import Backbone
-from thawline.backbones.weights import TensorFile, file_sha256
+from thawline.backbones.weights import TensorFile
 from thawline.bundles.predictions import Predictions
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.errors import RunError
 from thawline.records import Precision, Preparation
-from thawline.scale.disk import written_whole
+from thawline.scale.disk import file_sha256, written_whole
 from thawline.version import __version__
 
 if TYPE_CHECKING:

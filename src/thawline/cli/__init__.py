@@ -12,7 +12,7 @@ import signal
 import sys
 
 from thawline.cli.start import STARTED as STARTED
-from thawline.signals import interrupt_when_heard
+from thawline.scale.signals import interrupt_when_heard
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from thawline.cli.console import print_json, say
 from thawline.cli.guard import guarded
 
 if TYPE_CHECKING:
-    from thawline.store.store import CacheEntry
+    from thawline.store.room import CacheEntry
 
 app = typer.Typer(
     help="Show or clear the stored features and converted models.", invoke_without_command=True, rich_markup_mode="rich"

@@ -80,7 +80,7 @@ def plan(
     if out.is_dir() or (out.exists() and not force):
         raise UsageError(f"--out must be a new file; {out} is there. Choose another, or replace it with --force.")
     if not out.parent.is_dir():
-        raise UsageError(f"--out must be in a folder that is there; {out.parent} is not. Make it first.")
+        raise UsageError(f"--out must lie in a folder that exists; {out.parent} does not. Make it first.")
     settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
     training = options.training_settings(set_, epochs=epochs, lr=lr, batch_size=batch_size, views=views)
     shares = options.fractions(split)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
@@ -17,6 +15,8 @@ from thawline.data.sources import Stamp, stamp_of
 from thawline.errors import UndecodableError
 from thawline.inputs.image.decode import thumbnail
 from thawline.listening import Progress
+from thawline.scale import executor
+from thawline.scale.processors import allowed_processors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,9 +77,15 @@ def scan(source: Source, *, store: ScanStore | None = None, progress: Progress |
     if progress is not None:
         progress(done, n)
     chunks = [unknown[start : start + _CHUNK] for start in range(0, len(unknown), _CHUNK)]
-    pool = ThreadPoolExecutor(max_workers=min(_n_cpus(), _MAX_WORKERS), thread_name_prefix="scan")
+    looks = executor().pipelined(
+        chunks,
+        lambda rows: [_look_at(source, row, stamps[row]) for row in rows],
+        lambda results: results[0],
+        batch_size=1,
+        workers=min(allowed_processors(), _MAX_WORKERS),
+    )
     try:
-        for results in pool.map(lambda rows: [_look_at(source, row, stamps[row]) for row in rows], chunks):
+        for _, results in looks:
             for row, stamp, look, failure in results:
                 if look is None:
                     failures[row] = failure
@@ -90,8 +96,8 @@ def scan(source: Source, *, store: ScanStore | None = None, progress: Progress |
             done += len(results)
             if progress is not None:
                 progress(done, n)
-    finally:  # after Ctrl-C, do not read on to the end
-        pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        looks.close()  # after Ctrl-C, do not read on to the end
         if store is not None:
             store.flush()
     return Scan(tuple(digests), sketches, failures)
@@ -114,10 +120,3 @@ def _look_at(source: Source, row: int, stamp: Stamp | None) -> _Result:
         return _Result(row, stamp, Look(digest_of(payload), thumb.tobytes()))
     except UndecodableError as error:
         return _Result(row, stamp, None, str(error))
-
-
-def _n_cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1

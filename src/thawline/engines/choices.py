@@ -199,11 +199,12 @@ def _recalled(device: str, memory: Path) -> tuple[dict[str, object], tuple[str, 
 
 
 def _remember(file: Path, known: dict[str, object]) -> None:
-    from thawline.store.shards import write_whole
+    from thawline.scale.disk import whole_file
 
     with contextlib.suppress(OSError):  # it is only asked again next time
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(known, indent=2).encode())
+        with whole_file(file) as opened:
+            json.dump(known, opened, indent=2)
 
 
 def _fingerprint(device: str) -> str:

@@ -10,30 +10,26 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.engines.graphs import StoredGraphs
 from thawline.records import Precision
 from thawline.scale import cache_root
-from thawline.scale.disk import storage_errors
+from thawline.scale.disk import file_sha256, storage_errors
+from thawline.store.room import DESCRIPTIONS, ELSEWHERE, CacheEntry, Kept, Shelf, make_room, remove
 from thawline.store.sizes import limit_from_environment
-from thawline.store.store import CacheEntry
 
 if TYPE_CHECKING:
     from thawline.engines.graphs import Converted
 
 logger = logging.getLogger(__name__)
 
-_DESCRIPTION = "graphs.json"
-_ABANDONED_S = 3600.0
+_DESCRIPTION = DESCRIPTIONS["models"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +55,21 @@ class GraphStore:
     def __init__(self, root: Path | None = None) -> None:
         """Open a store; nothing is read or written before it is asked something."""
         self.root = cache_root() if root is None else root
-        self._folder = self.root / "models"
+        self._shelf = Shelf(self.root, "models")
 
     def find(self, key: GraphKey) -> StoredGraphs | None:
         """Find a converted backbone and check each of its files; a damaged one is removed, which is said in the log."""
-        folder = self._folder / key.digest()
+        folder = self._shelf.folder / key.digest()
         try:
             found = _read(folder)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
             logger.warning("A stored model was damaged; it is converted again (%s).", folder)
-            self._remove(folder)
+            with contextlib.suppress(OSError):  # a shared cache may be readable only
+                remove(folder)
             return None
-        with contextlib.suppress(OSError):  # a shared cache may be readable only
-            os.utime(folder / _DESCRIPTION)
+        self._shelf.touch(key.digest())
         return found
 
     def keep(self, key: GraphKey, converted: Converted, model: str) -> StoredGraphs:
@@ -86,15 +82,15 @@ class GraphStore:
         """
         import openvino as ov
 
-        folder = self._folder / key.digest()
-        with storage_errors(folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=".", dir=self._folder))
+        folder = self._shelf.use(key.digest())
+        with storage_errors(folder, elsewhere=ELSEWHERE):
+            self._shelf.folder.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=".", dir=self._shelf.folder))
             try:
                 parts = []
                 for number, (graph, precision) in enumerate(converted.graphs):
                     ov.save_model(graph, draft / f"{number}.xml", compress_to_fp16=False)
-                    sha256 = {ending: _sha256(draft / f"{number}.{ending}") for ending in ("xml", "bin")}
+                    sha256 = {ending: file_sha256(draft / f"{number}.{ending}") for ending in ("xml", "bin")}
                     parts.append({"precision": precision, "sha256": sha256})
                 described = asdict(key) | {
                     "model": model,
@@ -107,67 +103,34 @@ class GraphStore:
                 _move_into_place(draft, folder)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-        self._make_room(folder)
+        make_room(self.root, limit_from_environment())
         return _read(folder)
 
     def usage(self) -> list[CacheEntry]:
-        """Say what is stored, most recently used first."""
-        return [entry for _, entry in sorted(self._entries(), key=lambda found: found[0], reverse=True)]
+        """List what is stored, most recently used first."""
+        entries = (_entry(kept) for kept in reversed(self._shelf.kept()))
+        return [entry for entry in entries if entry is not None]
 
     def clear(self, older_than: timedelta | None = None, key: str | None = None) -> int:
-        """Remove converted backbones and return how many bytes that freed; see ``FeatureStore.clear``."""
-        freed = 0
-        for when, entry in list(self._entries()):
-            old = older_than is None or time.time() - when > older_than.total_seconds()
-            if old and entry.key.startswith(key or ""):
-                self._remove(self._folder / entry.key)
-                freed += entry.bytes
-        return freed
+        """Remove converted backbones and return how many bytes that freed; see ``Shelf.clear``."""
+        return self._shelf.clear(older_than, key)
 
-    def _entries(self) -> Iterator[tuple[float, CacheEntry]]:
-        """(time of last use, what it is)"""
-        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name.startswith("."):
-                continue
-            try:
-                described = json.loads((folder / _DESCRIPTION).read_bytes())
-                when = (folder / _DESCRIPTION).stat().st_mtime
-                size = sum(path.stat().st_size for path in folder.iterdir())
-                yield (
-                    when,
-                    CacheEntry(
-                        key=folder.name,
-                        model=described["model"],
-                        rung=f"{', '.join(described['rungs'])} (converted)",
-                        precision=described["precision"],
-                        engine=described["converter"],
-                        rows=0,
-                        bytes=size,
-                        last_used=datetime.fromtimestamp(when, UTC),
-                    ),
-                )
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
 
-    def _make_room(self, kept: Path) -> None:
-        limit = limit_from_environment()
-        entries = sorted(self._entries(), key=lambda found: found[0])
-        total = sum(entry.bytes for _, entry in entries)
-        for _, entry in entries:
-            if total > limit and entry.key != kept.name:
-                self._remove(self._folder / entry.key)
-                total -= entry.bytes
-        for draft in self._folder.glob(".*"):  # of processes that were killed
-            with contextlib.suppress(OSError):
-                if time.time() - draft.stat().st_mtime > _ABANDONED_S:
-                    shutil.rmtree(draft, ignore_errors=True)
-
-    def _remove(self, folder: Path) -> None:
-        """Take it away at one stroke: another process sees all of it or nothing."""
-        with contextlib.suppress(OSError):
-            trash = Path(tempfile.mkdtemp(prefix=".", dir=self._folder))
-            folder.rename(trash / "trash")
-            shutil.rmtree(trash, ignore_errors=True)
+def _entry(kept: Kept) -> CacheEntry | None:
+    try:
+        described = json.loads((kept.folder / _DESCRIPTION).read_bytes())
+        return CacheEntry(
+            key=kept.folder.name,
+            model=described["model"],
+            rung=f"{', '.join(described['rungs'])} (converted)",
+            precision=described["precision"],
+            engine=described["converter"],
+            rows=0,
+            bytes=kept.bytes,
+            last_used=kept.last_used,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _read(folder: Path) -> StoredGraphs:
@@ -176,7 +139,7 @@ def _read(folder: Path) -> StoredGraphs:
     files = tuple(folder / f"{number}.xml" for number in range(len(described["parts"])))
     for file, part in zip(files, described["parts"], strict=True):
         for ending, expected in part["sha256"].items():
-            if _sha256(file.with_suffix(f".{ending}")) != expected:
+            if file_sha256(file.with_suffix(f".{ending}")) != expected:
                 raise ValueError(file)
     return StoredGraphs(
         files=files,
@@ -193,8 +156,3 @@ def _move_into_place(draft: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():  # else another process was faster: what it wrote is the same
             raise
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from thawline.engines.choices import engine_choices, is_remembered
 from thawline.errors import ThawlineError
 from thawline.features.extract import feature_key, layers_in
 from thawline.scale.allocator import keep_freed_memory
+from thawline.scale.threads import begin
 from thawline.store.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def build_ahead(
         graphs = ConvertedBackbone(store.root, backbone, rungs)
         work = _engine_without_torch(graphs, choices[0]) or work
     keep_freed_memory()  # before threads begin that would get memory of their own
-    # Not a daemon: a process that ends while a library is being loaded may crash.
-    threading.Thread(target=_try, args=(work,), name="thawline-build").start()
+    begin(lambda: _try(work), name="thawline-build")
 
 
 def _engine_without_torch(graphs: ConvertedBackbone, choice: EngineChoice) -> Callable[[], object] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from thawline.data.scan import digest_of
 from thawline.errors import DataError, ThawlineError, UndecodableError
 from thawline.inputs.image.decode import prepare
+from thawline.scale.threads import meanwhile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,24 +80,18 @@ class Pixels:
         """
         height, width = self.preparation.input_px
         room = AHEAD_BYTES // (3 * height * width)
-        over = threading.Event()
 
-        def decode() -> None:
+        def decode(over: Callable[[], bool]) -> None:
             for row in rows[:room]:
-                if over.is_set():
+                if over():
                     return
                 try:
                     self._ahead[row] = self._decoded(row)
                 except ThawlineError:
                     return
 
-        thread = threading.Thread(target=decode, name="thawline-ahead", daemon=True)
-        thread.start()
-        try:
+        with meanwhile(decode, name="thawline-ahead"):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def _decoded(self, row: int) -> NDArray[np.uint8]:
         return read_sample(self.samples, row, lambda payload: prepare(payload, self.preparation))

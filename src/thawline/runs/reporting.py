@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +11,7 @@ from thawline.errors import UndecodableError
 from thawline.records import PARTS, Part
 from thawline.runs.report import MAX_MISTAKES, thumbnail_png
 from thawline.runs.report_rows import Mistake, ReportData
-from thawline.scale.processors import processor_name
+from thawline.scale.processors import allowed_processors, processor_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,12 +75,11 @@ def _thaw(measured: Measured) -> str:
 
 def environment() -> dict[str, str]:
     """Machine and versions, for a reader who wants to repeat the numbers."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = {
         "system": platform.platform(),
         "Python": platform.python_version(),
         "processor": processor_name(),
-        "CPU cores": str(cores),
+        "CPU cores": str(allowed_processors()),
     }
     for package in _PACKAGES:
         try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from thawline.signals import interrupt_when_heard
+from thawline.scale.signals import interrupt_when_heard
 
 _KEPT = "The run was kept; resume it with: thawline fit --resume "
 

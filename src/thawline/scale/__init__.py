@@ -1,17 +1,25 @@
 """The seam: who runs a step, and where.
 
 Takes items, a step that prepares one of them and a step that runs a batch. Gives the results in order, from whatever
-does the work: threads of this process now, other machines later. Refuses nothing of its own: what a step raises
-arrives unchanged, with a note that says which item it was.
+does the work: threads of this process now, other machines later. Refuses nothing of its own: an error in a step arrives
+unchanged, with a note that names the item.
 """
 
-from thawline.scale.executor import Executor
-from thawline.scale.local import LocalExecutor
-from thawline.scale.paths import cache_root
+from typing import TYPE_CHECKING
 
-__all__ = ["Executor", "LocalExecutor", "cache_root", "executor"]
+from thawline.lazy import lazily
 
+if TYPE_CHECKING:
+    from thawline.scale.executors import Executor as Executor
+    from thawline.scale.local import LocalExecutor as LocalExecutor
+    from thawline.scale.local import executor as executor
+    from thawline.scale.paths import cache_root as cache_root
 
-def executor() -> Executor:
-    """Return who runs steps here; rooms ask this and never start threads or processes of their own."""
-    return LocalExecutor()
+_HOME = {
+    "Executor": "thawline.scale.executors",
+    "LocalExecutor": "thawline.scale.local",
+    "cache_root": "thawline.scale.paths",
+    "executor": "thawline.scale.local",
+}
+__getattr__, __dir__ = lazily(__name__, _HOME)
+__all__ = sorted(_HOME)

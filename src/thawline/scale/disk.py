@@ -1,16 +1,21 @@
-"""Files that are there whole or not at all, and one sentence for a disk that refuses."""
+"""Write files that are there whole or not at all, and say in one sentence what a disk refused."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from thawline.errors import StorageError, UsageError
+
+TEMPORARY = ".partial"
+"""Ends the name of a file that is being written; it begins with a dot."""
+_DONE = {"read": "read", "write": "written", "change": "changed"}
 
 
 def is_full(error: OSError) -> bool:
@@ -18,12 +23,17 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-@contextmanager
-def storage_errors(where: Path) -> Iterator[None]:
-    """Turn what the operating system refuses while writing ``where`` into one clear sentence.
+@contextlib.contextmanager
+def storage_errors(
+    where: Path, verb: Literal["read", "write", "change"] = "write", *, elsewhere: str = "choose a place"
+) -> Iterator[None]:
+    """Turn what the operating system refuses while the block works on ``where`` into one sentence and a next step.
 
+    Args:
+        elsewhere: What the user can do to name another place.
     Raises:
-        StorageError: The disk is full, or the place cannot be written.
+        StorageError: The disk is full, or the place cannot be read, written or changed. One that the block raises
+            itself passes unchanged.
     """
     try:
         yield
@@ -32,11 +42,12 @@ def storage_errors(where: Path) -> Iterator[None]:
     except OSError as error:
         if is_full(error):
             raise StorageError(
-                f"disk must have room for {where}; it is full. Nothing half-written was kept. Free some space "
-                "(`thawline cache clear` may help) or write to another disk."
+                f"{where} cannot be {_DONE[verb]}: the disk is full. Free some space (`thawline cache clear` may "
+                f"help), or {elsewhere} on another disk."
             ) from error
         raise StorageError(
-            f"{where} must be a place that can be written; {error.strerror or error}. Choose another place."
+            f"{where} cannot be {_DONE[verb]}: {error.strerror or error}. "
+            f"{elsewhere[0].upper()}{elsewhere[1:]} that can be {_DONE[verb]}."
         ) from error
 
 
@@ -44,33 +55,57 @@ def check_new_file(path: Path, option: str, endings: Sequence[str], *, force: bo
     """Refuse a file that cannot be written, before any work is done.
 
     Raises:
-        UsageError: Another ending, a folder that is not there, or a file that is.
+        UsageError: Another ending, a folder that does not exist, or a file that does.
     """
     if path.suffix.lower() not in endings:
         raise UsageError(f"{option} must end in {' or '.join(endings)}; got {path.name!r}.")
     if not path.parent.is_dir():
-        raise UsageError(f"{option} must be in a folder that is there; got {path}. Make {path.parent} first.")
+        raise UsageError(f"{option} must lie in a folder that exists; got {path}. Make {path.parent} first.")
     if path.exists() and not force:
-        raise UsageError(f"{option} must be a new file; {path} is there already. Add --force to replace it.")
+        raise UsageError(f"{option} must be a new file; {path} exists. Add --force to replace it.")
 
 
-@contextmanager
-def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Yield a file that takes the name ``path`` only if the block ends without an error.
+@contextlib.contextmanager
+def written_whole(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Yield a file that takes the name ``path`` only if the block ends without an error, also if the power fails.
 
+    Args:
+        mode: ``wb`` for bytes; ``w`` for UTF-8 whose line ends stay as they are written.
     Raises:
         StorageError: The disk is full, or the place cannot be written.
     """
-    with storage_errors(path):
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        draft = Path(name)
-        try:
-            with open(handle, mode, **text) as file:  # type: ignore[call-overload]  # noqa: PTH123 (a descriptor)
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            draft.chmod(0o644)
-            draft.replace(path)
-        finally:
+    with storage_errors(path), whole_file(path, mode) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Do the same as ``written_whole``, but let an OSError pass as the system raises it."""
+    draft = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
+    text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
+    try:
+        with draft.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, if the platform can open a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

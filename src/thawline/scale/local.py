@@ -1,4 +1,4 @@
-"""Steps run in this process: threads prepare, the calling thread runs."""
+"""Run steps in this process: threads prepare, the calling thread runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from thawline.scale.executor import Item, Prepared, Result
+from thawline.scale.executors import Executor, Item, Prepared, Result
 from thawline.scale.processors import usable_processors
 
 _AHEAD = 2
-"""Batches, or items for each worker, that may be prepared, or in preparation, beyond the one that runs."""
+"""Batches, or items for each worker, that may be prepared or in preparation beside the batch that runs."""
+
+
+def executor() -> Executor:
+    """Return what runs steps here; rooms ask this and never start threads or processes of their own."""
+    return LocalExecutor()
 
 
 class LocalExecutor:
@@ -43,7 +48,7 @@ class LocalExecutor:
                 look_ahead(batch_size)
                 yield batch, _run(run, prepared, start)
         finally:
-            # Not waiting keeps Ctrl-C prompt: a step that is under way ends by itself, the others never start.
+            # Not waiting keeps Ctrl-C prompt: a step that has begun ends by itself, the others never start.
             pool.shutdown(wait=False, cancel_futures=True)
 
 

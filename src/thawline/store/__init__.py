@@ -10,13 +10,13 @@ from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.store.keys import FeatureKey as FeatureKey
+    from thawline.store.room import CacheEntry as CacheEntry
     from thawline.store.sizes import format_bytes as format_bytes
     from thawline.store.sizes import parse_bytes as parse_bytes
-    from thawline.store.store import CacheEntry as CacheEntry
     from thawline.store.store import FeatureStore as FeatureStore
 
 _HOME = {
-    "CacheEntry": "thawline.store.store",
+    "CacheEntry": "thawline.store.room",
     "FeatureKey": "thawline.store.keys",
     "FeatureStore": "thawline.store.store",
     "format_bytes": "thawline.store.sizes",

@@ -93,22 +93,6 @@ class Rows:
         self._fill(out, np.arange(len(positions)), positions)
         return out
 
-    def complete(self, fresh: NDArray[Any]) -> NDArray[Any]:
-        """All rows (N, ...): the stored ones are read, the others are ``fresh``, in order, without a second copy.
-
-        Raises:
-            StorageError: The rows were cleared after the lookup.
-        """
-        stored = np.flatnonzero(self.found)
-        if not len(stored):
-            return fresh
-        first = self._shards[self._shard[stored[0]]]
-        out = np.empty((len(self.found), *first.shape[1:]), first.dtype)
-        self._fill(out, stored, stored)
-        if len(stored) < len(out):
-            out[~self.found] = fresh
-        return out
-
     def _fill(self, out: NDArray[Any], places: NDArray[np.integer[Any]], positions: NDArray[np.integer[Any]]) -> None:
         """Copy the row of each position to its place in ``out``, shard by shard."""
         shards, rows = self._shard[positions], self._row[positions]

@@ -6,10 +6,8 @@ name, flushed to the disk and renamed, so it is there whole or not at all, and i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from thawline.scale.disk import whole_file
 from thawline.store.keys import Stored
 
 SUFFIX = ".safetensors"
-TEMPORARY = ".tmp"
 _DIGEST = np.dtype("V32")
 
 _STORED: dict[Stored, tuple[str, np.dtype[Any]]] = {
@@ -97,24 +95,10 @@ def write_shard(folder: Path, digests: NDArray[np.void], values: NDArray[Any]) -
     described += b" " * (-len(described) % 8)  # so that the values begin at a multiple of eight bytes
     length = len(described).to_bytes(8, "little")
     # The format is written here piece by piece, as the library would need two more copies of the values in memory.
-    write_whole(folder / f"{uuid.uuid4().hex}{SUFFIX}", length, described, _bytes_of(values), _bytes_of(digests))
+    with whole_file(folder / f"{uuid.uuid4().hex}{SUFFIX}", "wb") as file:
+        for piece in (length, described, _bytes_of(values), _bytes_of(digests)):
+            file.write(piece)
     return len(length) + len(described) + end
-
-
-def write_whole(path: Path, *pieces: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all, even when the power fails."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def open_shard(path: Path, stored: Stored) -> Shard:
@@ -168,13 +152,3 @@ def _checksum(digests: NDArray[np.void], values: NDArray[Any]) -> str:
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:
     return array.data.cast("B")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the platform can open a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

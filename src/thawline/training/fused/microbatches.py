@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones import POOLED
 from thawline.scale.processors import usable_processors
+from thawline.scale.threads import Crew
 
 if TYPE_CHECKING:
     from thawline.training.fused.chains import Chain
@@ -54,30 +54,30 @@ class Microbatches:
         above.train()
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._most = usable_processors() if device.type == "cpu" and worth_parts(above) else 1
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew: Crew | None = None
 
     def __enter__(self) -> Microbatches:
         if self._most > 1:
-            self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="microbatch")
+            self._crew = Crew(self._most, name="microbatch")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
             torch.set_num_threads(torch.get_num_threads())  # threads to come begin with what was set last, anywhere
 
     def parts(self, n: int) -> list[slice]:
         """Divide ``n`` samples into parts of nearly one size, in order; into one while this context is not open."""
-        count = 1 if self._pool is None else max(1, min(self._most, n // LEAST_SAMPLES))
+        count = 1 if self._crew is None else max(1, min(self._most, n // LEAST_SAMPLES))
         return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
     def each(self, work: Callable[[slice], Result], n: int) -> list[Result]:
         """Call ``work`` for each part of ``n`` samples; what it gives, in their order."""
         parts = self.parts(n)
-        if self._pool is None or len(parts) == 1:
+        if self._crew is None or len(parts) == 1:
             return [work(part) for part in parts]
         threads = self._most // len(parts)
 
@@ -86,7 +86,7 @@ class Microbatches:
                 torch.set_num_threads(threads)
             return work(part)
 
-        return list(self._pool.map(alone, parts))
+        return self._crew.each(alone, parts)
 
     def backward(
         self,

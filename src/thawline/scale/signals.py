@@ -1,4 +1,4 @@
-"""How Ctrl-C and a request to end become an exception: where it is heard, never where it is lost."""
+"""Turn Ctrl-C and a request to end into an exception, but not inside code that would lose it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from types import FrameType
 
 _DEAF = ("<frozen importlib._bootstrap>", copyreg.__file__)
-"""Code that an exception does not leave as it came. Libraries that load call Python from C++, and what is raised there
-they swallow, or it ends the process at once (torch: "terminate called"); copyreg, which every deep copy calls, has an
-``except`` for all there is."""
+"""Files whose code does not pass an exception on as it came. Libraries call Python from C++ while they load, and either
+swallow what is raised there or end the process at once (torch: "terminate called"). copyreg, which every deep copy
+calls, catches everything."""
 
 _AGAIN_S = 0.05
 
 
 def interrupt_when_heard(interruption: type[KeyboardInterrupt]) -> Callable[[int, FrameType | None], None]:
-    """Return a signal handler that raises the interruption, but not within an import or another deaf piece of code.
+    """Return a signal handler that raises the interruption, but not within an import or other deaf code.
 
-    There the command would go on as if nobody had asked, or leave half of what it wrote; so the signal is sent again
-    every 0.05 s until that code has ended.
+    An exception raised there would be lost, and the command would continue or leave half of what it wrote. The handler
+    sends the signal again every 0.05 s instead, until that code has ended.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:

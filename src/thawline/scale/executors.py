@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Runs steps over items; where is its own business."""
+    """Runs steps over items; the caller does not know where."""
 
     def pipelined(
         self,
@@ -22,7 +22,7 @@ class Executor(Protocol):
         batch_size: int,
         workers: int | None = None,
     ) -> Generator[tuple[Sequence[Item], Result]]:
-        """Prepare items side by side while batches of them are run, in order.
+        """Prepare items side by side while batches of them run, in order.
 
         Args:
             items: What to work on.
@@ -30,8 +30,8 @@ class Executor(Protocol):
             run: Called with up to ``batch_size`` prepared items, one call at a time, in the thread that iterates.
             workers: Threads that prepare; by default one for each usable processor, from 2 to 8.
         Returns:
-            A generator of (the items of a batch, what ``run`` gave for them). Memory stays flat, however many items
-            there are. Closing it stops the work: wrap it in ``contextlib.closing``.
+            A generator of (the items of a batch, what ``run`` gave for them). Memory does not grow with the number of
+            items. Closing the generator stops the work: wrap it in ``contextlib.closing``.
         Raises:
             Whatever a step raises, with a note that names the position of the item or batch.
         """

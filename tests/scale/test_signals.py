@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from thawline.signals import interrupt_when_heard
+from thawline.scale.signals import interrupt_when_heard
 
 
 @pytest.fixture(autouse=True)
