@@ -1,4 +1,4 @@
-"""Record topologies: convert an architecture twice, with random weights, and see where each number came from."""
+"""Record topologies: convert an architecture twice, with random weights, and find the tensor behind each constant."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import itertools
 import json
 import tempfile
 import xml.etree.ElementTree as ET
+import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from thawline.engines.converting.batch_norm import folds
 from thawline.engines.converting.conversion import traced
 from thawline.engines.converting.fold import Fold
 from thawline.engines.converting.rounding import work
-from thawline.engines.converting.topology import COUNTER, MEAN, STD, Filling, Topology, with_folds
+from thawline.engines.converting.topology import COUNTER, FORMAT, MEAN, STD, Filling, Topology, entry_name, with_folds
 from thawline.errors import ModelError
 from thawline.inputs.image.stand_ins import N_STAND_INS, stand_ins
 from thawline.inputs.image.tensors import Normalise
@@ -35,11 +36,13 @@ from thawline.scale.releases import release
 
 _RUNGS = ("pooled",)
 _LITERAL_BYTES = 4096
-"""A larger constant that is no tensor would make the package grow; none of the usual architectures has one."""
+"""Largest constant that may be no tensor: larger ones would make the package grow; no usual architecture has any."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Date of every entry, so that the same topologies give the same archive."""
 
 
 class NotRecordableError(ModelError):
-    """The graph of this architecture holds numbers that are neither one tensor's nor the same whatever the weights."""
+    """The graph holds numbers that are neither those of one tensor nor independent of the weights."""
 
 
 def record(
@@ -79,8 +82,18 @@ def record(
     return topology
 
 
+def write_archive(topologies: Iterable[Topology], path: Path) -> None:
+    """Write topologies as the one archive that ``topology.read`` reads; every entry is compressed by itself."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for topology in topologies:
+            described = {"format": FORMAT} | asdict(topology)
+            text = json.dumps(described, separators=(",", ":"), default=bytes.hex)
+            name = entry_name(topology.architecture, topology.model_args, topology.input_px)
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_LZMA)
+
+
 def _difference(one: Topology, other: Topology) -> str:
-    """Words for what two draws do not share."""
+    """Say in words how the topologies of two draws differ."""
     if one.xml != other.xml:
         return "its graph depends on its weights"
     if one.folds != other.folds:
@@ -91,7 +104,7 @@ def _difference(one: Topology, other: Topology) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Draw:
-    """An architecture with one set of weights, converted, and what that shows."""
+    """An architecture with one set of random weights, and what converting it shows."""
 
     backbone: Backbone
     constants: bytes
@@ -103,7 +116,9 @@ class _Draw:
             model, _ = traced(backbone, _RUNGS)
             folded = _folds(backbone)
         batch_size = int(model.get_parameters()[0].get_output_shape(0)[0])
-        for number, node in enumerate(model.get_ordered_ops()):  # the names given by the converter count on
+        for number, node in enumerate(
+            model.get_ordered_ops()
+        ):  # the converter numbers its names from process to process
             node.set_friendly_name(f"n{number}")
         ov.save_model(model, folder / "graph.xml", compress_to_fp16=False)
         graph, constants = _compact(folder / "graph.xml"), (folder / "graph.bin").read_bytes()
@@ -129,7 +144,7 @@ class _Draw:
 
 
 def _drawn(architecture: str, model_args: Mapping[str, Any], input_px: int | None, seed: int, path: Path) -> Backbone:
-    """Open an architecture with weights, and a preparation, of which no two numbers are equal by accident."""
+    """Open an architecture with random weights and a random preparation: no two numbers are equal by accident."""
     timm = import_timm()
     model = timm.create_model(architecture, num_classes=0, **model_args)
     model.load_state_dict({name: _tensor(name, tensor, seed) for name, tensor in model.state_dict().items()})
@@ -144,7 +159,7 @@ def _drawn(architecture: str, model_args: Mapping[str, Any], input_px: int | Non
 
 
 def _tensor(name: str, like: torch.Tensor, seed: int) -> torch.Tensor:
-    """Numbers as training might leave them."""
+    """Draw numbers such as training might leave."""
     if not like.is_floating_point():
         return like.clone()
     draws, shape = generator(seed, "recording", name), tuple(like.shape)
@@ -158,7 +173,7 @@ def _tensor(name: str, like: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def _settle(model: nn.Module, input_px: tuple[int, int], seed: int) -> None:
-    """Give batch norms the statistics of pictures, in place: else activations would grow or vanish layer by layer."""
+    """Give batch norms the statistics of pictures, in place; otherwise activations grow or vanish layer by layer."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d) and layer.running_var is not None]
     for norm in norms:
         norm.momentum = 1.0
@@ -167,7 +182,7 @@ def _settle(model: nn.Module, input_px: tuple[int, int], seed: int) -> None:
     )  # (B, H, W, 3) -> (B, 3, H, W)
     with one_thread(torch.device("cpu")), torch.no_grad():
         model.train()(pictures.float() / 127.5 - 1)
-    for norm in norms:  # a channel that hardly varies would be blown up, and rounding with it
+    for norm in norms:  # a channel that hardly varies would blow up rounding errors
         variance = cast("torch.Tensor", norm.running_var)
         variance += 0.2 * variance.mean() + 1e-3
 
@@ -179,7 +194,7 @@ def _folds(backbone: Backbone) -> tuple[Fold, ...]:
 
 
 def _compact(path: Path) -> ET.Element:
-    """OpenVINO's XML without what says how it was made, and without the names of tensors."""
+    """Read OpenVINO's XML without the remarks on how it was made and without the names of tensors."""
     graph = ET.parse(path).getroot()
     graph.set("name", "recorded")
     for parent in graph.iter():
@@ -191,7 +206,7 @@ def _compact(path: Path) -> ET.Element:
 
 
 def _constants(graph: ET.Element) -> Iterator[tuple[int, int, str, tuple[int, ...]]]:
-    """(offset, bytes, element type, shape) of every constant."""
+    """Yield (offset, bytes, element type, shape) of every constant."""
     for data in graph.iterfind("./layers/layer[@type='Const']/data"):
         shape = data.attrib["shape"]
         dims = tuple(int(n) for n in shape.split(",")) if shape else ()
@@ -201,7 +216,7 @@ def _constants(graph: ET.Element) -> Iterator[tuple[int, int, str, tuple[int, ..
 def _origins(
     backbone: Backbone, folded: tuple[Fold, ...], graph: ET.Element, constants: bytes
 ) -> tuple[tuple[Filling, ...], tuple[tuple[int, bytes], ...]]:
-    """Which tensor each constant is; and (offset, bytes) of those that are none."""
+    """Find the tensor behind each constant; return the others as (offset, bytes)."""
     tensors = _Tensors(backbone, folded)
     fillings, literals = set(), set()
     for offset, size, kind, shape in _constants(graph):
@@ -221,7 +236,7 @@ def _origins(
 
 
 class _Tensors:
-    """What a constant may be: a tensor of the module after its batch norms were folded, mean or standard deviation."""
+    """All that may fill a constant: tensors of the module after batch norms are folded, mean and standard deviation."""
 
     def __init__(self, backbone: Backbone, folded: tuple[Fold, ...]) -> None:
         values = with_folds(backbone.tensors.arrays(), folded)
@@ -236,7 +251,7 @@ class _Tensors:
             self._by_first[tensor.size, float(tensor.flat[0])].append((name, tensor))
 
     def find(self, constant: NDArray[np.float32]) -> tuple[str, tuple[int, ...] | None] | None:
-        """The name of the tensor that a constant is, and how its axes are swapped; None where it is none of them."""
+        """Return the name of the tensor behind a constant and how its axes are transposed; None if there is none."""
         once = constant
         if constant.ndim and bool((constant == constant[:1]).all()):
             once = constant[:1]  # repeated for each picture

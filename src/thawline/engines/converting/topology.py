@@ -1,10 +1,12 @@
-"""Common architectures as OpenVINO has them, recorded without weights: filled from a file, they need no torch.
+"""Common architectures as OpenVINO graphs without weights: filled from a weights file, they need no torch.
 
-``topologies/`` holds one file for each architecture, arguments and input size: the graph in OpenVINO's XML, and for
-each of its constants the tensor of the weights file that it is, batch norms folded into the convolutions before them.
-``recording`` writes them. What comes out is, bit for bit, what converting the backbone with torch gives where timm and
-OpenVINO are the recorded releases; a test proves it. Where they are others it may not be: so features that came this
-way have keys of their own.
+They serve the first fit; a bundle carries its own graphs. ``topologies.zip`` holds one entry for each architecture with
+its arguments and input size: the graph in OpenVINO's XML, and for each of its constants the name of the tensor that
+fills it, after batch norms are folded into the convolutions before them. ``tools/record_topologies.py`` writes it.
+
+A test proves that a filled graph equals, bit for bit, what converting the backbone with torch gives. That holds for the
+releases of timm and OpenVINO that it was recorded with; with others the bits may differ, so features from recorded
+graphs have keys of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 import lzma
 import math
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,12 +40,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parent / "topologies"
+ARCHIVE = Path(__file__).parent / "topologies.zip"
 FORMAT = 1
 MEAN, STD = "preprocessing.mean", "preprocessing.std"
-"""Constants that come from the preparation; no tensor of a module has such a name."""
+"""Names of the constants that come from the preparation; no tensor of a module has such a name."""
 COUNTER = "num_batches_tracked"
-"""Ends the name of the one kind of tensor that is a whole number; nothing is computed with it."""
+"""Ends the name of the only tensors that hold whole numbers; they decide no feature."""
 
 Values = Callable[[str], NDArray[np.float32]]
 """Name of a tensor -> its values."""
@@ -50,7 +53,7 @@ Values = Callable[[str], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """A constant of the graph that is a tensor."""
+    """A constant of the graph that a tensor fills."""
 
     offset: int
     """Where it begins among the constants, in bytes."""
@@ -58,12 +61,12 @@ class Filling:
     tensor: str
     """Its name in the weights file, after batch norms are folded, or ``MEAN`` or ``STD``."""
     axes: tuple[int, ...] | None = None
-    """The order that the axes of the tensor are brought to; None as they are."""
+    """Order that the axes of the tensor are transposed to; None leaves them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """A backbone up to some rungs, as converted, without its weights."""
+    """A converted backbone up to some rungs, without its weights."""
 
     architecture: str
     model_args: Mapping[str, Any]
@@ -74,30 +77,30 @@ class Topology:
     multiply_adds: int
     """Of one picture."""
     first_share: float
-    """Of the work; with less in float32, features in bfloat16 strayed when it was recorded."""
+    """Share of the work that must stay in float32: with less, features in bfloat16 strayed when it was recorded."""
     timm: str
     openvino: str
     shapes: Mapping[str, tuple[int, ...]]
-    """Of every tensor that the weights must have, and no other."""
+    """Name -> shape of every tensor that the weights must hold; they must hold no other."""
     folds: tuple[Fold, ...]
     fillings: tuple[Filling, ...]
     literals: tuple[tuple[int, bytes], ...]
-    """(offset, bytes) of constants that do not depend on the weights."""
+    """(offset, bytes) of each constant that does not depend on the weights."""
     size: int
     """Bytes of all constants together."""
     xml: str
 
     @functools.cached_property
     def revision(self) -> str:
-        """Digest of what decides the numbers."""
+        """Return a digest of everything here that decides the numbers."""
         graph = asdict(replace(self, timm="", openvino="", first_share=0.0, multiply_adds=0))
         return hashlib.sha256(json.dumps(graph, sort_keys=True, default=bytes.hex).encode()).hexdigest()[:12]
 
     def filled(self, values: Values, preparation: Preparation) -> NDArray[np.uint8]:
-        """All constants, (size,) bytes: exactly what ``torch.nn.utils.fusion`` would make of these tensors.
+        """Return all constants, (size,) bytes: exactly what ``torch.nn.utils.fusion`` makes of these tensors.
 
         Args:
-            values: Of a weights file whose tensors have ``shapes``.
+            values: From a weights file whose tensors have ``shapes``.
         Raises:
             WeightsError: A tensor does not hold floating-point numbers.
         """
@@ -118,7 +121,7 @@ class Topology:
         return constants
 
     def graph(self, backbone: Backbone) -> ov.Model:
-        """The backbone as a graph in float32, from pixels uint8 (B, H, W, 3).
+        """Return the backbone as a graph in float32 that takes pixels uint8 (B, H, W, 3).
 
         Raises:
             WeightsError: A tensor does not hold floating-point numbers.
@@ -130,24 +133,19 @@ class Topology:
         constants = self.filled(backbone.tensors.arrays(), backbone.preparation)
         return core().read_model(self.xml.encode(), ov.Tensor(constants))
 
-    def write(self, folder: Path) -> Path:
-        """Write it where ``recorded`` finds it."""
-        described = {"format": FORMAT} | asdict(self)
-        text = json.dumps(described, separators=(",", ":"), default=bytes.hex)
-        path = folder / file_name(self.architecture, self.model_args, self.input_px)
-        path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
-        return path
 
-
-def read(path: Path) -> Topology:
-    """Read what ``Topology.write`` wrote.
+def read(archive: Path, name: str) -> Topology | None:
+    """Read one entry of an archive; None if the archive has no such entry.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: It is not there, or of another format.
+        OSError, zipfile.BadZipFile, lzma.LZMAError, ValueError, KeyError, TypeError: Absent, damaged, another format.
     """
-    described = json.loads(lzma.decompress(path.read_bytes()))
+    with zipfile.ZipFile(archive) as opened:
+        if name not in opened.namelist():
+            return None
+        described = json.loads(opened.read(name))
     if described.pop("format") != FORMAT:
-        raise ValueError(path)
+        raise ValueError(f"{name} has another format")
     described["shapes"] = {name: tuple(shape) for name, shape in described["shapes"].items()}
     described["folds"] = tuple(Fold(**fold) for fold in described["folds"])
     described["fillings"] = tuple(
@@ -155,27 +153,25 @@ def read(path: Path) -> Topology:
         for f in described["fillings"]
     )
     described["literals"] = tuple((offset, bytes.fromhex(text)) for offset, text in described["literals"])
-    for name in ("input_px", "rungs"):
-        described[name] = tuple(described[name])
+    for pair in ("input_px", "rungs"):
+        described[pair] = tuple(described[pair])
     return Topology(**described)
 
 
-def file_name(architecture: str, model_args: Mapping[str, Any], input_px: tuple[int, int]) -> str:
-    """Where the topology of such a backbone lies."""
+def entry_name(architecture: str, model_args: Mapping[str, Any], input_px: tuple[int, int]) -> str:
+    """Name the entry of the archive that holds the topology of such a backbone."""
     described = json.dumps(dict(model_args), sort_keys=True)
     arguments = f"-{hashlib.sha256(described.encode()).hexdigest()[:8]}" if model_args else ""
-    return f"{architecture}-{input_px[0]}{arguments}.json.xz"
+    return f"{architecture}-{input_px[0]}{arguments}.json"
 
 
 def recorded(backbone: Backbone, rungs: Sequence[str]) -> Topology | None:
-    """The topology of a backbone, where there is one that its weights fit, tensor for tensor; else None.
+    """Return the topology that a backbone's weights fit, tensor for tensor; None if none was recorded.
 
-    Only headers are read, so that whoever asks later is told the same.
+    Reads only the header of the weights.
     """
-    if not re.fullmatch(r"\w+", backbone.architecture):
-        return None
     px = backbone.preparation.input_px
-    topology = _read_once(FOLDER / file_name(backbone.architecture, backbone.model_args, px))
+    topology = _read_once(ARCHIVE, entry_name(backbone.architecture, backbone.model_args, px))
     if topology is None:
         return None
     reason = _why_not(topology, backbone, tuple(rungs))
@@ -186,7 +182,7 @@ def recorded(backbone: Backbone, rungs: Sequence[str]) -> Topology | None:
 
 
 def _why_not(topology: Topology, backbone: Backbone, rungs: tuple[str, ...]) -> str | None:
-    """Why a topology must not be used; None where it may."""
+    """Say why a topology must not be used; None if it may be."""
     if rungs != topology.rungs:
         return f"{', '.join(topology.rungs)} alone is recorded"
     if dict(topology.model_args) != backbone.model_args:
@@ -211,20 +207,19 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def _read_once(path: Path) -> Topology | None:
+def _read_once(archive: Path, name: str) -> Topology | None:
     try:
-        return read(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, lzma.LZMAError) as error:
-        logger.warning("%s cannot be read (%s): this backbone is converted with torch.", path, error)
+        return read(archive, name)
+    except (OSError, zipfile.BadZipFile, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s in %s cannot be read (%s): this backbone is converted with torch.", name, archive, error)
         return None
 
 
 def with_folds(values: Values, folds: Sequence[Fold]) -> Values:
-    """The tensors of a module after its batch norms were folded.
+    """Return the tensors of a module after its batch norms are folded.
 
-    Rounded where torch rounds, so that every bit is the same: in float32, and never two operations at once.
+    Every operation is a float32 operation of its own and rounds where torch rounds: a fused or float64 one would change
+    bits.
     """
     of = {fold.conv: fold for fold in folds}
 
