@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from thawline.runs.comparison import PIXELS, STRATEGIES
+from thawline.runs.strategies import PIXELS, STRATEGIES
 
 README = Path(__file__).parent.parent / "README.md"
 WEIGHTS = "mobilenetv2_100.imagenet.safetensors"

@@ -11,7 +11,7 @@ import thawline as tl
 from thawline.errors import RunError, UsageError
 from thawline.listening import Silent
 from thawline.runs import Comparison, open_run
-from thawline.runs.comparison import STRATEGIES
+from thawline.runs.strategies import STRATEGIES
 
 ONLY = ("plan", "last-layer", "all-depths", "earlier-layer")
 
@@ -64,6 +64,16 @@ def test_the_verdict_is_of_the_plans_choice(found: Comparison) -> None:
     assert f"{plan.accuracy.value:.3f}" in found.verdict
 
 
+def test_a_notebook_shows_every_method(found: Comparison) -> None:
+    assert (
+        repr(found)
+        == f"Comparison({str(found.folder)!r}: {', '.join(ONLY[:2])}, earlier-layer, all-depths; {found.verdict})"
+    )
+    html = found._repr_html_()
+    assert all(one.title in html for one in found.strategies)
+    assert found.verdict in html and "logistic regression on 16 x 16 pixels" in html
+
+
 def test_the_page_shows_every_strategy_and_loads_nothing(found: Comparison) -> None:
     page = found.page.read_text()
     for one in found.strategies:
@@ -82,10 +92,10 @@ def test_again_runs_nothing(found: Comparison, data: tl.Dataset, monkeypatch: py
 def test_a_strategy_that_was_not_asked_for_before_is_added(found: Comparison, data: tl.Dataset) -> None:
     more = tl.compare(data, tl.open_backbone(), folder=found.folder, only=("svm", "last-layer"))
     assert [one.name for one in more.strategies] == ["last-layer", "svm"]
-    assert more.verdict.startswith("Highest on the test part")
+    assert more.verdict.startswith("Highest on the test set")
 
 
-def test_one_that_was_stopped_goes_on(data: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_stopped_is_resumed(data: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stops(Silent):
         def progress(self, phase: str, done: int, total: int) -> None:
             if "features" not in phase and done:
@@ -95,7 +105,7 @@ def test_one_that_was_stopped_goes_on(data: tl.Dataset, tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         tl.compare(data, tl.open_backbone(), listener=Stops(), **settings)
     assert not (tmp_path / "c" / "mlp-head").exists()
-    monkeypatch.setattr("thawline.runs.comparison.fit", None)  # it is gone on with, not begun again
+    monkeypatch.setattr("thawline.runs.comparison.fit", None)  # it is resumed, not begun again
     assert tl.compare(data, tl.open_backbone(), **settings).strategies[0].accuracy.n > 0
 
 
@@ -117,16 +127,16 @@ def test_what_is_refused(data: tl.Dataset, found: Comparison, tmp_path: Path) ->
         UsageError, match=r"must be among plan, last-layer.*got 'last_layer'. Did you mean 'last-layer'"
     ):
         tl.compare(data, backbone, only=("last_layer",))
-    with pytest.raises(RunError, match="is of others"):
+    with pytest.raises(RunError, match="it is of other data, weights or settings"):
         tl.compare(data, backbone, folder=found.folder, only=ONLY, seed=1)
-    with pytest.raises(UsageError, match="must hold one that uses the model, such as last-layer; got pixel-cnn"):
+    with pytest.raises(UsageError, match="must include one that uses the model, such as last-layer; got pixel-cnn"):
         tl.compare(data, backbone, only=("pixel-cnn",))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="holds something else"):
+    with pytest.raises(RunError, match="holds other files"):
         tl.compare(data, backbone, folder=tmp_path / "full")
     with pytest.raises(RunError, match="is a file"):
         tl.compare(data, backbone, folder=tmp_path / "full" / "letter.txt")
     (found.folder / "comparison.json").write_text("{")
-    with pytest.raises(RunError, match="must be what Thawline wrote"):
+    with pytest.raises(RunError, match=r"comparison\.json is damaged"):
         tl.compare(data, backbone, folder=found.folder, only=ONLY)

@@ -221,7 +221,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None and other.stdout.readline() == "working\n"
-        busy = rf"one process at a time; process {other.pid} is writing .*run\. Wait until it ends, or choose another --run"
+        busy = rf"one process at a time; process {other.pid} is writing .*run\. Wait until it ends, or choose"
         for force in (False, True):
             with pytest.raises(RunError, match=busy):
                 run_folder.check_place(tmp_path / "run", force=force)

@@ -329,7 +329,7 @@ def test_a_request_of_another_version_is_refused(stopped: Path, change: dict[str
 
 def test_a_damaged_request_is_refused(stopped: Path) -> None:
     draft_of(stopped).request.write_text("{")
-    with pytest.raises(RunError, match="request.json is damaged"):
+    with pytest.raises(RunError, match=r"request\.json is damaged"):
         tl.resume(stopped)
 
 

@@ -12,7 +12,7 @@ from thawline.cli.console import console, listening, plain, print_json, say
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from thawline.runs.comparison import Comparison
+    from thawline.runs import Comparison
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -117,7 +117,7 @@ def _print(found: "Comparison") -> None:
 def _table(found: "Comparison") -> "Table":
     """One row per strategy, the best on the test part first, then what does without the pre-trained model."""
     from thawline.cli.results import table
-    from thawline.runs.comparison import PLAN
+    from thawline.runs.strategies import PLAN
 
     rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss", "learned", "s")
     for one in sorted(found.strategies, key=lambda one: -one.accuracy.value):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
-    from thawline.runs.comparison import Comparison as Comparison
+    from thawline.runs.compared import Comparison as Comparison
     from thawline.runs.comparison import compare as compare
     from thawline.runs.judge import Evaluation as Evaluation
     from thawline.runs.judge import evaluate as evaluate
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thawline.runs.walk import resume as resume
 
 _HOME = {
-    "Comparison": "thawline.runs.comparison",
+    "Comparison": "thawline.runs.compared",
     "Evaluation": "thawline.runs.judge",
     "Run": "thawline.runs.run",
     "RunReport": "thawline.runs.run",

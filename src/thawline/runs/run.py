@@ -80,8 +80,8 @@ class Run:
         content, accuracy = self.report.content, self.report.accuracy
         n, classes = content["n"], content["classes"]
         titles = METHODS | {"probe": PROBE}
-        rows = [_row("this model", content["test"])]
-        rows += [_row(titles.get(name, name), metrics) for name, metrics in content["baselines"].items()]
+        rows = [method_row("this model", content["test"])]
+        rows += [method_row(titles.get(name, name), metrics) for name, metrics in content["baselines"].items()]
         return card(
             f"Run {self.folder}",
             (
@@ -91,7 +91,7 @@ class Run:
                 f"{n['val']:,} validation, {n['test']:,} test samples.",
                 f"Report: {self.report_path}",
             ),
-            table_html(("on the test set", "accuracy", "95 % interval", "macro F1", "log loss"), rows),
+            table_html(METHOD_COLUMNS, rows),
         )
 
     @cached_property
@@ -123,8 +123,11 @@ class Run:
         return {"run": str(self.folder)} | {k: v for k, v in self.report.content.items() if k not in _DETAILS}
 
 
-def _row(title: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """One method as a row: accuracy with its interval, macro F1, log loss."""
+METHOD_COLUMNS = ("on the test set", "accuracy", "95 % interval", "macro F1", "log loss")
+
+
+def method_row(title: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return one method as a row below ``METHOD_COLUMNS``."""
     accuracy, f1, loss = (metrics[name] for name in ("accuracy", "macro_f1", "log_loss"))
     values = f"{100 * accuracy['value']:.1f} %", _percents(accuracy["ci95"]), f"{100 * f1['value']:.1f} %"
     return (title, *values, f"{loss['value']:.3f}")
