@@ -86,7 +86,7 @@ def compare(
 
 
 def _from_pixels(name: str, data: Dataset, plan: FitPlan, listener: _Named) -> Mapping[str, Any]:
-    """Train a small network on pixels, on training and validation set together as every run does; return its metrics."""
+    """Train a small network on pixels, on training and validation set together; return its metrics."""
     import numpy as np
 
     from thawline.data import split_data
@@ -149,7 +149,7 @@ def _stopped(folder: Path, data: Dataset, listener: Listener) -> Run | None:
 
 
 class _Named(Silent):
-    """Passes progress on under the name of the strategy; a comparison has one remark for each strategy, so no others."""
+    """Passes progress on under the name of the strategy, and no remarks: a comparison makes one for each strategy."""
 
     def __init__(self, listener: Listener, name: str) -> None:
         self._listener, self._name = listener, name
@@ -185,7 +185,8 @@ def _verdict(found: Sequence[Strategy], truth: NDArray[np.int64]) -> str:
     top = max(found, key=lambda one: one.accuracy.value)  # of equals the first, which is the simplest
     planned = next((one for one in found if one.name == PLAN), None)
     if planned is None:
-        return f"Highest on the test set: {top.title}, accuracy {top.accuracy}. It was picked on the test set, which flatters it."
+        highest = f"Highest on the test set: {top.title}, accuracy {top.accuracy}."
+        return f"{highest} It was picked on the test set, which flatters it."
     what = f"The plan chose {words_of(planned.plan)}: accuracy {planned.accuracy}."
     if planned.accuracy.value >= top.accuracy.value:
         return f"{what} No strategy is higher on the test set."
