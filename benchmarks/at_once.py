@@ -53,12 +53,12 @@ def opened(architecture: str, px: int, folder: Path) -> tl.Backbone:
 
 def ready(backbone: tl.Backbone, size: int) -> list[ov.InferRequest]:
     """A request for each graph of this many pictures, what one gives being what the next is given."""
-    chosen = conversion.pictures_at_once
-    conversion.pictures_at_once = lambda _: size
+    chosen = conversion.samples_at_once
+    conversion.samples_at_once = lambda _: size
     try:
         graphs = conversion.convert(backbone, ("pooled",), "bf16").graphs
     finally:
-        conversion.pictures_at_once = chosen
+        conversion.samples_at_once = chosen
     chain = [graph.create_infer_request() for graph in compile_graphs(graphs)]
     for below, above in pairwise(chain):
         for i in range(len(above.model_inputs)):
@@ -87,7 +87,7 @@ def row(architecture: str, px: int, folder: Path) -> str:
     """Measure one model: a line of the table."""
     backbone = opened(architecture, px, folder)
     largest = conversion.largest_output(backbone.module(), torch.zeros(1, 3, px, px))
-    chosen = conversion.pictures_at_once(largest)
+    chosen = conversion.samples_at_once(largest)
     paces = {size: statistics.median(found) for size, found in measure(backbone).items()}
     cells = [f"**{pace:.0f}**" if size == chosen else f"{pace:.0f}" for size, pace in paces.items()]
     best = max(paces.values())

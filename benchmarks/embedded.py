@@ -24,6 +24,7 @@ from thawline.backbones import DEFAULT_MODEL, Backbone
 from thawline.data.digits import open_digits
 from thawline.evaluation import baselines
 from thawline.heads import fit_head
+from thawline.inputs.image.kind import simple_features
 from thawline.planning.contenders import open_contender
 from thawline.randomness import generator
 from thawline.runs.reporting import environment
@@ -107,12 +108,13 @@ def right(task: Task, seed: int) -> dict[str, NDArray[np.bool_]]:
     found = {}
     for name, backbone in models(seed).items():
         found[name] = head_is_right(data, backbone, train, test, seed)
+    pixels = simple_features(data.sketches)
     simple = baselines(
-        None, data.sketches[train], y[train], None, data.sketches[test], y[test], n_classes, seed=seed,
+        None, pixels[train], y[train], None, pixels[test], y[test], n_classes, seed=seed,
         groups=data.groups[train],
     )  # fmt: skip
-    pixels = next(one for one in simple if one.name == "pixels")
-    return found | {"pixels": pixels.probabilities.argmax(axis=1) == y[test]}
+    of_pixels = next(one for one in simple if one.name == "pixels")
+    return found | {"pixels": of_pixels.probabilities.argmax(axis=1) == y[test]}
 
 
 class Measured:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from thawline.data.scan import digest_of
+from thawline.backbones.signature import Signature
 from thawline.data.sources import ArraySource
+from thawline.inputs.kind import digest_of
 from thawline.records import Dataset, Preparation
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-PREPROCESSING = Preparation(input_px=(16, 16), resize_px=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+PREPARATION = Preparation(input_px=(16, 16), resize_px=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
 class ToyBackbone:
@@ -27,7 +28,8 @@ class ToyBackbone:
     name = "toy/conv"
     architecture = "toy"
     model_args: ClassVar[dict[str, Any]] = {}
-    preparation = PREPROCESSING
+    preparation = PREPARATION
+    signature = Signature("timm", (3, 16, 16))
 
     def __init__(self, seed: int = 0, *, nan: bool = False) -> None:
         self.weights_sha256 = f"{seed:064x}"

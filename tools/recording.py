@@ -28,8 +28,9 @@ from thawline.engines.converting.conversion import traced
 from thawline.engines.converting.fold import Fold
 from thawline.engines.converting.rounding import work
 from thawline.engines.converting.topology import COUNTER, FORMAT, MEAN, STD, Filling, Topology, entry_name, with_folds
+from thawline.engines.graphs import N_STAND_INS
 from thawline.errors import ModelError
-from thawline.inputs.image.stand_ins import N_STAND_INS, stand_ins
+from thawline.inputs.image.stand_ins import stand_ins
 from thawline.inputs.image.tensors import Normalise
 from thawline.randomness import generator
 from thawline.scale.releases import release

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Payload = bytes | NDArray[np.uint8]
-    """One sample as it is stored: the bytes of an image file, or uint8 pixels (H, W) or (H, W, 3)."""
+    Payload = bytes | NDArray[np.uint8] | str
+    """One sample as it is stored: the bytes of a file, uint8 pixels (H, W) or (H, W, 3), or a text."""
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -59,7 +59,8 @@ class Dataset:
     digests: tuple[str, ...]
     """(N,) SHA-256 (hex) of each sample's content; equal content, equal digest, whatever its name."""
     sketches: NDArray[np.uint8]
-    """(N, 16, 16, 3) RGB, the whole picture squashed: what duplicates are judged by and the pixel baseline sees."""
+    """(N, ...) uint8, what each sample looks like from afar: near copies are judged by it, and the baseline without a
+    backbone learns from it. Of pictures: (N, 16, 16, 3) RGB, the whole picture squashed."""
     groups: NDArray[np.int64]
     """(N,) samples with equal numbers must stay on one side of a split (declared, identical or nearly identical)."""
     given: NDArray[np.str_] | None = None
@@ -72,6 +73,8 @@ class Dataset:
     """Time that opening took."""
     opened: Mapping[str, Any] | None = None
     """Keyword arguments, fit for JSON, with which ``open_data`` opens it again; None where no path leads to it."""
+    kind: str = "image"
+    """The kind of input that the samples are, a name in ``inputs.KINDS``."""
     drawn: int = 0
     """How many of the samples that were found were drawn and opened, where that was not all; 0 where it was."""
 

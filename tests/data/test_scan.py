@@ -13,9 +13,10 @@ import pytest
 
 from thawline.data import open_data, scan_store
 from thawline.data import scan as scan_module
-from thawline.data.scan import digest_of, scan
+from thawline.data.scan import scan
 from thawline.data.scan_store import Look, ScanStore
 from thawline.data.sources import FileSource, Stamp
+from thawline.inputs.kind import digest_of
 from thawline.scale.paths import cache_root
 
 

@@ -215,8 +215,8 @@ def test_a_graph_that_computes_something_else_is_refused(
     ("largest", "expected"),
     [(1, 8), (302_592, 8), (393_216, 4), (802_816, 2), (1_204_224, 2), (1_250_001, 1), (10**8, 1)],
 )
-def test_the_larger_the_activations_the_fewer_pictures_at_once(largest: int, expected: int) -> None:
-    assert conversion.pictures_at_once(largest) == expected
+def test_the_larger_the_activations_the_fewer_samples_at_once(largest: int, expected: int) -> None:
+    assert conversion.samples_at_once(largest) == expected
 
 
 def test_the_largest_output_is_that_of_any_layer_not_of_the_module() -> None:
@@ -231,7 +231,7 @@ def test_features_do_not_depend_on_how_many_pictures_a_graph_takes(
 ) -> None:
     backbone, pixels = opened("test_efficientnet", input_px=64), stand_ins(8, (64, 64), seed=2)
     expected = run(convert(backbone, ("pooled",), "f32").graphs, [pixels])
-    monkeypatch.setattr(conversion, "pictures_at_once", lambda _: at_once)
+    monkeypatch.setattr(conversion, "samples_at_once", lambda _: at_once)
     graphs = convert(backbone, ("pooled",), "f32").graphs
     assert graphs[0][0].input(0).get_shape()[0] == at_once
     found = run(graphs, list(pixels.reshape(-1, at_once, 64, 64, 3)))

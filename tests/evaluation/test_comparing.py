@@ -14,6 +14,7 @@ from thawline.evaluation import MeasuredBaseline, baselines, paired_difference, 
 from thawline.evaluation.difference import stratified_resamples
 from thawline.heads import fit_head
 from thawline.heads.logistic import scale_features
+from thawline.inputs.image.kind import simple_features
 
 
 def hard(predicted, classes):
@@ -90,8 +91,9 @@ def digits():
 def test_baselines_are_what_they_say(digits):
     features, sketches, labels = digits
     train, test = slice(0, 250), slice(250, None)
+    simple = simple_features(sketches)
     found = baselines(
-        features[train], sketches[train], labels[train], features[test], sketches[test], labels[test], 10, seed=0
+        features[train], simple[train], labels[train], features[test], simple[test], labels[test], 10, seed=0
     )
     assert [(b.name, b.uses_backbone) for b in found] == [("majority", False), ("knn", True), ("pixels", False)]
     majority, knn, pixels = found

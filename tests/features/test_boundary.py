@@ -27,7 +27,7 @@ from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.signature import Signature
 from thawline.errors import DataError, ModelError, StorageError
 from thawline.features import boundary, boundary_sources, extract
-from thawline.features.activations import BATCH, FrozenPart, Pictures
+from thawline.features.activations import BATCH, FrozenPart, PreparedViews
 from thawline.features.boundary import Boundary, FreshActivations
 from thawline.inputs.image.decode import prepare
 from thawline.inputs.image.views import Augmentation, Views, prepare_views
@@ -607,15 +607,15 @@ def test_a_forecast_counts_what_is_there_and_what_is_not(toy: ModuleType, backbo
 
 def test_memory_is_flat_while_it_is_made(toy: ModuleType, backbone: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are decoded and not yet run stay a few batches, and so do rows that are run and not yet written."""
-    decoded, read = [0], Pictures.read
+    decoded, read = [0], PreparedViews.read
     lock = threading.Lock()
 
-    def counting(pictures: Pictures, row: int, views: Any) -> torch.Tensor:
+    def counting(pictures: PreparedViews, row: int, views: Any) -> torch.Tensor:
         with lock:
             decoded[0] += len(views)
         return read(pictures, row, views)
 
-    monkeypatch.setattr(Pictures, "read", counting)
+    monkeypatch.setattr(PreparedViews, "read", counting)
     ahead: list[int] = []
     _boundary(toy.toy_dataset(250), backbone).ensure(_all(250), [0, 1], lambda done, _: ahead.append(decoded[0] - done))
     assert decoded == [500]

@@ -28,7 +28,7 @@ CPU = {"precision": "f32", "device": "cpu"}
 
 def _reference(toy: ModuleType, data: Dataset, seed: int = 0) -> np.ndarray:
     engine = TorchEngine(toy.ToyBackbone(seed), precision="f32", device="cpu")
-    pixels = [prepare(data.source.read(i), toy.PREPROCESSING) for i in range(len(data))]
+    pixels = [prepare(data.source.read(i), toy.PREPARATION) for i in range(len(data))]
     return np.concatenate([engine.run(one[None]) for one in pixels])
 
 
@@ -81,7 +81,7 @@ def test_the_batch_size_changes_no_bit(toy: ModuleType, batch_size: int) -> None
 def test_whatever_changes_numbers_is_computed_anew(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     data = toy.toy_dataset(3)
     squashed = toy.ToyBackbone()
-    squashed.preparation = replace(toy.PREPROCESSING, crop_mode="squash")
+    squashed.preparation = replace(toy.PREPARATION, crop_mode="squash")
     variants: list[tuple[Any, dict[str, str]]] = [
         (toy.ToyBackbone(), CPU),
         (toy.ToyBackbone(1), CPU),
@@ -195,7 +195,7 @@ def test_while_some_batches_run_as_many_others_are_got_ready(toy: ModuleType, mo
     monkeypatch.setattr(extract_module, "build_engine", lambda choice, graphs: Two())
     data = toy.toy_dataset(12)  # four batches of three
     got = extract_features(data, toy.ToyBackbone(), **CPU)
-    expected = [prepare(data.source.read(i), toy.PREPROCESSING).mean(dtype=np.float32) for i in range(12)]
+    expected = [prepare(data.source.read(i), toy.PREPARATION).mean(dtype=np.float32) for i in range(12)]
     np.testing.assert_allclose(got.values[:, 0], expected, rtol=1e-5)
 
 

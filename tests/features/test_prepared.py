@@ -13,13 +13,13 @@ from thawline.errors import DataError
 from thawline.features import extract_features
 from thawline.features import prepared as pixels_module
 from thawline.features.extract import missing_samples
-from thawline.features.prepared import Pixels
+from thawline.features.prepared import PreparedSamples
 from thawline.inputs.image.decode import prepare
 
 CPU = {"precision": "f32", "device": "cpu"}
 
 
-def wait_for(pixels: Pixels, n: int) -> None:
+def wait_for(pixels: PreparedSamples, n: int) -> None:
     """Until so many are decoded."""
     for _ in range(500):
         if len(pixels._ahead) == n:
@@ -30,19 +30,19 @@ def wait_for(pixels: Pixels, n: int) -> None:
 
 def test_what_was_decoded_ahead_is_what_would_have_been(toy: ModuleType) -> None:
     data = toy.toy_dataset(12)
-    pixels = Pixels(data, toy.PREPROCESSING)
+    pixels = PreparedSamples(data, toy.PREPARATION)
     with pixels.decoding_ahead([3, 1, 4]):
         wait_for(pixels, 3)
     reads = list(data.source.reads)
     assert sorted(reads) == [1, 3, 4]
     for row in (3, 1, 4, 5):
-        assert np.array_equal(pixels.of(row), prepare(data.source.read(row), toy.PREPROCESSING))
+        assert np.array_equal(pixels.of(row), prepare(data.source.read(row), toy.PREPARATION))
     assert not pixels._ahead  # given once, and not kept
 
 
 def test_it_ends_with_the_block(toy: ModuleType) -> None:
     data = toy.toy_dataset(30)
-    pixels = Pixels(data, toy.PREPROCESSING)
+    pixels = PreparedSamples(data, toy.PREPARATION)
     with pixels.decoding_ahead(range(30)):
         pass
     n = len(pixels._ahead)
@@ -52,10 +52,10 @@ def test_it_ends_with_the_block(toy: ModuleType) -> None:
 
 
 def test_memory_for_it_is_bounded(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    height, width = toy.PREPROCESSING.input_px
+    height, width = toy.PREPARATION.input_px
     monkeypatch.setattr(pixels_module, "AHEAD_BYTES", 4 * 3 * height * width)
     data = toy.toy_dataset(12)
-    pixels = Pixels(data, toy.PREPROCESSING)
+    pixels = PreparedSamples(data, toy.PREPARATION)
     with pixels.decoding_ahead(range(12)):
         wait_for(pixels, 4)
         threading.Event().wait(0.1)
@@ -65,7 +65,7 @@ def test_memory_for_it_is_bounded(toy: ModuleType, monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_read_is_told_when_it_is_asked_for(toy: ModuleType) -> None:
     data = toy.toy_dataset(5)
     changed = (*data.digests[:2], "0" * 64, *data.digests[3:])
-    pixels = Pixels(replace(data, digests=changed), toy.PREPROCESSING)
+    pixels = PreparedSamples(replace(data, digests=changed), toy.PREPARATION)
     with pixels.decoding_ahead([0, 2, 4]):
         wait_for(pixels, 1)
     with pytest.raises(DataError, match="has changed since"):

@@ -52,7 +52,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def _reference(toy: ModuleType, pixels: np.ndarray) -> np.ndarray:
     engine = TorchEngine(toy.ToyBackbone(), precision="f32", device="cpu")
-    return engine.run(np.stack([prepare(one, toy.PREPROCESSING) for one in pixels]))
+    return engine.run(np.stack([prepare(one, toy.PREPARATION) for one in pixels]))
 
 
 def _as_paths(pixels: np.ndarray, folder: Path) -> list[Path]:

@@ -14,12 +14,13 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from thawline import showing
+from thawline.inputs.image.kind import show
 from thawline.records import Baseline, Preparation, Score, Scores, Skipped, Stage
 from thawline.runs import pages, report_rows
 from thawline.runs import report as report_module
 from thawline.runs.charts import accuracy_chart, strength_chart
 from thawline.runs.pages import MAX_THUMBNAIL_BYTES
-from thawline.runs.report import MAX_BYTES, render_report, thumbnail_png
+from thawline.runs.report import MAX_BYTES, THUMBNAIL_PX, render_report
 from thawline.runs.report_rows import Mistake, ReportData, Strength
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7 * 7 }} $\\frac{1}{0}$ \x00\x1b[31m\ud800'
@@ -81,7 +82,7 @@ def make_scores(n_classes: int, n: int, accuracy: float, seed: int) -> Scores:
 
 def make_report(n_classes: int = 3, n: int = 90, **changes: object) -> ReportData:
     classes = tuple(f"kind {i}" for i in range(n_classes))
-    picture = thumbnail_png(Image.new("RGB", (300, 200), "teal"))
+    picture = show(np.full((200, 300, 3), (0, 128, 128), np.uint8), THUMBNAIL_PX)
     report = ReportData(
         title="garden",
         verdict="Worth it: 90.0 % against 51.0 %.",
@@ -196,7 +197,7 @@ def test_hostile_names_are_only_text() -> None:
                 skipped=(Skipped(HOSTILE, HOSTILE),),
                 mistakes=(
                     Mistake(HOSTILE, HOSTILE, HOSTILE, 0.5),
-                    Mistake("f", HOSTILE, "b", 0.5, thumbnail_png(Image.new("L", (3, 3)))),
+                    Mistake("f", HOSTILE, "b", 0.5, show(np.zeros((3, 3), np.uint8), THUMBNAIL_PX)),
                 ),
                 baselines=(Baseline("x", HOSTILE, make_scores(3, 9, 0.5, 0), 1.0),),
                 stages=(Stage(name=HOSTILE, trainable=1, frozen=1, score=0.0, score_name=HOSTILE, seconds=1.0),),
@@ -221,7 +222,7 @@ def test_a_name_written_from_right_to_left_cannot_turn_the_rest_around() -> None
 
 def test_ten_thousand_files_and_two_hundred_classes_stay_below_the_limit() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (144, 144, 3), dtype=np.uint8)
-    picture = thumbnail_png(Image.fromarray(noise))
+    picture = show(noise, THUMBNAIL_PX)
     long = "\u6f22\U0001f98b<&" * 2000
     html = render_report(
         make_report(
@@ -455,5 +456,7 @@ def test_shares(part: int, whole: int, said: str) -> None:
 
 
 def test_thumbnails_fit_and_keep_their_shape() -> None:
-    with Image.open(BytesIO(thumbnail_png(Image.new("CMYK", (400, 80)), 50))) as small:
+    stored = BytesIO()
+    Image.new("CMYK", (400, 80)).save(stored, "TIFF")
+    with Image.open(BytesIO(show(stored.getvalue(), 50))) as small:
         assert (small.format, small.size, small.mode) == ("PNG", (50, 10), "RGB")

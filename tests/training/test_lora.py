@@ -108,10 +108,8 @@ def test_distances_are_those_of_the_weights() -> None:
 
 def test_nothing_to_adapt_is_refused() -> None:
     model = create("test_efficientnet")
-    above = Above(
-        Net(model, nn.Linear(256, 3)), thaw(model, ("blocks.4.0.bn1.weight",), "blocks.3.0"), Signature("timm", (3, 64, 64)),
-        moving_statistics=False,
-    )  # fmt: skip
+    resolved = thaw(model, ("blocks.4.0.bn1.weight",), "blocks.3.0")
+    above = Above(Net(model, nn.Linear(256, 3)), resolved, Signature("timm", (3, 64, 64)), moving_statistics=False)
     with (
         pytest.raises(UsageError, match="lora_rank must come with a thawed layer that has a weight matrix"),
         low_rank(above, RANK, "stage", seed=0),

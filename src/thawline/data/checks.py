@@ -10,13 +10,11 @@ import numpy as np
 from thawline.data.listing import first_few
 from thawline.data.split import PART_WORDS, leaking_rows
 from thawline.errors import DataError
-from thawline.inputs.image.sketches import contrast
+from thawline.inputs import kind_of
 from thawline.records import Dataset, Skipped
 
 FEW = 10
 """Samples of a class below which the user is told that little can be said about it."""
-FLAT = 4
-"""Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
 
 
 def refuse_untrainable(dataset: Dataset, where: str) -> None:
@@ -61,13 +59,7 @@ def opened_remark(opened: int, listed: int) -> str:
 
 def remarks(dataset: Dataset) -> list[str]:
     """What the user should know: flat pictures, copies, contradictory labels, leaks of a given split, rare classes."""
-    n, said = len(dataset), []
-    flat = np.flatnonzero(contrast(dataset.sketches) <= FLAT)
-    if len(flat):
-        said.append(
-            f"{len(flat)} of {n} pictures have almost no contrast (all black, or all of one colour), as if they had "
-            f"been saved wrongly; look at {dataset.files[flat[0]]} before you believe a score."
-        )
+    n, said = len(dataset), kind_of(dataset.kind).remarks(dataset.sketches, dataset.files)
     copies = Counter(dataset.digests)
     more = sum(count - 1 for count in copies.values())
     if more:

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thawline.inputs.image.sketches import (
-    near_pairs,
-)
+from thawline.inputs import kind_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 def duplicate_groups(
-    digests: Sequence[str], sketches: NDArray[np.uint8], declared: Sequence[object] | None = None
+    digests: Sequence[str],
+    sketches: NDArray[np.uint8],
+    declared: Sequence[object] | None = None,
+    *,
+    kind: str = "image",
 ) -> NDArray[np.int64]:
     """Number the samples so that copies, and samples of one declared group, get equal numbers.
 
@@ -24,8 +26,9 @@ def duplicate_groups(
 
     Args:
         digests: (N,) equal for identical content.
-        sketches: uint8 (N, 16, 16, 3).
+        sketches: uint8 (N, ...), as the kind of input makes them.
         declared: (N,) hashable; None stands for a group of its own.
+        kind: Of input; it says which sketches are near.
     Returns:
         int64 (N,), numbered by first appearance.
     """
@@ -41,7 +44,7 @@ def duplicate_groups(
         )
     unique = np.array(sorted(first.values()), dtype=np.int64)
     labels: NDArray[np.int64] = np.arange(n, dtype=np.int64)
-    for pairs in [*links, *(unique[pairs] for pairs in near_pairs(sketches[unique]))]:
+    for pairs in [*links, *(unique[pairs] for pairs in kind_of(kind).near(sketches[unique]))]:
         linked = labels[pairs]
         linked = linked[linked[:, 0] != linked[:, 1]]
         if len(linked):

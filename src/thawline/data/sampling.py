@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from thawline.data.scan import SKETCH_PX, Scan, scan
+from thawline.data.scan import Scan, scan
 from thawline.data.sources import SubsetSource
+from thawline.inputs import kind_of
 from thawline.randomness import generator
 from thawline.records import PARTS
 
@@ -77,6 +78,7 @@ def look(
     given: Sequence[str] | None,
     hurry: Hurry,
     *,
+    kind: str = "image",
     store: ScanStore | None = None,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.int64], Scan]:
@@ -90,18 +92,18 @@ def look(
     """
     n = len(source)
     if hurry.within is None and (hurry.most is None or hurry.most >= n):
-        return np.arange(n), scan(source, store=store, progress=progress)
+        return np.arange(n), scan(source, kind=kind, store=store, progress=progress)
     (order, least), strata = opening_order(labels, given, hurry.seed), _strata(labels, given)
     most = n if hurry.most is None else min(max(hurry.most, least), n)
     if hurry.within is not None:
         least = min(max(least, FEWEST_OF_A_CLASS * len(np.unique(labels))), most)
-    digests, sketches, failures = [""] * n, np.zeros((n, SKETCH_PX, SKETCH_PX, 3), dtype=np.uint8), dict[int, str]()
+    digests, sketches, failures = [""] * n, np.zeros((n, *kind_of(kind).SKETCH_SHAPE), dtype=np.uint8), dict[int, str]()
     began, taken = time.monotonic(), 0
     if progress is not None:
         progress(0, n)
     while size := _next(taken, time.monotonic() - began, hurry.within, least, most):
         rows = order[taken : taken + size]
-        seen = scan(SubsetSource(source, rows), store=store)
+        seen = scan(SubsetSource(source, rows), kind=kind, store=store)
         sketches[rows] = seen.sketches
         for row, digest in zip(rows, seen.digests, strict=True):
             digests[row] = digest
@@ -114,7 +116,7 @@ def look(
     readable = strata[[row for row in order[:taken] if row not in failures]]
     wanted = np.minimum(np.bincount(strata), LEAST_READABLE)
     if (np.bincount(readable, minlength=len(wanted)) < wanted).any():
-        return look(source, labels, given, Hurry(), store=store, progress=progress)
+        return look(source, labels, given, Hurry(), kind=kind, store=store, progress=progress)
     return np.sort(order[:taken]), Scan(tuple(digests), sketches, failures)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
@@ -13,7 +12,8 @@ import numpy as np
 from thawline.data.scan_store import Look, ScanStore
 from thawline.data.sources import Stamp, stamp_of
 from thawline.errors import UndecodableError
-from thawline.inputs.image.decode import thumbnail
+from thawline.inputs import kind_of
+from thawline.inputs.kind import InputKind, digest_of
 from thawline.listening import Progress
 from thawline.scale import executor
 from thawline.scale.processors import allowed_processors
@@ -21,11 +21,10 @@ from thawline.scale.processors import allowed_processors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from thawline.records import Payload, Source
+    from thawline.records import Source
 
 """Called with samples done and samples in all."""
 
-SKETCH_PX = 16
 _CHUNK = 32
 _MAX_WORKERS = 16
 _LARGE_BYTES = 8 * 2**20
@@ -40,7 +39,7 @@ class Scan:
     digests: tuple[str, ...]
     """(N,) SHA-256 (hex); empty where the sample cannot be read."""
     sketches: NDArray[np.uint8]
-    """(N, 16, 16, 3); zero where the sample cannot be read."""
+    """(N, *SKETCH_SHAPE) of the kind of input; zero where the sample cannot be read."""
     failures: dict[int, str]
     """Row -> why it cannot be read."""
 
@@ -52,18 +51,21 @@ class _Result(NamedTuple):
     failure: str = ""
 
 
-def scan(source: Source, *, store: ScanStore | None = None, progress: Progress | None = None) -> Scan:
+def scan(
+    source: Source, *, kind: str = "image", store: ScanStore | None = None, progress: Progress | None = None
+) -> Scan:
     """Read, hash and decode each sample, in a pool of threads, except those that ``store`` remembers unchanged.
 
     Payloads are dropped as soon as they are looked at, so memory is bounded by the number of threads.
     """
     n = len(source)
-    digests, sketches = [""] * n, np.zeros((n, SKETCH_PX, SKETCH_PX, 3), dtype=np.uint8)
+    samples = kind_of(kind)
+    digests, sketches = [""] * n, np.zeros((n, *samples.SKETCH_SHAPE), dtype=np.uint8)
     failures: dict[int, str] = {}
 
     def keep(row: int, look: Look) -> None:
         digests[row] = look.digest
-        sketches[row] = np.frombuffer(look.thumb, dtype=np.uint8).reshape(SKETCH_PX, SKETCH_PX, 3)
+        sketches[row] = np.frombuffer(look.sketch, dtype=np.uint8).reshape(samples.SKETCH_SHAPE)
 
     stamps = [stamp_of(source, row) for row in range(n)]
     known = store.recall([stamp for stamp in stamps if stamp is not None]) if store is not None else {}
@@ -79,7 +81,7 @@ def scan(source: Source, *, store: ScanStore | None = None, progress: Progress |
     chunks = [unknown[start : start + _CHUNK] for start in range(0, len(unknown), _CHUNK)]
     looks = executor().pipelined(
         chunks,
-        lambda rows: [_look_at(source, row, stamps[row]) for row in rows],
+        lambda rows: [_look_at(samples, source, row, stamps[row]) for row in rows],
         lambda results: results[0],
         batch_size=1,
         workers=min(allowed_processors(), _MAX_WORKERS),
@@ -103,20 +105,12 @@ def scan(source: Source, *, store: ScanStore | None = None, progress: Progress |
     return Scan(tuple(digests), sketches, failures)
 
 
-def digest_of(payload: Payload) -> str:
-    """SHA-256 (hex) of a file's bytes, or of an array's shape and pixels."""
-    if isinstance(payload, np.ndarray):
-        shape = "x".join(map(str, payload.shape))
-        return hashlib.sha256(f"uint8 {shape}\0".encode() + np.ascontiguousarray(payload).tobytes()).hexdigest()
-    return hashlib.sha256(payload).hexdigest()
-
-
-def _look_at(source: Source, row: int, stamp: Stamp | None) -> _Result:
+def _look_at(kind: InputKind, source: Source, row: int, stamp: Stamp | None) -> _Result:
     try:
         payload = source.read(row)
         large = len(payload) > _LARGE_BYTES
         with _large_one_at_a_time if large else nullcontext():
-            thumb = thumbnail(payload, SKETCH_PX)
-        return _Result(row, stamp, Look(digest_of(payload), thumb.tobytes()))
+            sketch = kind.look(payload)
+        return _Result(row, stamp, Look(digest_of(payload), sketch.tobytes()))
     except UndecodableError as error:
         return _Result(row, stamp, None, str(error))

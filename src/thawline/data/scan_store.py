@@ -13,7 +13,7 @@ from typing import NamedTuple
 from thawline.data.sources import Stamp
 
 _SCHEMA = 1
-"""Raised when the meaning of a row changes, or the way thumbnails are made; a file of another schema is rebuilt."""
+"""Raised when the meaning of a row changes, or the way sketches are made; a file of another schema is rebuilt."""
 _MAX_BYTES = 2 * 2**30
 _FLUSH_ROWS = 5_000
 _LOCK_WAIT_S = 5.0
@@ -25,8 +25,8 @@ class Look(NamedTuple):
     """What reading one sample has shown."""
 
     digest: str
-    thumb: bytes
-    """16 x 16 x 3 bytes."""
+    sketch: bytes
+    """Of the sample, as its kind of input makes it."""
 
 
 class ScanStore:

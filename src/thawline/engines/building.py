@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from thawline.engines.choices import CONVERSION_REVISION, Engine, EngineChoice
 from thawline.engines.converting.topology import Topology, recorded
 from thawline.engines.graph_store import GraphKey, GraphStore
-from thawline.engines.graphs import StoredGraphs
-from thawline.inputs.image.stand_ins import N_STAND_INS, stand_ins
+from thawline.engines.graphs import N_STAND_INS, StoredGraphs
+from thawline.inputs import kind_of
 from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
 from thawline.scale.releases import release
@@ -103,7 +103,8 @@ class ConvertedBackbone:
         model = topology.graph(self.backbone)
         if precision == "f32":
             return in_float32(model)
-        pictures = stand_ins(N_STAND_INS, self.backbone.preparation.input_px)
+        preparation = self.backbone.preparation
+        pictures = kind_of(preparation.kind).stand_ins(N_STAND_INS, preparation)
         return in_bfloat16(Reference.of(model, pictures), first_share=topology.first_share)
 
     def _converted(self, precision: Precision) -> Converted:
@@ -164,5 +165,5 @@ def count_multiply_adds(backbone: Backbone) -> int:
 
     module = backbone.blueprint()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros(1, 3, *backbone.preparation.input_px, device="meta"))
+        module(backbone.signature.examples(module, 1))
     return int(counter.get_total_flops()) // 2

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawline.errors import UsageError
-from thawline.records import Precision
+from thawline.records import ArraySpec, Precision
 from thawline.scale.processors import processor_features
 from thawline.scale.releases import release
 
@@ -64,7 +64,7 @@ class Engine(Protocol):
         ...
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side.
+        """Prepared samples (B, *spec.shape) -> features float32 (B, D), those of several rungs side by side.
 
         A sample's bits do not depend on its neighbours.
         """
@@ -214,3 +214,10 @@ def _fingerprint(device: str) -> str:
     parts = [device, release("torch"), platform.platform(), processor_features(), gpus]
     described = json.dumps([*parts, *(os.environ.get(name) for name in variables)])
     return hashlib.sha256(described.encode()).hexdigest()[:32]
+
+
+def check_batch(batch: NDArray[np.uint8], spec: ArraySpec) -> None:
+    """Refuse a batch that is not (B, *spec.shape) of the type that the spec says, with B > 0."""
+    if batch.dtype != spec.dtype or batch.shape[1:] != spec.shape or not len(batch):
+        shape = ", ".join(map(str, spec.shape))
+        raise ValueError(f"batch must be {spec.dtype} (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")

@@ -11,6 +11,9 @@ from thawline.records import Precision
 if TYPE_CHECKING:
     import openvino as ov
 
+N_STAND_INS = 8
+"""Made-up samples that a conversion is judged on."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Converted:

@@ -11,10 +11,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from thawline.engines.choices import check_batch
 from thawline.engines.graphs import StoredGraphs
 from thawline.engines.openvino_core import core
 from thawline.errors import ModelError
-from thawline.records import Precision
+from thawline.records import ArraySpec, Precision
 from thawline.scale.processors import usable_processors
 
 
@@ -67,17 +68,16 @@ class OpenVINOEngine:
         # own, in the one order or the other: two threads that are first together would wait for each other for ever.
         _ = ov.Tensor(np.zeros(1, np.uint8)).data
         self.widths = tuple(int(output.get_shape()[1]) for output in self._compiled[-1].outputs)
-        self._shape = tuple(self._compiled[0].input(0).get_shape())
-        self.at_once: int | None = self._shape[0]
+        self._size, *shape = self._compiled[0].input(0).get_shape()
+        self._spec = ArraySpec(tuple(shape), "uint8")
+        self.at_once: int | None = self._size
         self._requests = threading.local()
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side."""
-        if batch.dtype != np.uint8 or batch.shape[1:] != self._shape[1:] or not len(batch):
-            shape = ", ".join(map(str, self._shape[1:]))
-            raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
+        """Prepared samples (B, *spec.shape) -> features float32 (B, D), those of several rungs side by side."""
+        check_batch(batch, self._spec)
         rows = np.empty((len(batch), sum(self.widths)), np.float32)
-        size = self._shape[0]
+        size = self._size
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
             n = len(part)
@@ -86,10 +86,10 @@ class OpenVINOEngine:
             np.concatenate([found[:n] for found in self._infer(part)], axis=1, out=rows[start : start + n])
         return rows
 
-    def _infer(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def _infer(self, samples: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """One run of all graphs; what comes out is overwritten by this thread's next run."""
         requests = self._of_this_thread()
-        requests[0].infer([np.ascontiguousarray(pixels)], share_inputs=True)
+        requests[0].infer([np.ascontiguousarray(samples)], share_inputs=True)
         for request in requests[1:]:
             request.infer()
         return [requests[-1].get_output_tensor(i).data for i in range(len(self.widths))]

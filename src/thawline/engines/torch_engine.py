@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from thawline.engines.arithmetic import arithmetic, one_thread, padded_size
+from thawline.engines.choices import check_batch
 from thawline.engines.converting.batch_norm import folded
 from thawline.engines.devices import resolve
-from thawline.inputs.image.stand_ins import stand_ins
-from thawline.inputs.image.tensors import Normalise
+from thawline.inputs import kind_of
 from thawline.scale.allocator import keep_freed_memory
 from thawline.scale.processors import usable_processors
 
@@ -57,31 +57,29 @@ class TorchEngine:
             keep_freed_memory()
         rungs = (rungs,) if isinstance(rungs, str) else tuple(rungs)
         module = backbone.module().to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._normalise = Normalise(backbone.preparation, self._device)
+        preparation, kind = backbone.preparation, kind_of(backbone.preparation.kind)
+        self._to_tensors = kind.to_tensors(preparation, self._device)
         if self.precision == "f32":
-            pictures = stand_ins(2, backbone.preparation.input_px)
-            images = self._normalise(torch.from_numpy(pictures).to(self._device))
+            examples = self._to_tensors(torch.from_numpy(kind.stand_ins(2, preparation)).to(self._device))
             with one_thread(self._device):
-                module = folded(module, images, keep=rungs)
+                module = folded(module, examples, keep=rungs)
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         backbone.reader(rungs, module)  # refuses an unknown layer now, not in the first batch
         self._open = lambda: backbone.reader(rungs, _sharing_weights(module))
         self._own = threading.local()
-        self._shape = (*backbone.preparation.input_px, 3)
+        self._spec = preparation.spec
         self.widths: tuple[int, ...] = ()
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (B, H, W, 3) -> features float32 (B, D), those of several rungs side by side.
+        """Prepared samples (B, *spec.shape) -> features float32 (B, D), those of several rungs side by side.
 
         A sample's bits do not depend on its neighbours.
         """
-        if batch.dtype != np.uint8 or batch.shape[1:] != self._shape or not len(batch):
-            shape = ", ".join(map(str, self._shape))
-            raise ValueError(f"batch must be uint8 (B, {shape}) with B > 0; got {batch.dtype} {batch.shape}")
+        check_batch(batch, self._spec)
         padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
-        pixels = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
+        full = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
         with one_thread(self._device), torch.inference_mode(), arithmetic(self._device, self.precision):
-            features = self._reader()(self._normalise(pixels))  # (B, D) for each rung
+            features = self._reader()(self._to_tensors(full))  # (B, D) for each rung
         self.widths = tuple(rows.shape[1] for rows in features)
         values: NDArray[np.float32] = torch.cat([rows[: len(batch)].float() for rows in features], dim=1).cpu().numpy()
         return values

@@ -33,13 +33,14 @@ class MeasuredBaseline(Baseline):
 
 def baselines(
     train_features: NDArray[np.float32] | None,
-    train_thumbs: NDArray[np.uint8],
+    train_simple: NDArray[np.float32],
     train_labels: ArrayLike,
     test_features: NDArray[np.float32] | None,
-    test_thumbs: NDArray[np.uint8],
+    test_simple: NDArray[np.float32],
     test_labels: ArrayLike,
     n_classes: int,
     *,
+    simple: str = "16 x 16 pixels",
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> tuple[MeasuredBaseline, ...]:
@@ -47,7 +48,8 @@ def baselines(
 
     Args:
         train_features, test_features: (N, D); None where no pre-trained model is at hand.
-        train_thumbs, test_thumbs: (N, 16, 16, 3) uint8.
+        train_simple, test_simple: (N, d), as the kind of input makes them of its sketches.
+        simple: What these are, for people.
         groups: (N,) of the training part, held out together while the strength for pixels is chosen.
     Returns:
         ``majority`` (class frequencies as probabilities), ``knn`` (where there are features) and ``pixels``.
@@ -56,15 +58,15 @@ def baselines(
 
     def majority() -> NDArray[np.float64]:
         frequency = np.bincount(y, minlength=n_classes) / len(y)
-        return np.tile(frequency, (len(test_thumbs), 1))
+        return np.tile(frequency, (len(test_simple), 1))
 
     def knn() -> NDArray[np.float64]:
         assert train_features is not None and test_features is not None
         return fit_head("knn", train_features, y, n_classes, groups=groups, seed=seed).head.predict_proba(test_features)
 
     def pixels() -> NDArray[np.float64]:
-        fitted = fit_head("logistic", _flat(train_thumbs), y, n_classes, groups=groups, seed=seed)
-        return fitted.head.predict_proba(_flat(test_thumbs))
+        fitted = fit_head("logistic", train_simple, y, n_classes, groups=groups, seed=seed)
+        return fitted.head.predict_proba(test_simple)
 
     def measure(
         name: str, title: str, predict: Callable[[], NDArray[np.float64]], *, uses_backbone: bool
@@ -74,14 +76,8 @@ def baselines(
         seconds = time.perf_counter() - started
         return MeasuredBaseline(name, title, score(test_labels, p, n_classes, seed=seed), seconds, p, uses_backbone)
 
-    side = f"{train_thumbs.shape[1]} x {train_thumbs.shape[2]}"
     measured = [measure("majority", "always the commonest class", majority, uses_backbone=False)]
     if train_features is not None:
         measured.append(measure("knn", "five nearest neighbours on the same features", knn, uses_backbone=True))
-    measured.append(measure("pixels", f"logistic regression on {side} pixels", pixels, uses_backbone=False))
+    measured.append(measure("pixels", f"logistic regression on {simple}", pixels, uses_backbone=False))
     return tuple(measured)
-
-
-def _flat(sketches: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, H, W, 3) uint8 -> (N, H * W * 3) in 0..1."""
-    return sketches.reshape(len(sketches), -1).astype(np.float32) / np.float32(255)

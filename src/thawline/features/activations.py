@@ -17,9 +17,10 @@ from thawline.backbones.cut import cut as cut_at
 from thawline.backbones.names import INPUT
 from thawline.engines.arithmetic import arithmetic
 from thawline.errors import ModelError
-from thawline.features.layout import Layout, PixelLayout, TensorLayout, empty_rows
+from thawline.features.layout import InputLayout, Layout, TensorLayout, empty_rows
 from thawline.features.prepared import Samples, read_sample
-from thawline.inputs.image.views import Views, prepare_views
+from thawline.inputs import kind_of
+from thawline.inputs.image.views import Views
 from thawline.records import Precision, Preparation
 from thawline.scale import executor
 from thawline.scale.allocator import keep_freed_memory
@@ -94,37 +95,36 @@ class FrozenPart:
 
 
 def frozen_part(cut: Cut, preparation: Preparation, *, precision: Precision, device: str) -> FrozenPart:
-    """Everything below a line: from pixels to what crosses it. At ``input`` the pixels are kept, and nothing is run.
+    """Everything below a line: from prepared samples to what crosses it. At ``input`` nothing is run.
 
     Raises:
         ModelError: What crosses the line cannot be kept.
     """
     layers = None if cut.rung == INPUT else cut.prefix
-    pixels = PixelLayout.of(preparation, torch.device(device))
-    return FrozenPart(layers, pixels, cut.rung, precision=precision, device=device)
+    start = InputLayout.of(preparation, torch.device(device))
+    return FrozenPart(layers, start, cut.rung, precision=precision, device=device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """The pixels of any view of any sample. Safe to use from several threads."""
+class PreparedViews:
+    """Any view of any sample, prepared. Safe to use from several threads."""
 
     samples: Samples
     preparation: Preparation
     views: Views
 
     def read(self, row: int, views: Sequence[int | None]) -> torch.Tensor:
-        """Decode a sample once for several views: rows uint8 (n_views, H * W * 3).
+        """Read a sample once for several views: rows (n_views, numbers of one view).
 
         Raises:
             DataError: The sample cannot be read any more, or has changed; names the file.
         """
         seeds = [self.views.sample_seed(view, self.samples.digests[row]) for view in views]
-        pictures = read_sample(
-            self.samples,
-            row,
-            lambda payload: prepare_views(payload, self.preparation, self.views.augmentation, seeds),
+        prepare = kind_of(self.preparation.kind).views
+        prepared = read_sample(
+            self.samples, row, lambda payload: prepare(payload, self.preparation, self.views.augmentation, seeds)
         )
-        return torch.from_numpy(np.stack(pictures)).flatten(1)
+        return torch.from_numpy(np.stack(prepared)).flatten(1)
 
 
 def check_untouched(prefix: Prefix, backbone: Backbone, rung: str) -> None:
@@ -168,7 +168,7 @@ class FreshActivations:
         """
         cut = cut or cut_at(model, rung, signature=backbone.signature)
         check_untouched(cut.prefix, backbone, rung)
-        self._pictures = Pictures(samples, backbone.preparation, views)
+        self._prepared = PreparedViews(samples, backbone.preparation, views)
         self._part = frozen_part(cut, backbone.preparation, precision=precision, device=device)
 
     def stream(self, batches: Batches) -> Generator[tuple[torch.Tensor, ...]]:
@@ -187,7 +187,7 @@ class FreshActivations:
 
         def decode(position: int) -> torch.Tensor:
             _, view = batches[int(np.searchsorted(ends, position, side="right"))]
-            return self._pictures.read(int(rows[position]), [view])
+            return self._prepared.read(int(rows[position]), [view])
 
         ahead = -(-max(lengths) // BATCH) * BATCH
         parts = executor().pipelined(range(len(rows)), decode, self._run, batch_size=ahead)
@@ -199,5 +199,5 @@ class FreshActivations:
                 batch, ready = ready[:length], ready[length:]
                 yield self._part.end.tensors(batch.clone())  # aligned, as a batch that was read from a file is
 
-    def _run(self, pixels: list[torch.Tensor]) -> torch.Tensor:
-        return self._part.run(torch.cat(pixels))
+    def _run(self, prepared: list[torch.Tensor]) -> torch.Tensor:
+        return self._part.run(torch.cat(prepared))

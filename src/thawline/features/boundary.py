@@ -28,11 +28,11 @@ from thawline.features.activations import (
     Batches,
     FreshActivations,
     FrozenPart,
-    Pictures,
+    PreparedViews,
     check_untouched,
     frozen_part,
 )
-from thawline.features.boundary_sources import FromLine, FromPictures, Origin, Wanted, pays
+from thawline.features.boundary_sources import FromLine, FromSamples, Origin, Wanted, pays
 from thawline.features.extract import first_of_each, refuse_non_finite
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.prepared import Samples
@@ -147,7 +147,7 @@ class Boundary:
         self._store = store or FeatureStore()
         self._cut = cut or cut_at(model, rung, signature=backbone.signature)
         self._part = frozen_part(self._cut, preparation, precision=precision, device=device)
-        self._pictures = Pictures(samples, preparation, views)
+        self._prepared = PreparedViews(samples, preparation, views)
         self._found: dict[int | None, Rows] = {}
 
     @property
@@ -231,20 +231,20 @@ class Boundary:
                 yield self._part.end.tensors(rows.to(self._part.device, non_blocking=True))
 
     def _key(self, view: int | None, rung: str | None = None) -> FeatureKey:
-        """Everything but the sample that decides a row, at this line or another one; pixels are those of any model."""
+        """Everything but the sample that decides a row, at this line or another; at ``input`` no model decides."""
         rung = rung or self._cut.rung
-        pixels = rung == INPUT
+        at_input = rung == INPUT
         prepared = preparation_sha256(self._backbone.preparation)
         if view is not None:
             prepared = augmented_sha256(prepared, self._views.augmentation.digest())
         return FeatureKey(
-            weights_sha256="" if pixels else self._backbone.weights_sha256,
+            weights_sha256="" if at_input else self._backbone.weights_sha256,
             preparation_sha256=prepared,
             rung=LINE + rung,
-            precision="f32" if pixels else self._precision,
-            engine="pixels" if pixels else _identity(self._device, self._precision),
+            precision="f32" if at_input else self._precision,
+            engine="pixels" if at_input else _identity(self._device, self._precision),
             view_seed=self._views.seed_of(view),
-            dtype=stored_format(self._precision, pixels=pixels),
+            dtype=self._backbone.preparation.spec.dtype if at_input else stored_format(self._precision),
             model=self._backbone.name,
         )
 
@@ -293,7 +293,7 @@ class Boundary:
 
     def _origins(self, wanted: Wanted) -> list[tuple[Origin, Wanted]]:
         """What to make from what: the nearest line below that is stored and pays, for what it has."""
-        pictures = FromPictures(self._pictures, self._part)
+        pictures = FromSamples(self._prepared, self._part)
         origins: list[tuple[Origin, Wanted]] = []
         for rung in reversed(self._cut.rungs_below if len(wanted) >= WORTH_A_TRIAL else ()):
             if (line := self._line(rung, wanted)) is not None:
@@ -309,8 +309,8 @@ class Boundary:
         keys = {view: key for view, key in keys.items() if self._store.holds(key)}
         if not keys:
             return None
-        pixels = self._part.start
-        start = pixels if rung == INPUT else self._stretch(INPUT, pixels, rung).end
+        start = self._part.start
+        start = start if rung == INPUT else self._stretch(INPUT, start, rung).end
         if not start.is_lossless:
             return None
         found = {view: self._store.lookup(key, self._samples.digests) for view, key in keys.items()}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thawline.features.activations import BATCH, FrozenPart, Pictures
+from thawline.features.activations import BATCH, FrozenPart, PreparedViews
 from thawline.features.layout import empty_rows, from_store, to_store
 from thawline.scale import executor
 from thawline.store.index import Rows
@@ -70,10 +70,10 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FromPictures:
+class FromSamples:
     """Decodes each sample once for all its views, and runs everything below the line."""
 
-    pictures: Pictures
+    prepared: PreparedViews
     part: FrozenPart
     name: str = "pictures"
 
@@ -81,7 +81,7 @@ class FromPictures:
         """See ``Origin.make``."""
 
         def decode(place: int) -> torch.Tensor:
-            return self.pictures.read(int(wanted.rows[place]), wanted.views_of(place))
+            return self.prepared.read(int(wanted.rows[place]), wanted.views_of(place))
 
         places = np.flatnonzero(wanted.mask.any(axis=1)).tolist()
         at_once = max(1, BATCH // len(wanted.views))

@@ -17,7 +17,7 @@ from thawline.engines.building import ConvertedBackbone, build_engine, conversio
 from thawline.engines.choices import Engine, EngineChoice, engine_choices
 from thawline.engines.forecast import Offer, choose
 from thawline.errors import ModelError, NotConvertibleError, UsageError
-from thawline.features.prepared import Pixels, Samples
+from thawline.features.prepared import PreparedSamples, Samples
 from thawline.listening import Progress
 from thawline.records import Features
 from thawline.scale import executor
@@ -185,14 +185,14 @@ def fill_store(
     candidate, why = _chosen(candidates, graphs)
     if len(candidate.missing):
         share_one_arena()
-        pixels = Pixels(samples, backbone.preparation)
-        with pixels.decoding_ahead(candidate.missing.tolist()):
+        prepared = PreparedSamples(samples, backbone.preparation)
+        with prepared.decoding_ahead(candidate.missing.tolist()):
             try:
                 built = build_engine(candidate.choice, graphs)
             except NotConvertibleError as error:
                 candidate, why = _other_than(candidate, candidates, error), "it cannot be converted for OpenVINO"
                 built = build_engine(candidate.choice, graphs)
-        run = _Run(samples, pixels, candidate.keys, built, store, batch_size, progress)
+        run = _Run(samples, prepared, candidate.keys, built, store, batch_size, progress)
         run.over(candidate.missing.tolist())
         if keep_engine and candidate.choice.engine == "openvino":
             graphs.give_back(built, candidate.choice.precision)
@@ -303,7 +303,7 @@ class _Run:
     """One pass of the backbone over the samples that are not stored."""
 
     samples: Samples
-    pixels: Pixels
+    prepared: PreparedSamples
     keys: tuple[FeatureKey, ...]
     engine: Engine
     store: FeatureStore
@@ -336,7 +336,7 @@ class _Run:
         that runs.
         """
         if self.engine.workers == 1:
-            yield from executor().pipelined(positions, self.pixels.of, self._infer, batch_size=self.batch_size)
+            yield from executor().pipelined(positions, self.prepared.of, self._infer, batch_size=self.batch_size)
             return
         size = min(self.batch_size, self.engine.at_once or self.batch_size)  # so that all threads end together
         batches = [positions[start : start + size] for start in range(0, len(positions), size)]
@@ -348,7 +348,7 @@ class _Run:
                 yield batch, rows
 
     def _decode_and_infer(self, positions: Sequence[int]) -> NDArray[np.float32]:
-        return self._infer([self.pixels.of(position) for position in positions])
+        return self._infer([self.prepared.of(position) for position in positions])
 
     def _infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.run(np.stack(pictures))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from thawline.errors import ModelError
-from thawline.inputs.image.tensors import Normalise
-from thawline.records import Precision, Preparation
+from thawline.inputs import kind_of
+from thawline.records import ArraySpec, Precision, Preparation
 from thawline.store.keys import Stored
 
 _FORMATS: dict[Stored, torch.dtype] = {
@@ -51,25 +51,24 @@ class Layout(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PixelLayout:
-    """At the rung ``input``: a row is the uint8 pixels, which take a quarter of the normalised image."""
+class InputLayout:
+    """At the rung ``input``: a row is the prepared sample; of a picture that takes a quarter of the normalised one."""
 
-    shape: tuple[int, int, int]
-    """(H, W, 3)"""
-    normalise: Normalise
+    spec: ArraySpec
+    to_tensors: Callable[[torch.Tensor], torch.Tensor]
 
     @classmethod
-    def of(cls, preparation: Preparation, device: torch.device) -> PixelLayout:
-        """For the images of one backbone."""
-        return cls((*preparation.input_px, 3), Normalise(preparation, device))
+    def of(cls, preparation: Preparation, device: torch.device) -> InputLayout:
+        """For the samples of one backbone."""
+        return cls(preparation.spec, kind_of(preparation.kind).to_tensors(preparation, device))
 
     @property
     def stored(self) -> Stored:
-        return "uint8"
+        return self.spec.dtype
 
     @property
     def numbers(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.spec.shape)
 
     @property
     def row_bytes(self) -> int:
@@ -80,8 +79,8 @@ class PixelLayout:
         return True
 
     def tensors(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Rows uint8 (B, H * W * 3) -> normalised images float32 (B, 3, H, W)."""
-        return (self.normalise(rows.view(-1, *self.shape)),)
+        """Rows (B, numbers) -> what the first layer takes, (B, *tensor_shape)."""
+        return (self.to_tensors(rows.view(-1, *self.spec.shape)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +141,9 @@ class TensorLayout:
         )
 
 
-def stored_format(precision: Precision, *, pixels: bool) -> Stored:
-    """Number format of the rows at the rung ``input``, where they are pixels, or at another one."""
-    return "uint8" if pixels else _FORMAT_OF[precision]
+def stored_format(precision: Precision) -> Stored:
+    """Number format of the rows at every rung but ``input``."""
+    return _FORMAT_OF[precision]
 
 
 def empty_rows(n: int, layout: Layout, device: torch.device | None = None) -> torch.Tensor:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from thawline.data.scan import digest_of
 from thawline.errors import DataError, ThawlineError, UndecodableError
-from thawline.inputs.image.decode import prepare
+from thawline.inputs import kind_of
+from thawline.inputs.kind import digest_of
 from thawline.scale.threads import meanwhile
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Prepared = TypeVar("Prepared")
 
 AHEAD_BYTES = 128 * 2**20
-"""Pixels that are decoded ahead, at most."""
+"""Prepared samples that are held ahead, at most."""
 
 
 class Samples(Protocol):
-    """Pictures without labels; a Dataset is one."""
+    """Samples without labels; a Dataset is one."""
 
     @property
     def files(self) -> tuple[str, ...]: ...
@@ -55,7 +55,7 @@ def read_sample(samples: Samples, row: int, prepare: Callable[[Payload], Prepare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
+class PreparedSamples:
     """What the backbone sees of samples, decoded when it is asked for or, while there is nothing to run, before."""
 
     samples: Samples
@@ -63,7 +63,7 @@ class Pixels:
     _ahead: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     def of(self, row: int) -> NDArray[np.uint8]:
-        """Pixels uint8 (H, W, 3) of one sample; what was decoded ahead is given once.
+        """One sample as ``preparation.spec`` says; what was prepared ahead is given once.
 
         Raises:
             DataError: As ``read_sample``.
@@ -78,8 +78,7 @@ class Pixels:
         For the time in which an engine is built, which keeps one processor busy. What cannot be decoded will be told
         when it is asked for.
         """
-        height, width = self.preparation.input_px
-        room = AHEAD_BYTES // (3 * height * width)
+        room = AHEAD_BYTES // self.preparation.spec.bytes
 
         def decode(over: Callable[[], bool]) -> None:
             for row in rows[:room]:
@@ -94,4 +93,5 @@ class Pixels:
             yield
 
     def _decoded(self, row: int) -> NDArray[np.uint8]:
+        prepare = kind_of(self.preparation.kind).prepare
         return read_sample(self.samples, row, lambda payload: prepare(payload, self.preparation))

@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from thawline.backbones import DEFAULT_MODEL, POOLED, open_backbone
-from thawline.data.scan import digest_of
 from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, UndecodableError
 from thawline.features.extract import extract_features
+from thawline.inputs.kind import digest_of
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone

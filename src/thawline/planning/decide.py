@@ -12,6 +12,7 @@ import numpy as np
 from thawline.backbones.lines import depth_rungs
 from thawline.data import split_data
 from thawline.evaluation.intervals import cross_validated
+from thawline.inputs import kind_of
 from thawline.listening import Watcher
 from thawline.planning.afford import Affordable
 from thawline.planning.arms import Arm, Field, judge_head, mark_out
@@ -168,7 +169,7 @@ class _Measuring:
 
     def _pixels(self) -> None:
         """What does without any pre-trained model."""
-        pixels = self.data.sketches.reshape(len(self.data), -1).astype(np.float32) / np.float32(255)
+        pixels = kind_of(self.data.kind).simple_features(self.data.sketches)
         self._judge("no backbone: 16 x 16 pixels, logistic", pixels, PIXELS)
 
     def _explain(self, pooled: NDArray[np.float32], profile: DepthProfile | None) -> None:

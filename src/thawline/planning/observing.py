@@ -35,25 +35,25 @@ class Observation:
 def draw_pictures(
     data: Dataset, rows: NDArray[np.int64], backbone: Backbone, n: int, *, seed: int = 0
 ) -> NDArray[np.uint8]:
-    """Return up to ``n`` of the rows as the backbone takes them (B, H, W, 3), drawn by ``seed``, one of each group.
+    """Draw up to ``n`` of the rows by ``seed``, one of each group, and prepare them: (B, *spec.shape).
 
     Raises:
         DataError: A sample cannot be read any more, or has changed, since the data was opened.
     """
-    from thawline.features.prepared import Pixels
+    from thawline.features.prepared import PreparedSamples
 
     drawn = generator(seed, "pictures to look at").permutation(np.asarray(rows, dtype=np.int64))
     of_each_group = np.sort(np.unique(data.groups[drawn], return_index=True)[1])[:n]
-    pixels = Pixels(data, backbone.preparation)
-    pictures = [pixels.of(row) for row in drawn[of_each_group].tolist()]
-    return np.stack(pictures) if pictures else np.empty((0, *backbone.preparation.input_px, 3), dtype=np.uint8)
+    prepared = PreparedSamples(data, backbone.preparation)
+    pictures = [prepared.of(row) for row in drawn[of_each_group].tolist()]
+    return np.stack(pictures) if pictures else np.empty((0, *backbone.preparation.spec.shape), dtype=np.uint8)
 
 
 def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str] = ("pooled",)) -> Observation:
     """Run the backbone in float32, in inference mode, and change nothing in it.
 
     Args:
-        pictures: uint8 (N, H, W, 3), N > 0, as the preparation leaves them.
+        pictures: (N, *spec.shape), N > 0, as the preparation leaves them.
         rungs: Where to read features; ``pooled`` must be among them, so that the whole backbone runs.
     Raises:
         ModelError: The backbone cannot be built, or has no such rung.
@@ -61,11 +61,12 @@ def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str
     import torch
 
     from thawline.engines.arithmetic import arithmetic, one_thread
-    from thawline.inputs.image.tensors import Normalise
+    from thawline.inputs import kind_of
 
     module = backbone.module()
     device = next(module.parameters()).device
-    normalise, read = Normalise(backbone.preparation, device), backbone.reader(rungs)
+    preparation = backbone.preparation
+    to_tensors, read = kind_of(preparation.kind).to_tensors(preparation, device), backbone.reader(rungs)
     watch = _NormWatch(module)
     features: list[tuple[NDArray[np.float32], ...]] = []
     try:
@@ -73,7 +74,7 @@ def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str
             for start in range(0, len(pictures), _BATCH):
                 batch = torch.from_numpy(pictures[start : start + _BATCH]).to(device)
                 watch.begin(len(batch))
-                features.append(tuple(values.float().cpu().numpy() for values in read(normalise(batch))))
+                features.append(tuple(values.float().cpu().numpy() for values in read(to_tensors(batch))))
     finally:
         watch.end()
     joined = {rung: np.concatenate(parts) for rung, parts in zip(rungs, zip(*features, strict=True), strict=True)}

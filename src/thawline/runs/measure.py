@@ -16,6 +16,7 @@ from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
+from thawline.inputs import kind_of
 from thawline.planning import FitPlan, Planned
 from thawline.planning.asking import ask_for
 from thawline.planning.sampling import sampled
@@ -285,14 +286,17 @@ def _evaluate(
     truth = data.labels[split.test]
     test = score(truth, probabilities, n_classes, seed=seed)
     values = None if features is None else features.values
+    kind = kind_of(data.kind)
+    simple = kind.simple_features(data.sketches)
     simpler = baselines(
         None if values is None else values[seen],
-        data.sketches[seen],
+        simple[seen],
         data.labels[seen],
         None if values is None else values[split.test],
-        data.sketches[split.test],
+        simple[split.test],
         truth,
         n_classes,
+        simple=kind.SIMPLE,
         seed=seed,
         groups=data.groups[seen],
     )

@@ -6,7 +6,6 @@ neither a hostile name nor a data set of any size makes the page run code or out
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from thawline.records import PARTS
@@ -16,7 +15,7 @@ from thawline.runs.report_rows import MAX_STAGES, ReportData
 from thawline.showing import printable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 MAX_BYTES = 5_000_000
 MAX_HEAT_CLASSES = 30
@@ -25,6 +24,8 @@ MAX_ROWS = 500
 """Longest table of classes."""
 MAX_SKIPPED = 50
 MAX_MISTAKES = 24
+THUMBNAIL_PX = 144
+"""Side of the square that shows a sample."""
 
 
 def render_report(report: ReportData) -> str:
@@ -56,12 +57,3 @@ def render_report(report: ReportData) -> str:
             strength_chart=strength_chart(strength_name, strengths) if len(strengths) > 1 else None,
         )
     )
-
-
-def thumbnail_png(image: Image.Image, side_px: int = 144) -> bytes:
-    """Return ``image``, made to fit into a square of ``side_px``, as the PNG that `Mistake.thumbnail` wants."""
-    small = image.convert("RGB")
-    small.thumbnail((side_px, side_px))
-    buffer = BytesIO()
-    small.save(buffer, "PNG", compress_level=1)  # the smallest takes twenty times as long, and saves a sixth
-    return buffer.getvalue()

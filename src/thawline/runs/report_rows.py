@@ -23,7 +23,7 @@ class Mistake:
     probability: float
     """Of the predicted class."""
     thumbnail: bytes | None = None
-    """PNG; see `thumbnail_png`."""
+    """PNG, at most ``THUMBNAIL_PX`` on each side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

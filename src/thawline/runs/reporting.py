@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from thawline.errors import UndecodableError
+from thawline.inputs import kind_of
 from thawline.records import PARTS, Part
-from thawline.runs.report import MAX_MISTAKES, thumbnail_png
+from thawline.runs.report import MAX_MISTAKES, THUMBNAIL_PX
 from thawline.runs.report_rows import Mistake, ReportData
 from thawline.scale.processors import allowed_processors, processor_name
 
@@ -125,10 +126,8 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
 
 
 def _thumbnail(data: Dataset, row: int) -> bytes | None:
-    from thawline.inputs.image.decode import open_image
-
     try:
-        return thumbnail_png(open_image(data.source.read(row)))
+        return kind_of(data.kind).show(data.source.read(row), THUMBNAIL_PX)
     except UndecodableError:  # it went away since it was opened: the report can do without the picture
         return None
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from thawline.engines.arithmetic import repeatable
-from thawline.features.prepared import Pixels
+from thawline.features.prepared import PreparedSamples
 from thawline.heads.head import softmax
 from thawline.randomness import derived_seed, generator
 from thawline.records import Preparation
@@ -79,7 +79,7 @@ def read_pixels(data: Dataset, progress: Callable[[int, int], None] | None = Non
         std=(1.0, 1.0, 1.0),
     )
     pixels = np.empty((len(data), SIDE, SIDE, 3), dtype=np.uint8)
-    batches = executor().pipelined(range(len(data)), Pixels(data, shape).of, np.stack, batch_size=64)
+    batches = executor().pipelined(range(len(data)), PreparedSamples(data, shape).of, np.stack, batch_size=64)
     with closing(batches):
         for rows, pictures in batches:
             pixels[rows] = pictures

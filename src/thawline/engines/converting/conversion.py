@@ -18,10 +18,9 @@ from torch import nn
 from thawline.engines.arithmetic import one_thread
 from thawline.engines.converting.batch_norm import folded, run_hooked
 from thawline.engines.converting.refining import Reference, in_bfloat16, in_float32, smallest_cosine
-from thawline.engines.graphs import Converted
+from thawline.engines.graphs import N_STAND_INS, Converted
 from thawline.errors import NotConvertibleError
-from thawline.inputs.image.stand_ins import N_STAND_INS, stand_ins
-from thawline.inputs.image.tensors import Normalise
+from thawline.inputs import kind_of
 from thawline.records import Precision
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ MOST_AT_ONCE = 8
 
 
 def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision) -> Converted:
-    """Convert what leads from pixels to the features at some rungs; the backbone is built for it.
+    """Convert what leads from prepared samples to the features at some rungs; the backbone is built for it.
 
     In bfloat16 first layers are left in float32 where the features would otherwise stray, all of them if need be.
 
@@ -55,29 +54,29 @@ def traced(backbone: Backbone, rungs: Sequence[str]) -> tuple[ov.Model, Referenc
     Raises:
         NotConvertibleError, ModelError: As ``convert``.
     """
-    pictures = stand_ins(N_STAND_INS, backbone.preparation.input_px)
-    reader = _PixelReader(backbone, rungs, pictures[:2])
+    samples = kind_of(backbone.preparation.kind).stand_ins(N_STAND_INS, backbone.preparation)
+    reader = _SampleReader(backbone, rungs, samples[:2])
     model = _traced(reader, backbone)
-    reference = Reference.of(model, pictures)
-    _check_equal(reference.features, _by_torch(reader, pictures), backbone.name)
+    reference = Reference.of(model, samples)
+    _check_equal(reference.features, _by_torch(reader, samples), backbone.name)
     return model, reference
 
 
-def pictures_at_once(largest: int) -> int:
-    """Pictures in one run of a graph, whose shape is fixed: a power of two.
+def samples_at_once(largest: int) -> int:
+    """Samples in one run of a graph, whose shape is fixed: a power of two.
 
     Args:
-        largest: Numbers in the largest output of a layer, for one picture.
+        largest: Numbers in the largest output of a layer, for one sample.
     """
     fitting = max(NUMBERS_AT_ONCE // largest, 1)
     return int(min(2 ** (fitting.bit_length() - 1), MOST_AT_ONCE))
 
 
-def largest_output(module: nn.Module, images: torch.Tensor) -> int:
+def largest_output(module: nn.Module, inputs: torch.Tensor) -> int:
     """Numbers in the largest tensor that a layer of a module gives.
 
     Args:
-        images: (B, 3, H, W), as the module takes them; the numbers are those of all.
+        inputs: (B, ...), as the module takes them; the numbers are those of all.
     """
     largest = 1
 
@@ -86,38 +85,38 @@ def largest_output(module: nn.Module, images: torch.Tensor) -> int:
         if isinstance(output, torch.Tensor):
             largest = max(largest, output.numel())
 
-    run_hooked(module, images, [layer.register_forward_hook(see) for layer in module.modules()])
+    run_hooked(module, inputs, [layer.register_forward_hook(see) for layer in module.modules()])
     return largest
 
 
-class _PixelReader(nn.Module):
-    """Pixels uint8 (B, H, W, 3) -> features (B, D) at each rung, batch norms folded into convolutions."""
+class _SampleReader(nn.Module):
+    """Prepared samples (B, *spec.shape) -> features (B, D) at each rung, batch norms folded into convolutions."""
 
-    def __init__(self, backbone: Backbone, rungs: Sequence[str], pictures: NDArray[np.uint8]) -> None:
+    def __init__(self, backbone: Backbone, rungs: Sequence[str], samples: NDArray[np.uint8]) -> None:
         super().__init__()
-        self._normalise = Normalise(backbone.preparation, torch.device("cpu"))
-        images = self._normalise(torch.from_numpy(pictures))
-        self._module = folded(backbone.module(), images, keep=rungs)  # a part of this one: its weights become constants
+        self._to_tensors = kind_of(backbone.preparation.kind).to_tensors(backbone.preparation, torch.device("cpu"))
+        inputs = self._to_tensors(torch.from_numpy(samples))
+        self._module = folded(backbone.module(), inputs, keep=rungs)  # a part of this one: its weights become constants
         self._read = backbone.reader(rungs, self._module)
-        self.at_once = pictures_at_once(largest_output(self._module, images[:1]))
+        self.at_once = samples_at_once(largest_output(self._module, inputs[:1]))
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self._read(self._normalise(pixels))
+    def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self._read(self._to_tensors(samples))
 
 
-def _traced(reader: _PixelReader, backbone: Backbone) -> ov.Model:
+def _traced(reader: _SampleReader, backbone: Backbone) -> ov.Model:
     """What ``ov.convert_model`` does, a second faster: no second and third tracing, no telemetry.
 
     What the graph computes is compared with torch afterwards.
     """
-    shape = (reader.at_once, *backbone.preparation.input_px, 3)
+    shape = (reader.at_once, *backbone.preparation.spec.shape)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about constants: the shape of the input is fixed
-            pixels = torch.zeros(shape, dtype=torch.uint8)
+            samples = torch.zeros(shape, dtype=torch.uint8)
             # A function, not the module: its weights then are constants, and no layer is wrapped.
-            traced = torch.jit.trace(lambda given: reader(given), pixels, check_trace=False)  # type: ignore[no-untyped-call]
-            manager, decoder = FrontEndManager(), TorchScriptPythonDecoder(traced, example_input=(pixels,))
+            traced = torch.jit.trace(lambda given: reader(given), samples, check_trace=False)  # type: ignore[no-untyped-call]
+            manager, decoder = FrontEndManager(), TorchScriptPythonDecoder(traced, example_input=(samples,))
             frontend = manager.load_by_framework("pytorch")  # usable only as long as its manager
             model = frontend.convert(frontend.load(decoder))
             model.reshape(list(shape))
@@ -135,10 +134,10 @@ def _traced(reader: _PixelReader, backbone: Backbone) -> ov.Model:
     return model
 
 
-def _by_torch(reader: _PixelReader, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Features of the first pictures as plain torch gives them in float32."""
+def _by_torch(reader: _SampleReader, samples: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Features of the first samples as plain torch gives them in float32."""
     with torch.no_grad():
-        return [rows.numpy() for rows in reader(torch.from_numpy(pictures[:2]))]
+        return [rows.numpy() for rows in reader(torch.from_numpy(samples[:2]))]
 
 
 def _check_equal(found: list[NDArray[np.float32]], expected: list[NDArray[np.float32]], name: str) -> None:

@@ -218,6 +218,8 @@ def _decoded(payload: Payload, shrinking: Shrinking | None, spare: float) -> Ite
     if isinstance(payload, np.ndarray):
         yield Image.fromarray(payload), (0, 0, payload.shape[1], payload.shape[0]), 1
         return
+    if isinstance(payload, str):
+        raise UndecodableError("a text, where a picture was expected")
     if not payload:
         raise UndecodableError("the file is empty (0 bytes)")
     with _quiet_pillow():

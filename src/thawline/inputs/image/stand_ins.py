@@ -10,8 +10,6 @@ from PIL import Image
 
 from thawline.randomness import generator
 
-N_STAND_INS = 8
-"""That a conversion is judged on."""
 _CONTRAST, _BRIGHTNESS, _TINT, _COLOUR = 0.25, 0.45, 0.15, 0.3
 """Of noise, on a scale of 0 to 1: standard deviation of the pixels, their mean, how far the mean of each channel
 strays, and how much the channels differ from what they share."""

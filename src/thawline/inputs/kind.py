@@ -1,0 +1,106 @@
+"""What every kind of input promises. Each kind is one module with these functions, found by ``inputs.kind_of``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from thawline.inputs.image.views import Augmentation
+    from thawline.records import Payload, Preparation
+
+    Sketches = NDArray[np.uint8]
+    """(N, *sketch_shape)"""
+
+
+class InputKind(Protocol):
+    """How samples of one kind are looked at, compared, shown and prepared."""
+
+    @property
+    def SKETCH_SHAPE(self) -> tuple[int, ...]:
+        """Of one sketch, which is uint8."""
+        ...
+
+    @property
+    def SIMPLE(self) -> str:
+        """What the baseline without a backbone sees, for people: ``16 x 16 pixels``."""
+        ...
+
+    @property
+    def SAMPLES(self) -> str:
+        """What people call several samples: ``pictures``."""
+        ...
+
+    def look(self, payload: Payload) -> NDArray[np.uint8]:
+        """Read a sample to its last byte and return its sketch, ``SKETCH_SHAPE``.
+
+        Raises:
+            UndecodableError: The reason, in words, without the name of the sample.
+        """
+        ...
+
+    def near(self, sketches: Sketches) -> Iterator[NDArray[np.int64]]:
+        """Yield (M, 2) row numbers of samples that are near copies; each pair comes once. Memory is O(N)."""
+        ...
+
+    def simple_features(self, sketches: Sketches) -> NDArray[np.float32]:
+        """Return what the baseline without a backbone learns from, (N, d)."""
+        ...
+
+    def remarks(self, sketches: Sketches, files: Sequence[str]) -> list[str]:
+        """Return sentences about samples that look as if they had been saved wrongly."""
+        ...
+
+    def show(self, payload: Payload, side_px: int) -> bytes:
+        """Return a PNG that shows a sample to people, within a square of ``side_px``.
+
+        Raises:
+            UndecodableError: The sample cannot be decoded.
+        """
+        ...
+
+    def prepare(self, payload: Payload, preparation: Preparation) -> NDArray[np.uint8]:
+        """Return one sample as ``preparation.spec`` says.
+
+        Raises:
+            UndecodableError: The sample cannot be decoded.
+        """
+        ...
+
+    def views(
+        self, payload: Payload, preparation: Preparation, augmentation: Augmentation, seeds: Sequence[int | None]
+    ) -> list[NDArray[np.uint8]]:
+        """Return augmented views of one sample, one for each seed; None stands for the sample as ``prepare`` gives it.
+
+        Raises:
+            UndecodableError: The sample cannot be decoded.
+        """
+        ...
+
+    def to_tensors(self, preparation: Preparation, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return a function from prepared samples (B, *spec.shape) to what the first layer takes, (B, *tensor_shape).
+
+        The function is a fixed sequence of torch operations, so that it can be traced into a graph.
+        """
+        ...
+
+    def stand_ins(self, n: int, preparation: Preparation) -> NDArray[np.uint8]:
+        """Return ``n`` made-up samples, prepared, on which timings and conversions are judged."""
+        ...
+
+
+def digest_of(payload: Payload) -> str:
+    """SHA-256 (hex) of a file's bytes, of an array's shape and content, or of a text in UTF-8."""
+    if isinstance(payload, bytes):
+        return hashlib.sha256(payload).hexdigest()
+    if isinstance(payload, str):
+        return hashlib.sha256(b"text\0" + payload.encode("utf-8", "surrogatepass")).hexdigest()
+    import numpy as np
+
+    shape = "x".join(map(str, payload.shape))
+    return hashlib.sha256(f"uint8 {shape}\0".encode() + np.ascontiguousarray(payload).tobytes()).hexdigest()
