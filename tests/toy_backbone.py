@@ -37,9 +37,6 @@ class ToyBackbone:
         self.n_built = 0
         self._module: nn.Module | None = None
 
-    def rung_dim(self, rung: str) -> int | None:
-        return None
-
     def module(self) -> nn.Module:
         if self._module is None:
             import torch

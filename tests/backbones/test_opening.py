@@ -59,7 +59,7 @@ def test_weights_without_description_take_timms(tmp_path: Path, weights_file: Pa
     config = import_timm().get_pretrained_cfg("test_resnet")
     assert backbone.preparation.input_px == config.input_size[1:]
     assert backbone.preparation.mean == config.mean
-    assert backbone.module()(torch.zeros(1, 3, 160, 160)).shape == (1, backbone.rung_dim())
+    assert backbone.module()(torch.zeros(1, 3, 160, 160)).shape == (1, *backbone.ladder.rungs[-1].shape)
 
 
 def test_overrides_win_and_are_remembered(weights_file: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from thawline.backbones.ladder import Ladder
+    from thawline.backbones.providers.provider import Provider
     from thawline.backbones.receipt import Receipt
     from thawline.backbones.signature import Signature
 
@@ -198,13 +199,6 @@ class Backbone:
             settings=self.settings,
         )
 
-    def rung_dim(self, rung: str = POOLED) -> int | None:
-        """Length D of the features at a rung where it is known without running, else None."""
-        if rung == POOLED and self._module is not None:
-            width = getattr(self._module, "head_hidden_size", None) or getattr(self._module, "num_features", None)
-            return int(width) if width else None
-        return None
-
     def reader(
         self, rungs: Sequence[str], module: nn.Module | None = None
     ) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
@@ -225,7 +219,8 @@ class Backbone:
                     f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)} "
                     f"Its stages are {stages}; a layer inside one: {next(n for n in sorted(layers) if '.' in n)}."
                 )
-        return lambda images: _read(module, rungs, images)
+        provider = provider_of(self.provider)
+        return lambda samples: _read(module, provider, rungs, samples)
 
     def receipt(self, stage: str, *, ran: bool = False) -> Receipt:
         """Prove that nothing in the backbone moved since it was opened.
@@ -256,7 +251,9 @@ class _Reached(Exception):
     """Thrown out of a forward pass once the last layer asked for has spoken: what lies above it need not run."""
 
 
-def _read(module: nn.Module, rungs: Sequence[str], images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _read(
+    module: nn.Module, provider: Provider, rungs: Sequence[str], samples: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
     caught: dict[str, object] = {}
 
     def catch(rung: str) -> Callable[[nn.Module, object, object], None]:
@@ -269,7 +266,7 @@ def _read(module: nn.Module, rungs: Sequence[str], images: torch.Tensor) -> tupl
 
     hooks = [module.get_submodule(rung).register_forward_hook(catch(rung)) for rung in rungs if rung != POOLED]
     try:
-        whole = module(images)
+        whole = module(samples)
         if POOLED in rungs:
             caught[POOLED] = whole
     except _Reached:
@@ -280,20 +277,14 @@ def _read(module: nn.Module, rungs: Sequence[str], images: torch.Tensor) -> tupl
     for rung in rungs:
         if rung not in caught:
             raise ModelError(f"layer {rung!r} is not run in a forward pass, so it has no output. Choose another layer.")
-    return tuple(whole if rung == POOLED else _pool(caught[rung], module, rung) for rung in rungs)
+    return tuple(whole if rung == POOLED else _pooled(caught[rung], module, provider, rung) for rung in rungs)
 
 
-def _pool(activation: object, module: nn.Module, rung: str) -> torch.Tensor:
-    """Average an activation over positions: (B, C, H, W), (B, H, W, C) or (B, T, C) -> (B, C)."""
+def _pooled(activation: object, module: nn.Module, provider: Provider, rung: str) -> torch.Tensor:
+    """(B, ...) -> (B, C)"""
     import torch
 
-    if isinstance(activation, torch.Tensor):
-        if activation.ndim == 2:
-            return activation
-        if activation.ndim == 3:
-            n_prefix = int(getattr(module, "num_prefix_tokens", 0))  # class and register tokens are not positions
-            return activation[:, n_prefix:].mean(1)  # (B, T, C) -> (B, C)
-        if activation.ndim == 4:
-            channels_last = getattr(module, "output_fmt", "NCHW") == "NHWC"
-            return activation.mean((1, 2) if channels_last else (2, 3))
-    raise ModelError(f"layer {rung!r} gives no image-shaped or token-shaped output. Choose another layer.")
+    pooled = provider.pooled(activation, module) if isinstance(activation, torch.Tensor) else None
+    if pooled is None:
+        raise ModelError(f"layer {rung!r} gives no image-shaped or token-shaped output. Choose another layer.")
+    return pooled

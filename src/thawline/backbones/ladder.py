@@ -111,7 +111,7 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
         parameters=total,
         rungs=tuple(rungs),
         signature=signature,
-        channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
+        channels_last=signature.channels_last(module),
     )
 
 

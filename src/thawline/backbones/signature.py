@@ -33,3 +33,7 @@ class Signature:
     def tracing(self, module: nn.Module) -> Tracing:
         """Say how the forward pass is traced."""
         return provider_of(self.provider).tracing(module)
+
+    def channels_last(self, module: nn.Module) -> bool:
+        """Say whether picture-shaped activations are (B, H, W, C) rather than (B, C, H, W)."""
+        return provider_of(self.provider).channels_last(module)

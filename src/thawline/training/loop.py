@@ -348,7 +348,7 @@ def _check_cutmix(above: Above, settings: TrainPlan) -> None:
     Raises:
         UsageError: Names what to do instead.
     """
-    if settings.cutmix and above.cut.rung != INPUT and getattr(above.net.backbone, "output_fmt", "NCHW") != "NCHW":
+    if settings.cutmix and above.cut.rung != INPUT and above.signature.channels_last(above.net.backbone):
         raise UsageError(
             f"cutmix must have images (C, H, W) at the thaw line; at {above.cut.rung!r} channels come last. Use mixup, "
             "or thaw all."

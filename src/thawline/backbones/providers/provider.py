@@ -115,6 +115,14 @@ class Provider(Protocol):
         """Return the shape of one input that a module was made for, or None if it does not say."""
         ...
 
+    def channels_last(self, module: nn.Module) -> bool:
+        """Say whether picture-shaped activations of a module are (B, H, W, C) rather than (B, C, H, W)."""
+        ...
+
+    def pooled(self, activation: torch.Tensor, module: nn.Module) -> torch.Tensor | None:
+        """Average what a layer gives over positions, (B, ...) -> (B, C); None if it has no positions."""
+        ...
+
     def catalogue(self, query: str | None) -> list[CatalogueEntry]:
         """List the models whose name holds ``query``, or matches it as a pattern; None asks for those that ship."""
         ...

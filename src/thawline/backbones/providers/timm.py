@@ -151,6 +151,23 @@ def input_shape(module: nn.Module) -> tuple[int, ...] | None:
     return tuple(config["input_size"]) if "input_size" in config else None
 
 
+def channels_last(module: nn.Module) -> bool:
+    """See ``Provider.channels_last``; timm's own name for it is NHWC."""
+    return getattr(module, "output_fmt", "NCHW") == "NHWC"
+
+
+def pooled(activation: torch.Tensor, module: nn.Module) -> torch.Tensor | None:
+    """See ``Provider.pooled``: (B, C, H, W), (B, H, W, C) or (B, T, C) -> (B, C)."""
+    if activation.ndim == 2:
+        return activation
+    if activation.ndim == 3:
+        n_prefix = int(getattr(module, "num_prefix_tokens", 0))  # class and register tokens are not positions
+        return activation[:, n_prefix:].mean(1)  # (B, T, C) -> (B, C)
+    if activation.ndim == 4:
+        return activation.mean((1, 2) if channels_last(module) else (2, 3))
+    return None
+
+
 def catalogue(query: str | None) -> list[CatalogueEntry]:
     """See ``Provider.catalogue``; without a query timm is not imported."""
     if query is None:
