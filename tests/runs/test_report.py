@@ -150,7 +150,7 @@ def test_every_number_is_there_with_its_interval_and_n() -> None:
         "0.2718",
         "1 min 11 s",
         "1 min 05 s",
-        "123 computed now, 4,567 found",
+        "123 computed, 4,567 reused from the cache",
         "99.1 %",
         "kind 0/x.jpg",
         "9.8.7",
@@ -158,7 +158,8 @@ def test_every_number_is_there_with_its_interval_and_n() -> None:
         "435 samples",
         "C = 0.1",
         "0.3100",
-        "on the validation part",
+        "on the validation set",
+        "6: kind 0, kind 1, kind 2, kind 3, kind 4, kind 5 (samples of each)",
         "Clean.",
     ):
         assert said in text, said
@@ -419,7 +420,7 @@ def test_the_kept_strength_is_ringed() -> None:
 def test_the_strengths_of_ridge_are_lambdas_and_run_the_other_way() -> None:
     path = tuple({"lambda": 10.0**e, "log_loss": 0.4 + 0.1 * e} for e in (1, 0))
     page = Page(render_report(make_report(head_path=path, head_c=1.0)))
-    assert "kept, lambda = 1." in page.text and "strong regularisation on the right" in page.text
+    assert "chosen one, lambda = 1." in page.text and "strong regularisation on the right" in page.text
     assert "standard error wide" not in page.text
     strengths, name = report_rows.strengths(make_report(head_path=path, head_c=1.0))
     assert (strengths, name) == ([Strength(1.0, 0.4, None, True), Strength(10.0, 0.5, None, False)], "lambda")

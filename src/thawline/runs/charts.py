@@ -1,8 +1,8 @@
-"""Charts of the report, as inline SVG whose colours are the variables of the page, so that they follow light and dark.
+"""Charts of the report, as inline SVG. Colours are the variables of the page, which follow light and dark mode.
 
-Written here and not by a plotting library: to load one and have it draw three charts took half of the whole run, where
-all features are stored. Equal input gives equal bytes. Text stays text, so that it can be read aloud, selected and
-searched; nothing depends on how wide it comes out.
+No plotting library draws them: loading one and drawing three charts took half the time of a run whose features are all
+stored. Equal input gives equal bytes. Text stays text: it can be read aloud, selected and searched, and no position
+depends on its width.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from thawline.runs.report_rows import Curve, Strength
 
 _WIDTH = 374.0
-"""Of every chart; the unit is a point, and the page stretches the chart as it likes."""
+"""Width of every chart in points; the page scales it."""
 _FONT, _SMALL = 9.5, 8.5
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 8.0, 8.0, 34.0
-"""Room around an area with axes."""
+"""Space around an area with axes."""
 _MOST_TICKS = 7
 
 Point = tuple[float, float]
@@ -36,7 +36,7 @@ def accuracy_chart(rows: Sequence[tuple[str, Score]]) -> Markup:
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(_line([(x(tick), 4), (x(tick), height - 16)], "line", 0.8))
-        anchor = "end" if tick == 1 else "start" if tick == 0 else "middle"  # nothing stands outside of the drawing
+        anchor = "end" if tick == 1 else "start" if tick == 0 else "middle"  # no text leaves the drawing
         parts.append(_text(x(tick), height - 6, f"{100 * tick:.0f} %", "muted", anchor=anchor, size=_SMALL))
     for number, (title, score) in enumerate(rows):
         colour, bold = ("accent", True) if number == 0 else ("muted", False)
@@ -54,7 +54,7 @@ def accuracy_chart(rows: Sequence[tuple[str, Score]]) -> Markup:
 
 
 def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:
-    """Draw the cross-validated log loss of each strength, with one standard error where known, and ring the kept one.
+    """Draw the cross-validated log loss of each strength, with one standard error if known; ring the kept one.
 
     Args:
         name: ``C`` (the inverse of the strength) or ``lambda``.
@@ -92,13 +92,13 @@ def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:
 
 
 def training_chart(curves: Sequence[Curve]) -> Markup:
-    """Draw the loss in training and on the validation part over the epochs of all stages, one after the other."""
+    """Draw training loss and validation loss over the epochs of all stages, one after the other."""
     height = 208.0
     losses = [loss for curve in curves for _, *both in curve.points for loss in both if _is_drawn(loss)] or [0.0]
     x = _Scale(0, curves[-1].points[-1][0], _LEFT, _WIDTH - _RIGHT - 8)
     y = _up(min(losses), max(losses), height)
     parts = [*_grid(y), _y_title("loss (lower is better)", height)]
-    parts.append(_x_title("epochs, all stages one after the other", height))
+    parts.append(_x_title("epochs, stages one after the other", height))
     for tick in _ticks(x):
         parts.append(_text(x(tick), height - 20, f"{tick:g}", "muted", anchor="middle", size=_SMALL))
     for number, curve in enumerate(curves, 1):
@@ -117,21 +117,21 @@ def training_chart(curves: Sequence[Curve]) -> Markup:
 
 
 def _is_drawn(loss: float | None) -> TypeGuard[float]:
-    """Whether it is there, and finite."""
+    """Say whether a loss was measured and is finite."""
     return loss is not None and math.isfinite(loss)
 
 
 def _spoken_curve(number: int, curve: Curve) -> str:
     first, last = curve.points[0], curve.points[-1]
-    spoken = f"Stage {number}, {curve.stage}: in training from {first[1]:.3f} to {last[1]:.3f}"
+    spoken = f"Stage {number}, {curve.stage}: training loss from {first[1]:.3f} to {last[1]:.3f}"
     if first[2] is not None and last[2] is not None:
-        spoken += f", on the validation part from {first[2]:.3f} to {last[2]:.3f}"
+        spoken += f", validation loss from {first[2]:.3f} to {last[2]:.3f}"
     return spoken + ("" if curve.kept else ", rolled back")
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From values to places, in a straight line."""
+    """A linear scale from values to positions."""
 
     low: float
     high: float
@@ -143,13 +143,13 @@ class _Scale:
 
 
 def _up(low: float, high: float, height: float) -> _Scale:
-    """The upward scale of an area with axes, with a little room beyond what is drawn."""
+    """Return the vertical scale of an area with axes, with 6 % of space at both ends."""
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     return _Scale(low - room, high + room, height - _BOTTOM, _TOP)
 
 
 def _ticks(scale: _Scale) -> list[float]:
-    """Round values, at most ``_MOST_TICKS``: 1, 2 or 5 times a power of ten apart."""
+    """Return at most ``_MOST_TICKS`` round values, 1, 2 or 5 times a power of ten apart."""
     least = ((scale.high - scale.low) or 1.0) / (_MOST_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
@@ -158,14 +158,14 @@ def _ticks(scale: _Scale) -> list[float]:
 
 
 def _powers(scale: _Scale) -> list[int]:
-    """Whole exponents on a scale of exponents, at most ``_MOST_TICKS``; the nearest one where there is none."""
+    """Return at most ``_MOST_TICKS`` whole exponents on a scale of exponents; the nearest one if there is none."""
     first, last = math.ceil(scale.low - 1e-9), math.floor(scale.high + 1e-9)
     every = max(1, math.ceil((last - first + 1) / _MOST_TICKS))
     return list(range(first, last + 1, every)) or [round(scale.low)]
 
 
 def _grid(y: _Scale) -> Iterator[Markup]:
-    """A line across the area for each tick, and its value."""
+    """Yield a line across the area and its value for each tick."""
     for tick in _ticks(y):
         yield _line([(_LEFT, y(tick)), (_WIDTH - _RIGHT, y(tick))], "line", 0.8)
         yield _text(_LEFT - 5, y(tick), f"{tick:.4g}", "muted", anchor="end", size=_SMALL)
@@ -214,7 +214,7 @@ def _dot(
 def _text(
     x: float, y: float, text: str, colour: str, *, anchor: str = "start", size: float = _FONT, bold: bool = False
 ) -> Markup:
-    """Text whose middle line is at ``y``; taken as it is, unless it is markup."""
+    """Return text whose middle line is at ``y``; escaped unless it is markup."""
     weight = Markup(' font-weight="700"') if bold else ""
     return Markup(
         '<text x="{}" y="{}" dy="0.34em" text-anchor="{}" font-size="{}"{} style="fill: var(--{})">{}</text>'
@@ -222,7 +222,7 @@ def _text(
 
 
 def _svg(height: float, parts: Sequence[Markup], spoken: str) -> Markup:
-    """An ``<svg>`` that scales with the page and is read aloud as ``spoken``."""
+    """Return an ``<svg>`` that scales with the page and is read aloud as ``spoken``."""
     start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg">\n').format(
         f"{_WIDTH:g}", f"{height:g}", escape(spoken)
     )

@@ -41,6 +41,7 @@ def render_report(report: ReportData) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            fitting_s=_fitting_s(report),
             baselines=baselines,
             totals={part: sum(report.counts.get(part, ())) for part in PARTS},
             class_rows=rows.class_rows(report)[:MAX_ROWS],
@@ -57,3 +58,8 @@ def render_report(report: ReportData) -> str:
             strength_chart=strength_chart(strength_name, strengths) if len(strengths) > 1 else None,
         )
     )
+
+
+def _fitting_s(report: ReportData) -> float | None:
+    """Return the seconds that the model took besides its features: training if there was any, else solving the head."""
+    return report.seconds.get("training" if rows.curves(report) else "head")

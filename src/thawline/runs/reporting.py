@@ -1,4 +1,4 @@
-"""From what a walk measured to what its report says."""
+"""Gather what a run measured into what its report says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
     """Gather what the report of a run says.
 
     Args:
-        measured: What the walk found out.
+        measured: Everything that the run measured.
         folder: Where the run folder will stand, for the commands to try next.
     """
     fitted, data = measured.fitted, measured.data
@@ -71,11 +71,11 @@ def _learned(measured: Measured) -> tuple[int, int]:
 
 def _thaw(measured: Measured) -> str:
     asked, kept = measured.plan.thaw, measured.fitted.kept
-    return asked if asked == kept else f"{asked}, which kept {kept}"
+    return asked if asked == kept else f"{asked} (kept: {kept})"
 
 
 def environment() -> dict[str, str]:
-    """Machine and versions, for a reader who wants to repeat the numbers."""
+    """Return machine and versions, which a reader needs to repeat the numbers."""
     found = {
         "system": platform.platform(),
         "Python": platform.python_version(),
@@ -91,7 +91,7 @@ def environment() -> dict[str, str]:
 
 
 def _path(measured: Measured) -> tuple[dict[str, float], ...]:
-    """Strengths tried, as the chart wants them; only logistic regression counts in C."""
+    """Return the strengths that were tried, as the chart takes them; only logistic regression has C."""
     if measured.plan.head != "logistic" or measured.fitted.probe is None:
         return ()
     steps = measured.fitted.probe.path
@@ -106,7 +106,7 @@ def _counts(measured: Measured) -> dict[Part, list[int]]:
 
 
 def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
-    """The wrong predictions on the test part, the most confident first."""
+    """Return the wrong predictions on the test set, the most confident first."""
     import numpy as np
 
     probabilities, rows = measured.predictions.probabilities, measured.split.test
@@ -128,14 +128,14 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
 def _thumbnail(data: Dataset, row: int) -> bytes | None:
     try:
         return kind_of(data.kind).show(data.source.read(row), THUMBNAIL_PX)
-    except UndecodableError:  # it went away since it was opened: the report can do without the picture
+    except UndecodableError:  # the file is gone since the data were opened: the report does without its picture
         return None
 
 
 def _commands(folder: Path) -> tuple[tuple[str, str], ...]:
     run = shlex.quote(str(folder))
     return (
-        (f"thawline predict {run} photo.jpg", "ask this model about a new picture"),
-        (f"thawline evaluate {run} NEW_DATA", "judge it on labelled data it has not seen"),
-        (f"thawline fit DATA --plan {run}/plan.toml", "do exactly this again, or edit the plan first"),
+        (f"thawline predict {run} photo.jpg", "predict a new picture"),
+        (f"thawline evaluate {run} NEW_DATA", "test the model on other labelled data"),
+        (f"thawline fit DATA --plan {run}/plan.toml", "repeat this run, or edit its plan first"),
     )
