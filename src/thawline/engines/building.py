@@ -1,8 +1,9 @@
-"""Build the engine that was chosen; what is slow to import is imported here, when it is needed."""
+"""Build the engine that was chosen. Libraries that are slow to import are imported when they are needed."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from thawline.engines.choices import CONVERSION_REVISION, Engine, EngineChoice
 from thawline.engines.converting.topology import Topology, recorded
-from thawline.engines.graph_store import GraphKey, GraphStore
-from thawline.engines.graphs import N_STAND_INS, StoredGraphs
+from thawline.engines.graph_store import GraphStore
+from thawline.engines.graphs import N_STAND_INS, GraphKey, StoredGraphs
+from thawline.errors import StorageError
 from thawline.inputs import kind_of
 from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
@@ -25,45 +27,51 @@ if TYPE_CHECKING:
     from thawline.engines.openvino_engine import OpenVINOEngine
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvertedBackbone:
-    """A backbone up to some rungs, as converted for OpenVINO: found, or made and kept."""
+    """A backbone up to some rungs as graphs for OpenVINO: found in the cache, or converted and kept there."""
 
     root: Path
     """Folder of the cache."""
     backbone: Backbone
     rungs: tuple[str, ...]
+    must_keep: bool = True
+    """False uses an engine also if its graphs cannot be kept, because the cache cannot be written."""
 
     @property
     def topology(self) -> Topology | None:
-        """The recorded graph that the weights only have to be filled into; None where torch must convert."""
+        """The recorded graph that fits the weights; None if torch must convert."""
         return recorded(self.backbone, self.rungs)
 
     def are_there(self, precision: Precision) -> bool:
-        """Whether they are stored, whole."""
+        """Tell whether the cache holds the graphs, whole."""
         return GraphStore(self.root).find(self._key(precision)) is not None
 
     def opened(self, precision: Precision) -> StoredGraphs:
-        """Find them, or convert the backbone and keep what comes out.
+        """Find the graphs, or convert the backbone and keep what comes out.
 
         Raises:
             NotConvertibleError: OpenVINO cannot take the architecture.
             ModelError: The backbone cannot be built, or has no such rung.
             StorageError: The cache cannot be written.
         """
-        return self._opened(precision)[0]
+        store, key = GraphStore(self.root), self._key(precision)
+        return store.find(key) or store.keep(key, self._converted(precision), self.backbone.name)
 
     def engine(self, precision: Precision) -> Engine:
-        """What runs them. Where another thread is making it, or has, that one is waited for and taken.
+        """Return an engine that runs the graphs: the one that another thread has made or is making, else a new one.
 
         Raises:
-            As ``opened``; and ModelError where OpenVINO refuses the graphs.
+            As ``opened``; and ModelError if OpenVINO refuses the graphs.
         """
         with _lock_of(self._key(precision).digest()) as made:
             return made.pop() if made else self._engine(precision)
 
     def make_engine(self, precision: Precision) -> None:
-        """Make what ``engine`` will give to whoever asks next.
+        """Make the engine that ``engine`` gives to the next caller.
 
         Raises:
             As ``engine``.
@@ -73,7 +81,7 @@ class ConvertedBackbone:
                 made.append(self._engine(precision))
 
     def give_back(self, engine: Engine, precision: Precision) -> None:
-        """Leave an engine that ``engine`` gave to whoever asks next."""
+        """Leave an engine that ``engine`` gave to the next caller."""
         with _lock_of(self._key(precision).digest()) as made:
             if not made:
                 made.append(engine)
@@ -81,20 +89,24 @@ class ConvertedBackbone:
     def _engine(self, precision: Precision) -> OpenVINOEngine:
         from thawline.engines.openvino_engine import OpenVINOEngine
 
-        stored, converted = self._opened(precision)
-        return OpenVINOEngine(stored, precision, compiled=None if converted is None else converted.compiled)
-
-    def _opened(self, precision: Precision) -> tuple[StoredGraphs, Converted | None]:
-        """The graphs, and what came of converting them if that was done here."""
         store, key = GraphStore(self.root), self._key(precision)
         if (found := store.find(key)) is not None:
-            return found, None
+            return OpenVINOEngine(found, precision)
+        converted = self._converted(precision)
+        try:
+            store.keep(key, converted, self.backbone.name)
+        except StorageError as error:
+            if self.must_keep:
+                raise
+            logger.info("The converted model is used, though it cannot be kept: %s", error)
+        return OpenVINOEngine(converted, precision)
+
+    def _converted(self, precision: Precision) -> Converted:
         keep_freed_memory()
-        converted = self._filled(precision) or self._converted(precision)
-        return store.keep(key, converted, self.backbone.name), converted
+        return self._filled(precision) or self._by_torch(precision)
 
     def _filled(self, precision: Precision) -> Converted | None:
-        """The recorded graph with its weights; None where there is none."""
+        """Fill the recorded graph with the weights; None if there is none."""
         topology = self.topology
         if topology is None:
             return None
@@ -107,10 +119,10 @@ class ConvertedBackbone:
         pictures = kind_of(preparation.kind).stand_ins(N_STAND_INS, preparation)
         return in_bfloat16(Reference.of(model, pictures), first_share=topology.first_share)
 
-    def _converted(self, precision: Precision) -> Converted:
+    def _by_torch(self, precision: Precision) -> Converted:
         from thawline.engines.converting.conversion import convert
 
-        self.backbone.reader(self.rungs)  # refuses an unknown layer, before the converter meets it
+        self.backbone.reader(self.rungs)  # refuses an unknown layer before the converter meets it
         return convert(self.backbone, self.rungs, precision)
 
     def _key(self, precision: Precision) -> GraphKey:
@@ -124,13 +136,13 @@ class ConvertedBackbone:
 
 
 def conversion_revision(backbone: Backbone, rungs: tuple[str, ...]) -> str:
-    """How a backbone is converted, as far as that decides numbers: by torch, or from a recorded graph."""
+    """Name how a backbone is converted, as far as that decides numbers: by torch, or from a recorded graph."""
     topology = recorded(backbone, rungs)
     return f"r{CONVERSION_REVISION}" + (f" recorded {topology.revision}" if topology else "")
 
 
 _made: dict[str, tuple[threading.Lock, list[Engine]]] = {}
-"""Digest of a key -> who works on it, and an engine that was made for whoever asks next."""
+"""Digest of a key -> the lock of the thread that works on it, and an engine made for the next caller."""
 
 
 @contextlib.contextmanager
@@ -141,12 +153,12 @@ def _lock_of(key: str) -> Iterator[list[Engine]]:
 
 
 def build_engine(choice: EngineChoice, graphs: ConvertedBackbone) -> Engine:
-    """Build what was chosen.
+    """Build the chosen engine.
 
     Raises:
         NotConvertibleError: OpenVINO cannot take the architecture.
         ModelError: The backbone cannot be built, or has no such rung.
-        UsageError: The device is not there.
+        UsageError: This machine has no such device.
     """
     if choice.engine == "openvino":
         return graphs.engine(choice.precision)
@@ -156,7 +168,7 @@ def build_engine(choice: EngineChoice, graphs: ConvertedBackbone) -> Engine:
 
 
 def count_multiply_adds(backbone: Backbone) -> int:
-    """Multiply-adds of one picture: recorded, or counted without numbers, which loads torch and the architecture."""
+    """Count the multiply-adds of one picture: recorded, or on torch's meta device, which loads the architecture."""
     topology = recorded(backbone, ("pooled",))
     if topology is not None:
         return topology.multiply_adds

@@ -1,27 +1,24 @@
-"""Converted backbones on disk: the next process that needs one starts without torch.
+"""Keep converted backbones in the cache: the next process that needs one starts without torch.
 
-``ROOT/models/KEY/`` holds the graphs in OpenVINO's format (XML and weights) and ``graphs.json``, which says what they
-are and what each file's checksum is. A folder appears whole, at one stroke, and is never changed.
+``ROOT/models/KEY/`` is a folder of graphs, as ``graphs`` describes it. It appears whole, at one stroke, and is never
+changed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thawline.engines.graphs import StoredGraphs
-from thawline.records import Precision
+from thawline.engines.graphs import DESCRIPTION, UNREADABLE, GraphKey, StoredGraphs, read_graphs, write_graphs
 from thawline.scale import cache_root
-from thawline.scale.disk import file_sha256, storage_errors
-from thawline.store.room import DESCRIPTIONS, ELSEWHERE, CacheEntry, Kept, Shelf, make_room, remove
+from thawline.scale.disk import storage_errors
+from thawline.store.room import ELSEWHERE, CacheEntry, Kept, Shelf, make_room, remove
 from thawline.store.sizes import limit_from_environment
 
 if TYPE_CHECKING:
@@ -29,42 +26,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DESCRIPTION = DESCRIPTIONS["models"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphKey:
-    """Everything that decides what a backbone is converted to."""
-
-    weights_sha256: str
-    preparation_sha256: str
-    rungs: tuple[str, ...]
-    precision: Precision
-    """What was asked for; first layers may be left in float32."""
-    converter: str
-    """Release of OpenVINO and revision of the conversion."""
-
-    def digest(self) -> str:
-        """SHA-256 (hex) of every field."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
 
 class GraphStore:
     """Converted backbones, addressed by ``GraphKey``."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Open a store; nothing is read or written before it is asked something."""
+        """Open a store; nothing is read or written before the first question."""
         self.root = cache_root() if root is None else root
         self._shelf = Shelf(self.root, "models")
 
     def find(self, key: GraphKey) -> StoredGraphs | None:
-        """Find a converted backbone and check each of its files; a damaged one is removed, which is said in the log."""
+        """Find a converted backbone and check its files; a damaged one is removed, with a warning in the log."""
         folder = self._shelf.folder / key.digest()
         try:
-            found = _read(folder)
+            found = read_graphs(folder)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             logger.warning("A stored model was damaged; it is converted again (%s).", folder)
             with contextlib.suppress(OSError):  # a shared cache may be readable only
                 remove(folder)
@@ -73,38 +51,24 @@ class GraphStore:
         return found
 
     def keep(self, key: GraphKey, converted: Converted, model: str) -> StoredGraphs:
-        """Write a converted backbone, and remove those not used for longest where they take too much room together.
+        """Write a converted backbone; over the cache's limit, remove what was not used for longest.
 
         Args:
-            model: What people call it.
+            model: What people call the backbone.
         Raises:
             StorageError: The disk is full, or the cache cannot be written.
         """
-        import openvino as ov
-
         folder = self._shelf.use(key.digest())
         with storage_errors(folder, elsewhere=ELSEWHERE):
             self._shelf.folder.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=".", dir=self._shelf.folder))
             try:
-                parts = []
-                for number, (graph, precision) in enumerate(converted.graphs):
-                    ov.save_model(graph, draft / f"{number}.xml", compress_to_fp16=False)
-                    sha256 = {ending: file_sha256(draft / f"{number}.{ending}") for ending in ("xml", "bin")}
-                    parts.append({"precision": precision, "sha256": sha256})
-                described = asdict(key) | {
-                    "model": model,
-                    "parts": parts,
-                    "multiply_adds": converted.multiply_adds,
-                    "float32_share": converted.float32_share,
-                    "cosine": converted.cosine,
-                }
-                (draft / _DESCRIPTION).write_text(json.dumps(described, indent=2), encoding="utf-8")
+                write_graphs(converted, draft, key, model)
                 _move_into_place(draft, folder)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         make_room(self.root, limit_from_environment())
-        return _read(folder)
+        return read_graphs(folder)
 
     def usage(self) -> list[CacheEntry]:
         """List what is stored, most recently used first."""
@@ -118,7 +82,7 @@ class GraphStore:
 
 def _entry(kept: Kept) -> CacheEntry | None:
     try:
-        described = json.loads((kept.folder / _DESCRIPTION).read_bytes())
+        described = json.loads((kept.folder / DESCRIPTION).read_bytes())
         return CacheEntry(
             key=kept.folder.name,
             model=described["model"],
@@ -129,25 +93,8 @@ def _entry(kept: Kept) -> CacheEntry | None:
             bytes=kept.bytes,
             last_used=kept.last_used,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None
-
-
-def _read(folder: Path) -> StoredGraphs:
-    """Read the description and check the files; raises OSError, ValueError, KeyError or TypeError."""
-    described = json.loads((folder / _DESCRIPTION).read_bytes())
-    files = tuple(folder / f"{number}.xml" for number in range(len(described["parts"])))
-    for file, part in zip(files, described["parts"], strict=True):
-        for ending, expected in part["sha256"].items():
-            if file_sha256(file.with_suffix(f".{ending}")) != expected:
-                raise ValueError(file)
-    return StoredGraphs(
-        files=files,
-        precisions=tuple(part["precision"] for part in described["parts"]),
-        multiply_adds=int(described["multiply_adds"]),
-        float32_share=float(described["float32_share"]),
-        cosine=float(described["cosine"]),
-    )
 
 
 def _move_into_place(draft: Path, folder: Path) -> None:

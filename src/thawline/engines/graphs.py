@@ -1,18 +1,29 @@
-"""A frozen part of a backbone as graphs: just converted, or found on disk. Loads no OpenVINO."""
+"""A frozen part of a backbone as graphs: just converted, or in a folder. Imports OpenVINO only to write them.
+
+A folder of graphs holds ``0.xml`` and ``0.bin`` (OpenVINO's format) for the first graph, ``1.xml`` and ``1.bin`` for
+the next, and ``graphs.json``: what they are, and the SHA-256 of each file. The cache and every bundle keep graphs so.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.records import Precision
+from thawline.scale.disk import file_sha256
 
 if TYPE_CHECKING:
     import openvino as ov
 
 N_STAND_INS = 8
 """Made-up samples that a conversion is judged on."""
+DESCRIPTION = "graphs.json"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)
+"""What ``read_graphs`` may raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,19 +34,37 @@ class Converted:
     """Run one after the other, each in its precision. The first takes pixels uint8 (B, H, W, 3); the last gives float32
     (B, D), one for each rung."""
     compiled: tuple[ov.CompiledModel, ...]
-    """The graphs, ready to run here."""
+    """The graphs, ready to run on this processor."""
     multiply_adds: int
     """Of one picture."""
     float32_share: float
-    """Of the work, that is computed in float32."""
+    """Share of the work that is computed in float32."""
     cosine: float
-    """Smallest to float32 features, over pictures that stand for photographs; 1 in float32."""
+    """Smallest cosine to the float32 features, over the stand-ins; 1 in float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphKey:
+    """Everything that decides what a backbone is converted to."""
+
+    weights_sha256: str
+    preparation_sha256: str
+    rungs: tuple[str, ...]
+    precision: Precision
+    """What was asked for; the first layers may stay in float32."""
+    converter: str
+    """Release of OpenVINO and revision of the conversion."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of every field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredGraphs:
-    """A converted backbone, found whole."""
+    """A converted backbone in a folder, every file checked."""
 
+    key: GraphKey
     files: tuple[Path, ...]
     """The XML of each graph, in the order in which they run; its weights lie beside it."""
     precisions: tuple[Precision, ...]
@@ -43,3 +72,73 @@ class StoredGraphs:
     """Of one picture."""
     float32_share: float
     cosine: float
+
+    @property
+    def folder(self) -> Path:
+        return self.files[0].parent
+
+
+def write_graphs(converted: Converted, folder: Path, key: GraphKey, model: str) -> None:
+    """Write graphs and their description into an empty folder.
+
+    Args:
+        model: What people call the backbone.
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    import openvino as ov
+
+    parts = []
+    for number, (graph, precision) in enumerate(converted.graphs):
+        ov.save_model(graph, folder / f"{number}.xml", compress_to_fp16=False)
+        sha256 = {ending: file_sha256(folder / f"{number}.{ending}") for ending in ("xml", "bin")}
+        parts.append({"precision": precision, "sha256": sha256})
+    described = asdict(key) | {
+        "model": model,
+        "parts": parts,
+        "multiply_adds": converted.multiply_adds,
+        "float32_share": converted.float32_share,
+        "cosine": converted.cosine,
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2), encoding="utf-8")
+
+
+def read_graphs(folder: Path) -> StoredGraphs:
+    """Read the description of a folder of graphs and check the SHA-256 of each file.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: A file is absent, was altered, or describes no graphs.
+    """
+    described = json.loads((folder / DESCRIPTION).read_bytes())
+    files = tuple(folder / f"{number}.xml" for number in range(len(described["parts"])))
+    if not files:
+        raise ValueError(f"{folder / DESCRIPTION} names no graph")
+    for file, part in zip(files, described["parts"], strict=True):
+        for ending in ("xml", "bin"):
+            if file_sha256(file.with_suffix(f".{ending}")) != part["sha256"][ending]:
+                raise ValueError(f"{file.with_suffix(f'.{ending}')} was altered")
+    return StoredGraphs(
+        key=GraphKey(
+            weights_sha256=described["weights_sha256"],
+            preparation_sha256=described["preparation_sha256"],
+            rungs=tuple(described["rungs"]),
+            precision=described["precision"],
+            converter=described["converter"],
+        ),
+        files=files,
+        precisions=tuple(part["precision"] for part in described["parts"]),
+        multiply_adds=int(described["multiply_adds"]),
+        float32_share=float(described["float32_share"]),
+        cosine=float(described["cosine"]),
+    )
+
+
+def copy_graphs(stored: StoredGraphs, folder: Path) -> None:
+    """Copy a folder of graphs into an empty one, file by file; what ``read_graphs`` checks stays the same.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    weights = (file.with_suffix(".bin") for file in stored.files)
+    for file in (*stored.files, *weights, stored.folder / DESCRIPTION):
+        shutil.copyfile(file, folder / file.name)

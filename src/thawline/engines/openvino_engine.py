@@ -12,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from thawline.engines.choices import check_batch
-from thawline.engines.graphs import StoredGraphs
+from thawline.engines.graphs import Converted, StoredGraphs
 from thawline.engines.openvino_core import core
 from thawline.errors import ModelError
 from thawline.records import ArraySpec, Precision
@@ -47,23 +47,15 @@ class OpenVINOEngine:
     workers: int
     """Threads that may run batches at once without waiting for each other."""
 
-    def __init__(
-        self, graphs: StoredGraphs, precision: Precision, *, compiled: tuple[ov.CompiledModel, ...] | None = None
-    ) -> None:
-        """Compile graphs for this processor; no torch is needed.
+    def __init__(self, graphs: StoredGraphs | Converted, precision: Precision) -> None:
+        """Compile graphs for this processor, unless they were converted, and so compiled, just now. Needs no torch.
 
-        Args:
-            compiled: The same graphs, compiled already.
         Raises:
             ModelError: OpenVINO refuses them.
         """
         self.precision = precision
         self.workers = usable_processors()
-        try:
-            self._compiled = compiled or compile_graphs(tuple(zip(graphs.files, graphs.precisions, strict=True)))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ModelError(f"OpenVINO cannot run {graphs.files[0].parent}: {reason}. Use --engine torch.") from error
+        self._compiled = graphs.compiled if isinstance(graphs, Converted) else _compiled(graphs)
         # The first array that OpenVINO is given makes it look for numpy's functions, under a lock and the interpreter's
         # own, in the one order or the other: two threads that are first together would wait for each other for ever.
         _ = ov.Tensor(np.zeros(1, np.uint8)).data
@@ -104,3 +96,11 @@ class OpenVINOEngine:
             self._requests.chain = made
         chain: list[ov.InferRequest] = self._requests.chain
         return chain
+
+
+def _compiled(graphs: StoredGraphs) -> tuple[ov.CompiledModel, ...]:
+    try:
+        return compile_graphs(tuple(zip(graphs.files, graphs.precisions, strict=True)))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f"OpenVINO cannot run {graphs.folder}: {reason}. Use --engine torch.") from error
