@@ -207,7 +207,7 @@ def test_a_graph_that_computes_something_else_is_refused(
 ) -> None:
     backbone, truth = opened("test_resnet", input_px=64), conversion._by_torch
     monkeypatch.setattr(conversion, "_by_torch", lambda reader, pictures: [-rows for rows in truth(reader, pictures)])
-    with pytest.raises(NotConvertibleError, match=r"must give what torch gives; the cosine of features is -1\.00"):
+    with pytest.raises(NotConvertibleError, match=r"computes other features than torch: their cosine is -1\.00"):
         convert(backbone, ("pooled",), "f32")
 
 

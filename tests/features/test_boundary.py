@@ -586,7 +586,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_run(
     forecast = cached.forecast((_all(3), [0, 1]))
     assert (forecast.to_compute, forecast.fits) == (6, False)
     runs = _n_runs(monkeypatch)
-    with pytest.raises(StorageError, match=r"disk must have room for 18\.4 KB of activations at 'second'; 15\.4 KB"):
+    with pytest.raises(StorageError, match=r"disk needs room for 18\.4 KB of activations at 'second'; 15\.4 KB"):
         cached.ensure(_all(3), [0, 1])
     assert runs == []
     assert cached.ensure(_all(3), [0]).computed == 3

@@ -31,7 +31,7 @@ def wait_for(pixels: PreparedSamples, n: int) -> None:
 def test_what_was_decoded_ahead_is_what_would_have_been(toy: ModuleType) -> None:
     data = toy.toy_dataset(12)
     pixels = PreparedSamples(data, toy.PREPARATION)
-    with pixels.decoding_ahead([3, 1, 4]):
+    with pixels.preparing_ahead([3, 1, 4]):
         wait_for(pixels, 3)
     reads = list(data.source.reads)
     assert sorted(reads) == [1, 3, 4]
@@ -43,7 +43,7 @@ def test_what_was_decoded_ahead_is_what_would_have_been(toy: ModuleType) -> None
 def test_it_ends_with_the_block(toy: ModuleType) -> None:
     data = toy.toy_dataset(30)
     pixels = PreparedSamples(data, toy.PREPARATION)
-    with pixels.decoding_ahead(range(30)):
+    with pixels.preparing_ahead(range(30)):
         pass
     n = len(pixels._ahead)
     threading.Event().wait(0.1)
@@ -56,7 +56,7 @@ def test_memory_for_it_is_bounded(toy: ModuleType, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pixels_module, "AHEAD_BYTES", 4 * 3 * height * width)
     data = toy.toy_dataset(12)
     pixels = PreparedSamples(data, toy.PREPARATION)
-    with pixels.decoding_ahead(range(12)):
+    with pixels.preparing_ahead(range(12)):
         wait_for(pixels, 4)
         threading.Event().wait(0.1)
     assert len(pixels._ahead) == 4
@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_told_when_it_is_asked_for(toy: ModuleType) -> No
     data = toy.toy_dataset(5)
     changed = (*data.digests[:2], "0" * 64, *data.digests[3:])
     pixels = PreparedSamples(replace(data, digests=changed), toy.PREPARATION)
-    with pixels.decoding_ahead([0, 2, 4]):
+    with pixels.preparing_ahead([0, 2, 4]):
         wait_for(pixels, 1)
     with pytest.raises(DataError, match="has changed since"):
         pixels.of(2)

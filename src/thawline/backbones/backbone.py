@@ -71,13 +71,13 @@ class Backbone:
 
     @property
     def title(self) -> str:
-        """The name without the folders of its weights, which are nobody else's business."""
+        """The name without the folders of its weights: a shared report must not tell them."""
         model, at, location = self.name.partition("@")
         return f"{model}{at}{PurePath(location).name}"
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Digest of tensors, architecture and arguments: equal ones give equal numbers for equal inputs.
+        """Digest of tensors, architecture and arguments: backbones with equal digests compute equal features.
 
         It is always taken from the content of the weights, never from what somebody says about them: the feature store
         would otherwise mix up two models.
@@ -94,7 +94,7 @@ class Backbone:
         return self._module is not None
 
     def module(self) -> nn.Module:
-        """Return the frozen torch module, in inference mode; (B, 3, H, W) normalised float -> (B, D) pooled.
+        """Return the frozen torch module in inference mode: (B, *tensor_shape) -> pooled features (B, D).
 
         Raises:
             WeightsError: The weights are of another architecture; names the tensors that differ.
@@ -112,7 +112,7 @@ class Backbone:
             return self._module
 
     def n_parameters(self) -> int:
-        """Parameters of the backbone, head excluded; from the header of its weights, so without building it."""
+        """Count the parameters of the backbone without its head, from the header of its weights; nothing is built."""
         shapes = self.tensors.shapes()
         return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
 
@@ -143,7 +143,7 @@ class Backbone:
         return provider_of(self.provider).build(self.architecture, self.model_args, self.preparation)
 
     def blueprint(self) -> nn.Module:
-        """The architecture without memory behind its tensors."""
+        """Build the architecture on torch's meta device: shapes without memory."""
         import torch
 
         from thawline.backbones.providers.timm_import import without_draws
@@ -202,7 +202,7 @@ class Backbone:
     def reader(
         self, rungs: Sequence[str], module: nn.Module | None = None
     ) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-        """Return a function from normalised images (B, 3, H, W) to features (B, D) at each rung, in one pass.
+        """Return a function from samples (B, *tensor_shape) to features (B, D) at each rung, in one pass.
 
         Args:
             rungs: ``pooled``, or names of layers (``blocks.4``), whose output is averaged over positions.
@@ -226,7 +226,7 @@ class Backbone:
         """Prove that nothing in the backbone moved since it was opened.
 
         Args:
-            ran: Whether it was run though it was never built: as a graph that was filled from the file of its weights.
+            ran: Whether it ran without being built, as a graph filled from the file of its weights.
         Raises:
             ReceiptError: Names the tensor that moved.
         """
@@ -240,7 +240,7 @@ class Backbone:
 
 
 def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of its own on the CPU, laid out row by row, as safetensors wants it."""
+    """Copy a tensor to the CPU, row by row, as safetensors stores it."""
     import torch
 
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -248,7 +248,7 @@ def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Reached(Exception):
-    """Thrown out of a forward pass once the last layer asked for has spoken: what lies above it need not run."""
+    """Ends a forward pass when the last layer that was asked for has run: the layers above it need not run."""
 
 
 def _read(

@@ -129,7 +129,7 @@ class LayerGraph:
         yield Line(POOLED, "Pooled", (), len(self.nodes) - 1, (self.output,))
 
     def _cheapest(self, positions: range) -> int | None:
-        """Where between two layers the fewest numbers cross, the latest of equals; None where no cut is possible.
+        """Find where between two layers the fewest numbers cross, the latest of equals; None if no cut is possible.
 
         Dropout is left above the line: below it would be switched off.
         """

@@ -37,7 +37,7 @@ class Rung:
     parameters: int
     """Of the layer itself, and of layers since the rung below that have no rung of their own.
 
-    These are layers whose output goes on together with something that no file could hold per sample, such as the
+    The output of such layers crosses together with something that no file could hold per sample, such as the
     patches of all images as one batch.
     """
     below: int

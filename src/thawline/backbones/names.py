@@ -10,4 +10,4 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Endings of the buffers that normalisation layers keep beside their parameters."""
 
 DEFAULT_MODEL = "embedded/resnet18_half"
-"""What is opened where no model is named: it ships inside and needs no network."""
+"""The model that opens if none is named. It ships inside and needs no network."""

@@ -1,4 +1,4 @@
-"""The freeze receipt: proof that what was declared frozen is bit for bit what it was, and that what was thawed learned.
+"""The freeze receipt: proof that frozen tensors are bit for bit what they were, and that thawed ones learned.
 
 Every parameter *and every buffer* counts: the running statistics of batch normalisation move in training mode even
 where no parameter learns, which is the commonest way in which a "frozen" network changes.
@@ -141,7 +141,7 @@ def issue_receipt_of_file(stage: str, tensors: TensorFile, before: str) -> Recei
 
 
 def _file_digests(tensors: TensorFile) -> dict[str, str]:
-    """What ``tensor_digests`` gives for a module that the file was loaded into: floats are float32 there."""
+    """Return what ``tensor_digests`` would give for a module loaded from the file; its floats are float32."""
     float32, stored, digests = tensors.arrays(), tensors.contents(), {}
     for name, entry in tensors.entries().items():
         shape = tuple(entry["shape"])
@@ -157,7 +157,7 @@ _INTEGERS = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8":
 
 
 def _cause(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """Say what makes a tensor move that must not, as far as its name and its presence tell."""
+    """Name the likely cause of a frozen tensor's move, by its name and presence."""
     if name not in before:
         return "It was not there when the stage began: build the model before the stage."
     if name not in after:

@@ -1,7 +1,7 @@
-"""Where the thaw line stands: one resolver for every way of saying it.
+"""Resolve a thaw setting: from every way to say where the line stands to the exact parameters that learn.
 
-What is counted is the layer as the ladder prints it: a rung that has parameters. Pooling, activation and dropout have
-none and never count. The names in a setting are whole names: ``layer1`` is never ``layer10``.
+A setting counts layers as the ladder prints them: rungs that have parameters. Pooling, activation and dropout have
+none and never count. Names in a setting are whole names: ``layer1`` is never ``layer10``.
 """
 
 from __future__ import annotations

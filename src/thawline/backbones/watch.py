@@ -1,4 +1,4 @@
-"""A watch over one stage of training: what must stay stays, what must learn learns, or there is no receipt."""
+"""Watch one stage of training: frozen tensors must stay, thawed ones must learn, or there is no receipt."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class FreezeWatch:
             self._largest = torch.maximum(self._largest, norms)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint keeps so that a resumed stage is proved as a whole; on the CPU."""
+        """Return the tensors, on the CPU, that a checkpoint needs to prove a resumed stage as a whole."""
         return {"largest_gradients": self._largest.to("cpu", copy=True), "began_with": self._began_with()}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on where another watch over the same stage stood.
+        """Continue from the state of another watch over the same stage.
 
         Raises:
             ReceiptError: The stage began with other weights than this watch, or thaws other tensors.

@@ -1,4 +1,4 @@
-"""How torch computes here: in which precision, on how many processors, and the same bits every time."""
+"""Torch contexts for repeatable arithmetic: precision, one processor, the same bits every time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _usual_threads = torch.get_num_threads()
 def one_thread(device: torch.device) -> Iterator[None]:
     """Compute on one processor, in this thread: sums are then added in the same order however many there are.
 
-    The number that is put back is what torch began with, not what was found: other threads may be in here as well.
+    The context restores the number that torch began with: other threads may be inside as well.
     """
     if device.type != "cpu":
         yield
@@ -41,15 +41,15 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in bf16 (weights stay float32; convolutions and products run in bfloat16) or f32, the same every time."""
+    """Compute repeatably, in f32 or in bf16 (weights stay float32; convolutions and products run in bfloat16)."""
     with repeatable(device), torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         yield
 
 
 def padded_size(n: int) -> int:
-    """Size that a batch of ``n`` is filled up to: a multiple of 32.
+    """Return the size to which a batch of ``n`` is padded: a multiple of 32.
 
-    Kernels are chosen by shape, and for smaller batches other ones are taken that add up in another order: the same
-    picture would get other last bits alone than among others.
+    Torch chooses kernels by shape, and those for small batches add up in another order. Without the padding, the
+    last bits of a sample would depend on the size of its batch.
     """
     return -(-n // _FULL) * _FULL

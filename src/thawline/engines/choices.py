@@ -1,8 +1,7 @@
-"""What runs a frozen backbone: the interface of every engine, and which of them can be chosen from.
+"""The interface of every engine, and the choices that this machine offers.
 
-That is found out without importing the engine's library, so that a run whose features are all stored never loads it:
-what ``auto`` means on this machine is asked of torch once, where there may be an accelerator, and remembered in the
-cache folder.
+Finding the choices imports no engine's library: a run whose features are all stored never loads one. Torch is asked
+once what ``auto`` means, and only on machines that may have an accelerator; the cache folder keeps the answer.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ CONVERSION_REVISION = 3
 """Raise it when the same backbone begins to be converted to other numbers."""
 _MEMORY = "hardware.json"
 _BF16_FLAGS = {"avx512_bf16", "amx_tile"}
-"""By which Linux says that a processor computes in bfloat16; torch asks for the same two."""
+"""Flags with which Linux marks a processor that computes in bfloat16; torch checks the same two."""
 _ACCELERATORS = ("nvidia", "nvhost", "nvmap", "nvgpu", "dxg", "kfd")
 """Beginnings of the device files of CUDA, on Tegra and in WSL too, and of ROCm."""
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -55,12 +54,12 @@ class Engine(Protocol):
 
     @property
     def workers(self) -> int:
-        """Batches that may be run at once, from as many threads."""
+        """Batches that may run at once, each in a thread of its own."""
         ...
 
     @property
     def at_once(self) -> int | None:
-        """Samples that it runs at once, where a batch of more is worked through part by part; None where it is not."""
+        """Samples in one pass of an engine that divides larger batches; None if it runs every batch whole."""
         ...
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -81,17 +80,17 @@ class EngineChoice:
 
     @property
     def identity(self) -> str:
-        """What of it decides how numbers are rounded: enters the key of the store."""
+        """The fields that decide how numbers are rounded; they enter the key of the store."""
         return f"{self.engine} {release(self.engine)} {self.device.partition(':')[0]}"
 
 
 def engine_choices(
     engine: str = "auto", precision: str = "auto", device: str = "auto", *, memory: Path | None = None
 ) -> tuple[EngineChoice, ...]:
-    """Say what could run a frozen backbone here, as asked; ``forecast`` chooses.
+    """List the engines that could run a frozen backbone here, as asked; ``forecast`` chooses one.
 
-    On a processor, bf16 is OpenVINO's: it keeps what would stray in float32, and torch does not, so torch computes in
-    f32 there unless it is asked for by name.
+    On a processor only OpenVINO computes in bf16 unasked: it keeps the layers that would stray in float32. Torch does
+    not, so it computes in f32 unless it is asked for by name.
 
     Args:
         engine: ``auto``, ``openvino`` (processors only) or ``torch``.
@@ -109,7 +108,7 @@ def engine_choices(
     by_openvino = where == "cpu" and importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not by_openvino:
         raise UsageError(
-            f"engine openvino must have a processor to run on, and its package; got device {where}"
+            f"engine openvino needs a processor, and the package openvino; got device {where}"
             f"{'' if where != 'cpu' else ', and openvino is not installed'}. Use --engine torch."
         )
     named = engine == "torch" and precision != "auto"
@@ -123,7 +122,7 @@ def engine_choices(
 
 
 def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | None = None) -> tuple[str, Precision]:
-    """Replace ``auto`` by what it means here: the device, and what it computes in.
+    """Replace ``auto`` by the device and the precision that this machine offers.
 
     Args:
         precision, device, memory: As in ``engine_choices``.
@@ -134,7 +133,7 @@ def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | No
         raise UsageError(f"precision must be auto, f32 or bf16; got {precision!r}.")
     if not _DEVICE.fullmatch(device):
         raise UsageError(
-            f"device must be auto, cpu, mps, cuda or cuda:N; got {device!r}. Leave it out to use the fastest one here."
+            f"device must be auto, cpu, mps, cuda or cuda:N; got {device!r}. Leave it out to use the fastest device."
         )
     if "auto" in (precision, device):
         device, best = _resolve(device, memory)
@@ -143,12 +142,12 @@ def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | No
 
 
 def is_remembered(precision: str, device: str, memory: Path) -> bool:
-    """Whether ``hardware`` would answer without asking torch."""
+    """Tell whether ``hardware`` answers without asking torch."""
     return "auto" not in (precision, device) or (_recalled(device, memory)[1] or _certain(device)) is not None
 
 
 def _resolve(device: str, memory: Path | None) -> tuple[str, str]:
-    """What a device means here and what it computes in: remembered, certain, or asked of torch."""
+    """Return a device and its precision: remembered, certain, or asked of torch."""
     known, answer = ({}, None) if memory is None else _recalled(device, memory)
     answer = answer or _certain(device)
     if answer is not None:
@@ -162,7 +161,7 @@ def _resolve(device: str, memory: Path | None) -> tuple[str, str]:
 
 
 def _certain(device: str) -> tuple[str, str] | None:
-    """What torch would answer, where that is beyond doubt: on Linux, a machine without any sign of an accelerator."""
+    """Return torch's answer if it is beyond doubt: on Linux, without any sign of an accelerator."""
     if (
         sys.platform != "linux"
         or platform.machine().lower() not in ("x86_64", "amd64")
@@ -176,7 +175,7 @@ def _certain(device: str) -> tuple[str, str] | None:
 
 
 def _may_have_accelerator() -> bool:
-    """Whether a device file or a driver's library hints at one; torch knows whether it can be used."""
+    """Tell whether a device file or a driver's library hints at one; only torch knows if it can be used."""
     devices = Path("/dev")
     if not devices.is_dir() or any(file.name.startswith(_ACCELERATORS) for file in devices.iterdir()):
         return True

@@ -1,4 +1,4 @@
-"""What torch finds on this machine."""
+"""Ask torch for the devices of this machine and the precisions that they compute in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def resolve(precision: str, device: str) -> tuple[str, Precision]:
-    """Replace ``auto`` by what it means here and check that the device is there.
+    """Replace ``auto`` by what this machine offers, and check that the device exists.
 
     Raises:
         UsageError: The device is not there.
@@ -32,7 +32,7 @@ def resolve(precision: str, device: str) -> tuple[str, Precision]:
 
 
 def _computes_in_bf16(kind: str) -> bool:
-    """Whether bfloat16 has instructions of its own here, rather than being emulated."""
+    """Tell whether the device has instructions for bfloat16, rather than emulating it."""
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind != "cpu":

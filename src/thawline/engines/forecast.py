@@ -1,7 +1,7 @@
-"""Which engine: conversion, start-up and running, forecast from counts, so that the same run always chooses the same.
+"""Choose the engine by a forecast from counts: conversion, start-up and running.
 
-Nothing is timed for it. A clock would choose differently from one run to the next, and with the engine the last bits
-of every feature change.
+Nothing is timed. A clock would choose differently from run to run, and the engine decides the last bits of every
+feature.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ is forecast to be slow must not take longer still. benchmarks/extraction.py meas
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one engine would have to do."""
+    """The work that one engine would have to do."""
 
     choice: EngineChoice
     missing: int
     """Samples that are not stored as this engine computes them."""
     ready: bool
-    """Whether nothing has to be converted first."""
+    """Whether the engine can start at once, with nothing to convert."""
     recorded: bool = False
     """Whether converting takes no more than filling weights into a recorded graph."""
 

@@ -1,4 +1,4 @@
-"""The OpenVINO engine: on processors, and without torch or timm where the backbone is converted already."""
+"""The OpenVINO engine: runs converted graphs on processors, without torch or timm."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class OpenVINOEngine:
         return rows
 
     def _infer(self, samples: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """One run of all graphs; what comes out is overwritten by this thread's next run."""
+        """Run all graphs once; this thread's next run overwrites the arrays that are returned."""
         requests = self._of_this_thread()
         requests[0].infer([np.ascontiguousarray(samples)], share_inputs=True)
         for request in requests[1:]:
@@ -87,7 +87,7 @@ class OpenVINOEngine:
         return [requests[-1].get_output_tensor(i).data for i in range(len(self.widths))]
 
     def _of_this_thread(self) -> list[ov.InferRequest]:
-        """A request for each graph, what one gives being what the next is given."""
+        """Return this thread's requests, one for each graph; each takes the outputs of the one before."""
         if not hasattr(self._requests, "chain"):
             made = [compiled.create_infer_request() for compiled in self._compiled]
             for below, above in pairwise(made):

@@ -38,9 +38,9 @@ class TorchEngine:
         precision: str = "auto",
         device: str = "auto",
     ) -> None:
-        """Build the backbone and move it, in place and value for value, to where it runs.
+        """Build the backbone and move it to the device, in place and value for value.
 
-        In f32 a copy of it runs, with its batch norms folded into its convolutions.
+        In f32 a copy runs, with its batch norms folded into its convolutions.
 
         Args:
             rungs: One, or several that are read in one pass.
@@ -85,7 +85,7 @@ class TorchEngine:
         return values
 
     def _reader(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-        """Each thread reads layers by hooks on modules of its own: on shared ones it would also hear of the others'."""
+        """Return this thread's reader, on its own modules: hooks on shared ones would catch other threads' batches."""
         if not hasattr(self._own, "reader"):
             self._own.reader = self._open()  # type: ignore[no-untyped-call]
         reader: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._own.reader
@@ -93,6 +93,6 @@ class TorchEngine:
 
 
 def _sharing_weights(module: nn.Module) -> nn.Module:
-    """A copy of the layers that has the very same parameters and buffers."""
+    """Copy the layers; the copy shares their parameters and buffers."""
     kept = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, kept)

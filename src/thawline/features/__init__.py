@@ -1,7 +1,7 @@
 """Frozen features.
 
-Takes samples and a frozen backbone; looks up in the store on disk what the backbone has already said about a sample's
-content, and runs only the rest. Gives Features: float32 (N, D) in data-set order, with what was computed and what
+Takes samples and a frozen backbone. Finds in the store on disk the features of samples that ran before, and runs only
+the rest. Gives Features: float32 (N, D) in data-set order, with what was computed and what
 reused; or, for a line inside the backbone, a Boundary: whatever crosses it, streamed from disk. Refuses values that are
 not finite, samples that can no longer be read, and stored rows that do not match their checksum: those are computed
 again.

@@ -1,4 +1,4 @@
-"""What crosses the thaw line, computed: decoded views of samples, run through the layers below the line."""
+"""Compute activations at the thaw line: prepared views of samples, run through the layers below it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
 
 BATCH = 32
-"""Rows in every run of frozen layers, filled up where there are fewer: kernels are chosen by shape, so that a sample's
-bits would otherwise depend on how many others it is run with."""
+"""Rows in every run of frozen layers; a smaller batch is padded. Torch chooses kernels by shape, so without padding a
+sample's bits would depend on the size of its batch."""
 
 Batches = Sequence[tuple[NDArray[np.int64], "int | None"]]
 """(rows (B,) of the samples, number of the view or None for the picture itself), one after the other."""
@@ -88,7 +88,7 @@ class FrozenPart:
             return packed.pack(layers(*self.start.tensors(full)))[:n]
 
     def _outline(self, layers: Prefix, rung: str) -> TensorLayout:
-        """Shapes, strides and types of what comes out, without numbers."""
+        """Work out shapes, strides and types of the result, without numbers."""
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), arithmetic(self.device, self._precision):
             crossing = layers(*self.start.tensors(empty_rows(BATCH, self.start, self.device)))
         return TensorLayout.of(crossing, self._precision, rung)
@@ -138,13 +138,13 @@ def check_untouched(prefix: Prefix, backbone: Backbone, rung: str) -> None:
     for name, tensor in below.items():
         if not torch.equal(loaded[name].to(tensor.dtype), tensor.cpu()):
             raise ModelError(
-                f"{backbone.name} must be as it was loaded below the thaw line at {rung!r}; {name} has changed. "
+                f"{backbone.name} has changed below the thaw line at {rung!r} since it was loaded: {name}. "
                 "Open the backbone again."
             )
 
 
 class FreshActivations:
-    """What crosses a thaw line, computed whenever it is asked for: any number of views, and nothing on disk.
+    """Activations at a thaw line, computed anew each time: any number of views, and nothing on disk.
 
     The tensors are bit for bit those of ``Boundary``.
     """

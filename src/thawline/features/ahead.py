@@ -1,4 +1,4 @@
-"""Getting ready while the data are being read: the engine, or torch and the backbone, whichever will be needed."""
+"""Build the engine, or load torch and the backbone, in another thread while the data are being read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def build_ahead(
     backbone: Backbone, rung: str = "pooled", *, engine: str = "auto", precision: str = "auto", device: str = "auto"
 ) -> None:
-    """Begin in another thread what computing the features of a backbone is likely to need.
+    """Begin in another thread the work that computing the features of a backbone is likely to need.
 
-    Where OpenVINO can do without torch, that is its engine; else torch, timm and the backbone. Where some features are
-    stored nothing is done. Whatever goes wrong will go wrong again where it is waited for.
+    That is OpenVINO's engine if it needs no torch, else torch, timm and the backbone; nothing if some features are
+    stored. An error here is dropped: it comes again when the result is needed.
 
     Args:
         rung, engine, precision, device: As in ``extract_features``.
@@ -44,7 +44,7 @@ def build_ahead(
 
 
 def _engine_without_torch(graphs: ConvertedBackbone, choice: EngineChoice) -> Callable[[], object] | None:
-    """What makes the engine that will be taken, where it is OpenVINO's, and torch is not needed to convert for it."""
+    """Return what makes OpenVINO's engine, if that is the one to be chosen and needs no torch; else None."""
     ready = choice.engine == "openvino" and (graphs.topology is not None or graphs.are_there(choice.precision))
     return (lambda: graphs.make_engine(choice.precision)) if ready else None
 

@@ -1,6 +1,6 @@
-"""The boundary cache: what crosses the thaw line, computed once for each view of each sample and kept on disk.
+"""The boundary cache: activations at the thaw line, computed once for each view of each sample and kept on disk.
 
-Only what is above the line is ever run again while it trains. ``FreshActivations`` has the same ``stream`` and keeps
+Training then runs only the layers above the line. ``FreshActivations`` has the same ``stream`` and keeps
 nothing.
 """
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["Boundary", "BoundaryForecast", "BoundaryReport", "FreshActivations"]
 
 WORTH_A_TRIAL = 8 * BATCH
-"""Fewer rows than this are made from the pictures: trying out a lower line would cost what it could save."""
+"""Fewer rows than this are made from the samples: the trial of a lower line would cost what it could save."""
 _READERS = 2
 """Threads that read ahead, one batch each."""
 
@@ -64,7 +64,7 @@ Part = tuple[Sequence[int] | NDArray[np.int64], Iterable["int | None"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundaryForecast:
-    """What making a boundary will take on disk."""
+    """The room on disk that a boundary will take."""
 
     stored: int
     """Rows (one for each view of each distinct sample) that are there already."""
@@ -72,11 +72,11 @@ class BoundaryForecast:
     """Rows that are not."""
     bytes_per_row: int
     free_bytes: int
-    """Room on the disk of the cache."""
+    """Free room on the disk of the cache."""
 
     @property
     def bytes(self) -> int:
-        """To be written."""
+        """Bytes to be written."""
         return self.to_compute * self.bytes_per_row
 
     @property
@@ -92,7 +92,7 @@ class BoundaryForecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundaryReport:
-    """What making a boundary took."""
+    """What ``ensure`` made, and what that cost."""
 
     computed: int
     """Rows that were run now."""
@@ -156,7 +156,7 @@ class Boundary:
         return self._part.end.row_bytes
 
     def forecast(self, *parts: Part) -> BoundaryForecast:
-        """Say what ``ensure`` would have to make for all these parts together; nothing is run.
+        """Forecast what ``ensure`` would have to make for all these sets together; nothing runs.
 
         Raises:
             StorageError: The cache folder cannot be read.
@@ -175,9 +175,9 @@ class Boundary:
     ) -> BoundaryReport:
         """Make what is not stored yet of these views of these samples.
 
-        An interruption loses a few seconds of work; the next call goes on from there, to the same bits. Where the same
-        samples are stored at a lower line, nothing was rounded there, and a trial shows it to be quicker, only the
-        layers between are run.
+        An interruption loses a few seconds of work; the next call continues from there, to the same bits. If the same
+        samples are stored at a lower line without rounding, and a trial shows it to be quicker, only the layers
+        between the two lines run.
 
         Args:
             progress: Told (rows run so far, rows to run); not called when all is stored.
@@ -196,7 +196,7 @@ class Boundary:
             origins = self._make(wanted, progress)
             if len(self._wanted(rows, views)):
                 raise StorageError(
-                    f"The feature cache must give back what was just written to it; {self._store.root} does not. "
+                    f"The feature cache does not give back what was just written to it ({self._store.root}). "
                     "Set THAWLINE_CACHE to a folder on another disk."
                 )
         return BoundaryReport(
@@ -253,7 +253,7 @@ class Boundary:
         return rows
 
     def _wanted(self, rows: Sequence[int] | NDArray[np.int64], views: Iterable[int | None]) -> Wanted:
-        """What is not stored of these; of equal samples, the first stands for all."""
+        """List the rows that are not stored; of equal samples, the first stands for all."""
         views = tuple(dict.fromkeys(views))
         places = first_of_each([self._samples.digests[row] for row in rows]).values()
         distinct = np.asarray(rows, np.int64)[list(places)]
@@ -265,13 +265,13 @@ class Boundary:
         needed, free = n_rows * self.bytes_per_row, _free_bytes(self._store.root)
         if needed > free:
             raise StorageError(
-                f"disk must have room for {format_bytes(needed)} of activations at {self._cut.rung!r}; "
+                f"The disk needs room for {format_bytes(needed)} of activations at {self._cut.rung!r}; "
                 f"{format_bytes(free)} are free ({self._store.root}). Use fewer views or fresh ones (views = 0), a "
                 "higher thaw line, or set THAWLINE_CACHE to a folder on another disk."
             )
 
     def _make(self, wanted: Wanted, progress: Progress | None) -> str:
-        """Make rows and store them on the way; return what they were made from."""
+        """Make rows, store them batch by batch, and return what they were made from."""
         tell = progress or (lambda done, total: None)
         origins = self._origins(wanted)
         keys = {view: self._key(view) for view in wanted.views}
@@ -292,7 +292,7 @@ class Boundary:
         return " and ".join(origin.name for origin, _ in origins)
 
     def _origins(self, wanted: Wanted) -> list[tuple[Origin, Wanted]]:
-        """What to make from what: the nearest line below that is stored and pays, for what it has."""
+        """Choose the origin of each row: the nearest stored line below that pays, else the samples."""
         pictures = FromSamples(self._prepared, self._part)
         origins: list[tuple[Origin, Wanted]] = []
         for rung in reversed(self._cut.rungs_below if len(wanted) >= WORTH_A_TRIAL else ()):
@@ -304,7 +304,7 @@ class Boundary:
         return origins + ([(pictures, wanted)] if len(wanted) else [])
 
     def _line(self, rung: str, wanted: Wanted) -> FromLine | None:
-        """A stored line below this one; None where there is none, or rounding has lost something there."""
+        """Return a stored line below this one; None if there is none, or if its rows were rounded."""
         keys = {view: self._key(view, rung) for view in wanted.views}
         keys = {view: key for view, key in keys.items() if self._store.holds(key)}
         if not keys:
@@ -322,7 +322,7 @@ class Boundary:
 
 
 def _identity(device: str, precision: Precision) -> str:
-    """What decides how numbers are rounded: on a processor, threads divide sums among them."""
+    """Name everything that decides how numbers are rounded: on a processor, threads divide sums among them."""
     threads = f" {torch.get_num_threads()} threads" if torch.device(device).type == "cpu" else ""
     return EngineChoice("torch", device, precision).identity + threads
 

@@ -1,4 +1,4 @@
-"""What the missing rows of a boundary are made from: the pictures, or stored rows of a line further down."""
+"""The origins of missing rows of a boundary: the samples, or stored rows of a lower line."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ class Wanted:
         return int(self.mask.sum())
 
     def views_of(self, place: int) -> list[int | None]:
-        """The views that are wanted of one of ``rows``."""
+        """List the wanted views of one of ``rows``."""
         return [view for view, wanted in zip(self.views, self.mask[place], strict=True) if wanted]
 
     def stored(self, found: Mapping[int | None, Rows]) -> Wanted:
-        """Those that were found under another key."""
+        """Keep those that were found under another key."""
         there = [
             found[view].found[self.rows] if view in found else np.zeros(len(self.rows), np.bool_) for view in self.views
         ]
         return replace(self, mask=self.mask & np.stack(there, axis=1))
 
     def without(self, others: Wanted) -> Wanted:
-        """All but these."""
+        """Leave out others."""
         return replace(self, mask=self.mask & ~others.mask)
 
     def first(self, n: int) -> Wanted:
-        """At most ``n`` of them."""
+        """Keep at most ``n``."""
         return replace(self, mask=self.mask & (np.cumsum(self.mask).reshape(self.mask.shape) <= n))
 
 
@@ -129,7 +129,7 @@ class FromLine:
 
 
 def pays(line: Origin, pictures: Origin, trial: Wanted) -> bool:
-    """Whether stored rows of a lower line lead to the same bits as the pictures, and sooner, on a few samples."""
+    """Try on a few samples whether stored rows of a lower line give the same bits as the samples, and sooner."""
     (expected, longer), (found, shorter) = _tried(pictures, trial), _tried(line, trial)
     return expected == found and shorter < longer
 

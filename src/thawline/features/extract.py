@@ -59,8 +59,7 @@ def extract_features(
         batch_size: Samples in one run of the network; does not change the numbers.
         store: Where rows are found and kept; by default the one in the cache folder.
         progress: Told (samples run so far, samples to run).
-        keep_engine: Leave the engine to whoever asks for it next: a converted one is compiled for a tenth of a second
-            or more.
+        keep_engine: Keep the engine for the next call: compiling a converted one takes a tenth of a second or more.
     Returns:
         values float32 (N, D) in the order of the samples. When everything is stored, or the backbone has been converted
         for OpenVINO, torch is not imported.
@@ -94,7 +93,7 @@ def extract_features(
 
 
 def layers_in(rung: str) -> tuple[str, ...]:
-    """The layers in a setting that may name several, with commas."""
+    """Split a setting that may name several layers, with commas."""
     return tuple(name.strip() for name in rung.split(","))
 
 
@@ -150,7 +149,7 @@ def extract_rungs(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """What ``fill_store`` did."""
+    """The result of ``fill_store``."""
 
     keys: tuple[FeatureKey, ...]
     """Under which the rows of each rung are stored."""
@@ -186,7 +185,7 @@ def fill_store(
     if len(candidate.missing):
         share_one_arena()
         prepared = PreparedSamples(samples, backbone.preparation)
-        with prepared.decoding_ahead(candidate.missing.tolist()):
+        with prepared.preparing_ahead(candidate.missing.tolist()):
             try:
                 built = build_engine(candidate.choice, graphs)
             except NotConvertibleError as error:
@@ -209,7 +208,7 @@ def missing_samples(
     device: str = "auto",
     store: FeatureStore | None = None,
 ) -> tuple[NDArray[np.int64], str]:
-    """Say what ``extract_rungs`` would do; nothing is run.
+    """Forecast what ``extract_rungs`` would do; nothing runs.
 
     Returns:
         Rows of the samples that would be run, in order, the first of each content; and the engine that would run them.
@@ -223,10 +222,10 @@ def missing_samples(
 
 
 def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequence[str] = ()) -> FeatureKey:
-    """Everything but the samples that decides the numbers.
+    """Return the key of the features at a rung: everything but the samples that decides their numbers.
 
     Args:
-        rungs: Those that are read in one pass, where they are several: together they are converted to other graphs.
+        rungs: All that one pass reads, if several: together they are converted to other graphs.
     """
     how = ""
     if choice.engine == "openvino":
@@ -252,7 +251,7 @@ def first_of_each(digests: Sequence[str]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """What one engine would find stored."""
+    """The samples that one engine would find in the store."""
 
     choice: EngineChoice
     keys: tuple[FeatureKey, ...]
@@ -290,7 +289,7 @@ def _chosen(candidates: Sequence[_Candidate], graphs: ConvertedBackbone) -> tupl
 
 
 def _other_than(refused: _Candidate, candidates: Sequence[_Candidate], error: NotConvertibleError) -> _Candidate:
-    """The next engine; the error itself where there is none."""
+    """Return the next engine; raise the error if there is none."""
     rest = [candidate for candidate in candidates if candidate is not refused]
     if not rest:
         raise error
@@ -311,7 +310,7 @@ class _Run:
     progress: Progress | None
 
     def over(self, positions: Sequence[int]) -> None:
-        """Run these samples and store their rows on the way. Memory stays flat, however many there are."""
+        """Run these samples and store their rows batch by batch. Memory stays flat, however many there are."""
         for key in self.keys:
             self.store.prepare(key)
         self._report(0, len(positions))
@@ -330,10 +329,9 @@ class _Run:
     def _batches(self, positions: Sequence[int]) -> Generator[tuple[Sequence[int], NDArray[np.float32]]]:
         """(positions, rows) of each batch, in order.
 
-        Where batches can be run side by side, each is decoded and run by one thread: both keep one processor busy, so
-        that neither waits for the other whatever they cost. There are two such threads for each batch that can be run:
-        while one is waking up, or waits for the interpreter, another has work. Else threads decode ahead of the one
-        that runs.
+        If batches can run side by side, one thread decodes and runs each: decoding and running then never wait for each
+        other. There are two such threads for each batch that can run, so that one has work while the other wakes up
+        or waits for the interpreter. Otherwise threads decode ahead of the one that runs.
         """
         if self.engine.workers == 1:
             yield from executor().pipelined(positions, self.prepared.of, self._infer, batch_size=self.batch_size)

@@ -1,4 +1,4 @@
-"""How what crosses the thaw line lies in one row of the store, and how it comes back."""
+"""The layout of activations in one row of the store, and the way back to tensors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class InputLayout:
 
     @classmethod
     def of(cls, preparation: Preparation, device: torch.device) -> InputLayout:
-        """For the samples of one backbone."""
+        """Make the layout of one backbone's samples."""
         return cls(preparation.spec, kind_of(preparation.kind).to_tensors(preparation, device))
 
     @property
@@ -96,7 +96,7 @@ class TensorLayout:
 
     @classmethod
     def of(cls, tensors: Sequence[torch.Tensor], precision: Precision, rung: str) -> TensorLayout:
-        """For tensors like these, which may be fake: only their shapes, strides and types are looked at.
+        """Make the layout of tensors like these, which may be fake: only shapes, strides and types count.
 
         Raises:
             ModelError: One of them does not hold floating-point numbers.

@@ -1,4 +1,4 @@
-"""Samples as the backbone wants them: read, checked, decoded; some of them before anything can run them."""
+"""Samples as a backbone takes them: read, checked, prepared; the first of them ahead of the engine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_sample(samples: Samples, row: int, prepare: Callable[[Payload], Prepare
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedSamples:
-    """What the backbone sees of samples, decoded when it is asked for or, while there is nothing to run, before."""
+    """Samples prepared on demand or, while the engine is being built, ahead of it."""
 
     samples: Samples
     preparation: Preparation
@@ -69,14 +69,14 @@ class PreparedSamples:
             DataError: As ``read_sample``.
         """
         ahead = self._ahead.pop(row, None)
-        return self._decoded(row) if ahead is None else ahead
+        return self._prepared(row) if ahead is None else ahead
 
     @contextmanager
-    def decoding_ahead(self, rows: Sequence[int]) -> Iterator[None]:
-        """Decode the first of these rows in one other thread for as long as the block lasts.
+    def preparing_ahead(self, rows: Sequence[int]) -> Iterator[None]:
+        """Prepare the first of these rows in one other thread for as long as the block lasts.
 
-        For the time in which an engine is built, which keeps one processor busy. What cannot be decoded will be told
-        when it is asked for.
+        Use it around the building of an engine, which keeps one processor busy. A sample that cannot be read raises
+        its error when ``of`` asks for it.
         """
         room = AHEAD_BYTES // self.preparation.spec.bytes
 
@@ -85,13 +85,13 @@ class PreparedSamples:
                 if over():
                     return
                 try:
-                    self._ahead[row] = self._decoded(row)
+                    self._ahead[row] = self._prepared(row)
                 except ThawlineError:
                     return
 
         with meanwhile(decode, name="thawline-ahead"):
             yield
 
-    def _decoded(self, row: int) -> NDArray[np.uint8]:
+    def _prepared(self, row: int) -> NDArray[np.uint8]:
         prepare = kind_of(self.preparation.kind).prepare
         return read_sample(self.samples, row, lambda payload: prepare(payload, self.preparation))

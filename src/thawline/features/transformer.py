@@ -1,4 +1,4 @@
-"""The scikit-learn face of frozen features."""
+"""Frozen features as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PNG_MODES = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"))
 
 
 class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Pictures -> what a frozen pre-trained backbone says about them, found again in the store by content.
+    """Turn pictures into the features of a frozen pre-trained backbone; stored features are found by content.
 
     X is a list of paths, of encoded files (``bytes``), of Pillow images or of uint8 arrays, or one uint8 array
     (N, H, W) or (N, H, W, 3).
@@ -102,7 +102,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ).values
 
     def _opened(self) -> Backbone:
-        """The backbone of ``fit``, opened again where this estimator was copied or loaded."""
+        """Return the backbone of ``fit``; open it again if this estimator was copied or loaded."""
         if not hasattr(self, "_backbone"):
             backbone = open_backbone(self.model)
             if backbone.weights_sha256 != self.weights_sha256_:
@@ -113,7 +113,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pictures:
-    """Samples in memory or on disk, whichever each of them is."""
+    """Samples, each in memory or on disk."""
 
     payloads: tuple[Payload | str, ...]
     """Encoded bytes, pixels, or the path of a file."""

@@ -1,4 +1,4 @@
-"""Batch norm in inference mode, folded into the convolution before it: one pass over the activations less."""
+"""Fold batch norms in inference mode into the convolutions before them: one pass over the activations less."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAME = 1e-4
 
 
 def folds(module: nn.Module, images: torch.Tensor, *, keep: Container[str] = ()) -> tuple[Fold, ...]:
-    """Say which batch norms ``folded`` folds; none where that would change something."""
+    """List the batch norms that ``folded`` folds; none if folding would change the outputs."""
     pairs = _foldable(module, images, keep)
     if not pairs or folded(module, images, keep=keep) is module:
         return ()
@@ -96,7 +96,7 @@ def _pairs(module: nn.Module, images: torch.Tensor) -> list[tuple[str, str]]:
 
 
 def run_hooked(module: nn.Module, images: torch.Tensor, hooks: Sequence[RemovableHandle]) -> None:
-    """Run a module once, for what its hooks see, and take them off."""
+    """Run a module once for its hooks, then remove them."""
     try:
         with torch.inference_mode():
             module(images)
@@ -106,7 +106,7 @@ def run_hooked(module: nn.Module, images: torch.Tensor, hooks: Sequence[Removabl
 
 
 def _what_is_left(norm: nn.Module) -> nn.Module:
-    """What timm's batch norm does beside normalising: its activation function."""
+    """Return the activation function inside timm's batch norm layers."""
     rest = [getattr(norm, name, None) for name in ("drop", "act")]
     return nn.Sequential(*(layer for layer in rest if isinstance(layer, nn.Module)))
 

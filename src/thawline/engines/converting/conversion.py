@@ -1,4 +1,4 @@
-"""From a torch module to graphs for OpenVINO, no further from float32 than asked."""
+"""Convert a torch module to graphs for OpenVINO, no further from float32 than asked."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 _SAME = 0.99999
 """Cosine between float32 features of OpenVINO and of torch."""
 NUMBERS_AT_ONCE = 2_500_000
-"""In the largest output of a layer: of so many the next layer finds most in the caches. MobileNetV2 at 224 px is a
-quarter faster with 2 pictures than with 8, while small pictures are faster with 8 (benchmarks/at_once.md)."""
+"""Most numbers in the largest output of a layer: the next layer still finds most of them in the processor's caches.
+MobileNetV2 at 224 px is a quarter faster with 2 pictures than with 8; small pictures are faster with 8
+(benchmarks/at_once.md)."""
 MOST_AT_ONCE = 8
 
 
 def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision) -> Converted:
-    """Convert what leads from prepared samples to the features at some rungs; the backbone is built for it.
+    """Convert the layers between prepared samples and the features at some rungs; this builds the backbone.
 
-    In bfloat16 first layers are left in float32 where the features would otherwise stray, all of them if need be.
+    In bfloat16, first layers stay in float32 as far as the features would otherwise stray; all of them if need be.
 
     Raises:
         NotConvertibleError: OpenVINO does not take this architecture, or computes something else.
@@ -49,7 +50,7 @@ def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision) -> C
 
 
 def traced(backbone: Backbone, rungs: Sequence[str]) -> tuple[ov.Model, Reference]:
-    """Convert to one graph in float32, and see that it gives what torch gives.
+    """Convert to one graph in float32, and check that it gives what torch gives.
 
     Raises:
         NotConvertibleError, ModelError: As ``convert``.
@@ -63,7 +64,7 @@ def traced(backbone: Backbone, rungs: Sequence[str]) -> tuple[ov.Model, Referenc
 
 
 def samples_at_once(largest: int) -> int:
-    """Samples in one run of a graph, whose shape is fixed: a power of two.
+    """Return how many samples one run of a graph of fixed shape takes: a power of two.
 
     Args:
         largest: Numbers in the largest output of a layer, for one sample.
@@ -73,7 +74,7 @@ def samples_at_once(largest: int) -> int:
 
 
 def largest_output(module: nn.Module, inputs: torch.Tensor) -> int:
-    """Numbers in the largest tensor that a layer of a module gives.
+    """Count the numbers in the largest tensor that a layer of a module gives.
 
     Args:
         inputs: (B, ...), as the module takes them; the numbers are those of all.
@@ -105,9 +106,9 @@ class _SampleReader(nn.Module):
 
 
 def _traced(reader: _SampleReader, backbone: Backbone) -> ov.Model:
-    """What ``ov.convert_model`` does, a second faster: no second and third tracing, no telemetry.
+    """Do what ``ov.convert_model`` does, a second faster: no second and third tracing, no telemetry.
 
-    What the graph computes is compared with torch afterwards.
+    The caller compares the graph's results with torch's.
     """
     shape = (reader.at_once, *backbone.preparation.spec.shape)
     try:
@@ -145,6 +146,6 @@ def _check_equal(found: list[NDArray[np.float32]], expected: list[NDArray[np.flo
     cosine = smallest_cosine([rows[: len(right)] for rows, right in zip(found, expected, strict=True)], expected)
     if cosine < _SAME:
         raise NotConvertibleError(
-            f"{name} converted for OpenVINO must give what torch gives; the cosine of features is {cosine:.5f}. "
+            f"{name} converted for OpenVINO computes other features than torch: their cosine is {cosine:.5f}. "
             "Use --engine torch."
         )

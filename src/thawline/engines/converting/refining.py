@@ -1,4 +1,4 @@
-"""From a graph in float32 to the graphs that run: no further from it than asked. Needs no torch."""
+"""Turn a graph in float32 into the graphs that run, no further from it than asked. Needs no torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Chain = tuple[tuple[ov.Model, Precision], ...]
 """Graphs that run one after the other, each in its precision."""
 
 MIN_COSINE = 0.9996
-"""What features in bfloat16 must reach of those in float32, on each picture that stands for photographs."""
+"""Least cosine between features in bfloat16 and in float32, on each stand-in."""
 _LITTLE_IN_FLOAT32_COSINE = 0.9999
-"""The same where less than ``_MUCH`` of the work stays in float32: the first layers are the ones that suffer from what
-only photographs have, so without them there must be more room. Of a MobileNetV2 all in bfloat16, 0.9997 on stand-ins
-went with 0.9975 on the worst of 64 photographs, and 0.9998 with 0.9986 where 7 % were left in float32; where a third
-were, it went with 0.9995."""
+"""The same if less than ``_MUCH`` of the work stays in float32. The first layers suffer from what only photographs
+have and stand-ins lack, so without them the cosine must leave more room. Of a MobileNetV2 all in bfloat16, 0.9997
+on stand-ins went with 0.9975 on the worst of 64 photographs, and 0.9998 with 0.9986 where 7 % were left in float32;
+where a third were, it went with 0.9995."""
 _MUCH = 0.25
 FLOAT32_SHARES = (0.0, 0.06, 0.12, _MUCH)
 """Tried one after the other: how much of the work, counted from the pixels, stays in float32."""
@@ -31,11 +31,11 @@ FLOAT32_SHARES = (0.0, 0.06, 0.12, _MUCH)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """What a graph gives in float32 for pictures that stand for photographs."""
+    """The features of a graph in float32 for the stand-ins."""
 
     model: ov.Model
     batches: list[NDArray[np.uint8]]
-    """Pictures of the graph's shape, the last batch filled up with its last picture."""
+    """Batches of the graph's shape; the last one is padded with its last sample."""
     features: list[NDArray[np.float32]]
     """(N, D) for each rung, of as many pictures as the batches hold."""
     means: Means
@@ -43,7 +43,7 @@ class Reference:
 
     @classmethod
     def of(cls, model: ov.Model, pictures: NDArray[np.uint8]) -> Reference:
-        """Run a graph on pictures uint8 (N, H, W, 3)."""
+        """Run a graph on prepared samples (N, *spec.shape)."""
         size = int(model.get_parameters()[0].get_output_shape(0)[0])
         filled = np.concatenate([pictures, np.repeat(pictures[-1:], -len(pictures) % size, axis=0)])
         batches = list(filled.reshape(-1, size, *pictures.shape[1:]))
@@ -58,7 +58,7 @@ def in_float32(model: ov.Model) -> Converted:
 
 
 def in_bfloat16(reference: Reference, *, first_share: float = 0.0) -> Converted:
-    """Round as much of a graph to bfloat16 as leaves its features close enough to float32; nothing of it if need be.
+    """Round as much of a graph to bfloat16 as keeps its features close to float32; nothing of it if need be.
 
     Args:
         reference: Of the graph, which is left as it is.

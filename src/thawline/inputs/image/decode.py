@@ -1,4 +1,4 @@
-"""From the bytes of a picture to upright RGB pixels, and from those to the backbone's input."""
+"""Turn the bytes of a picture into upright RGB pixels, and these into the backbone's input."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Picture(NamedTuple):
         return round((right - left) * self.reduction), round((bottom - top) * self.reduction)
 
     def inside(self, box: Box) -> Box:
-        """Where in ``image`` a box of the picture lies."""
+        """Return the place in ``image`` of a box of the picture."""
         (left, top, _, _), by = self.box, self.reduction
         return left + box[0] / by, top + box[1] / by, left + box[2] / by, top + box[3] / by
 
@@ -113,7 +113,7 @@ def open_image(payload: Payload) -> Image.Image:
 
 
 def open_picture(payload: Payload, shrinking: Shrinking | None = None) -> Picture:
-    """As ``open_image``; of a JPEG that will be shrunk far, fewer pixels are decoded where nobody can tell.
+    """Open as ``open_image`` does; decode fewer pixels of a JPEG that will be shrunk far, if that changes no result.
 
     Raises:
         UndecodableError: As ``open_image``.
@@ -153,7 +153,7 @@ def prepare(payload: Payload, preparation: ImagePreparation) -> NDArray[np.uint8
 
 
 def shrinking(preparation: ImagePreparation) -> Shrinking:
-    """How far ``prepare`` shrinks a picture."""
+    """Return how far ``prepare`` shrinks a picture."""
     if preparation.interpolation == "nearest":
         return lambda width, height: 1.0  # takes single pixels, which no reduced picture has
     return lambda width, height: min(width, height) / preparation.resize_px
@@ -208,7 +208,7 @@ def _resize_crop(
 
 
 def _crop_offset(have: int, want: int) -> int:
-    """As torchvision: where the picture is too small the smaller half is padded first; else half rounds to even."""
+    """Give torchvision's offset: a picture too small is padded by the smaller half first; else half rounds to even."""
     return -((want - have) // 2) if want > have else round((have - want) / 2.0)
 
 

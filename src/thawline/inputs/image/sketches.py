@@ -1,4 +1,4 @@
-"""Which pictures look alike."""
+"""Find pictures that look alike, by sketches of 16 x 16 RGB."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def contrast(sketches: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Largest difference between two places of a thumbnail in any one channel, (N,) from 0 to 255."""
+    """Return the largest difference between two places of a sketch in any one channel, (N,) from 0 to 255."""
     spread: NDArray[np.int64] = np.ptp(sketches.astype(np.int64), axis=(1, 2)).max(axis=1, initial=0)
     return spread
 
 
 MAX_RMS = 5.0
-"""Grey levels, root mean square over a 16 x 16 RGB thumbnail, that saving again may move it."""
+"""Grey levels, root mean square over a sketch, that saving a picture again may move it."""
 
 
 MAX_RMS_OF_CONTRAST = 0.125
-"""The same as a share of the thumbnail's own standard deviation: pale pictures differ by few grey levels anyway."""
+"""The same as a share of the sketch's own standard deviation: pale pictures differ by few grey levels anyway."""
 
 
 MIN_CONTRAST = 16
-"""Grey levels between the lightest and the darkest place; below it, thumbnails say nothing about identity."""
+"""Grey levels between the lightest and the darkest place; below it, sketches say nothing about identity."""
 
 
 _BLOCK, _WINDOW = 1024, 8192
 
 
 def near_pairs(sketches: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Yield (M, 2) row numbers of pairs whose thumbnails show the same picture; every such pair comes exactly once.
+    """Yield (M, 2) row numbers of pairs whose sketches show the same picture; every such pair comes exactly once.
 
-    Two thumbnails show the same picture when their root mean square difference is at most ``MAX_RMS`` grey levels and
+    Two sketches show the same picture when their root mean square difference is at most ``MAX_RMS`` grey levels and
     ``MAX_RMS_OF_CONTRAST`` of the smaller standard deviation. The search is exact: a projection never lengthens a
     distance, so rows are sorted along the first principal component of their 4 x 4 mean colours, compared by those
     within a window of the threshold, and only what is left is measured in full. Memory is O(N), never O(N^2).

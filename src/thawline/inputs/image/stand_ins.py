@@ -1,4 +1,4 @@
-"""Pictures that stand for photographs where none may be looked at: they share their statistics, and show nothing."""
+"""Made-up pictures with the statistics of photographs, for timings and conversions that may see no data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels as tensors."""
+"""Turn pixels into the tensors that a backbone takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Normalise:
-    """Pixels as a backbone was trained to see them."""
+    """Normalises pixels as a backbone was trained to see them."""
 
     def __init__(self, preparation: ImagePreparation, device: torch.device) -> None:
         self._mean, self._std = (

@@ -1,4 +1,4 @@
-"""Views of a sample: the same picture cropped, mirrored and coloured by chance, every draw owned by a seed."""
+"""Augmented views of a sample: cropped, mirrored and coloured at random, every draw owned by a seed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """What chance may do to a picture.
+    """The random changes that a view may make to a picture.
 
     Raises:
         UsageError: A range that cannot be.
@@ -115,7 +115,7 @@ def prepare_views(
 
 
 def _shrinking(preparation: ImagePreparation, augmentation: Augmentation) -> Shrinking:
-    """How far the smallest crop that can be drawn is shrunk: the same for every view, or one would depend on others."""
+    """Return how far the smallest possible crop is shrunk: the same for every view, or views would depend on others."""
     if preparation.interpolation == "nearest":
         return shrinking(preparation)
     narrowest, widest = augmentation.crop_ratio
