@@ -28,6 +28,7 @@ from thawline.backbones.thaw import resolve_thaw
 from thawline.engines.choices import hardware
 from thawline.features.boundary import Boundary
 from thawline.inputs.image.views import Augmentation, Views, prepare_views
+from thawline.listening import Silent
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
 from thawline.store.store import FeatureStore
@@ -110,7 +111,7 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
     ])  # fmt: skip  # (N, V, H, W, 3)
     task = Task(
         labels=data.labels, n_classes=N_CLASSES, settings=TrainPlan(evaluations=1), seed=0, device="cpu",
-        precision=precision, report=lambda **_: None, progress=lambda *_: None,
+        precision=precision, listener=Silent(),
     )  # fmt: skip
     lesson = Lesson(name="epoch", number=1, of=1, rows=np.arange(N), judged=np.arange(0), epochs=EPOCHS, views=EPOCHS)
     rival = EveryTime(above, pixels, backbone, precision)

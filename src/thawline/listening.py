@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from thawline.records import Evaluated
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -21,6 +24,14 @@ class Watcher(Protocol):
         ...
 
 
+class Listener(Watcher, Protocol):
+    """Hears of training, too; the command line draws bars from it."""
+
+    def evaluated(self, row: Evaluated) -> None:
+        """One evaluation while a stage trains."""
+        ...
+
+
 class Silent:
     """Hears everything, a training's evaluations too, and says nothing."""
 
@@ -30,5 +41,16 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignore it."""
 
-    def evaluated(self, row: object) -> None:
+    def evaluated(self, row: Evaluated) -> None:
         """Ignore it."""
+
+
+class ProgressOnly(Silent):
+    """Tells a function of progress, and of nothing else."""
+
+    def __init__(self, told: Callable[[str, int, int], None]) -> None:
+        self._told = told
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Call the function."""
+        self._told(phase, done, total)

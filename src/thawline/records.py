@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -260,7 +260,133 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Evaluated:
+    """One evaluation while a stage trains: what a listener hears."""
+
+    stage: str
+    stage_number: int
+    """From 1."""
+    n_stages: int
+    epoch: float
+    """Passes over the training set so far, in this stage."""
+    step: int
+    n_steps: int
+    """Of this stage."""
+    train_loss: float
+    """Mean over the samples since the previous evaluation."""
+    val_loss: float | None
+    val_accuracy: float | None
+    """Both None without a validation set."""
+    samples_per_s: float
+    seconds_left: float
+    """Until the end of the stage."""
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluation as the history of its stage keeps it."""
+
+    step: int
+    epoch: float
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSearch:
+    """How strongly a solved head is regularised, and which strengths lost."""
+
+    kind: str
+    """``logistic``, ``ridge`` or ``svm``."""
+    chosen: float
+    path: tuple[Mapping[str, float], ...]
+    """One entry for each strength that was tried."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain object, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> HeadSearch:
+        """Rebuild what ``to_json`` gave."""
+        return cls(**{**plain, "path": tuple(plain["path"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputsReport:
+    """Where the inputs of a stage came from: features, fresh activations or the boundary cache."""
+
+    kind: str
+    """``features``, ``fresh`` or ``boundary``; only the last one has the fields below."""
+    computed: int | None = None
+    """Rows that were computed now."""
+    reused: int | None = None
+    """Rows that were found in the cache."""
+    bytes: int | None = None
+    made_from: str | None = None
+    """``pictures``, or the layer whose stored activations the new ones were computed from."""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationReport:
+    """What the net of a stage reached on the validation set, after a temperature."""
+
+    loss_ci95: tuple[float, float]
+    """Normal interval of the mean log loss, which is the score of the stage."""
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    """Wilson interval."""
+    n: int
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What gradient descent did in one stage."""
+
+    thaw: str
+    """Thaw setting of the stage."""
+    rung: str
+    """The layer that the thaw line stands above."""
+    epochs: float
+    """Passes over the samples that were made; fewer than planned where a budget ended the stage."""
+    steps: int
+    best_step: int
+    """After this step the net had the weights that the stage ended with."""
+    kept: bool
+    """False where the stage was rolled back."""
+    views: int
+    """Augmented views of each sample in the boundary cache; 0 = fresh ones each epoch."""
+    cache: InputsReport
+    history: tuple[Point, ...]
+    validation: ValidationReport | None
+    """None where nothing could be held out."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain object, fit for JSON; without what does not apply, and the validation's numbers in line."""
+        plain = asdict(self)
+        plain["cache"] = {name: value for name, value in plain["cache"].items() if value is not None}
+        validation = plain.pop("validation") or {}
+        return plain | {_VALIDATION_KEYS[name]: value for name, value in validation.items()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> TrainingReport:
+        """Rebuild what ``to_json`` gave."""
+        own = {name: value for name, value in plain.items() if name not in _VALIDATION_KEYS.values()}
+        validation = {name: plain[key] for name, key in _VALIDATION_KEYS.items() if key in plain}
+        for name in ("loss_ci95", "accuracy_ci95"):
+            if name in validation:
+                validation[name] = tuple(validation[name])  # JSON has lists only
+        own["cache"] = InputsReport(**plain["cache"])
+        own["history"] = tuple(Point(**point) for point in plain["history"])
+        return cls(**own, validation=ValidationReport(**validation) if validation else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
     """One stage of training: what was thawed, what it cost, what it reached."""
 
     name: str
@@ -272,4 +398,36 @@ class Stage:
     """Score by which the stage was judged, on data it did not fit; None where nothing could be held out."""
     score_name: str
     seconds: float
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: HeadSearch | TrainingReport | None = None
+    """A head that was solved has a search; a stage of gradient descent has a training report."""
+
+    @property
+    def training(self) -> TrainingReport | None:
+        """The report of gradient descent; None for a solved head."""
+        return self.details if isinstance(self.details, TrainingReport) else None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the net that ships went through this stage."""
+        return self.training is None or self.training.kept
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``metrics.json``, ``--json`` and checkpoints hold."""
+        return asdict(self) | {"details": {} if self.details is None else self.details.to_json()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> StageReport:
+        """Rebuild what ``to_json`` gave, also after it went through a file."""
+        details = plain["details"]
+        kind = TrainingReport if "thaw" in details else HeadSearch
+        return cls(**{**plain, "details": kind.from_json(details) if details else None})
+
+
+_VALIDATION_KEYS = {
+    "loss_ci95": "val_loss_ci95",
+    "accuracy": "val_accuracy",
+    "accuracy_ci95": "val_ci95",
+    "n": "val_n",
+    "temperature": "temperature",
+}
+"""Field of ``ValidationReport`` -> its key in ``metrics.json``, where it stands among the details of its stage."""

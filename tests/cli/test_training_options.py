@@ -16,9 +16,8 @@ from thawline.backbones import Backbone
 from thawline.cli import console as screen
 from thawline.cli.results import print_run
 from thawline.planning import Asked, FitPlan
-from thawline.records import Dataset
+from thawline.records import Dataset, Evaluated
 from thawline.runs import Run, RunReport, open_run
-from thawline.runs.listener import Evaluated
 
 ROW = Evaluated(
     stage="from:blocks.6.0",

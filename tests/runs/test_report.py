@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from thawline import showing
 from thawline.inputs.image.kind import show
-from thawline.records import Baseline, Preparation, Score, Scores, Skipped, Stage
+from thawline.records import Baseline, Preparation, Score, Scores, Skipped, StageReport
 from thawline.runs import pages, report_rows
 from thawline.runs import report as report_module
 from thawline.runs.charts import accuracy_chart, strength_chart
@@ -110,7 +110,7 @@ def make_report(n_classes: int = 3, n: int = 90, **changes: object) -> ReportDat
         head_path=tuple({"C": 10.0**e, "log_loss": 0.3 + 0.01 * e**2, "se": 0.02} for e in range(-3, 4)),
         head_c=0.1,
         stages=(
-            Stage(name="probe", trainable=1203, frozen=998_877, score=0.2718, score_name="cv_log_loss", seconds=2.5),
+            StageReport(name="probe", trainable=1203, frozen=998_877, score=0.2718, score_name="log loss", seconds=2.5),
         ),
         seconds={"total": 71.0, "features": 65.4},
         computed=123,
@@ -201,7 +201,7 @@ def test_hostile_names_are_only_text() -> None:
                     Mistake("f", HOSTILE, "b", 0.5, show(np.zeros((3, 3), np.uint8), THUMBNAIL_PX)),
                 ),
                 baselines=(Baseline("x", HOSTILE, make_scores(3, 9, 0.5, 0), 1.0),),
-                stages=(Stage(name=HOSTILE, trainable=1, frozen=1, score=0.0, score_name=HOSTILE, seconds=1.0),),
+                stages=(StageReport(name=HOSTILE, trainable=1, frozen=1, score=0.0, score_name=HOSTILE, seconds=1.0),),
                 environment={HOSTILE: HOSTILE},
                 commands=((HOSTILE, HOSTILE),),
                 seconds={HOSTILE: 1.0},
@@ -233,7 +233,7 @@ def test_ten_thousand_files_and_two_hundred_classes_stay_below_the_limit() -> No
             skipped=tuple(Skipped(f"{long}/{i}", long) for i in range(10_000)),
             warnings=(long,) * 1000,
             mistakes=tuple(Mistake(long, long, long, 0.9, picture) for _ in range(1000)),
-            stages=(Stage(name=long, trainable=1, frozen=1, score=0.0, score_name=long, seconds=1.0),) * 1000,
+            stages=(StageReport(name=long, trainable=1, frozen=1, score=0.0, score_name=long, seconds=1.0),) * 1000,
             environment={f"{i}{long}": long for i in range(1000)},
             commands=((long, long),) * 1000,
         )

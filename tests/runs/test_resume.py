@@ -17,10 +17,10 @@ import thawline as tl
 from thawline.data import subset
 from thawline.errors import DataError, MissingDataError, RunError, UsageError
 from thawline.listening import Silent
+from thawline.records import Evaluated
 from thawline.runs import listener as run_listener
 from thawline.runs import open_run
 from thawline.runs.folder import CONTENTS, draft_of
-from thawline.runs.listener import Evaluated
 from thawline.runs.stopping import Terminated, how_to_resume
 
 KILLED_CHILD = """

@@ -15,8 +15,8 @@ import pytest
 import thawline as tl
 from thawline.errors import UsageError
 from thawline.listening import Silent
+from thawline.records import Evaluated
 from thawline.runs import Run
-from thawline.runs.listener import Evaluated
 from thawline.training import stages as stages_room
 
 

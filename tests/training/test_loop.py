@@ -6,7 +6,6 @@ That the layers give in a stage what they give one by one is for test_folding.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import signal
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from thawline.training import loop
 from thawline.training.checkpoint import read_checkpoint
 from thawline.training.fused.chains import folded
 from thawline.training.judging import Judgement, judge
-from thawline.training.lesson import Lesson, Outcome, history_json
+from thawline.training.lesson import Lesson, Outcome
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 
@@ -402,7 +401,7 @@ def test_what_is_judged_is_what_ships(tmp_path: Path) -> None:
         expected = judge(outcome.judgement.logits, toy.LABELS[toy.VAL])
         assert outcome.judgement.loss == expected.loss
         if outcome.best_step == outcome.n_steps:
-            assert watcher.reports[-1]["val_loss"] == outcome.judgement.loss
+            assert watcher.reports[-1].val_loss == outcome.judgement.loss
 
 
 def test_the_average_ships_and_the_present_weights_go_on(tmp_path: Path) -> None:
@@ -460,21 +459,20 @@ def test_a_stage_may_end_before_its_schedule_does(tmp_path: Path) -> None:
 def test_what_is_reported(tmp_path: Path) -> None:
     watcher = toy.Watcher()
     outcome = toy.make_stage(toy.quick(), tmp_path / "step", watcher=watcher).run()
-    assert [report["step"] for report in watcher.reports] == [6, 11, 16]
+    assert [report.step for report in watcher.reports] == [6, 11, 16]
     last = watcher.reports[-1]
-    assert (last["stage"], last["stage_number"], last["n_stages"], last["epoch"], last["n_steps"]) == (
+    assert (last.stage, last.stage_number, last.n_stages, last.epoch, last.n_steps) == (
         "lesson",
         1,
         1,
         4.0,
         16,
     )
-    assert last["seconds_left"] == 0
-    assert last["samples_per_s"] > 0
-    assert 0 < last["lr"] < 0.02
-    assert [point.val_loss for point in outcome.history] == [report["val_loss"] for report in watcher.reports]
+    assert last.seconds_left == 0
+    assert last.samples_per_s > 0
+    assert 0 < last.lr < 0.02
+    assert [point.val_loss for point in outcome.history] == [report.val_loss for report in watcher.reports]
     assert outcome.history[-1].train_loss < outcome.history[0].train_loss
-    json.dumps(history_json(outcome.history))
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:

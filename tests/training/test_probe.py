@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from thawline.heads import fit_head
-from thawline.records import Split
+from thawline.records import HeadSearch, Split
 from thawline.training import fit_probe
 
 N, DIM, CLASSES = 120, 12, 3
@@ -100,4 +100,5 @@ def test_the_stage_says_what_it_cost_and_what_learned(problem: dict[str, Any]) -
     (stage,) = probe(problem, split(20)).stages
     assert (stage.name, stage.trainable, stage.frozen) == ("head", CLASSES * (DIM + 1), 1000)
     assert stage.seconds > 0
-    assert stage.score == min(point["mean"] for point in stage.details["path"])  # type: ignore[index, attr-defined]
+    assert isinstance(stage.details, HeadSearch)
+    assert stage.score == min(point["mean"] for point in stage.details.path)

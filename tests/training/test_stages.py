@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import nn
 from thawline.backbones.cut import Cut
 from thawline.backbones.signature import Signature
 from thawline.randomness import generator
+from thawline.records import InputsReport, StageReport, TrainingReport
 from thawline.training import loop, stages
 from thawline.training.judging import Judgement, judge
 from thawline.training.lesson import Outcome
@@ -99,12 +99,17 @@ def script(monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float]) -> None:
     monkeypatch.setattr(stages, "judge", judged_again)
 
 
+def training_of(report: StageReport) -> TrainingReport:
+    assert report.training is not None
+    return report.training
+
+
 def left_behind(trained: Trained) -> dict[str, Any]:
     return {
         "net": toy.digest(trained.net),
         "temperature": trained.temperature,
         "val_logits": None if trained.val_logits is None else trained.val_logits.tolist(),
-        "stages": [toy.timeless(asdict(record)) for record in trained.stages],
+        "stages": [toy.timeless(record.to_json()) for record in trained.stages],
         "receipts": list(trained.receipts),
         "kept": trained.kept,
         "kept_any": trained.kept_any,
@@ -115,7 +120,7 @@ def test_a_fixed_course_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.Mo
     script(monkeypatch, {"last:1": 1.0, "all": 2.0})
     course = make_course(tmp_path / "a", progressive=False, names=("last:1", "all"))
     trained = train(course, toy.make_task(quick(refit=False)))
-    assert [record.details["kept"] for record in trained.stages] == [True, True]
+    assert [record.kept for record in trained.stages] == [True, True]
     assert (trained.kept, trained.kept_any) == ("all", True)
     # the same by hand: one stage, then the other
     net = start(TRAIN)
@@ -128,7 +133,7 @@ def test_a_fixed_course_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_stage_that_helps_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": -0.1, "last:3": -0.2, "all": -0.3})
     trained = train(make_course(tmp_path / "a"), toy.make_task(quick(refit=False)))
-    assert [record.details["kept"] for record in trained.stages] == [True, True, True]
+    assert [record.kept for record in trained.stages] == [True, True, True]
     assert trained.kept == "all"
     assert [record.score for record in trained.stages] == sorted((r.score for r in trained.stages), reverse=True)  # type: ignore[type-var]
 
@@ -141,7 +146,7 @@ def test_a_stage_that_does_not_help_is_rolled_back_byte_for_byte(
     first = make_course(tmp_path / "first", names=NAMES[:1], moving_statistics=True)
     expected = train(first, toy.make_task(settings))
     trained = train(make_course(tmp_path / "all", moving_statistics=True), toy.make_task(settings))
-    assert [record.details["kept"] for record in trained.stages] == [True, False, False]
+    assert [record.kept for record in trained.stages] == [True, False, False]
     assert toy.digest(trained.net) == toy.digest(expected.net)
     assert trained.kept == "last:1"
     assert trained.val_logits is not None
@@ -184,7 +189,7 @@ def test_the_refit_repeats_what_was_kept_on_both_parts(tmp_path: Path, monkeypat
     net = start(BOTH)
     for number, name in enumerate(("last:1", "all")):
         chosen = next(record for record in trained.stages if record.name == name)
-        share = chosen.details["best_step"] / 8  # type: ignore[operator]
+        share = training_of(chosen).best_step / 8
         lesson = toy.make_lesson(
             name=f"refit {name}", number=number + 1, of=2, epochs=2, rows=BOTH, judged=VAL[:0], until=share
         )
@@ -199,7 +204,7 @@ def test_each_stage_may_start_where_training_began(tmp_path: Path, monkeypatch: 
     course = make_course(tmp_path / "a", moving_statistics=True)
     trained = train(course, toy.make_task(settings))
     assert [record.name for record in trained.stages] == [*NAMES, "refit all"]
-    assert [record.details["kept"] for record in trained.stages] == [True, False, True, True]
+    assert [record.kept for record in trained.stages] == [True, False, True, True]
     # the last stage alone, and its refit, as if the others had never been
     alone = make_course(tmp_path / "b", names=("all",), moving_statistics=True)
     expected = train(alone, toy.make_task(settings))
@@ -227,9 +232,9 @@ def test_the_refit_stops_where_the_choice_was_best(tmp_path: Path, monkeypatch: 
     )
     trained = train(make_course(tmp_path / "a", names=("last:3",), progressive=False), toy.make_task(quick()))
     chosen, again = trained.stages
-    assert (chosen.details["best_step"], chosen.details["steps"]) == (4, 8)
-    assert again.details["steps"] == 6  # half of the twelve that 48 samples make
-    assert again.details["epochs"] == 1.0
+    assert (training_of(chosen).best_step, training_of(chosen).steps) == (4, 8)
+    assert training_of(again).steps == 6  # half of the twelve that 48 samples make
+    assert training_of(again).epochs == 1.0
 
 
 def _replaced(outcome: Outcome, **changes: Any) -> loop.Outcome:
@@ -254,7 +259,7 @@ def test_a_head_that_knows_nothing_is_kept_and_then_compared_with(
     script(monkeypatch, {"none": 0.9, "last:1": 0.95})
     course = make_course(tmp_path / "a", names=("none", "last:1"), start_logits=None)
     trained = train(course, toy.make_task(quick(refit=False)))
-    assert [record.details["kept"] for record in trained.stages] == [True, False]
+    assert [record.kept for record in trained.stages] == [True, False]
     assert (trained.kept, trained.kept_any) == ("none", True)
 
 
@@ -262,17 +267,19 @@ def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
     trained = train(make_course(tmp_path / "a", names=("last:2",), progressive=False), toy.make_task(quick()))
     record, refit = trained.stages
     assert (record.trainable, record.frozen) == (72 + 27, 918 - 72)
-    details = record.details
-    assert (details["thaw"], details["rung"], details["views"], details["val_n"]) == ("last:2", "blocks.1", 2, 16)
-    assert details["cache"] == {"kind": "memory", "seconds": 0.1}
-    assert [point["step"] for point in details["history"]] == [4, 8]  # type: ignore[attr-defined]
-    low, high = details["val_loss_ci95"]  # type: ignore[misc]
+    training = training_of(record)
+    assert (training.thaw, training.rung, training.views) == ("last:2", "blocks.1", 2)
+    assert training.cache == InputsReport(kind="memory", seconds=0.1)
+    assert [point.step for point in training.history] == [4, 8]
+    assert training.validation is not None
+    low, high = training.validation.loss_ci95
     assert record.score is not None
     assert low < record.score < high
-    assert "val_n" not in refit.details
+    assert training.validation.n == 16
+    assert training_of(refit).validation is None
     assert [receipt["status"] for receipt in trained.receipts] == ["clean", "clean"]
     assert trained.receipts[0]["stage"] == "last:2"
-    json.dumps([asdict(one) for one in trained.stages] + list(trained.receipts))
+    json.dumps([one.to_json() for one in trained.stages] + list(trained.receipts))
 
 
 def test_it_learns(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from thawline.backbones.ladder import build_ladder
 from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.randomness import generator
+from thawline.records import Evaluated, InputsReport
 from thawline.training.lesson import Batches, Lesson, Outcome, Task
 from thawline.training.loop import Stage
 from thawline.training.net import Above, Net
@@ -131,9 +132,9 @@ class ToyInputs:
 
     def __call__(
         self, model: nn.Module, cut: Cut, views: int, train: NDArray[np.int64], judged: NDArray[np.int64]
-    ) -> tuple[Crossing, Mapping[str, Any]]:
+    ) -> tuple[Crossing, InputsReport]:
         self.asked.append((cut.rung, views, len(train), len(judged)))
-        return Crossing(cut, self.px, self.signal), {"kind": "memory", "seconds": 0.1}
+        return Crossing(cut, self.px, self.signal), InputsReport(kind="memory", seconds=0.1)
 
 
 @dataclass
@@ -143,16 +144,19 @@ class Watcher:
     stop_at: int | None = None
     how: Any = None
     """Called there; by default it raises Stopped."""
-    reports: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[Evaluated] = field(default_factory=list)
     progressed: list[tuple[str, int, int]] = field(default_factory=list)
 
-    def report(self, **fields: Any) -> None:
-        self.reports.append(fields)
+    def evaluated(self, row: Evaluated) -> None:
+        self.reports.append(row)
         self._count()
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        self.progressed.append((stage, done, total))
+    def progress(self, phase: str, done: int, total: int) -> None:
+        self.progressed.append((phase, done, total))
         self._count()
+
+    def note(self, text: str) -> None:
+        raise AssertionError("a loop has nothing to say in words")
 
     @property
     def calls(self) -> int:
@@ -185,8 +189,7 @@ def make_task(
         seed=SEED,
         device="cpu",
         precision=precision,
-        report=watcher.report,
-        progress=watcher.progress,
+        listener=watcher,
     )
 
 

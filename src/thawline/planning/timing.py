@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from thawline.data import split_data, subset
+from thawline.listening import ProgressOnly
 from thawline.planning.asking import ask_for, precision_of
 from thawline.planning.sampling import sampled
 from thawline.randomness import generator
@@ -322,7 +323,7 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
     Args:
         width: Of the features, which an MLP on them is timed with.
     """
-    from thawline.training.finetune import Watchers, fine_tune
+    from thawline.training.finetune import fine_tune
 
     assert plan.training is not None
     settings = plan.training.model_copy(update={"refit": False, "evaluations": 1})
@@ -334,13 +335,11 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
     short = stage.model_copy(update={"epochs": math.ceil(TIMED_STEPS / steps), "views": min(stage.views, 1)})
     ask = ask_for(plan, stages=(short,), settings=settings)
     watch = Stopwatch()
-    watchers = Watchers(
-        report=lambda **_: None, progress=lambda phase, done, _: watch.hear(phase, done), note=lambda text: None
-    )
+    listener = ProgressOnly(lambda phase, done, _: watch.hear(phase, done))
     # noise: of zeros, nothing could be learned, and the receipt would say so
     features = rng.standard_normal((len(few), width)).astype(np.float32) if stage.rung == "pooled" else None
     with tempfile.TemporaryDirectory(prefix="thawline-forecast-") as state:
-        fine_tune(ask, few, split, backbone, features, None, Path(state), watchers)
+        fine_tune(ask, few, split, backbone, features, None, Path(state), listener)
     return paces_of(watch)
 
 

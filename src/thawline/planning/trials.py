@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thawline.listening import ProgressOnly
 from thawline.planning.arms import Arm, Field, fewer
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
@@ -155,7 +156,7 @@ class Trials:
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
         """(n_fold, C) logits of the samples of a fold, by a backbone and head fine-tuned on the others."""
-        from thawline.training.finetune import Watchers, fine_tune
+        from thawline.training.finetune import fine_tune
 
         assert plan.training is not None
         split = self._split(fold)
@@ -171,11 +172,9 @@ class Trials:
             if self.budget.left() < self.budget.spare():
                 raise OutOfTimeError("took longer than it was timed to take")
 
-        watchers = Watchers(report=lambda **_: None, progress=heard, note=lambda text: None)
         with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
-            fitted = fine_tune(
-                ask, self.data, split, self.backbone, self.values, self._start(fold), Path(state), watchers
-            )
+            start, listener = self._start(fold), ProgressOnly(heard)
+            fitted = fine_tune(ask, self.data, split, self.backbone, self.values, start, Path(state), listener)
         self._paces[stage.thaw] = paces_of(watch)
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
         return _logits(fitted)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError
 from thawline.evaluation.baselines import METHODS
-from thawline.listening import Silent
+from thawline.listening import Listener, Silent
 from thawline.planning import Asked, FitPlan
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.compared import Comparison, Strategy, page_of, words_of
-from thawline.runs.listener import Listener
 from thawline.runs.request import DataMark
 from thawline.runs.run import Run, open_run
 from thawline.runs.strategies import PIXELS, PLAN, STRATEGIES, chosen, settings_of

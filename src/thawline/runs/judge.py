@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from thawline.data import subset
 from thawline.errors import DataError, nearest
 from thawline.evaluation import score, to_json
-from thawline.listening import Silent
+from thawline.listening import Listener, Silent
 from thawline.records import Dataset, Scores
-from thawline.runs.listener import Listener
 
 if TYPE_CHECKING:
     from thawline.runs.run import Run

@@ -5,51 +5,21 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from thawline.errors import UsageError
-from thawline.listening import Watcher
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+    from thawline.listening import Listener
+    from thawline.records import Evaluated
+
 _PROGRESS_S = 10.0
 """The log hears of progress so often: that is what the count of seconds loses at most when a run is killed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
-    """How training stands after some step of a stage."""
-
-    stage: str
-    stage_number: int
-    """From 1."""
-    n_stages: int
-    epoch: float
-    """Passes over the training part so far, in this stage."""
-    step: int
-    n_steps: int
-    """Of this stage."""
-    train_loss: float
-    """Mean over the samples since the evaluation before."""
-    val_loss: float | None
-    val_accuracy: float | None
-    """Both None without a validation part."""
-    samples_per_s: float
-    seconds_left: float
-    """Until the end of the stage."""
-    lr: float
-
-
-class Listener(Watcher, Protocol):
-    """Hears of training, too; the command line draws bars from it."""
-
-    def evaluated(self, row: Evaluated) -> None:
-        """One evaluation while a stage trains."""
-        ...
 
 
 class Both:

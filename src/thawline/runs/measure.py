@@ -17,11 +17,12 @@ from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
 from thawline.inputs import kind_of
+from thawline.listening import Listener
 from thawline.planning import FitPlan, Planned
 from thawline.planning.asking import ask_for
 from thawline.planning.sampling import sampled
 from thawline.records import Baseline, Dataset, Features, Scores, Split
-from thawline.runs.listener import Evaluated, EventLog, Listener
+from thawline.runs.listener import EventLog
 from thawline.training import Fitted, fit_probe
 
 if TYPE_CHECKING:
@@ -222,18 +223,13 @@ def _train(
     probe = None if plan.head == "mlp" or features is None else _solve(data, split, plan, backbone, features)
     if probe is not None and not plan.trains:
         return probe
-    from thawline.training.finetune import Watchers, fine_tune  # loads torch
+    from thawline.training.finetune import fine_tune  # loads torch
 
     must_improve = bool(plan.otherwise) and len(split.val) >= ENOUGH_TO_TELL
     ask = ask_for(plan, ends_at=ends_at, must_improve=must_improve)
-
-    def report(**fields: Any) -> None:
-        listener.evaluated(Evaluated(**fields))
-
-    watchers = Watchers(report=report, progress=listener.progress, note=listener.note)
     values = None if features is None else features.values
     to_beat = None if frozen is None else frozen.probe.validation_probabilities
-    fitted = fine_tune(ask, data, split, backbone, values, probe, state, watchers, to_beat=to_beat)
+    fitted = fine_tune(ask, data, split, backbone, values, probe, state, listener, to_beat=to_beat)
     if frozen is None or fitted.kept != "none":
         return fitted
     tried = fitted.stages[len(frozen.probe.stages) :]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thawline.evaluation.intervals import wilson
-from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, Stage
+from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, StageReport
 
 MAX_STRENGTHS = 200
 MAX_STAGES = 50
@@ -55,7 +55,7 @@ class ReportData:
     """Each strength that was tried: ``C`` or ``lambda``, ``log_loss`` and, where known, its standard error ``se``."""
     head_c: float | None = None
     """The C or lambda that was kept."""
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageReport, ...] = ()
     receipts: tuple[Mapping[str, Any], ...] = ()
     """One per stage, as ``receipt.json`` holds them."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -173,23 +173,25 @@ def strengths(report: ReportData) -> tuple[list[Strength], str]:
 def stage_rows(report: ReportData) -> list[StageRow]:
     rows = []
     for stage in report.stages:
-        d = stage.details
-        effort = f"{d['epochs']:.3g} epochs" if "epochs" in d else ""
-        if d.get("views"):
-            effort += f", {d['views']} views"
-        n = d.get("val_n", 0)
-        loss_ci, accuracy_ci = d.get("val_loss_ci95"), d.get("val_ci95")
+        training = stage.training
+        effort = "" if training is None else f"{training.epochs:.3g} epochs"
+        if training is not None and training.views:
+            effort += f", {training.views} views"
+        accuracy = loss = None
+        if training is not None and (val := training.validation) is not None:
+            accuracy = Score("accuracy", val.accuracy, val.accuracy_ci95, val.n)
+            loss = None if stage.score is None else Score("log_loss", stage.score, val.loss_ci95, val.n)
         rows.append(
             StageRow(
                 name=stage.name,
-                line=str(d.get("rung", "")),
+                line="" if training is None else training.rung,
                 trainable=stage.trainable,
                 effort=effort,
-                accuracy=Score("accuracy", d["val_accuracy"], tuple(accuracy_ci), n) if accuracy_ci else None,
-                loss=Score("log_loss", stage.score, tuple(loss_ci), n) if loss_ci and stage.score is not None else None,
+                accuracy=accuracy,
+                loss=loss,
                 score=stage.score,
                 score_name=stage.score_name,
-                outcome={True: "kept", False: "rolled back"}.get(d["kept"], "") if "kept" in d else "",
+                outcome="" if training is None else "kept" if training.kept else "rolled back",
                 seconds=stage.seconds,
             )
         )
@@ -216,10 +218,10 @@ def curves(report: ReportData) -> list[Curve]:
     found: list[Curve] = []
     start = 0.0
     for stage in report.stages[:MAX_STAGES]:
-        history = stage.details.get("history") or []
-        points = [(start + p["epoch"], p["train_loss"], p["val_loss"]) for p in history]
+        history = () if stage.training is None else stage.training.history
+        points = [(start + point.epoch, point.train_loss, point.val_loss) for point in history]
         if points:
-            found.append(Curve(stage.name, start, tuple(points), bool(stage.details.get("kept", True))))
+            found.append(Curve(stage.name, start, tuple(points), stage.kept))
             start = points[-1][0]
     return found
 

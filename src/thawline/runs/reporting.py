@@ -64,7 +64,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
 
 def _learned(measured: Measured) -> tuple[int, int]:
     """Parameters that learned and that did not, of the model that ships."""
-    kept = [stage for stage in measured.fitted.stages if stage.details.get("kept", True)]
+    kept = [stage for stage in measured.fitted.stages if stage.kept]
     last = max(kept, key=lambda stage: stage.trainable)
     return last.trainable, last.frozen
 

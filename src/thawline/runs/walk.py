@@ -13,12 +13,12 @@ from thawline import planning
 from thawline.backbones import Backbone, open_backbone
 from thawline.data import open_data
 from thawline.errors import RunError, UsageError
-from thawline.listening import Silent
+from thawline.listening import Listener, Silent
 from thawline.planning import Asked, FitPlan, Planned
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
-from thawline.runs.listener import Both, EventLog, Listener, check_tensorboard
+from thawline.runs.listener import Both, EventLog, check_tensorboard
 from thawline.runs.measure import Clock, measure
 from thawline.runs.request import DataMark, Request, read_request, weights_path, write_request
 from thawline.runs.run import Run, open_run

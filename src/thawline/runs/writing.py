@@ -63,7 +63,7 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "validation": None if measured.val is None else to_json(measured.val),
         "test": to_json(measured.test),
         "verdict": measured.verdict,
-        "stages": [asdict(stage) for stage in measured.fitted.stages],
+        "stages": [stage.to_json() for stage in measured.fitted.stages],
         "receipt": measured.status,
         "seconds": {name: round(seconds, 4) for name, seconds in measured.seconds.items()},
         "per_class": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
     from thawline.backbones.thaw import Thaw
     from thawline.heads import Head
+    from thawline.listening import Listener
     from thawline.records import Dataset, Precision, Split
     from thawline.training.settings import StagePlan, TrainPlan
 
@@ -62,17 +63,6 @@ class Ask:
     """A stage is kept only if it is better on the validation part than what was there before, cut short or not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Watchers:
-    """Who hears of what, while training runs."""
-
-    report: Callable[..., None]
-    """Called with the fields of an evaluation, by name."""
-    progress: Callable[[str, int, int], None]
-    """Called with (phase, done, total)."""
-    note: Callable[[str], None]
-
-
 def fine_tune(
     ask: Ask,
     data: Dataset,
@@ -81,7 +71,7 @@ def fine_tune(
     features: NDArray[np.float32] | None,
     probe: Fitted | None,
     state: Path,
-    watchers: Watchers,
+    listener: Listener,
     *,
     to_beat: NDArray[np.float64] | None = None,
 ) -> Fitted:
@@ -93,7 +83,7 @@ def fine_tune(
         features: (N, D) of the frozen backbone; None from scratch.
         probe: The head solved on them, where training starts; None for a head that starts from random weights.
         state: Folder of the checkpoints.
-        watchers: Hear of progress.
+        listener: Hears of progress.
         to_beat: (n_val, C) probabilities that a stage must improve on, where it must; by default those of the head that
             training starts from.
     Raises:
@@ -103,7 +93,7 @@ def fine_tune(
         keep_freed_memory()
     starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
     known = starts.logits(features) if to_beat is None else np.log(np.maximum(to_beat, LEAST_PROBABILITY))
-    course = _course(ask, data, split, backbone, features, starts, known, state, watchers)
+    course = _course(ask, data, split, backbone, features, starts, known, state, listener)
     task = Task(
         labels=data.labels,
         n_classes=len(data.classes),
@@ -111,8 +101,7 @@ def fine_tune(
         seed=ask.seed,
         device=ask.device,
         precision=ask.precision,
-        report=watchers.report,
-        progress=watchers.progress,
+        listener=listener,
     )
     return _fitted(train(course, task), ask, backbone, probe, state)
 
@@ -126,11 +115,11 @@ def _course(
     starts: _Starts,
     known: NDArray[np.float64] | None,
     state: Path,
-    watchers: Watchers,
+    listener: Listener,
 ) -> Course:
     ladder, module = backbone.ladder, backbone.blueprint()
     for stage in ask.stages:
-        watchers.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
+        listener.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
     steps = [
         Step(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.views) for stage in ask.stages
@@ -152,8 +141,7 @@ def _course(
             features=features,
             device=ask.device,
             precision=ask.precision,
-            progress=lambda done, total: watchers.progress("boundary", done, total),
-            note=watchers.note,
+            listener=listener,
         ),
         state=state,
         ends_at=ask.ends_at,

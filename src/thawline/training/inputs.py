@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from thawline.backbones import POOLED
 from thawline.features.boundary import Boundary, FreshActivations
+from thawline.records import InputsReport
 from thawline.training.lesson import Activations, Batches
 
 if TYPE_CHECKING:
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from thawline.backbones.cut import Cut
     from thawline.features.prepared import Samples
     from thawline.inputs.image.views import Views
+    from thawline.listening import Watcher
     from thawline.records import Precision
 
-
+BOUNDARY = "boundary"
+"""Phase of progress while the boundary cache is filled."""
 Kind = TypeVar("Kind", Boundary, FreshActivations)
 
 
@@ -52,34 +56,33 @@ class FrozenBelow:
     """(N, D) of the frozen backbone, for a line above all of it."""
     device: str
     precision: Precision
-    progress: Callable[[int, int], None]
-    """Called with (rows computed, rows to compute) while the boundary is made."""
-    note: Callable[[str], None]
-    """Called with one sentence: what the boundary cache will take."""
+    listener: Watcher
+    """Hears of progress while the boundary is made, and in one sentence what the boundary cache will take."""
 
     def __call__(
         self, model: nn.Module, cut: Cut, views: int, train: NDArray[np.int64], judged: NDArray[np.int64]
-    ) -> tuple[Activations, Mapping[str, Any]]:
-        """Return what crosses the line of ``cut``, and a record of how it was come by."""
+    ) -> tuple[Activations, InputsReport]:
+        """Return what crosses the line of ``cut``, and where it came from."""
         if cut.rung == POOLED and self.features is not None:
-            return FeatureActivations(self.features, self.device), {"kind": "features"}
+            return FeatureActivations(self.features, self.device), InputsReport(kind="features")
         if not views:
-            return self._at(FreshActivations, model, cut), {"kind": "fresh"}
+            return self._at(FreshActivations, model, cut), InputsReport(kind="fresh")
         boundary = self._at(Boundary, model, cut)
         forecast = boundary.forecast((train, range(views)), (judged, [None]))
         if forecast.to_compute:
-            self.note(str(forecast))
-        made = [boundary.ensure(train, range(views), self.progress)]
+            self.listener.note(str(forecast))
+        progress = partial(self.listener.progress, BOUNDARY)
+        made = [boundary.ensure(train, range(views), progress)]
         if len(judged):
-            made.append(boundary.ensure(judged, [None], self.progress))
-        record = {
-            "kind": "boundary",
-            "computed": sum(part.computed for part in made),
-            "reused": sum(part.reused for part in made),
-            "bytes": sum(part.bytes for part in made),
-            "made_from": made[0].made_from,
-            "seconds": sum(part.seconds for part in made),
-        }
+            made.append(boundary.ensure(judged, [None], progress))
+        record = InputsReport(
+            kind="boundary",
+            computed=sum(part.computed for part in made),
+            reused=sum(part.reused for part in made),
+            bytes=sum(part.bytes for part in made),
+            made_from=made[0].made_from,
+            seconds=sum(part.seconds for part in made),
+        )
         return boundary, record
 
     def _at(self, kind: type[Kind], model: nn.Module, cut: Cut) -> Kind:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.backbones.receipt import Receipt
+    from thawline.listening import Listener
+    from thawline.records import Point
     from thawline.training.judging import Judgement
     from thawline.training.settings import TrainPlan
 
@@ -41,10 +43,8 @@ class Task:
     device: str
     precision: str
     """f32 or bf16."""
-    report: Callable[..., None]
-    """Called with the fields of an evaluation, by name."""
-    progress: Callable[[str, int, int], None]
-    """Called with (name of the stage, steps done, steps in it)."""
+    listener: Listener
+    """Hears of every step and every evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,17 +67,6 @@ class Lesson:
     """When it must be over, as ``time.monotonic`` tells; steps that do not fit in are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One evaluation of a stage."""
-
-    step: int
-    epoch: float
-    train_loss: float
-    val_loss: float | None
-    val_accuracy: float | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
     """What a stage came to; the net holds the weights of its best evaluation."""
@@ -90,8 +79,3 @@ class Outcome:
     best_step: int
     n_steps: int
     seconds: float
-
-
-def history_json(history: Sequence[Point]) -> list[Mapping[str, Any]]:
-    """Points as plain objects."""
-    return [asdict(point) for point in history]

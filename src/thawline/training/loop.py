@@ -25,12 +25,13 @@ from thawline.backbones.watch import FreezeWatch
 from thawline.engines.arithmetic import arithmetic, repeatable
 from thawline.errors import ModelError, UsageError
 from thawline.randomness import derived_seed, generator
+from thawline.records import Evaluated, Point
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.fused.chains import Chain, folded
 from thawline.training.fused.microbatches import Microbatches
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
-from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Point, Task
+from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Task
 from thawline.training.mixing import Mixed, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
@@ -141,7 +142,7 @@ class Stage:
                 if self._clock.is_over():
                     self._stop = self._now.step
                     self._evaluations |= {self._stop}
-                self.task.progress(self.lesson.name, self._now.step, self._stop)
+                self.task.listener.progress(self.lesson.name, self._now.step, self._stop)
                 due = self._now.step in self._evaluations
                 self._now.seconds = time.monotonic() - began
                 if due:
@@ -252,7 +253,7 @@ class Stage:
             self._best = self.above.snapshot() | (self._ema or {})
             self._best = {name: tensor.clone() for name, tensor in self._best.items()}
         speed = now.step * len(lesson.rows) / self._order.per_epoch / max(seconds, 1e-9)
-        self.task.report(
+        row = Evaluated(
             stage=lesson.name,
             stage_number=lesson.number,
             n_stages=lesson.of,
@@ -266,6 +267,7 @@ class Stage:
             seconds_left=(self._stop - now.step) * seconds / now.step,
             lr=max(group["lr"] for group in self._optimiser.param_groups),
         )
+        self.task.listener.evaluated(row)
 
     def judge(self) -> Judgement:
         """Judge the net as it is now (its average, where one is kept) on the samples to be judged by."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from thawline.records import Stage
+from thawline.records import HeadSearch, StageReport
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class Fitted:
     """The choice of strength: fitted and cross-validated on the training part only. None where no head was solved."""
     validation_probabilities: NDArray[np.float64] | None
     """(n_val, C) from the model that saw the training part only; None without a validation part."""
-    stages: tuple[Stage, ...]
+    stages: tuple[StageReport, ...]
     backbone: Backbone | None = None
     """The trained one; None where the pre-trained one is used as it is."""
     receipts: tuple[Mapping[str, Any], ...] = ()
@@ -76,13 +76,13 @@ def fit_probe(
         validation_probabilities = probe.head.predict_proba(values[val])
         both = np.sort(np.concatenate([train, val]))
         head = refit_head(probe, values[both], labels[both], n_classes, groups=groups[both])
-    stage = Stage(
+    stage = StageReport(
         name="head",
         trainable=head.n_parameters,
         frozen=backbone_parameters,
         score=probe.cv_log_loss,
         score_name="cross-validated log loss on the training part",
         seconds=time.perf_counter() - started,
-        details={"kind": kind, "chosen": probe.chosen, "path": [dict(point) for point in probe.path]},
+        details=HeadSearch(kind=kind, chosen=probe.chosen, path=probe.path),
     )
     return Fitted(head=head, probe=probe, validation_probabilities=validation_probabilities, stages=(stage,))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from thawline.records import Stage as StageRecord
+from thawline.records import InputsReport, StageReport, TrainingReport, ValidationReport
 from thawline.training.checkpoint import read_checkpoint, write_checkpoint
 from thawline.training.judging import LEAST_GAIN, PATIENCE, Judgement, highest_gain, judge
-from thawline.training.lesson import Activations, Lesson, Outcome, Task, history_json
+from thawline.training.lesson import Activations, Lesson, Outcome, Task
 from thawline.training.loop import Stage
 from thawline.training.lora import low_rank
 from thawline.training.net import BACKBONE, Above, Net
@@ -45,8 +45,8 @@ class Inputs(Protocol):
 
     def __call__(
         self, model: nn.Module, cut: Cut, views: int, train: NDArray[np.int64], judged: NDArray[np.int64]
-    ) -> tuple[Activations, Mapping[str, Any]]:
-        """Return activations for the samples to train on and to be judged by, and a record of what that took."""
+    ) -> tuple[Activations, InputsReport]:
+        """Return activations for the samples to train on and to be judged by, and where they came from."""
         ...
 
 
@@ -95,7 +95,7 @@ class Trained:
     """Divisor of the logits, fitted on the validation part."""
     val_logits: NDArray[np.float64] | None
     """(n_val, C) of the chosen net, which saw the training part only; before the temperature."""
-    stages: tuple[StageRecord, ...]
+    stages: tuple[StageReport, ...]
     receipts: tuple[Mapping[str, Any], ...]
     kept: str
     """Thaw setting of the last stage that was kept; ``none`` where all were rolled back."""
@@ -108,7 +108,7 @@ class _Position:
 
     part: str = _CHOOSE
     stage: int = 0
-    records: list[StageRecord] = field(default_factory=list)
+    records: list[StageReport] = field(default_factory=list)
     receipts: list[Mapping[str, Any]] = field(default_factory=list)
     kept: list[tuple[int, float]] = field(default_factory=list)
     """Stages that were kept, and the share of their steps after which they were best."""
@@ -241,7 +241,7 @@ def _refit(position: _Position, net: Net, course: Course, task: Task) -> None:
 
 def _run(
     lesson: Lesson, above: Above, course: Course, task: Task, *, lessons_left: int
-) -> tuple[Outcome, list[Mapping[str, Any]], Mapping[str, Any]]:
+) -> tuple[Outcome, list[Mapping[str, Any]], InputsReport]:
     """Run a stage; returns what it came to, its receipts, and what its inputs took.
 
     Args:
@@ -271,37 +271,39 @@ def _plain(receipt: Receipt) -> Mapping[str, Any]:
 
 
 def _record(
-    lesson: Lesson, thaw: Thaw, above: Above, outcome: Outcome, took: Mapping[str, Any], *, kept: bool
-) -> StageRecord:
+    lesson: Lesson, thaw: Thaw, above: Above, outcome: Outcome, took: InputsReport, *, kept: bool
+) -> StageReport:
     total = sum(parameter.numel() for parameter in above.net.parameters())
-    details: dict[str, Any] = {
-        "thaw": thaw.setting,
-        "rung": thaw.rung,
-        "epochs": round(outcome.history[-1].epoch, 2) if outcome.history else 0,
-        "steps": outcome.history[-1].step if outcome.history else 0,
-        "best_step": outcome.best_step,
-        "kept": kept,
-        "views": lesson.views,
-        "cache": dict(took),
-        "history": history_json(outcome.history),
-    }
-    judgement = outcome.judgement
+    judgement, last = outcome.judgement, outcome.history[-1] if outcome.history else None
+    validation = None
     if judgement is not None:
-        details |= {
-            "val_loss_ci95": list(judgement.loss_ci95),
-            "val_accuracy": judgement.accuracy,
-            "val_ci95": list(judgement.accuracy_ci95),
-            "val_n": len(judgement.losses),
-            "temperature": judgement.temperature,
-        }
-    return StageRecord(
+        validation = ValidationReport(
+            loss_ci95=judgement.loss_ci95,
+            accuracy=judgement.accuracy,
+            accuracy_ci95=judgement.accuracy_ci95,
+            n=len(judgement.losses),
+            temperature=judgement.temperature,
+        )
+    training = TrainingReport(
+        thaw=thaw.setting,
+        rung=thaw.rung,
+        epochs=0 if last is None else round(last.epoch, 2),
+        steps=0 if last is None else last.step,
+        best_step=outcome.best_step,
+        kept=kept,
+        views=lesson.views,
+        cache=took,
+        history=outcome.history,
+        validation=validation,
+    )
+    return StageReport(
         name=lesson.name,
         trainable=outcome.n_trainable,
         frozen=total - outcome.n_trainable,
         score=None if judgement is None else judgement.loss,
         score_name="log loss on the validation part, after a temperature",
         seconds=outcome.seconds,
-        details=details,
+        details=training,
     )
 
 
@@ -323,7 +325,7 @@ def _save(position: _Position, net: Net, course: Course) -> None:
     state = {
         "part": position.part,
         "stage": position.stage,
-        "records": [asdict(record) for record in position.records],
+        "records": [record.to_json() for record in position.records],
         "receipts": position.receipts,
         "kept": position.kept,
         "unpromising": position.unpromising,
@@ -347,6 +349,6 @@ def _resumed(course: Course, task: Task) -> tuple[_Position, Net]:
     rows = course.train if state["part"] == _CHOOSE else np.sort(np.concatenate([course.train, course.val]))
     net = course.start(rows)
     net.load_state_dict(tensors)
-    records = [StageRecord(**record) for record in state.pop("records")]
+    records = [StageReport.from_json(record) for record in state.pop("records")]
     kept = [(int(stage), float(share)) for stage, share in state.pop("kept")]
     return _Position(records=records, kept=kept, judged=judged, **state), net
