@@ -10,11 +10,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 COMPILE := $(BIN)/python -m compileall -q src/thawline
 
 # The numerical libraries start one thread per core each; the tests are many small jobs, for which that is slower. So
-# each core takes test files of its own; a process of tests may hold 2 GB, so there are four at most.
-test: export OMP_NUM_THREADS ?= 1
+# each core runs tests of its own, and an idle one takes over from another. A process may hold 2 GB: four at most.
+test test-all: export OMP_NUM_THREADS ?= 1
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench bench-gpu constraints clean
+.PHONY: help demo test test-all check format docs bench bench-gpu constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -22,8 +23,11 @@ help:  ## show this list
 demo: $(VENV)/.core  ## the whole path on data that ships: features, head, evaluation, report, prediction
 	$(BIN)/thawline demo
 
-test: $(VENV)/.dev  ## the tests, with coverage of at least 90 %
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+test: $(VENV)/.dev  ## the first tier of the tests, with coverage of at least 90 % (about 4 minutes)
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
+
+test-all: test  ## both tiers: also whole journeys, sweeps, every backbone, real data (about 20 minutes)
+	$(PYTEST) -m 'slow and not gpu and not network'
 
 check: $(VENV)/.dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff check .

@@ -30,6 +30,14 @@ TINY_CLASSES = ("disc", "square", "stripes")
 TINY_PER_CLASS = 10
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test that reads real data or real weights into the second tier."""
+    for item in items:
+        if {"real_data", "real_weights"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Point every cache at a temporary folder, also for fixtures of wider scope, which run before `clean_cache`."""
@@ -67,6 +75,30 @@ def _tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_photos(_tiny_photos: Path, tmp_path: Path) -> Path:
     """A folder of three class folders with ten distinct pictures each, about 64 x 48; yours to change."""
     return shutil.copytree(_tiny_photos, tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def _fitted(tmp_path_factory: pytest.TempPathFactory, _tiny_photos: Path) -> Path:
+    """A folder with a ``run`` on the tiny photos and the ``cache`` that it filled."""
+    import thawline as tl
+
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THAWLINE_CACHE", str(folder / "cache"))
+        tl.fit(_tiny_photos, run=folder / "run")
+    return folder
+
+
+@pytest.fixture
+def finished_run(_fitted: Path, tmp_path: Path) -> Path:
+    """The folder of a finished run on the tiny photos; yours to break."""
+    return shutil.copytree(_fitted / "run", tmp_path / "finished")
+
+
+@pytest.fixture
+def warm_cache(_fitted: Path, clean_cache: Path) -> Path:
+    """Fill the test's cache with the features of the tiny photos and the converted model: a fit takes half the time."""
+    return shutil.copytree(_fitted / "cache", clean_cache)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import thawline as tl
 from thawline.cli.app import app
 from thawline.cli.console import console
 
@@ -45,12 +43,6 @@ def thawline() -> Callable[..., Answer]:
     return run
 
 
-@pytest.fixture(scope="session")
-def _finished_run(tmp_path_factory: pytest.TempPathFactory, _tiny_photos: Path) -> Path:
-    return tl.fit(_tiny_photos, run=tmp_path_factory.mktemp("cli") / "run").folder
-
-
 @pytest.fixture
-def run_folder(_finished_run: Path, tmp_path: Path) -> Path:
-    """A finished run on the tiny photos; yours to break."""
-    return Path(shutil.copytree(_finished_run, tmp_path / "finished"))
+def run_folder(finished_run: Path) -> Path:
+    return finished_run
