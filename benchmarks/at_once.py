@@ -109,9 +109,9 @@ def main() -> None:
         f"Written by `python benchmarks/at_once.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        "Pictures/s of one thread's processor time in bf16, by how many a graph takes at once; medians of",
-        f"{N_ROUNDS} rounds in turn. **Bold**: what is chosen, by the largest output of a layer (in millions of",
-        "numbers, for one picture), and its share of the fastest.",
+        "Pictures per second of processor time of one thread in bf16, by the number of pictures that a graph takes at",
+        f"once; medians of {N_ROUNDS} rounds in turn. **Bold**: the number that Thawline chooses, from the largest",
+        "output of a layer (in millions of numbers, for one picture). The last column is its share of the fastest.",
         "",
         f"| model | px | largest output | {' | '.join(map(str, SIZES))} | chosen / best |",
         "|---|" + "---|" * (len(SIZES) + 3),

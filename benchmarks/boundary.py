@@ -143,8 +143,9 @@ def main() -> None:
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}; "
         f"{torch.get_num_threads()} thread(s).",
         "",
-        f"Pictures/s of training above the line, batch 32, 224 px, {N} pictures x {EPOCHS} epochs, {PAIRS} pairs: with",
-        "the boundary cache, and with the frozen part run every time. Ratio: median (lowest to highest).",
+        "Pictures per second when training above the thaw line, with the boundary cache and with the frozen layers",
+        f"run in every epoch. Batches of 32, 224 px, {N} pictures, {EPOCHS} epochs, {PAIRS} pairs. Ratio: median",
+        "(lowest to highest).",
         "",
         "| model | line above | FLOPs below | KB a view | cached | every time | ratio | FLOPs allow | share of it |",
         "|---|---|---|---|---|---|---|---|---|",

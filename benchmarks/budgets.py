@@ -86,8 +86,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         f"Written by `python benchmarks/budgets.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        "flowers5_128, ImageNet MobileNetV2 at 224 px, whole processes with an empty cache; accuracy on a fifth of the",
-        "pictures, laid aside beforehand. Medians (lowest to highest) over the seeds.",
+        "flowers5_128 with an ImageNet MobileNetV2 at 224 px. Each fit is a process of its own with an empty cache.",
+        "Accuracy is that on a fifth of the pictures, which no fit saw. Median over the seeds (lowest to highest).",
         "",
         "| budget | seconds | over by, % | accuracy, % | samples read | thawed |",
         "|---|---|---|---|---|---|",

@@ -339,8 +339,8 @@ def main() -> None:
             f"Written by `python benchmarks/extraction.py` on {time.strftime('%Y-%m-%d')}; "
             f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
             "",
-            f"Pictures/s, median (lowest to highest) of {N_ROUNDS} rounds, every figure from a process of its own,",
-            "imports and conversion not counted. Pictures: hymenoptera and flowers5_128 mixed, 224 px, "
+            f"Pictures per second: median of {N_ROUNDS} rounds (lowest to highest). Every figure comes from a process "
+            "of its own, without imports and conversion. Pictures: hymenoptera and flowers5_128 mixed, 224 px, "
             f"{computes_in()}.",
             "",
             "| model | decode | engine | limit | files to stored features | % of limit "

@@ -96,7 +96,7 @@ def report(rows: list[dict[str, Any]]) -> str:
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
         f"At most {MOST} samples of each data set, {EPOCHS} epochs. Forecast and fit are processes of their own, with",
-        "nothing cached. *off* is forecast / fact - 1; *to know* is what the forecast itself took.",
+        "an empty cache. *off* is forecast / fact - 1; *to know* is the time that the forecast itself took.",
         "",
         "| data | arm | forecast s | fact s | off | disk MB | fact MB | off | memory GB | fact GB | off | to know, s |",
         "|---|---|" + "---|" * 10,

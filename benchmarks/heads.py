@@ -170,14 +170,14 @@ def main() -> None:
         f"Written by `python benchmarks/heads.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        "Seconds of both are medians; the ratio is the median of the pairs' ratios (lowest to highest), both being run "
-        f"in turn. scikit-learn stops at a gradient of {TOLERANCE:g} (largest entry), our path at {PATH_TOLERANCE:g} "
-        "in coordinates in which the Hessian is close to the identity.",
+        "Both run in turn. Seconds are medians; the ratio is the median over the pairs (lowest to highest). "
+        f"scikit-learn stops when the largest entry of the gradient is {TOLERANCE:g}, Thawline's path at "
+        f"{PATH_TOLERANCE:g} in coordinates in which the Hessian is close to the identity.",
         "",
-        f"25 strengths x 5 folds on 5,000 x 1,280 features of 10 classes, then a fit on all rows; {PAIRS} pairs. "
-        "Log loss: the mean over the rows held out, as each path has it at the C that it chose. Difference: of the "
-        "probabilities of our last fit from those of scikit-learn's LogisticRegression at the same C and a "
-        "tolerance of 1e-9, the largest over all rows and classes.",
+        f"25 strengths x 5 folds on 5,000 x 1,280 features of 10 classes, then a fit on all rows; {PAIRS} pairs. Log "
+        "loss: the mean over the held-out rows, at the C that each path chose. Difference: the largest one, over all "
+        "rows and classes, between the probabilities of Thawline's last fit and those of scikit-learn's "
+        "LogisticRegression at the same C and a tolerance of 1e-9.",
         "",
         "| features | threads | Thawline, s | LogisticRegressionCV, s | ratio | our C, its log loss | their C, its log "
         "loss | difference |",

@@ -6,7 +6,7 @@ A cell is a data set, a number of samples to learn from, and a seed. In each, fi
 the cell in the cache; then every arm is fitted whole, on whatever the cache holds by then, and tested. The default's
 accuracy is that of the arm it chose: same plan, same bits. Costs are seconds of processor time, so that two processes
 may share the cells (`--share 1/2`, `--share 2/2`), each kept to one processor. Finished cells are kept in
-judgement.jsonl, so that a stopped benchmark goes on; of cells that were measured twice, the last counts. Hours.
+judgement.jsonl, so that a stopped benchmark resumes; of cells that were measured twice, the last counts. Hours.
 """
 
 from __future__ import annotations
@@ -228,16 +228,18 @@ def report(cells: list[dict[str, Any]]) -> str:
         f"Written by `python benchmarks/judgement.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        "Test accuracy in %, mean over the seeds that were run. ImageNet MobileNetV2. *default* is `thaw auto`. Its",
-        "regret is what the best arm has over it: the one that is best on average over the seeds of a row, found by",
-        "training all of them and looking at the test part. *luckiest* takes the best arm of each seed: on few samples",
-        "it is partly luck, and would be above 0 also if all arms were equal.",
-        "Inputs have 224 px, as a fit has them, where that is said, else 64 to 96, so that all samples take hours.",
-        "Progressive unfreezing and random weights are fitted for the first seed of the small inputs with 50 and 200",
-        "samples only; there, costs, in seconds of processor time, are shares of all arms, where plan and fits were",
-        "timed in one run. How far a trial falls short of a whole training, and from how many samples on everything is",
-        "tried, were settled by looking at those of these cells that have small inputs and 50 or 200 samples, so that",
-        "theirs is the regret of data known before. Below 0: another arm for some seeds was better.",
+        "Mean test accuracy in % over the seeds that were run, with an ImageNet MobileNetV2. *default* is what",
+        "`--thaw auto` chose. *regret* is how far it is behind the best arm, which is the one that is best on average",
+        "over the seeds of a row; it was found by training every arm and looking at the test set. A negative regret",
+        "means that another arm was better for some seeds. *luckiest* compares with the best arm of each seed: on few",
+        "samples that arm is partly luck, and the number would be above 0 even if all arms were equal.",
+        "",
+        "Inputs have 224 px if the row says so, as in a fit; all others have 64 to 96 px, because all samples take",
+        "hours. Progressive unfreezing and random weights were fitted for the first seed of the small inputs with 50",
+        "and 200 samples only. Costs are shares of the processor time of all arms, for the cells whose plan and fits",
+        "were timed in one run. Two constants were chosen by looking at the cells with small inputs and 50 or 200",
+        "samples: how far a trial falls short of a whole training, and from how many samples on everything is tried.",
+        "The regret of these cells is that of known data.",
         "",
         "| data | n | tested | seeds | default | best arm | regret | luckiest | chosen | cost of default / of all |",
         "|---|" + "---|" * 9,

@@ -2,7 +2,7 @@
 
     THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/kills.py
 
-Each run is killed five times, anywhere from its start-up to its last stage, and each time gone on with by
+Each run is killed five times, anywhere from its start-up to its last stage, and each time resumed with
 `thawline fit --resume`; then it may end. Its `model.safetensors` must have the bytes of the run that was never killed.
 Every run has a cache of its own, so that extraction is interrupted, too.
 """

@@ -6,7 +6,7 @@
 Every run is a whole process in a fresh process, timed from outside, with the whole machine to itself and every library
 at its own number of threads. `thawline fit` starts with an empty cache; a second fit follows on the cache of the first.
 In each round all of them run in turn, starting with another one, and the ratios are those of one round; the round is
-the seed. Finished runs are kept in peers.jsonl, so that a benchmark stopped within a day goes on; each day and each
+the seed. Finished runs are kept in peers.jsonl, so that a benchmark stopped within a day resumes; each day and each
 processor has a table. `--smoke` tries everything on a few pictures; run it first, and no peer is the first to read its
 libraries from disk.
 """
@@ -195,11 +195,11 @@ def report(rows: list[Row]) -> str:
         "",
         f"The peers ran with {', '.join(versions)}.",
         "",
-        "The same photographs and the same ImageNet MobileNetV2 for all; whole processes, from start to exit, in turn,",
-        "each with its own number of threads. Seconds and their ratio to `thawline fit` in the same round: median",
-        "(lowest to highest). Accuracy: mean over the runs (95 % Wilson interval for the test samples of one). Memory:",
-        "the largest process of a run. Each peer's file in `benchmarks/peers/` says which guide it follows, and where",
-        "it departs from it.",
+        "All tools get the same photographs and the same ImageNet MobileNetV2. They run in turn, as whole processes",
+        "from start to exit, each with its own default number of threads. Seconds, and their ratio to `thawline fit`",
+        "in the same round: median (lowest to highest). Accuracy: mean over the runs (95 % Wilson interval for the",
+        "test samples of one run). Memory: the largest process of a run. Each file in `benchmarks/peers/` names the",
+        "guide that it follows and the places in which it departs from it.",
     ]  # fmt: skip
     for series in sorted({_series(row) for row in rows}):
         lines += ["", f"## {', '.join(series)}", "", *table([row for row in rows if _series(row) == series])]

@@ -4,7 +4,7 @@
 
 The labels of pictures of flowers are drawn anew for each run, two classes, so the true accuracy of every model is 50 %
 but for the samples at hand. The default fit, the embedded backbone at 32 px; the plan is measured as on any data.
-Finished runs are kept in random_labels.jsonl, so that a stopped benchmark goes on, and two processes may share them.
+Finished runs are kept in random_labels.jsonl, so that a stopped benchmark resumes, and two processes may share them.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def report(runs: list[dict[str, Any]]) -> str:
         f"Written by `python benchmarks/random_labels.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        f"{len(runs)} default fits of {FEWEST} to {MOST} photographs whose labels were drawn at random, two classes;",
-        f"{runs[0]['model']} at {PX} px, {min(tested)} to {max(tested)} photographs to test on.",
+        f"{len(runs)} default fits of {FEWEST} to {MOST} photographs with labels of two classes drawn at random, with",
+        f"{runs[0]['model']} at {PX} px and {min(tested)} to {max(tested)} test photographs.",
         "",
         f"| | of {len(runs)} runs |",
         "|---|---|",

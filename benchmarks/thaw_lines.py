@@ -4,7 +4,7 @@
 
 An ImageNet MobileNetV2 is fitted to photographs near its source (hymenoptera, flowers), to scans and to garments far
 from it. A seed decides the samples (at most 600 to learn from, 1,000 to be tested on), the split, the training. Every
-cell is one `thawline.fit`; finished ones are kept in thaw_lines.jsonl, so that a stopped benchmark goes on. About an
+cell is one `thawline.fit`; finished ones are kept in thaw_lines.jsonl, so that a stopped benchmark resumes. About an
 hour on two cores.
 """
 
@@ -46,7 +46,7 @@ THAWS: dict[str, dict[str, Any]] = {
 }
 """Column -> what is asked of the plan."""
 TRAINING = {"refit": False}
-"""Shipping a model that learned from the validation part too would double the time and help all columns but none."""
+"""Shipping a model that learned from the validation set too would double the time and help all columns but none."""
 KEPT = Path(__file__).with_suffix(".jsonl")
 
 
@@ -118,10 +118,10 @@ def report(cells: list[dict[str, Any]]) -> str:
         f"Written by `python benchmarks/thaw_lines.py` on {time.strftime('%Y-%m-%d')}; "
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
         "",
-        "Test accuracy in %, mean over seeds (95 % Wilson interval for the test samples of one). ImageNet MobileNetV2;",
-        f"at most {MOST_TO_LEARN} samples to learn from, of which 15 % choose; the model that ships did not learn from",
-        "these (`refit` off), but for none, whose head is solved on all. From scratch has the epochs of the others;",
-        "progressive from incumbent was run for the first seed only.",
+        "Mean test accuracy in % over seeds (95 % Wilson interval for the test samples of one seed), with an ImageNet",
+        f"MobileNetV2 and at most {MOST_TO_LEARN} samples. 15 % of them are the validation set, and the final model",
+        "did not learn from these (`refit` off); only the head of `none` is solved on all. *from scratch* trains as",
+        "many epochs as the others. *progressive from incumbent* was run for the first seed only.",
         "",
         "| data (side of the input) | " + " | ".join(THAWS) + " | progressive kept |",
         "|---|" + "---|" * (len(THAWS) + 1),
@@ -137,7 +137,7 @@ def report(cells: list[dict[str, Any]]) -> str:
             )
         kept = [c["thawed"] for c in cells if (c["data"], c["column"]) == (name, "progressive")]
         lines.append(f"| {name} ({side}) | {' | '.join(row)} | {', '.join(kept)} |")
-    lines += ["", "Seconds, median over seeds, everything that was cached before left in place:", ""]
+    lines += ["", "Seconds, median over seeds; the cache kept what earlier fits had left there:", ""]
     lines += ["| data | " + " | ".join(THAWS) + " |", "|---|" + "---|" * len(THAWS)]
     for name in SETS:
         times = [[c["seconds"] for c in cells if (c["data"], c["column"]) == (name, column)] for column in THAWS]

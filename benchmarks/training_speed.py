@@ -231,8 +231,8 @@ def main() -> None:
         f"{', '.join(f'{key} {value}' for key, value in environment().items())}; {torch.get_num_threads()} thread(s); "
         f"{precision}. Limit: {limit / 1e9:.0f} GFLOP/s, a matrix product of 2048 x 2048.",
         "",
-        f"Pictures/s of training steps, batch {BATCH}, 224 px, medians of {ROUNDS} rounds in turn. How many times as",
-        "long the others take: median of the rounds (lowest to highest).",
+        f"Pictures per second of training steps: batches of {BATCH}, 224 px, medians of {ROUNDS} rounds in turn. The",
+        "other columns say how many times as long the others take: median of the rounds (lowest to highest).",
         "",
         *alone,
         "",
