@@ -131,6 +131,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, link
 
 
+def test_pasted_outputs_have_their_places() -> None:
+    from showcase import COMMANDS, PAGES, WIDTH
+
+    assert PAGES.keys() == COMMANDS.keys()
+    for name, page in PAGES.items():
+        (block,) = re.findall(
+            rf"^<!-- showcase {name}: [^\n]*-->\n```text\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S
+        )
+        command, *printed = block.splitlines()
+        assert command.startswith(f"$ thawline {name} ")
+        assert max(map(len, printed)) <= WIDTH
+
+
 def test_the_readme_is_a_newcomers_page() -> None:
     text = README.read_text("utf-8")
     assert len(text.splitlines()) <= 150
