@@ -97,7 +97,7 @@ def test_weights_of_another_architecture(thawline, tiny_photos: Path, tmp_path: 
 
 
 def test_data_that_cannot_be(thawline, tmp_path: Path) -> None:
-    refused(thawline("fit", "no-such-folder"), "no-such-folder is not there")
+    refused(thawline("fit", "no-such-folder"), "no-such-folder does not exist")
     (tmp_path / "empty").mkdir()
     refused(thawline("fit", tmp_path / "empty"), "empty")
     (tmp_path / "latin.csv").write_bytes("filename,label\n\xe9.png,a\n".encode("latin-1"))
@@ -108,7 +108,7 @@ def test_errors_are_json_too_when_json_was_asked(thawline) -> None:
     answer = thawline("fit", "no-such-folder", "--json")
     assert answer.code == 2
     assert answer.json["error"]["kind"] == "MissingDataError"
-    assert "no-such-folder is not there" in answer.json["error"]["message"]
+    assert "no-such-folder does not exist" in answer.json["error"]["message"]
 
 
 def test_strict_refuses_what_is_otherwise_skipped(thawline, tiny_photos: Path) -> None:
@@ -122,7 +122,7 @@ def test_strict_refuses_what_is_otherwise_skipped(thawline, tiny_photos: Path) -
 @pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
 def test_a_run_folder_that_is_none(thawline, tiny_photos: Path, verb: str) -> None:
     more = [] if verb == "report" else [tiny_photos]
-    refused(thawline(verb, "nowhere", *more), "nowhere is not there")
+    refused(thawline(verb, "nowhere", *more), "nowhere does not exist")
 
 
 @pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
@@ -215,7 +215,7 @@ def test_predict_takes_pictures_or_one_folder_or_one_table(thawline, tiny_photos
     assert answer.code == 2
     assert "is a folder, given among other files" in " ".join(answer.err.split())
     answer = thawline("predict", run_folder, "nope.jpg")
-    assert "nope.jpg is not there. Give a picture, a folder of pictures" in " ".join(answer.err.split())
+    assert "nope.jpg does not exist. Give a picture, a folder of pictures" in " ".join(answer.err.split())
 
 
 def test_predictions_are_not_written_over_other_files(thawline, tiny_photos: Path, run_folder: Path) -> None:

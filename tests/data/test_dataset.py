@@ -60,14 +60,14 @@ def test_refused_arrays(pixels, change, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": LABELS[:3]}, "labels must be one per sample; got 3 labels for 8 samples"),
+        ({"labels": LABELS[:3]}, "labels must be one for each sample; got 3 labels for 8 samples"),
         ({"labels": [1.5] * 8}, "labels must be strings or integers; got 1.5 for sample 0"),
         ({"labels": ["a"] * 7 + [""]}, "labels must be strings or integers; got '' for sample 7"),
         ({"labels": ["a", 1] * 4}, "labels must be all strings or all integers"),
-        ({"labels": LABELS, "groups": [1]}, "groups must be one per sample; got 1 groups for 8"),
+        ({"labels": LABELS, "groups": [1]}, "groups must be one for each sample; got 1 groups for 8"),
         ({"labels": LABELS, "given": ["train"]}, "given must be train, val or test for each sample; got 1 for 8"),
         ({"labels": LABELS, "given": ["x"] * 8}, "given must be train, val or test for each sample; got 'x'"),
-        ({"labels": LABELS, "given": ["test"] * 8}, "the given split has no train part"),
+        ({"labels": LABELS, "given": ["test"] * 8}, "the given split has no training set"),
     ],
 )
 def test_labels_groups_and_parts_are_checked(pixels, options, message):
@@ -76,7 +76,7 @@ def test_labels_groups_and_parts_are_checked(pixels, options, message):
 
 
 def test_labels_are_needed_and_kinds_known(pixels):
-    with pytest.raises(UsageError, match="labels must be given with an array"):
+    with pytest.raises(UsageError, match="labels must come with an array"):
         open_data(pixels)
     with pytest.raises(UsageError, match=r"data must be a folder, a table, .*; got int"):
         open_data(3)
@@ -139,7 +139,7 @@ def test_hub_splits_and_paths(photo, class_folders):
             "splits must be named .*; got 'unsupervised'",
         ),
         (lambda t: t.to_iterable_dataset(), {}, "got IterableDataset. Load it without streaming=True"),
-        (lambda t: t, {"label_column": "kin"}, "column 'kin' is not there; the columns are picture, kind"),
+        (lambda t: t, {"label_column": "kin"}, "no column 'kin'; the columns are picture, kind"),
     ],
 )
 def test_refused_hub_objects(photo, change, options, message):
@@ -197,7 +197,7 @@ def test_open_files_from_tables_and_arrays(class_folders, pixels, photo, encode)
 
 
 def test_open_files_of_nothing(tmp_path):
-    with pytest.raises(MissingDataError, match="is not there"):
+    with pytest.raises(MissingDataError, match="does not exist"):
         open_files(tmp_path / "nope.png")
     with pytest.raises(DataError, match="found no pictures"):
         open_files(tmp_path)

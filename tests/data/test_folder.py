@@ -70,8 +70,8 @@ def test_what_lies_beside_the_split_folders_is_said(class_folders):
     data = open_data(root)
     assert len(data) == 4
     assert but_rare(data) == (
-        "3 pictures lie loose in test, in no class folder, and are left out.",
-        "Beside the train and test folders, these are left out: 'extra'.",
+        "3 pictures in test are in no class folder and are left out.",
+        "Folders beside the train and test folders are left out: 'extra'.",
     )
 
 
@@ -137,7 +137,7 @@ def test_links_that_would_lead_in_circles_or_out_by_a_split_folder(class_folders
     (root / "test").symlink_to(outside)
     data = open_data(root)
     assert [file.split("/")[0] for file in data.files] == ["train"] * 4
-    assert but_rare(data) == ("Beside the train and test folders, these are left out: 'test'.",)
+    assert but_rare(data) == ("Folders beside the train and test folders are left out: 'test'.",)
     (tmp_path / "circle").mkdir()
     (tmp_path / "circle" / "circle").symlink_to(tmp_path / "circle")
     with pytest.raises(DataError, match=r"the first is circle \(a link to a folder"):
@@ -163,7 +163,7 @@ def test_groups_of_a_folder(class_folders):
 
 
 def test_missing_path(tmp_path):
-    with pytest.raises(MissingDataError, match=r"nope is not there. Give a folder of class folders"):
+    with pytest.raises(MissingDataError, match=r"nope does not exist. Give a folder of class folders"):
         open_data(tmp_path / "nope")
 
 
@@ -173,12 +173,12 @@ def test_a_single_picture(class_folders):
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(DataError, match="expected one folder of pictures per class; found no pictures"):
+    with pytest.raises(DataError, match="expected one folder of pictures for each class; found no pictures"):
         open_data(tmp_path)
 
 
 def test_loose_pictures(class_folders):
-    with pytest.raises(DataError, match=r"expected one folder per class; found 3 pictures lying loose. Put each"):
+    with pytest.raises(DataError, match=r"expected one folder for each class; found 3 pictures in none. Put each"):
         open_data(class_folders({"cat": 3}) / "cat")
 
 
@@ -240,7 +240,7 @@ def test_copies_and_contradictions_are_said(class_folders):
     shutil.copy(root / "cat/1.png", root / "dog/other.png")
     data = open_data(root)
     assert but_rare(data) == (
-        "2 of 8 samples repeat the content of another; copies stay on one side of the split.",
+        "2 of 8 samples repeat the content of another. Copies stay on one side of the split.",
         "1 pictures stand under two classes with identical content, for one cat/1.png (cat) and dog/other.png (dog).",
     )
     assert data.groups[0] == data.groups[data.files.index("cat/copy.png")]

@@ -116,5 +116,5 @@ def test_strict_opens_all(folder, slow):
 
 @pytest.mark.parametrize("wrong", [{"within": 0}, {"within": -1.0}, {"most": 0}, {"most": -5}])
 def test_nothing_cannot_be_asked_for(folder, wrong):
-    with pytest.raises(UsageError, match="within and most must be above 0"):
+    with pytest.raises(UsageError, match=r"within \(seconds\) and most \(samples\) must be above 0"):
         open_data(folder, **wrong)

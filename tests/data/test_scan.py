@@ -254,7 +254,7 @@ def test_a_named_pipe_is_not_waited_for(tmp_path):
 def test_a_file_too_large_is_not_read(tmp_path):
     with (tmp_path / "a.jpg").open("wb") as file:
         file.truncate(600 * 2**20)  # sparse: takes no space
-    assert scan(FileSource((str(tmp_path / "a.jpg"),))).failures == {0: "600 MiB where at most 512 are read"}
+    assert scan(FileSource((str(tmp_path / "a.jpg"),))).failures == {0: "600 MiB, but at most 512 MiB are read"}
 
 
 def test_a_file_gone_since_is_said(tmp_path):

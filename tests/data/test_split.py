@@ -113,7 +113,7 @@ def test_fractions_without_val_or_test():
 )
 def test_fractions_that_cannot_be(fractions):
     with pytest.raises(
-        UsageError, match="fractions must be three shares for train, val and test that add up to 1; got"
+        UsageError, match="fractions must be three shares \(training, validation, test\) that add up to 1; got"
     ):
         split_data(made_up([0, 1] * 4), fractions=fractions)
 
@@ -127,7 +127,7 @@ def test_given_parts_are_kept_less_what_leaks():
     assert split.val.tolist() == [7, 8]
     assert split.test.tolist() == [9, 10, 11]
     assert split.dropped.tolist() == [1, 2, 6]
-    assert split.origin == ("given by the data; 3 rows left out because their content or group stands on both sides.")
+    assert split.origin == ("given by the data; 3 rows left out because their content or group is on both sides.")
 
 
 def test_a_training_row_may_stay_when_its_val_copy_is_dropped():
@@ -140,7 +140,7 @@ def test_val_without_test_becomes_the_test_part():
     data = made_up([0, 1] * 4, given=["train"] * 6 + ["val"] * 2)
     split = split_data(data)
     assert (split.test.tolist(), split.val.tolist()) == ([6, 7], [])
-    assert split.origin == "given by the data as train and val; val is used as the test part."
+    assert split.origin == "given by the data as train and val; val is used as the test set."
 
 
 def test_test_without_val_leaves_val_empty():
@@ -167,7 +167,7 @@ def test_leaks_of_a_given_split_are_said_when_opened(class_folders):
     shutil.copy(root / "val/dog/0.png", root / "train/dog/copy.png")
     data = open_data(root)
     assert data.warnings[-2] == (
-        "2 training samples stand in the validation or test part too (same content or group), and are left out; "
+        "2 samples of the training set are in the validation or test set too (same content or group) and are left out; "
         "first train/cat/copy.png."
     )
     assert [data.files[row] for row in split_data(data).dropped] == ["train/cat/copy.png", "train/dog/copy.png"]
@@ -187,7 +187,7 @@ def test_validating_draws_from_the_training_part_alone():
     assert sorted([*drawn.train, *drawn.val]) == plain.train.tolist()
     assert not set(data.groups[drawn.train]) & set(data.groups[drawn.val])
     assert len(drawn.val) / len(plain.train) == pytest.approx(0.15 / 0.85, abs=0.03)
-    assert "18 % of the training part" in drawn.origin and "seed 3" in drawn.origin
+    assert "18 % of the training set drawn as validation set" in drawn.origin and "seed 3" in drawn.origin
     again, other = (split_data(data, validating=True, seed=seed) for seed in (3, 4))
     assert again.val.tolist() == drawn.val.tolist() != other.val.tolist()
 

@@ -103,7 +103,7 @@ def test_root(write, pets, tmp_path):
         ),
         (ROWS, "file,kind", "expected a label column named label, class, category, target; found file, kind"),
         (["hello,1"], "text,label", "expected a file column .*; found text, label"),
-        (ROWS, "file,file", "column 'file' stands twice"),
+        (ROWS, "file,file", "the table has two columns 'file'"),
         (
             [*ROWS, "cat/9.png,cat", "x.png,dog"],
             "file,label",
@@ -111,14 +111,14 @@ def test_root(write, pets, tmp_path):
         ),
         ([*ROWS, "../a.png,cat"], "file,label", r"line 8 leads outside .*pets: '\.\./a\.png'"),
         ([*ROWS, "/etc/passwd,cat"], "file,label", "line 8 leads outside .*pets: '/etc/passwd'"),
-        ([*ROWS, ROWS[1]], "file,label", r"'cat/1.png' stands in two rows \(lines 3 and 8\). Remove one"),
-        ([*ROWS, "cat/../cat/1.png,cat"], "file,label", r".* stands in two rows \(lines 3 and 8\)"),
+        ([*ROWS, ROWS[1]], "file,label", r"'cat/1.png' is in two rows \(lines 3 and 8\). Remove one"),
+        ([*ROWS, "cat/../cat/1.png,cat"], "file,label", r".* is in two rows \(lines 3 and 8\)"),
         ([*ROWS, "cat/1.png,dog"], "file,label", r"'cat/1.png' is 'cat' and 'dog' \(lines 3 and 8\). Keep one row"),
         ([*ROWS, "cat/1.png,"], "file,label", "line 8 has no label"),
         ([*ROWS, "cat/1.png, "], "file,label", "line 8 has no label"),
         ([*ROWS, ",cat"], "file,label", "line 8 names no file"),
-        ([*ROWS, "cat/1.png"], "file,label", "line 8 has 1 cells where the header has 2"),
-        ([], "file,label", "expected one row per sample; the table has no rows"),
+        ([*ROWS, "cat/1.png"], "file,label", "line 8 has 1 cells, but the header has 2"),
+        ([], "file,label", "expected one row for each sample; the table has no rows"),
         ([], "", "expected a header row such as filename,label; the table is empty"),
         ([*ROWS, "x" * 200_000 + ",cat"], "file,label", "not a readable table: field larger than field limit"),
         (["x" * 1_100_000 + ",cat"], "file,label", "a line is longer than 1,048,576 characters"),
@@ -203,7 +203,7 @@ def test_parquet_of_paths(pets):
     pq.write_table(pa.table({"path": files, "label": [0, 0, 0, 1, 1, 1]}), pets / "t.parquet")
     assert len(open_data(pets / "t.parquet")) == 6
     pq.write_table(pa.table({"path": [*files, files[0]], "label": [0, 0, 0, 1, 1, 1, 0]}), pets / "t.parquet")
-    with pytest.raises(DataError, match=r"'cat/0.png' stands in two rows \(rows 0 and 6\)"):
+    with pytest.raises(DataError, match=r"'cat/0.png' is in two rows \(rows 0 and 6\)"):
         open_data(pets / "t.parquet")
 
 
@@ -289,7 +289,7 @@ def test_part_tables_that_do_not_fit(pets, images):
     with pytest.raises(DataError, match="labels are text in one table and numbers in another"):
         open_data(pets)
     (pets / "train.csv").write_text("x")
-    with pytest.raises(DataError, match=r"train.csv and train.parquet are both the train part"):
+    with pytest.raises(DataError, match=r"train.csv and train.parquet are both the training set"):
         open_data(pets)
 
 

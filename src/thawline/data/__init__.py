@@ -1,7 +1,7 @@
 """Takes what you bring: class folders, tables, arrays, lists of paths, Hugging Face data sets.
 
-Gives a `Dataset` in which every sample has been read and decoded once, and a `Split` of it that never leaks. Refuses,
-in one sentence, what cannot be trained on, and lists each file that cannot be read.
+Gives a `Dataset` in which every sample has been read and decoded once, and a `Split` of it that never leaks. Refuses
+data that cannot be trained on, in one sentence, and lists each file that cannot be read.
 """
 
 from typing import TYPE_CHECKING

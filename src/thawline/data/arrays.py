@@ -1,4 +1,4 @@
-"""Pictures that are in memory already, and plain lists of paths."""
+"""List pictures that are in memory already, and plain lists of paths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_array(
     """Take uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or floats that are exact multiples of 1/255 in [0, 1].
 
     Raises:
-        DataError: Another shape or range; as many labels as pictures are needed.
+        DataError: Another shape or range, or not one label for each picture.
     """
     values = _as_uint8(_checked_shape(pixels))
     n = len(values)
@@ -50,7 +50,7 @@ def open_paths(
     class_names: Sequence[str] | None = None,
     given: Iterable[str] | None = None,
 ) -> Listing:
-    """Take the paths of picture files, wherever they lie: who names each file may read it."""
+    """Take the paths of picture files, wherever they lie: a user who names a file may read it."""
     files = tuple(os.fspath(path) for path in paths)
     return Listing(
         name="files",
@@ -64,10 +64,10 @@ def open_paths(
 
 
 def checked_labels(labels: Iterable[Any], n: int) -> tuple[Label, ...]:
-    """Return one string or integer per sample; raises DataError."""
+    """Return one string or integer for each sample; raises DataError."""
     found = [item.item() if isinstance(item, np.generic) else item for item in labels]
     if len(found) != n:
-        raise DataError(f"labels must be one per sample; got {len(found)} labels for {n} samples.")
+        raise DataError(f"labels must be one for each sample; got {len(found)} labels for {n} samples.")
     for i, label in enumerate(found):
         if not isinstance(label, str | int) or label == "":
             raise DataError(f"labels must be strings or integers; got {label!r} for sample {i}.")
@@ -77,17 +77,17 @@ def checked_labels(labels: Iterable[Any], n: int) -> tuple[Label, ...]:
 
 
 def checked_groups(groups: Iterable[Any] | None, n: int) -> tuple[object, ...] | None:
-    """Return one group per sample; raises DataError."""
+    """Return one group for each sample; raises DataError."""
     if groups is None:
         return None
     found = tuple(item.item() if isinstance(item, np.generic) else item for item in groups)
     if len(found) != n:
-        raise DataError(f"groups must be one per sample; got {len(found)} groups for {n} samples.")
+        raise DataError(f"groups must be one for each sample; got {len(found)} groups for {n} samples.")
     return cast("tuple[object, ...]", found)
 
 
 def checked_given(given: Iterable[str] | None, n: int) -> tuple[Part, ...] | None:
-    """Return the part of each sample; raises DataError."""
+    """Return train, val or test for each sample; raises DataError."""
     if given is None:
         return None
     found = [str(part) for part in given]

@@ -19,7 +19,7 @@ _MAX_ROWS = 50_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Which column holds what, where it is not one of the usual names."""
+    """Which column holds what, if it has none of the usual names."""
 
     file: str | None = None
     label: str | None = None
@@ -48,7 +48,7 @@ def _choose(path: Path, names: Sequence[str], columns: Columns, labelled: bool, 
     """Role -> column name."""
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(f"{path}: column {repeated[0]!r} stands twice in the table.")
+        raise DataError(f"{path}: the table has two columns {repeated[0]!r}. Rename one.")
     chosen = {"group": columns.group, "split": columns.split}
     if labelled:
         chosen["label"] = columns.label or _usual(LABEL_COLUMNS, names)
@@ -78,7 +78,7 @@ def _usual(usual: Sequence[str], names: Sequence[str]) -> str | None:
 def read_csv(path: Path, columns: Columns, labelled: bool) -> Cells:
     if columns.image is not None:
         raise DataError(
-            f"{path}: image_column needs a Parquet file; name a CSV's column of file names with file_column."
+            f"{path}: image_column needs a Parquet file. Name the column of file names of a CSV with file_column."
         )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -98,7 +98,7 @@ def read_csv(path: Path, columns: Columns, labelled: bool) -> Cells:
                     continue
                 if len(row) != len(names):
                     raise DataError(
-                        f"{path}: line {reader.line_num} has {len(row)} cells where the header has {len(names)}."
+                        f"{path}: line {reader.line_num} has {len(row)} cells, but the header has {len(names)}."
                     )
                 if len(places) >= _MAX_ROWS:
                     raise DataError(f"{path}: more than {_MAX_ROWS:,} rows. Split the table.")
@@ -117,10 +117,10 @@ def read_csv(path: Path, columns: Columns, labelled: bool) -> Cells:
 
 
 def _lines(path: Path, file: Any) -> Iterator[str]:
-    """Lines of bounded length: without the bound, a file without line ends would be read into memory whole."""
+    """Yield lines of bounded length: without a bound, a file without line ends would be read into memory whole."""
     while line := file.readline(_MAX_LINE):
         if len(line) == _MAX_LINE:
-            raise DataError(f"{path}: a line is longer than {_MAX_LINE:,} characters: this is no table.")
+            raise DataError(f"{path}: a line is longer than {_MAX_LINE:,} characters, so this is no table.")
         yield line
 
 

@@ -1,4 +1,4 @@
-"""Open whatever the user brings, and read every sample once, or as many as there is time for."""
+"""Open labelled or unlabelled data of any kind, and read every sample once, or as many as there is time for."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.data.arrays import open_array, open_paths
 from thawline.data.checks import opened_remark, refuse_untrainable, remarks, skipped_remark
 from thawline.data.columns import Columns
+from thawline.data.doors import Kind, list_labelled, list_unlabelled
 from thawline.data.duplicates import duplicate_groups
-from thawline.data.folder import list_pictures, open_folder
-from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing, name_classes
 from thawline.data.sampling import Hurry, look
 from thawline.data.scan import Scan, scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
-from thawline.data.table import TABLE_SUFFIXES, find_part_tables, open_part_tables, open_table
-from thawline.errors import DataError, MissingDataError, UsageError
+from thawline.errors import DataError, UsageError
 from thawline.listening import Progress
 from thawline.records import Dataset, Skipped
 from thawline.scale.paths import cache_root
-
-Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
 
 
 def open_data(
@@ -59,39 +54,39 @@ def open_data(
 
     Args:
         what: A folder of class folders (below train, val and test folders or not); a CSV, TSV or Parquet table, or a
-            folder of train and test tables; a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a list of paths; a
-            Hugging Face ``datasets`` object.
+            folder with a train and a test table; a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a list of
+            paths; a Hugging Face ``datasets`` object.
         labels: (N,) strings or integers, for arrays and lists of paths.
-        kind: What ``what`` is, where that is to be said.
+        kind: What ``what`` is; ``auto`` looks.
         label_column: Column of labels, if it is not called label, class, category or target.
         file_column: Column of file names, if it is not called filename, file, path, image, image_path or id.
-        image_column: Column of image bytes, where a table or data set has several.
+        image_column: Column of image bytes, if a table or data set has several.
         group_column: Column whose equal values (a patient, a session) must stay on one side of a split.
         split_column: Column that says train, val or test.
         root: Folder that the file names of a table start from, if not the folder of the table.
         class_names: Names of the labels 0, 1, 2 ...
         groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
         given: (N,) train, val or test, for arrays and lists of paths that come already split.
-        strict: Refuse data with unreadable files instead of leaving those out; all are read for it.
-        trainable: Refuse data that cannot be trained on (one class, a class with one sample); False to judge with it.
+        strict: Refuse data with unreadable files instead of leaving these out; every file is read for this.
+        trainable: Refuse data that cannot be trained on (one class, a class with one sample); False for data that a
+            model is only evaluated on.
         name: Name of the data set, if not that of the folder or file.
-        within: Seconds that reading may take: as many samples as can be read in them are drawn, classes and parts in
-            proportion, and all others left out. Ten a class in the mean, and three of each, are read however long that
-            takes.
-        most: Draw no more than that in the same way; three of each class (of each part that the data bring) in any
-            case.
-        seed: Decides which are drawn.
+        within: Seconds that reading may take. As many samples as fit are drawn, in proportion from every class (and
+            from the training, validation and test set, if the data bring them); the others are left out. Ten samples
+            for each class on average, and three of each, are read however long that takes.
+        most: Draw at most so many samples in the same way, but at least three of each class (of each set).
+        seed: Decides which samples are drawn.
         progress: Called with samples read and samples in all.
     Raises:
-        MissingDataError: The path is not there.
+        MissingDataError: The path does not exist.
         DataError: The data cannot be trained on as they are; the text says why and what to do.
-        UsageError: An option that cannot be, or does not go with this kind of data.
+        UsageError: An option has no such value, or does not go with this kind of data.
     """
     started = time.perf_counter()
     if kind not in get_args(Kind):
         raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
     if not ((within is None or within > 0) and (most is None or most > 0)):
-        raise UsageError(f"within and most must be above 0, seconds and samples; got {within} and {most}.")
+        raise UsageError(f"within (seconds) and most (samples) must be above 0; got {within} and {most}.")
     opened = _recorded(
         what, kind=kind, label_column=label_column, file_column=file_column, image_column=image_column,
         group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
@@ -99,9 +94,7 @@ def open_data(
     )  # fmt: skip
     columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
     place = Path(os.fspath(root)).expanduser() if root is not None else None
-    listing = _list(
-        what, _kind_of(what) if kind == "auto" else kind, labels, columns, place, class_names, groups, given
-    )
+    listing = list_labelled(what, kind, labels, columns, place, class_names, groups, given)
     listing = listing if name is None else replace(listing, name=name)
     hurry = Hurry() if strict else Hurry(within, most, seed)
     dataset = _assemble(listing, hurry, strict=strict, trainable=trainable, progress=progress)
@@ -120,30 +113,15 @@ def open_files(
 ) -> Dataset:
     """Open pictures without labels, to predict on: a path, a list of paths, a folder, a table, an array, a hub object.
 
-    What cannot be read lands in ``skipped`` and never stops the rest. Labels are all -1 and there are no classes.
+    A file that cannot be read is listed in ``skipped``; the others are opened all the same. All labels are -1, and
+    there are no classes.
 
     Raises:
-        MissingDataError: The one path given is not there.
+        MissingDataError: The only path given does not exist.
         DataError: The table or array cannot be understood, or there is nothing in it.
     """
-    kind = _kind_of(what)
-    if kind == "files":
-        _refuse_mixture(what)
-    if kind in ("folder", "table"):
-        path = _existing(what, "Give a picture, a folder of pictures, or a CSV, TSV or Parquet table.")
-        place = Path(os.fspath(root)).expanduser() if root is not None else None
-        if path.is_dir():
-            listing = list_pictures(path)
-        elif path.suffix.lower() in TABLE_SUFFIXES:
-            listing = open_table(path, Columns(file=file_column, image=image_column), root=place, labelled=False)
-        else:
-            listing = open_paths([what], None)
-    elif kind == "hub":
-        listing = open_hub(what, image_column=image_column, labelled=False)
-    else:
-        listing = (open_array if kind == "array" else open_paths)(what, None)
-    if not listing.files and not listing.skipped:
-        raise DataError(f"{what if isinstance(what, str | os.PathLike) else 'the list'}: found no pictures.")
+    place = Path(os.fspath(root)).expanduser() if root is not None else None
+    listing = list_unlabelled(what, Columns(file=file_column, image=image_column), place)
     seen = scan(listing.source, store=_store(), progress=progress)
     rows, unreadable = _readable(listing, np.arange(len(listing.files)), seen)
     return Dataset(
@@ -160,68 +138,8 @@ def open_files(
     )
 
 
-def _list(
-    what: Any,
-    kind: Kind,
-    labels: Iterable[Any] | None,
-    columns: Columns,
-    place: Path | None,
-    class_names: Sequence[str] | None,
-    groups: Iterable[Any] | Mapping[str, Any] | None,
-    given: Iterable[str] | None,
-) -> Listing:
-    """List the samples by the door that fits; nothing is read yet."""
-    if kind not in ("array", "files"):
-        _only_without(given, "given", f"a {kind}", "split_column, or train and test parts,")
-    if kind in ("folder", "table"):
-        path = _existing(what)
-        if labels is not None:
-            raise UsageError("labels go with arrays and lists of paths; folders and tables carry their own.")
-        if path.is_dir():
-            return _open_directory(path, columns, place, class_names, groups)
-        _only_without(groups, "groups", "a table", "group_column")
-        if path.suffix.lower() not in TABLE_SUFFIXES:
-            raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
-        return open_table(path, columns, root=place, class_names=class_names)
-    if kind == "hub":
-        _only_without(labels, "labels", "a datasets object", "label_column")
-        return open_hub(
-            what, image_column=columns.image, label_column=columns.label, group_column=columns.group, groups=groups,
-            class_names=class_names,
-        )  # fmt: skip
-    if labels is None:
-        raise UsageError("labels must be given with an array or a list of paths: one string or integer per sample.")
-    open_it = open_array if kind == "array" else open_paths
-    return open_it(what, labels, groups, class_names, given)
-
-
-def _kind_of(what: Any) -> Kind:
-    if isinstance(what, str | os.PathLike):
-        return "folder" if Path(what).expanduser().is_dir() else "table"
-    if isinstance(what, np.ndarray):
-        return "array"
-    if is_hub_object(what):
-        return "hub"
-    if isinstance(what, Sequence) and all(isinstance(item, str | os.PathLike) for item in what):
-        return "files"
-    raise UsageError(
-        f"data must be a folder, a table, a NumPy array, a list of paths or a datasets object; "
-        f"got {type(what).__name__}."
-    )
-
-
-def _refuse_mixture(what: Sequence[str | os.PathLike[str]]) -> None:
-    """Folders and tables are taken one at a time; a list is of pictures."""
-    for path in map(Path, what):
-        if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES:
-            kind = "a folder" if path.is_dir() else "a table"
-            raise DataError(
-                f"{path} is {kind}, given among other files. Give one folder or one table alone, or pictures."
-            )
-
-
 def _recorded(what: Any, **options: Any) -> dict[str, Any] | None:
-    """Note how data were opened, so that a run that was stopped opens them again; None if that cannot be noted."""
+    """Return the arguments that open the data again when a run is resumed; None if JSON cannot hold them."""
     if not isinstance(what, str | os.PathLike):
         return None
     given = {name: value for name, value in options.items() if value is not None}
@@ -238,43 +156,6 @@ def _recorded(what: Any, **options: Any) -> dict[str, Any] | None:
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     return str(Path(path).expanduser().absolute())
-
-
-def _existing(
-    what: str | os.PathLike[str], next_step: str = "Give a folder of class folders, or a CSV, TSV or Parquet table."
-) -> Path:
-    path = Path(what).expanduser()
-    try:
-        if path.exists():
-            return path
-    except OSError as error:
-        raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
-    raise MissingDataError(f"{path} is not there. {next_step}")
-
-
-def _only_without(value: object, option: str, kind: str, instead: str) -> None:
-    if value is not None:
-        raise UsageError(f"{option} does not go with {kind}; give {instead} instead.")
-
-
-def _open_directory(
-    path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
-) -> Listing:
-    if (path / "bundle.json").is_file() and (path / "model.safetensors").is_file():
-        raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the pictures.")
-    try:
-        tables = find_part_tables(path)
-        listing = None if tables else open_folder(path, groups if isinstance(groups, Mapping) else None)
-    except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be listed: {error.strerror}.") from error
-    if listing is None:
-        _only_without(groups, "groups", "tables", "group_column")
-        return open_part_tables(path, tables, columns, root=root, class_names=class_names)
-    if columns != Columns():
-        raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
-    if groups is not None and not isinstance(groups, Mapping):
-        raise UsageError("groups of a folder must be a mapping from file (its path below the folder) to group.")
-    return listing
 
 
 def _store() -> ScanStore:

@@ -1,4 +1,4 @@
-"""Data that ship with scikit-learn, for a first look without a network."""
+"""Open data that ship with scikit-learn, for a first look without a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ N_TEST = 600
 
 
 def open_digits(per_class: int, *, seed: int = 0) -> Dataset:
-    """Handwritten digits, 8 x 8 grey: ``per_class`` of each to learn from, and always the same 600 to be judged by.
+    """Open handwritten digits, 8 x 8 grey: ``per_class`` of each for training, and always the same 600 for the test.
 
     Source:
         E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository 1998 (CC BY 4.0).

@@ -1,4 +1,4 @@
-"""Which pictures are copies of one another: identical content, or the same picture saved or shrunk again."""
+"""Find copies: identical content, or the same picture saved or shrunk again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def duplicate_groups(
 ) -> NDArray[np.int64]:
     """Number the samples so that copies, and samples of one declared group, get equal numbers.
 
-    Being a copy is handed on: if a ~ b and b ~ c, all three share a number, since no split may part any of them.
+    If b is a copy of a, and c one of b, all three share a number: no split may separate any two of them.
 
     Args:
         digests: (N,) equal for identical content.
         sketches: uint8 (N, ...), as the kind of input makes them.
-        declared: (N,) hashable; None stands for a group of its own.
+        declared: (N,) hashable; None means a group of its own.
         kind: Of input; it says which sketches are near.
     Returns:
         int64 (N,), numbered by first appearance.

@@ -1,4 +1,4 @@
-"""A folder with one folder per class, below train, val and test folders or not."""
+"""List the pictures of a folder with one folder for each class, below train, val and test folders or not."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class _Found:
 
 
 def open_folder(folder: Path, groups: Mapping[str, object] | None = None) -> Listing:
-    """List the pictures of a folder; a folder's name is the class of everything below it.
+    """List the pictures of a folder; the name of a class folder is the class of everything below it.
 
-    A single folder around the class folders (``all/``) is passed through. Hidden files and files whose name does not
-    promise a picture are passed over; links that lead outside the folder, or to folders, are listed as skipped.
+    A single folder around the class folders (``all/``) is ignored, and so are hidden files and files whose name does
+    not promise a picture. Links that lead outside the folder, or to folders, are listed as skipped.
 
     Raises:
-        DataError: The folder is empty, or its pictures lie loose.
+        DataError: The folder is empty, or its pictures are in no class folder.
     """
     found = _Found()
     base = _unwrap(folder)
@@ -43,10 +43,10 @@ def open_folder(folder: Path, groups: Mapping[str, object] | None = None) -> Lis
             loose = len(_pictures_in(part_folder))
             if loose:
                 where = part_folder.relative_to(folder)
-                found.warnings.append(f"{loose} pictures lie loose in {where}, in no class folder, and are left out.")
+                found.warnings.append(f"{loose} pictures in {where} are in no class folder and are left out.")
         others = sorted(set(_folders(base)) - {part_folder.name for _, part_folder in parts})
         if others:
-            found.warnings.append(f"Beside the train and test folders, these are left out: {first_few(others)}.")
+            found.warnings.append(f"Folders beside the train and test folders are left out: {first_few(others)}.")
     else:
         for name in _folders(base):
             _collect(found, folder, base / name, name, "train")
@@ -88,15 +88,15 @@ def _refuse(folder: Path, base: Path, found: _Found) -> None:
     loose = len(_pictures_in(base))
     if loose:
         raise DataError(
-            f"{folder}: expected one folder per class; found {loose} pictures lying loose. "
+            f"{folder}: expected one folder for each class; found {loose} pictures in none. "
             f"Put each class into a folder of its own, or give a table with the columns filename,label."
         )
     known = " ".join(sorted(SUFFIXES))
-    raise DataError(f"{folder}: expected one folder of pictures per class; found no pictures ({known}).")
+    raise DataError(f"{folder}: expected one folder of pictures for each class; found no pictures ({known}).")
 
 
 def _unwrap(folder: Path) -> Path:
-    """Pass through folders that hold nothing but one folder of folders."""
+    """Descend through folders that hold nothing but one folder of folders."""
     base = folder
     while True:
         names = _folders(base)
@@ -109,7 +109,7 @@ def _unwrap(folder: Path) -> Path:
 
 
 def _part_folders(base: Path) -> list[tuple[Part, Path]]:
-    """The train, val and test folders, if that is what the folders are: a class may be called ``train`` as well."""
+    """Return the train, val and test folders, or none: a class may be called ``train`` as well."""
     named = [(PART_NAMES[name.lower()], base / name) for name in _folders(base) if name.lower() in PART_NAMES]
     named = [(part, path) for part, path in named if not path.is_symlink()]
     is_split = any(part == "train" and _folders(path) and not _pictures_in(path) for part, path in named)
@@ -117,7 +117,7 @@ def _part_folders(base: Path) -> list[tuple[Part, Path]]:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, links included: ``_collect`` says why it does not follow them."""
+    """List the names of the folders in a folder, links included; ``_collect`` says why it follows none."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if not e.name.startswith(".") and _is_folder(e))
 

@@ -1,4 +1,4 @@
-"""Hugging Face ``datasets`` objects: columns are found by the type of their feature."""
+"""List Hugging Face ``datasets`` objects; their columns are found by the type of the feature."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def open_hub(
     name: str | None = None,
     labelled: bool = True,
 ) -> Listing:
-    """List a ``datasets.Dataset``, or a ``DatasetDict`` whose splits become the given parts.
+    """List a ``datasets.Dataset``, or a ``DatasetDict`` whose splits become the training, validation and test set.
 
     Raises:
         DataError: It streams, a split has an unknown name, or its columns are not an image and a label.
@@ -125,4 +125,4 @@ def _label_column(columns: Mapping[str, Any]) -> str:
 
 def _known(column: str, columns: Mapping[str, Any]) -> None:
     if column not in columns:
-        raise DataError(f"column {column!r} is not there; the columns are {', '.join(columns)}.")
+        raise DataError(f"there is no column {column!r}; the columns are {', '.join(columns)}.")

@@ -1,4 +1,4 @@
-"""What an opener found, before any sample has been read; and the words that openers share."""
+"""The record of what an opener found before it read any sample, and the words that openers share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ PART_NAMES: Mapping[str, Part] = {
     "test": "test",
     "testing": "test",
 }
-"""Names that folders, files and cells give to the three parts, in lower case."""
+"""Names, in lower case, that folders, files and cells give to the training, validation and test set."""
+SET_NAMES: Mapping[Part, str] = {"train": "training set", "val": "validation set", "test": "test set"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,23 +36,23 @@ class Listing:
     files: tuple[str, ...]
     source: Source
     labels: tuple[Label, ...] | None = None
-    """(N,) as written; None where the samples carry none."""
+    """(N,) as written; None if the samples have none."""
     given: tuple[Part, ...] | None = None
     groups: tuple[object, ...] | None = None
-    """(N,) hashable; None stands for a group of its own."""
+    """(N,) hashable; None means a group of its own."""
     class_names: Sequence[str] | None = None
-    """Names of the labels 0, 1, 2 ..., where labels are such numbers."""
+    """Names of the labels 0, 1, 2 ..., if labels are such numbers."""
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     root: Path | None = None
     where: str | None = None
-    """What errors name, where it is not the root: a table."""
+    """What errors name instead of the root: a table."""
 
 
 def name_classes(
     labels: Sequence[Label], class_names: Sequence[str] | None, where: str
 ) -> tuple[tuple[str, ...], list[int]]:
-    """Sort the labels that occur (numbers by value, the rest by name), name them, and number each sample's.
+    """Sort the labels that occur (numbers by value, others by name) and name them; return names and numbers (N,).
 
     Raises:
         DataError: ``class_names`` do not fit the labels.
@@ -83,7 +84,7 @@ def name_classes(
 
 
 def unambiguous(names: Sequence[str]) -> list[str]:
-    """Append its number to each name that occurs more than once."""
+    """Append the number of its label to each name that occurs more than once."""
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 

@@ -1,4 +1,4 @@
-"""Fewer samples than there are: in which order they are taken, and how many can be looked at in the time there is."""
+"""Draw some of the samples: in which order, and how many can be looked at in the time that there is."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from thawline.records import Source
 
 FEWEST_OF_A_CLASS = 10
-"""However little time there is, so many times the classes are taken: of fewer there would be nothing to say."""
+"""Samples for each class, on average, that are read however little time there is; fewer would say nothing."""
 ALWAYS = 3
-"""Samples of a class (of each given part) that come before all others: one to learn from, one to test, and one more."""
+"""Samples of a class (in each given set) that come before all others: one to train, one to test, and one more."""
 LEAST_READABLE = 2
-"""Of these."""
+"""Of these three, how many must be readable."""
 _LEAST_AT_ONCE = 16
 _OVER = 0.1
-"""Share of the time that is left over rather than begin once more."""
+"""Share of the time; when less is left, reading stops."""
 
 
 class Hurry(NamedTuple):
-    """That not all samples need be looked at."""
+    """How many samples need be looked at, at most."""
 
     within: float | None = None
     """Seconds that looking at them may take."""
@@ -44,13 +44,13 @@ class Hurry(NamedTuple):
 
 
 def places(strata: NDArray[np.int64], rng: np.random.Generator, *, first: int = 1) -> NDArray[np.float64]:
-    """Where each sample stands among those of its stratum, in an order that is drawn; (n,) from 0 to 1.
+    """Draw the place of each sample among those of its stratum; (n,) from 0 to 1.
 
-    Whoever takes samples from the lowest place on takes of every stratum in proportion.
+    Taking samples in the order of their places takes them from every stratum in proportion.
 
     Args:
-        strata: (n,) equal numbers for samples of one class, say.
-        first: So many of each stratum stand at 0.
+        strata: (n,) equal numbers for samples of one class, for instance.
+        first: How many samples of each stratum have place 0.
     """
     found = np.empty(len(strata))
     for stratum in np.unique(strata):
@@ -62,13 +62,13 @@ def places(strata: NDArray[np.int64], rng: np.random.Generator, *, first: int = 
 def opening_order(
     labels: NDArray[np.int64], given: Sequence[str] | NDArray[np.str_] | None, seed: int
 ) -> tuple[NDArray[np.int64], int]:
-    """Row numbers, (n,), in the order in which samples are opened where not all are; and how many are in any case."""
+    """Return row numbers (n,) in the order in which samples are opened, and how many are opened in any case."""
     place = places(_strata(labels, given), generator(seed, "opening"), first=ALWAYS)
     return np.argsort(place, kind="stable"), int(np.count_nonzero(place == 0))
 
 
 def _strata(labels: NDArray[np.int64], given: Sequence[str] | NDArray[np.str_] | None) -> NDArray[np.int64]:
-    """(n,) equal numbers for samples of one class and one given part."""
+    """Return (n,) equal numbers for samples of one class and one given set."""
     return labels if given is None else len(PARTS) * labels + np.unique(np.asarray(given), return_inverse=True)[1]
 
 
@@ -82,13 +82,13 @@ def look(
     store: ScanStore | None = None,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.int64], Scan]:
-    """Look at all samples, or at as many as hurry allows; returns their sorted row numbers, and what was seen.
+    """Look at all samples, or at as many as ``hurry`` allows; return their sorted row numbers, and what was seen.
 
-    Where too few of what is looked at of a class can be read, all samples are looked at after all.
+    If too few samples of a class can be read, all samples are looked at after all.
 
     Args:
         labels: (N,)
-        given: (N,) parts of a split that the data bring.
+        given: (N,) train, val or test, if the data come already split.
     """
     n = len(source)
     if hurry.within is None and (hurry.most is None or hurry.most >= n):
@@ -121,7 +121,7 @@ def look(
 
 
 def _next(taken: int, took: float, within: float | None, least: int, most: int) -> int:
-    """How many to look at next; 0 where it was enough. Half of what seems to fit each time, so that the end is met."""
+    """Return how many to look at next, half of what seems to fit in the time left; 0 if it was enough."""
     if within is None:
         return most - taken
     if taken < least:

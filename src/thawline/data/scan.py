@@ -1,4 +1,4 @@
-"""Read every sample once: what it contains (SHA-256), whether it decodes, and how it looks from far away."""
+"""Read every sample once: its content (SHA-256), whether it decodes, and how it looks from far away."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _CHUNK = 32
 _MAX_WORKERS = 16
 _LARGE_BYTES = 8 * 2**20
 _large_one_at_a_time = Lock()
-"""Memory stays bounded: of files this large, which may decode to hundreds of megabytes, one is decoded at a time."""
+"""Bounds memory: files this large may decode to hundreds of megabytes, so only one of them is decoded at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """What reading every sample once has shown."""
+    """The digests and sketches of samples that were read once."""
 
     digests: tuple[str, ...]
-    """(N,) SHA-256 (hex); empty where the sample cannot be read."""
+    """(N,) SHA-256 (hex); empty if the sample cannot be read."""
     sketches: NDArray[np.uint8]
-    """(N, *SKETCH_SHAPE) of the kind of input; zero where the sample cannot be read."""
+    """(N, *SKETCH_SHAPE) of the kind of input; zero if the sample cannot be read."""
     failures: dict[int, str]
     """Row -> why it cannot be read."""
 
@@ -54,7 +54,7 @@ class _Result(NamedTuple):
 def scan(
     source: Source, *, kind: str = "image", store: ScanStore | None = None, progress: Progress | None = None
 ) -> Scan:
-    """Read, hash and decode each sample, in a pool of threads, except those that ``store`` remembers unchanged.
+    """Read, hash and decode each sample, several at a time, except those that ``store`` remembers unchanged.
 
     Payloads are dropped as soon as they are looked at, so memory is bounded by the number of threads.
     """

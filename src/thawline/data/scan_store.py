@@ -1,4 +1,4 @@
-"""What earlier scans found, in one SQLite file: an aid that may be missing, damaged or locked, and is never trusted."""
+"""Remember earlier scans in one SQLite file, which may be missing, damaged or locked and is never trusted."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MAX_BYTES = 2 * 2**30
 _FLUSH_ROWS = 5_000
 _LOCK_WAIT_S = 5.0
 _SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was read may change again within one tick of its clock: not kept."""
+"""A file that changed less than this before it was read is not kept: it may change again within one clock tick."""
 
 
 class Look(NamedTuple):
-    """What reading one sample has shown."""
+    """What one reading of a sample found."""
 
     digest: str
     sketch: bytes
@@ -30,9 +30,9 @@ class Look(NamedTuple):
 
 
 class ScanStore:
-    """Looks by stamp. No method raises: whatever is wrong with the file, the samples are read again.
+    """Looks by stamp. No method raises: if anything is wrong with the file, the samples are read again.
 
-    Each operation opens the file anew and is one transaction, so two processes at once are safe; each row carries a
+    Each operation opens the file anew and is one transaction, so two processes may work at once. Each row has a
     checksum of its own, because SQLite does not notice flipped bits.
     """
 
@@ -61,7 +61,7 @@ class ScanStore:
         return found
 
     def remember(self, stamp: Stamp, look: Look) -> None:
-        """Keep one look; written with the next batch."""
+        """Keep one look; it is written with the next batch."""
         if time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) < _SETTLED_NS:
             return
         self._pending.append((stamp, look))

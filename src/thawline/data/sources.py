@@ -1,4 +1,4 @@
-"""Where the samples of a data set lie: files, rows of a Parquet file, arrays in memory."""
+"""Read samples from where they lie: files, rows of a Parquet file, arrays in memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 512 * 2**20
 _ROW_GROUPS_BYTES = 2**30
-"""Decoded row groups of one Parquet file that are kept in memory."""
+"""Decoded row groups of one Parquet file that are kept in memory, at most."""
 
 
 class Stamp(NamedTuple):
-    """What changes when a stored sample changes, as far as the file system tells."""
+    """What changes when a stored sample changes, as far as the file system can tell."""
 
     key: str
     size: int
@@ -36,19 +36,19 @@ class Stamp(NamedTuple):
 
 
 class StampedSource(Protocol):
-    """A source that can say, without reading a sample, whether it is still the one it was."""
+    """A source that can say, without reading a sample, whether the sample has changed."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Payload: ...
 
     def stamp(self, index: int) -> Stamp | None:
-        """Return None where there is nothing to go by."""
+        """Return None if the file system tells nothing."""
         ...
 
 
 def stamp_of(source: Source, index: int) -> Stamp | None:
-    """The stamp of one sample, or None where its source keeps none."""
+    """Return the stamp of one sample, or None if its source keeps none."""
     stamp = getattr(source, "stamp", None)
     found: Stamp | None = stamp(index) if stamp is not None else None
     return found
@@ -65,7 +65,7 @@ class FileSource:
 
     def read(self, index: int) -> bytes:
         try:
-            # Not blocking: a named pipe called a.jpg would otherwise be waited for, for ever.
+            # Without O_NONBLOCK, opening a named pipe called a.jpg would wait for ever.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(self.paths[index], flags), "rb") as file:
                 status = os.fstat(file.fileno())
@@ -73,7 +73,7 @@ class FileSource:
                     raise UndecodableError("not a regular file")
                 if status.st_size > MAX_FILE_BYTES:
                     raise UndecodableError(
-                        f"{status.st_size / 2**20:.0f} MiB where at most {MAX_FILE_BYTES // 2**20} are read"
+                        f"{status.st_size / 2**20:.0f} MiB, but at most {MAX_FILE_BYTES // 2**20} MiB are read"
                     )
                 return file.read(MAX_FILE_BYTES)
         except FileNotFoundError as error:
@@ -109,9 +109,9 @@ class ArraySource:
 
 
 class ParquetSource:
-    """Image bytes in a column of a Parquet file: ``binary``, or the struct with ``bytes`` that Hugging Face writes.
+    """Image bytes in a column of a Parquet file, ``binary`` or the struct with ``bytes`` that Hugging Face writes.
 
-    Whole row groups are read and as many kept as fit into a gibibyte, so reading in order touches each group once.
+    Whole row groups are read, and as many are kept as fit into 1 GiB, so reading in order reads each group once.
     """
 
     def __init__(self, path: Path, column: str) -> None:

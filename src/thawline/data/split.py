@@ -1,4 +1,4 @@
-"""Three parts that share no content and no group: given by the data, or drawn so that classes keep their shares."""
+"""Split data into a training, a validation and a test set that share no content and no group."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thawline.data.listing import SET_NAMES
 from thawline.errors import DataError, UsageError
 from thawline.records import PARTS, Dataset, Part, Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PART_WORDS: dict[Part, str] = {"train": "training", "val": "validation", "test": "test"}
 _TRAIN, _VAL, _TEST = range(3)
 
 
@@ -28,17 +28,17 @@ def split_data(
 ) -> Split:
     """Split a data set into training, validation and test rows, each in ascending order.
 
-    A given split is kept, less the rows that it has on both sides. Otherwise whole groups are drawn so that each class
-    has about its share in each part. The draw depends on the content and the seed, not on names or order: every class
-    keeps a training sample and, from two groups on, a test sample.
+    A split that the data bring is kept, without the rows that are on both sides of it. Otherwise whole groups are
+    drawn, and each class gets about its share in each set. The draw depends on the content and the seed, not on names
+    or order. Every class keeps a training sample and, from two groups on, a test sample.
 
     Args:
-        fractions: Shares of train, val and test; they add up to 1.
-        validating: Draw a validation part from the training part where a given split brings none: training by gradient
-            needs one to stop by.
+        fractions: Shares of the training, validation and test set; they add up to 1.
+        validating: Draw a validation set from the training set if a given split brings none: gradient training needs
+            one to decide when to stop.
     Raises:
-        UsageError: Fractions that cannot be.
-        DataError: Nothing of a class is left to train on.
+        UsageError: The fractions are not shares that add up to 1.
+        DataError: No sample of a class is left to train on.
     """
     if dataset.given is not None and len(set(dataset.given)) > 1:
         given = _given(dataset)
@@ -55,7 +55,7 @@ def split_data(
 
 
 def _with_validation(split: Split, dataset: Dataset, shares: tuple[float, float, float], seed: int) -> Split:
-    """Draw a validation part from the training part, in the proportion that the fractions have."""
+    """Draw a validation set from the training set, in the proportion of the fractions."""
     if len(split.val) or not shares[_VAL]:
         return split
     from thawline.data.subsets import subset
@@ -63,14 +63,14 @@ def _with_validation(split: Split, dataset: Dataset, shares: tuple[float, float,
     of_train = shares[_VAL] / (shares[_TRAIN] + shares[_VAL])
     parts = _draw(subset(dataset, split.train), (1 - of_train, of_train, 0.0), seed)
     origin = (
-        f"{split.origin.removesuffix('.')}; {100 * of_train:.0f} % of the training part was drawn to validate by, "
+        f"{split.origin.removesuffix('.')}; {100 * of_train:.0f} % of the training set drawn as validation set, "
         f"seed {seed}."
     )
     return replace(split, train=split.train[parts == _TRAIN], val=split.train[parts == _VAL], origin=origin)
 
 
 def leaking_rows(dataset: Dataset) -> dict[Part, tuple[NDArray[np.int64], str]]:
-    """Rows of a given split whose content or group stands in a later part too, and that part: what the split drops."""
+    """Find the rows that a given split drops: their content or group is in a later set too, which is named."""
     assert dataset.given is not None
     given, groups = dataset.given, dataset.groups
     in_test = np.isin(groups, groups[given == "test"])
@@ -78,11 +78,11 @@ def leaking_rows(dataset: Dataset) -> dict[Part, tuple[NDArray[np.int64], str]]:
     leaks: dict[Part, tuple[NDArray[np.int64], str]] = {}
     has_test = bool((given == "test").any())
     train, val = given == "train", given == "val"
-    other = "test" if has_test else "validation"
+    other = SET_NAMES["test" if has_test else "val"]
     if has_test and (train & in_val & ~in_test).any():
-        other = "validation or test"
+        other = "validation or test set"
     leaks["train"] = np.flatnonzero(train & (in_test | in_val)).astype(np.int64), other
-    leaks["val"] = np.flatnonzero(val & in_test).astype(np.int64), "test"
+    leaks["val"] = np.flatnonzero(val & in_test).astype(np.int64), SET_NAMES["test"]
     return leaks
 
 
@@ -94,17 +94,17 @@ def _given(dataset: Dataset) -> Split:
     train, val, test = (np.flatnonzero((given == part) & kept).astype(np.int64) for part in PARTS)
     origin = "given by the data"
     if not len(test):
-        origin, val, test = f"{origin} as train and val; val is used as the test part", test, val
+        origin, val, test = f"{origin} as train and val; val is used as the test set", test, val
     elif not len(val):
         origin += " as train and test"
     if len(dropped):
-        origin += f"; {len(dropped)} rows left out because their content or group stands on both sides"
+        origin += f"; {len(dropped)} rows left out because their content or group is on both sides"
     counts = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
     if counts.min() == 0:
         name = dataset.classes[int(counts.argmin())]
         raise DataError(
-            f"{dataset.name}: no training sample of class {name!r} is left once those that stand in the validation or "
-            f"test part are left out. Draw a new split, or clean the given one."
+            f"{dataset.name}: every training sample of class {name!r} is in the validation or test set too (same "
+            f"content or group) and is left out. Draw a new split, or clean the given one."
         )
     return Split(train, val, test, f"{origin}.", dropped)
 
@@ -112,17 +112,20 @@ def _given(dataset: Dataset) -> Split:
 def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
     fits = len(fractions) == 3 and all(0 <= share < 1 for share in fractions)  # NaN fails the comparison
     if not fits or not math.isclose(sum(fractions), 1, abs_tol=1e-6) or fractions[0] == 0:
-        raise UsageError(f"fractions must be three shares for train, val and test that add up to 1; got {fractions!r}.")
+        raise UsageError(
+            f"fractions must be three shares (training, validation, test) that add up to 1; got {fractions!r}."
+        )
     return fractions
 
 
 def _draw(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> NDArray[np.int64]:
-    """Return the part of each row (0 train, 1 val, 2 test).
+    """Draw the set of each row (N,): 0 training, 1 validation, 2 test.
 
-    scikit-learn's StratifiedGroupKFold cuts into equal folds, so 70/15/15 needs twenty of them and it refuses classes
-    of fewer than twenty samples: hence this. Groups of several rows go first, largest first, where their classes still
-    lack most; single rows, of which there are most, then fill each class exactly to its target.
+    Groups of several rows are placed first, largest first, each in the set where its classes lack most. Single rows,
+    which are most of them, then fill each class exactly to its target.
     """
+    # scikit-learn's StratifiedGroupKFold cuts into equal folds: 70/15/15 would need twenty of them, and a class with
+    # fewer than twenty samples would be refused.
     rank = _random_rank(dataset, seed)
     members = _members(dataset.groups)
     several = sorted((rows for rows in members if len(rows) > 1), key=lambda rows: (-len(rows), rank[rows].min()))
@@ -130,7 +133,7 @@ def _draw(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> ND
     parts = np.full(len(dataset), -1, dtype=np.int64)
     for rows in several:
         classes, counts = np.unique(dataset.labels[rows], return_counts=True)
-        # The part whose lack is filled best: what is still wanted there, relative to what was wanted of it at all.
+        # Into the set where the fewest rows exceed the target, then where the most fill a lack.
         short = np.minimum(lacking[:, classes], counts).clip(min=0).sum(axis=1)
         over = (counts - lacking[:, classes]).clip(min=0).sum(axis=1)
         part = int(np.lexsort((-np.array(shares), -lacking[:, classes].sum(axis=1), -short, over))[0])
@@ -145,7 +148,7 @@ def _draw(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> ND
 
 
 def _random_rank(dataset: Dataset, seed: int) -> NDArray[np.int64]:
-    """A random order of the rows that the content and the seed decide: equal content, equal rank."""
+    """Return (N,) a random order of the rows that content and seed decide; equal content has equal rank."""
     keys = np.array([hashlib.sha256(f"split {seed} {digest}".encode()).hexdigest() for digest in dataset.digests])
     rank: NDArray[np.int64] = np.unique(keys, return_inverse=True)[1]
     return rank
@@ -157,7 +160,7 @@ def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _targets(dataset: Dataset, shares: tuple[float, float, float]) -> NDArray[np.int64]:
-    """Rows wanted of each class in each part, (3, C): rounded so that the parts keep their shares over all classes."""
+    """Return (3, C) the rows wanted in each set, rounded so that each set keeps its share over all classes."""
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     wanted = np.zeros((3, len(counts)), dtype=np.int64)
     for part in (_TEST, _VAL):
@@ -173,7 +176,7 @@ def _targets(dataset: Dataset, shares: tuple[float, float, float]) -> NDArray[np
 
 
 def _fill(n: int, lacking: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Parts of ``n`` single rows: test and val get what they lack, train the rest."""
+    """Assign ``n`` single rows: test and validation set get what they lack, the training set the rest."""
     test = min(n, max(int(lacking[_TEST]), 0))
     if n and test == n and lacking[_TRAIN] > 0:
         test = n - 1
@@ -188,9 +191,9 @@ def _keep_every_class(
     rank: NDArray[np.int64],
     with_test: bool,
 ) -> None:
-    """Move the smallest fitting group where a class would have no training or, with two groups or more, no test sample.
+    """Move the smallest fitting group if a class has no training sample or, with two groups or more, no test sample.
 
-    Groups that hold several classes can make both wishes impossible at once; training then comes first.
+    Groups that hold several classes can make it impossible to have both; training then comes first.
     """
     holders: list[list[NDArray[np.int64]]] = [[] for _ in dataset.classes]
     for rows in sorted(members, key=lambda rows: (len(rows), rank[rows].min())):
@@ -200,5 +203,5 @@ def _keep_every_class(
         for own in holders:
             if len(own) < (2 if part == _TEST else 1) or any(parts[rows[0]] == part for rows in own):
                 continue
-            # from val where possible; else from the part that has more of this class's groups than it needs
+            # from the validation set if possible; else from the set that has more groups of this class than it needs
             parts[min(own, key=lambda rows: parts[rows[0]] != _VAL)] = part

@@ -1,4 +1,4 @@
-"""Some rows of a data set."""
+"""Take some rows of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV, TSV and Parquet files: one row per sample, which names a picture file or, in Parquet, holds its bytes."""
+"""List the samples of CSV, TSV and Parquet files; a row names a picture file or, in Parquet, holds its bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from thawline.data.columns import Cells, Columns, read_csv, read_parquet
-from thawline.data.listing import PART_NAMES, Label, Listing, first_few
+from thawline.data.listing import PART_NAMES, SET_NAMES, Label, Listing, first_few
 from thawline.data.sources import ChainSource, FileSource, ParquetSource
 from thawline.errors import DataError
 from thawline.inputs.image.decode import SUFFIXES
@@ -29,13 +29,13 @@ def open_table(
     Args:
         labelled: False: a label column is not needed, and rows whose file is missing or outside are listed as skipped.
     Raises:
-        DataError: A column, label or file is missing, a file lies outside the folder, or a file stands in two rows.
+        DataError: A column, label or file is missing, a file lies outside the folder, or a file is in two rows.
     """
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     table = (read_parquet if is_parquet else read_csv)(path, columns, labelled)
     n = len(table.places)
     if n == 0:
-        raise DataError(f"{path}: expected one row per sample; the table has no rows.")
+        raise DataError(f"{path}: expected one row for each sample; the table has no rows.")
     labels = tuple(_label(table, row) for row in range(n)) if labelled else None
     split = table.cells.get("split")
     given = tuple(_part(table, row) for row in range(n)) if split is not None else None
@@ -86,7 +86,7 @@ def _part(table: Cells, row: int) -> Part:
 
 
 def _find_files(table: Cells, root: Path, *, strict: bool) -> tuple[list[Path | None], list[Skipped]]:
-    """Resolve each cell below ``root``; None for those that are skipped."""
+    """Resolve each cell below ``root``; None for a file that is skipped."""
     found: list[Path | None] = []
     skipped: list[Skipped] = []
     missing: list[str] = []
@@ -98,7 +98,7 @@ def _find_files(table: Cells, root: Path, *, strict: bool) -> tuple[list[Path | 
         outside = not path.is_relative_to(root)
         if outside and strict:
             raise DataError(
-                f"{table.path}: {table.at(row)} leads outside {root}: {name!r}. Give root if files lie elsewhere."
+                f"{table.path}: {table.at(row)} leads outside {root}: {name!r}. Give root if the files lie elsewhere."
             )
         if outside or not path.is_file():
             missing.append(name)
@@ -109,7 +109,7 @@ def _find_files(table: Cells, root: Path, *, strict: bool) -> tuple[list[Path | 
     if missing and strict:
         raise DataError(
             f"{table.path}: {len(missing)} of {len(found)} files are not in {root}: {first_few(missing)}. "
-            f"Give root if they lie in another folder."
+            f"Give root (--root) if they lie in another folder."
         )
     return found, skipped
 
@@ -135,14 +135,14 @@ def _refuse_repeats(table: Cells, paths: Sequence[str], rows: Sequence[int], lab
             raise DataError(
                 f"{table.path}: {name!r} is {labels[before]!r} and {labels[row]!r} ({where}). Keep one row."
             )
-        raise DataError(f"{table.path}: {name!r} stands in two rows ({where}). Remove one.")
+        raise DataError(f"{table.path}: {name!r} is in two rows ({where}). Remove one.")
 
 
 def find_part_tables(folder: Path) -> dict[Part, Path]:
-    """The ``train``, ``val`` and ``test`` tables that lie in a folder; empty unless there is one to train on.
+    """Find the ``train``, ``val`` and ``test`` tables in a folder; none unless there is a training table.
 
     Raises:
-        DataError: Two tables of one part.
+        DataError: Two tables have one of these names.
     """
     found: dict[Part, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -150,7 +150,7 @@ def find_part_tables(folder: Path) -> dict[Part, Path]:
         if part is None or path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
             continue
         if part in found:
-            raise DataError(f"{folder}: {found[part].name} and {path.name} are both the {part} part. Remove one.")
+            raise DataError(f"{folder}: {found[part].name} and {path.name} are both the {SET_NAMES[part]}. Remove one.")
         found[part] = path
     return found if "train" in found else {}
 
@@ -158,7 +158,7 @@ def find_part_tables(folder: Path) -> dict[Part, Path]:
 def open_part_tables(
     folder: Path, tables: Mapping[Part, Path], columns: Columns, *, root: Path | None, class_names: Sequence[str] | None
 ) -> Listing:
-    """Join the tables of a folder, each of which is one given part; the split column, if any, is not asked."""
+    """Join the training, validation and test table of a folder; a split column, if any, is not read."""
     listings = {part: open_table(path, columns, root=root) for part, path in tables.items()}
     joined = tuple(listings.values())
     each = [(part, listing) for part, listing in listings.items() for _ in listing.files]
@@ -183,10 +183,10 @@ def open_part_tables(
 
 
 def read_class_names(folder: Path) -> list[str] | None:
-    """Names of the labels 0, 1, 2 ... from ``class_names.txt`` (a name, or number and name, a line) or ``.csv``.
+    """Read the names of the labels 0, 1, 2 ... from ``class_names.txt`` (a name, or number and name) or ``.csv``.
 
     Raises:
-        DataError: The file is no such list.
+        DataError: The file is not such a list.
     """
     text, table = folder / "class_names.txt", folder / "class_names.csv"
     try:

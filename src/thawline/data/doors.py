@@ -1,0 +1,151 @@
+"""Find out what the user brought, and list its samples by the door that fits; nothing is read yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from thawline.data.arrays import open_array, open_paths
+from thawline.data.columns import Columns
+from thawline.data.folder import list_pictures, open_folder
+from thawline.data.hub import is_hub_object, open_hub
+from thawline.data.listing import Listing
+from thawline.data.table import TABLE_SUFFIXES, find_part_tables, open_part_tables, open_table
+from thawline.errors import DataError, MissingDataError, UsageError
+
+Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
+
+
+def list_labelled(
+    what: Any,
+    kind: Kind,
+    labels: Iterable[Any] | None,
+    columns: Columns,
+    place: Path | None,
+    class_names: Sequence[str] | None,
+    groups: Iterable[Any] | Mapping[str, Any] | None,
+    given: Iterable[str] | None,
+) -> Listing:
+    """List labelled samples; the arguments are those of ``open_data``.
+
+    Raises:
+        MissingDataError: No such path.
+        DataError: The data cannot be understood.
+        UsageError: An option that does not go with this kind of data.
+    """
+    kind = _kind_of(what) if kind == "auto" else kind
+    if kind not in ("array", "files"):
+        _only_without(given, "given", f"a {kind}", "split_column, or a train and a test folder or table,")
+    if kind in ("folder", "table"):
+        path = _existing(what)
+        if labels is not None:
+            raise UsageError("labels go with arrays and lists of paths; folders and tables bring their own.")
+        if path.is_dir():
+            return _list_directory(path, columns, place, class_names, groups)
+        _only_without(groups, "groups", "a table", "group_column")
+        if path.suffix.lower() not in TABLE_SUFFIXES:
+            raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
+        return open_table(path, columns, root=place, class_names=class_names)
+    if kind == "hub":
+        _only_without(labels, "labels", "a datasets object", "label_column")
+        return open_hub(
+            what, image_column=columns.image, label_column=columns.label, group_column=columns.group, groups=groups,
+            class_names=class_names,
+        )  # fmt: skip
+    if labels is None:
+        raise UsageError("labels must come with an array or a list of paths: one string or integer for each sample.")
+    open_it = open_array if kind == "array" else open_paths
+    return open_it(what, labels, groups, class_names, given)
+
+
+def list_unlabelled(what: Any, columns: Columns, place: Path | None) -> Listing:
+    """List samples to predict on; the arguments are those of ``open_files``.
+
+    Raises:
+        MissingDataError: No such path.
+        DataError: The table or array cannot be understood, or there is nothing in it.
+    """
+    kind = _kind_of(what)
+    if kind == "files":
+        _refuse_mixture(what)
+    if kind in ("folder", "table"):
+        path = _existing(what, "Give a picture, a folder of pictures, or a CSV, TSV or Parquet table.")
+        if path.is_dir():
+            listing = list_pictures(path)
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            listing = open_table(path, columns, root=place, labelled=False)
+        else:
+            listing = open_paths([what], None)
+    elif kind == "hub":
+        listing = open_hub(what, image_column=columns.image, labelled=False)
+    else:
+        listing = (open_array if kind == "array" else open_paths)(what, None)
+    if not listing.files and not listing.skipped:
+        raise DataError(f"{what if isinstance(what, str | os.PathLike) else 'the list'}: found no pictures.")
+    return listing
+
+
+def _kind_of(what: Any) -> Kind:
+    if isinstance(what, str | os.PathLike):
+        return "folder" if Path(what).expanduser().is_dir() else "table"
+    if isinstance(what, np.ndarray):
+        return "array"
+    if is_hub_object(what):
+        return "hub"
+    if isinstance(what, Sequence) and all(isinstance(item, str | os.PathLike) for item in what):
+        return "files"
+    raise UsageError(
+        f"data must be a folder, a table, a NumPy array, a list of paths or a datasets object; "
+        f"got {type(what).__name__}."
+    )
+
+
+def _refuse_mixture(what: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse a folder or table in a list: each of them is given alone."""
+    for path in map(Path, what):
+        if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES:
+            kind = "a folder" if path.is_dir() else "a table"
+            raise DataError(
+                f"{path} is {kind}, given among other files. Give one folder or one table alone, or pictures."
+            )
+
+
+def _existing(
+    what: str | os.PathLike[str], next_step: str = "Give a folder of class folders, or a CSV, TSV or Parquet table."
+) -> Path:
+    path = Path(what).expanduser()
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
+    raise MissingDataError(f"{path} does not exist. {next_step}")
+
+
+def _only_without(value: object, option: str, kind: str, instead: str) -> None:
+    if value is not None:
+        raise UsageError(f"{option} does not go with {kind}; give {instead} instead.")
+
+
+def _list_directory(
+    path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
+) -> Listing:
+    if (path / "bundle.json").is_file() and (path / "model.safetensors").is_file():
+        raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the pictures.")
+    try:
+        tables = find_part_tables(path)
+        listing = None if tables else open_folder(path, groups if isinstance(groups, Mapping) else None)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be listed: {error.strerror}.") from error
+    if listing is None:
+        _only_without(groups, "groups", "tables", "group_column")
+        return open_part_tables(path, tables, columns, root=root, class_names=class_names)
+    if columns != Columns():
+        raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
+    if groups is not None and not isinstance(groups, Mapping):
+        raise UsageError("groups of a folder must be a mapping from file (its path below the folder) to group.")
+    return listing
