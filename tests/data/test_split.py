@@ -113,7 +113,7 @@ def test_fractions_without_val_or_test():
 )
 def test_fractions_that_cannot_be(fractions):
     with pytest.raises(
-        UsageError, match="fractions must be three shares \(training, validation, test\) that add up to 1; got"
+        UsageError, match=r"fractions must be three shares \(training, validation, test\) that add up to 1; got"
     ):
         split_data(made_up([0, 1] * 4), fractions=fractions)
 
