@@ -15,8 +15,9 @@ from rich.console import Console
 from thawline.backbones import Backbone
 from thawline.cli import console as screen
 from thawline.cli.results import print_run
+from thawline.data import open_data
 from thawline.planning import Asked, FitPlan
-from thawline.records import Dataset, Evaluated
+from thawline.records import Evaluated
 from thawline.runs import Run, RunReport, open_run
 
 ROW = Evaluated(
@@ -42,9 +43,11 @@ def planned(thawline, tiny_photos: Path, run_folder: Path, monkeypatch: pytest.M
     def type_it(*options: object) -> tuple[FitPlan, dict[str, Any]]:
         asked: list[Any] = []
 
-        def fit(data: Dataset, plan: FitPlan | Asked, *, backbone: Backbone, **others: Any) -> Run:
-            decided = plan if isinstance(plan, FitPlan) else plan.plan(data, backbone).plan
-            asked.extend((decided, others | {"backbone": backbone}))
+        def fit(data: Path, plan: FitPlan | Asked, *, backbone: Backbone | None, **others: Any) -> Run:
+            if isinstance(plan, Asked):
+                assert backbone is not None
+                plan = plan.plan(open_data(data), backbone).plan
+            asked.extend((plan, others | {"backbone": backbone}))
             return open_run(run_folder)
 
         monkeypatch.setattr("thawline.runs.walk.fit", fit)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from thawline.cli import cache, compare, demo, evaluate, features, fit, ladder, models, plan, predict, rank, report
+from thawline.cli.groups import grouped
 from thawline.cli.guard import guarded
 from thawline.version import __version__
 
@@ -53,5 +54,5 @@ for _verb in (
     features.features,
     report.report,
 ):
-    app.command(epilog=_verb.__globals__["EXAMPLES"])(guarded(_verb))
+    app.command(epilog=_verb.__globals__["EXAMPLES"])(guarded(grouped(_verb)))
 app.add_typer(cache.app, name="cache")

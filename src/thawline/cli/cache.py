@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import print_json, say
+from thawline.cli.groups import grouped
 from thawline.cli.guard import guarded
+from thawline.cli.options import OnlyJson
 
 if TYPE_CHECKING:
     from thawline.store.room import CacheEntry
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 
-def show(context: typer.Context, json_: options.Json = False) -> None:
+def show(context: typer.Context, *, output: OnlyJson) -> None:
     """Show what the cache holds: model, layer, rows, size, last used."""
     if context.invoked_subcommand is not None:
         return
@@ -32,7 +33,7 @@ def show(context: typer.Context, json_: options.Json = False) -> None:
     store = FeatureStore()
     entries = sorted([*store.usage(), *GraphStore().usage()], key=lambda entry: entry.last_used, reverse=True)
     total = sum(entry.bytes for entry in entries)
-    if json_:
+    if output.json_:
         described = [_as_json(entry) for entry in entries]
         print_json({"folder": str(store.root), "bytes": total, "limit_bytes": store.limit_bytes, "entries": described})
         return
@@ -58,13 +59,14 @@ def _as_json(entry: CacheEntry) -> dict[str, Any]:
 
 
 def clear(
+    *,
     older_than_days: Annotated[
         float | None, typer.Option(min=0, help="Only what was not used for so many days.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="Only this key, or its beginning, as `thawline cache` shows it.")
     ] = None,
-    json_: options.Json = False,
+    output: OnlyJson,
 ) -> None:
     """Delete stored features and converted models; they are made again when needed."""
     from thawline.engines.graph_store import GraphStore
@@ -76,11 +78,11 @@ def clear(
     freed = converted.clear(older_than=age, key=key)
     if key is None or not freed:  # an unknown key is refused by the larger store
         freed += stored.clear(older_than=age, key=key)
-    if json_:
+    if output.json_:
         print_json({"freed_bytes": freed})
     else:
         say(f"{format_bytes(freed)} freed.")
 
 
-app.callback(epilog="Examples:\n\nthawline cache\n\nthawline cache clear --older-than-days 30")(guarded(show))
-app.command()(guarded(clear))
+app.callback(epilog="Examples:\n\nthawline cache\n\nthawline cache clear --older-than-days 30")(guarded(grouped(show)))
+app.command()(guarded(grouped(clear)))

@@ -1,13 +1,13 @@
 """``thawline compare``: every strategy side by side, on the same split."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import console, listening, plain, print_json, say
+from thawline.cli.opening import opened, opened_backbone
+from thawline.cli.options import ComputeOptions, Data, DataOptions, OutputOptions, WholeModel
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,16 +24,13 @@ EXAMPLES = (
 
 
 def compare(
-    data: Annotated[
-        Path, typer.Argument(help="Folder of class folders, CSV/TSV/Parquet table, or folder of train/test tables.")
-    ],
-    model: options.Model = None,
+    *,
+    data: Data,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs (default: runs/NAME-compared-1, ...); goes on in one.")
+        Path | None,
+        typer.Option(help="Folder of the runs (default: runs/NAME-compared-1, ...); a comparison in it is resumed."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a comparison of other data that stands there.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a comparison of other data in that folder.")] = False,
     only: Annotated[
         str | None,
         typer.Option(
@@ -42,67 +39,34 @@ def compare(
             "progressive, scratch, pixel-mlp, pixel-cnn.",
         ),
     ] = None,
-    label_column: options.LabelColumn = None,
-    file_column: options.FileColumn = None,
-    image_column: options.ImageColumn = None,
-    group_column: options.GroupColumn = None,
-    split_column: options.SplitColumn = None,
-    root: options.Root = None,
-    strict: options.Strict = False,
-    split: options.Split = "70/15/15",
-    model_arg: options.ModelArg = None,
-    input_px: options.InputPx = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    interpolation: options.Interpolation = None,
-    crop_pct: options.CropPct = None,
-    sha256: options.Sha256 = None,
-    seed: options.Seed = 0,
-    engine: options.Engine = "auto",
-    precision: options.Precision = "auto",
-    device: options.Device = "auto",
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    data_options: DataOptions,
+    model: WholeModel,
+    compute: ComputeOptions,
+    output: OutputOptions,
 ) -> None:
     """Train every strategy on the same split. From a new head to all layers, and from random weights.
 
-    Each is a run folder of its own; a table, a page and a verdict stand beside them. It takes as long as all of them
-    together; what is finished is not run again.
+    Each strategy has a run folder of its own; a table, a page and a verdict stand beside them. It takes as long as all
+    of them together. A comparison that was stopped is resumed by the same command.
     """
     from thawline import runs
-    from thawline.backbones import DEFAULT_MODEL, open_backbone
-    from thawline.data import open_data
 
-    settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
-    shares = options.fractions(split)
+    fractions = data_options.fractions()
     names = [name.strip() for name in only.split(",")] if only else []
-    with listening(quiet=quiet or json_) as listener:
-        backbone = open_backbone(model or DEFAULT_MODEL, **settings)
-        opened = open_data(
-            data,
-            label_column=label_column,
-            file_column=file_column,
-            image_column=image_column,
-            group_column=group_column,
-            split_column=split_column,
-            root=root,
-            strict=strict,
-            progress=partial(listener.progress, "reading"),
-        )
+    with listening(quiet=output.silent) as listener:
+        backbone = opened_backbone(model)
         found = runs.compare(
-            opened,
+            opened(data, data_options, listener, backbone=backbone, **compute.hardware()),
             backbone,
             folder=out,
             only=names,
             force=force,
             listener=listener,
-            seed=seed,
-            fractions=shares,
-            engine=engine,
-            precision=precision,
-            device=device,
+            seed=compute.seed,
+            fractions=fractions,
+            **compute.hardware(),
         )
-    if json_:
+    if output.json_:
         print_json(found.to_json())
     else:
         _print(found)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import listening, plain, print_json, say
+from thawline.cli.groups import only
+from thawline.cli.opening import opened_backbone
+from thawline.cli.options import ModelOptions, OnlySeed, OutputOptions
 
 if TYPE_CHECKING:
     from thawline.cli.console import BarListener, NoteListener
@@ -23,15 +25,14 @@ N_PICTURES = 5
 
 
 def demo(
+    *,
     run: Annotated[Path | None, typer.Option(help="Folder for the three runs (default: runs/demo-1, -2, ...).")] = None,
-    model: options.Model = None,
-    seed: options.Seed = 0,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    model: Annotated[ModelOptions, only("model")],
+    compute: OnlySeed,
+    output: OutputOptions,
 ) -> None:
     """Run the whole path offline, on digits. It learns from 10, 30 and 100 labelled handwritten digits of each kind."""
     from thawline import planning, runs
-    from thawline.backbones import DEFAULT_MODEL, open_backbone
     from thawline.data.digits import open_digits
     from thawline.errors import RunError
     from thawline.runs.folder import first_free
@@ -39,16 +40,16 @@ def demo(
     place = run or first_free(Path("runs"), "demo")
     if place.exists():
         raise RunError(f"--run must be a new folder; {place} is there already. Choose another name.")
-    backbone = open_backbone(model or DEFAULT_MODEL)
+    backbone = opened_backbone(model)
     finished = []
-    with listening(quiet=quiet or json_) as listener:
+    with listening(quiet=output.silent) as listener:
         for n in PER_CLASS:
-            data = open_digits(n, seed=seed)
-            plan = planning.plan(data, backbone, thaw="none", seed=seed)
+            data = open_digits(n, seed=compute.seed)
+            plan = planning.plan(data, backbone, thaw="none", seed=compute.seed)
             folder = place / f"{n}-per-class"
             finished.append(runs.fit(data, plan, backbone=backbone, run=folder, listener=listener))
-        asked = _ask(finished[-1], place / "pictures", listener, seed)
-    if json_:
+        asked = _ask(finished[-1], place / "pictures", listener, compute.seed)
+    if output.json_:
         print_json({"runs": [one.to_json() for one in finished], **asked})
     else:
         _print(finished, asked, place)

@@ -1,14 +1,15 @@
 """``thawline fit``: data in, run folder out."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import listening, print_json
+from thawline.cli.groups import option_names
+from thawline.cli.opening import opened_backbone
+from thawline.cli.options import DATA_HELP, ComputeOptions, DataOptions, ModelOptions, OutputOptions, TrainingOptions
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,123 +31,90 @@ EXAMPLES = (
 
 def fit(
     context: typer.Context,
+    *,
     data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help=f"{DATA_HELP} With --resume only if it was moved.")
+    ] = None,
+    plan: Annotated[
         Path | None,
-        typer.Argument(
-            help="Folder of class folders, CSV/TSV/Parquet table, or folder of train/test tables; with --resume, only "
-            "if it was moved."
+        typer.Option(
+            help="Do what this plan.toml says; only data options, --run, --force and --tensorboard go with it."
         ),
     ] = None,
-    model: options.Model = None,
-    plan: Annotated[
-        Path | None, typer.Option(help="Replay this plan.toml; goes with data options, --run and --force only.")
-    ] = None,
-    thaw: options.Thaw = "auto",
-    budget: options.BudgetText = None,
-    from_scratch: options.FromScratch = False,
-    head: options.Head = "logistic",
-    hidden: options.Hidden = None,
-    dropout: options.Dropout = 0.0,
-    epochs: options.Epochs = None,
-    lr: options.Lr = None,
-    batch_size: options.BatchSize = None,
-    views: options.ViewCount = None,
-    set_: options.Set = None,
-    layer: options.Layer = "pooled",
     run: Annotated[Path | None, typer.Option(help="Run folder to write (default: runs/NAME-1, -2, ...).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a run that stands there, finished or not.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a run in that folder, whether it is finished or not.")
+    ] = False,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped; alone, it knows the rest.")
+        Path | None, typer.Option(metavar="RUN", help="Resume a run that was stopped; it needs no other option.")
     ] = None,
-    tensorboard: options.TensorBoard = False,
-    label_column: options.LabelColumn = None,
-    file_column: options.FileColumn = None,
-    image_column: options.ImageColumn = None,
-    group_column: options.GroupColumn = None,
-    split_column: options.SplitColumn = None,
-    root: options.Root = None,
-    strict: options.Strict = False,
-    split: options.Split = "70/15/15",
-    model_arg: options.ModelArg = None,
-    input_px: options.InputPx = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    interpolation: options.Interpolation = None,
-    crop_pct: options.CropPct = None,
-    sha256: options.Sha256 = None,
-    seed: options.Seed = 0,
-    engine: options.Engine = "auto",
-    precision: options.Precision = "auto",
-    device: options.Device = "auto",
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder.")
+    ] = False,
+    data_options: DataOptions,
+    model: ModelOptions,
+    training: TrainingOptions,
+    compute: ComputeOptions,
+    output: OutputOptions,
 ) -> None:
     """Fit a pre-trained model to labelled data. Writes a run folder: the model, every number, a report."""
-    from thawline import planning, runs
-    from thawline.backbones import DEFAULT_MODEL, open_backbone
-    from thawline.data import open_data
-    from thawline.features.ahead import build_ahead
-    from thawline.runs.folder import check_place
-    from thawline.runs.listener import check_tensorboard
+    from thawline import runs
 
     if resume is not None:
         _refuse_typed_with_resume(context)
-        with listening(quiet=quiet or json_) as listener:
+        with listening(quiet=output.silent) as listener:
             finished = runs.resume(resume, data=data, listener=listener)
-        _show(finished, as_json=json_)
+        _show(finished, as_json=output.json_)
         return
     if data is None:
         raise UsageError("fit must have DATA, or --resume RUN; got neither. Examples: thawline fit --help")
+    _refuse_early(run, force=force, tensorboard=tensorboard)
+    decided = _replay(context, plan) if plan else _asked(data_options, model, training, compute)
+    with listening(quiet=output.silent) as listener:
+        backbone = None if plan else opened_backbone(model, architecture_only=training.from_scratch)
+        finished = runs.fit(
+            data,
+            decided,
+            backbone=backbone,
+            run=run,
+            force=force,
+            listener=listener,
+            tensorboard=tensorboard,
+            **data_options.opening(),
+        )
+    _show(finished, as_json=output.json_)
+
+
+def _refuse_early(run: Path | None, *, force: bool, tensorboard: bool) -> None:
+    """Refuse what a run cannot be written to before weights are fetched."""
+    from thawline.runs.folder import check_place
+    from thawline.runs.listener import check_tensorboard
+
     if run is not None:
         check_place(run, force=force)
     if tensorboard:
         check_tensorboard()
-    replayed = _replay(context, plan) if plan else None
-    settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
-    training = options.training_settings(set_, epochs=epochs, lr=lr, batch_size=batch_size, views=views)
-    widths, shares = options.hidden_widths(hidden), options.fractions(split)
-    spend = options.budget(budget)
-    with listening(quiet=quiet or json_) as listener:
-        if replayed:
-            scratch = replayed.from_scratch
-            backbone = open_backbone(replayed.model, **replayed.model_settings, architecture_only=scratch)
-        else:
-            backbone = open_backbone(model or DEFAULT_MODEL, **settings, architecture_only=from_scratch)
-            if not from_scratch:
-                build_ahead(backbone, layer, engine=engine, precision=precision, device=device)
-        decided: FitPlan | Asked = replayed or planning.Asked(
-            settings={
-                "thaw": thaw,
-                "from_scratch": from_scratch,
-                "head": head,
-                "hidden": widths,
-                "dropout": dropout,
-                "layer": layer,
-                "fractions": shares,
-                "seed": seed,
-                "engine": engine,
-                "precision": precision,
-                "device": device,
-            },
-            training=training,
-            budget=spend,
-        )
-        opened = open_data(
-            data,
-            label_column=label_column,
-            file_column=file_column,
-            image_column=image_column,
-            group_column=group_column,
-            split_column=split_column,
-            root=root,
-            strict=strict,
-            **decided.opening(),
-            progress=partial(listener.progress, "reading"),
-        )
-        finished = runs.fit(
-            opened, decided, backbone=backbone, run=run, force=force, listener=listener, tensorboard=tensorboard
-        )
-    _show(finished, as_json=json_)
+
+
+def _asked(data: DataOptions, model: ModelOptions, training: TrainingOptions, compute: ComputeOptions) -> "Asked":
+    """What the plan is to be made of."""
+    from thawline.planning import Asked
+
+    return Asked(
+        settings={
+            "thaw": training.thaw,
+            "from_scratch": training.from_scratch,
+            "head": training.head,
+            "hidden": training.widths(),
+            "dropout": training.dropout,
+            "layer": model.layer,
+            "fractions": data.fractions(),
+            "seed": compute.seed,
+            **compute.hardware(),
+        },
+        training=training.settings(),
+        budget=training.spend(),
+    )
 
 
 def _show(run: "Run", *, as_json: bool) -> None:
@@ -159,9 +127,9 @@ def _show(run: "Run", *, as_json: bool) -> None:
 
 
 _PLANNED = (
-    "model thaw budget from_scratch head hidden dropout epochs lr batch_size views set_ layer split model_arg input_px "
-    "mean std interpolation crop_pct sha256 seed engine precision device"
-).split()
+    *(name for group in (ModelOptions, TrainingOptions, ComputeOptions) for name in option_names(group)),
+    "split",
+)
 """Options that a plan has decided already."""
 _GO_WITH_RESUME = ("data", "resume", "json_", "quiet")
 

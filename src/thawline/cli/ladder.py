@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import console, plain, print_json, say
+from thawline.cli.groups import without
+from thawline.cli.opening import opened_backbone
+from thawline.cli.options import ModelOptions, OnlyJson
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +31,10 @@ _WIDTH = 100
 
 
 def ladder(
-    model: Annotated[str, typer.Argument(help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors.")],
+    *,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors.")
+    ],
     thaw: Annotated[
         str,
         typer.Option(
@@ -40,30 +45,22 @@ def ladder(
     head: Annotated[
         int | None, typer.Option(metavar="N_CLASSES", min=2, help="Count a new linear head of so many classes, too.")
     ] = None,
-    model_arg: options.ModelArg = None,
-    input_px: options.InputPx = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    interpolation: options.Interpolation = None,
-    crop_pct: options.CropPct = None,
-    sha256: options.Sha256 = None,
-    json_: options.Json = False,
+    settings: Annotated[ModelOptions, without("model", "layer")],
+    output: OnlyJson,
 ) -> None:
     """Print the layers of a model. From input to output, and which of them a thaw setting lets learn.
 
     A layer is one row that has parameters; `last:N` and `first-frozen:K` count these. Only the architecture is needed:
     nothing is fetched.
     """
-    from thawline.backbones import open_backbone
     from thawline.backbones.thaw import resolve_thaw
 
-    settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
-    backbone = open_backbone(model, **settings, architecture_only=True)
+    backbone = opened_backbone(settings, name=model, architecture_only=True)
     built = backbone.ladder
     resolved = resolve_thaw(built, thaw, backbone.blueprint())
     width = built.rungs[-1].shape[-1]
     n_head = 0 if head is None else (width + 1) * head  # weights and biases
-    if json_:
+    if output.json_:
         print_json(contract(built, resolved) | ({"head": {"classes": head, "parameters": n_head}} if head else {}))
         return
     say(f"[bold]{plain(built.model)}[/], thaw {plain(resolved.setting)}: {_said(built, resolved)}")

@@ -5,23 +5,26 @@ from typing import Annotated
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import plain, print_json, say
+from thawline.cli.options import OnlyJson
 
 EXAMPLES = "Examples:\n\nthawline models\n\nthawline models mobilenet\n\nthawline models 'vit_small*'"
 
 
 def models(
-    query: Annotated[str | None, typer.Argument(help="Part of a name, or a pattern with * and ?.")] = None,
+    *,
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="Part of a name, or a pattern with * and ?.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 40,
-    json_: options.Json = False,
+    output: OnlyJson,
 ) -> None:
     """List the models that can be opened. Shows size, input, licence, and whether they work offline."""
     from thawline.backbones import list_models
     from thawline.cli.results import table
 
     entries = list_models(query)
-    if json_:
+    if output.json_:
         print_json({"n": len(entries), "models": [asdict(entry) for entry in entries]})
         return
     rows = table("model", "parameters", "input", "offline", "licence")

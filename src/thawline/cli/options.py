@@ -1,211 +1,257 @@
-"""Options that several verbs share, each written once."""
+"""Every option that more than one verb has, defined once: name, default and help, in four groups and two more.
 
-from __future__ import annotations
+Every start of the command makes these records, so they are kept quick to make: no postponed annotations, which Typer
+would compile again, and no methods of a dataclass that nothing calls.
+"""
 
 import json
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
+from thawline.cli.groups import only, without
 from thawline.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from thawline.planning.budget import Budget
 
-_DATA, _MODEL, _TRAINING, _RUN, _OUTPUT = "Data", "Model", "Training", "Run", "Output"
-
-Data = Annotated[
-    Path, typer.Argument(help="Folder of class folders, CSV/TSV/Parquet table, or folder of train/test tables.")
-]
+DATA_HELP = "Folder with one folder per class; CSV, TSV or Parquet table; or folder of train and test tables."
+Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP)]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `thawline fit` wrote.")]
 
-LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels.", rich_help_panel=_DATA)]
-FileColumn = Annotated[str | None, typer.Option(help="Column of the file names.", rich_help_panel=_DATA)]
-ImageColumn = Annotated[str | None, typer.Option(help="Column of the image bytes (Parquet).", rich_help_panel=_DATA)]
-GroupColumn = Annotated[
-    str | None, typer.Option(help="Column whose equal values stay on one side of the split.", rich_help_panel=_DATA)
-]
-SplitColumn = Annotated[str | None, typer.Option(help="Column that says train, val or test.", rich_help_panel=_DATA)]
-Root = Annotated[Path | None, typer.Option(help="Folder that file names in a table start from.", rich_help_panel=_DATA)]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse data with unreadable files.", rich_help_panel=_DATA)]
-Split = Annotated[
-    str, typer.Option(help="Shares for train/val/test where the data bring no split.", rich_help_panel=_DATA)
-]
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors (default: embedded).", rich_help_panel=_MODEL
-    ),
-]
-ModelArg = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Argument of timm.create_model; may be repeated.", rich_help_panel=_MODEL),
-]
-InputPx = Annotated[int | None, typer.Option(help="Side of the model's square input.", rich_help_panel=_MODEL)]
-Mean = Annotated[str | None, typer.Option(help="Mean, one number or three with commas.", rich_help_panel=_MODEL)]
-Std = Annotated[str | None, typer.Option(help="Standard deviation, likewise.", rich_help_panel=_MODEL)]
-Interpolation = Annotated[str | None, typer.Option(help="nearest, bilinear, bicubic, lanczos.", rich_help_panel=_MODEL)]
-CropPct = Annotated[float | None, typer.Option(help="Share of the resized side that is kept.", rich_help_panel=_MODEL)]
-Sha256 = Annotated[str | None, typer.Option(help="Digest the weights file must have.", rich_help_panel=_MODEL)]
-Layer = Annotated[str, typer.Option(help="Where features are read: pooled, or a layer.", rich_help_panel=_MODEL)]
-
-Thaw = Annotated[
-    str,
-    typer.Option(
-        metavar="SETTING",
-        help="What learns beside the head: auto, none, all, progressive, last:N, first-frozen:K, stage:NAME, "
-        "from:LAYER, 30%, regex:PATTERN. See `thawline ladder`.",
-        rich_help_panel=_TRAINING,
-    ),
-]
-BudgetText = Annotated[
-    str | None,
-    typer.Option(
-        "--budget", metavar="BUDGET",
-        help="What all of it may take: 10min, 90s, 2GB (of cache), or a time and a size with a comma; the best found "
-        "by then is kept.",
-        rich_help_panel=_TRAINING,
-    ),
-]  # fmt: skip
-FromScratch = Annotated[
-    bool,
-    typer.Option(
-        "--from-scratch", help="Train the architecture from random weights; fetches none.", rich_help_panel=_TRAINING
-    ),
-]
-Head = Annotated[str, typer.Option(help="The new classifier: logistic, ridge, svm or mlp.", rich_help_panel=_TRAINING)]
-Hidden = Annotated[
-    str | None,
-    typer.Option(metavar="WIDTHS", help="Hidden layers of an mlp head, such as 256,128.", rich_help_panel=_TRAINING),
-]
-Dropout = Annotated[
-    float, typer.Option(help="Share of inputs that each layer of an mlp head drops.", rich_help_panel=_TRAINING)
-]
-Epochs = Annotated[
-    int | None, typer.Option(help="Passes over the training part, in each stage.", rich_help_panel=_TRAINING)
-]
-Lr = Annotated[float | None, typer.Option(help="Learning rate of the head.", rich_help_panel=_TRAINING)]
-BatchSize = Annotated[int | None, typer.Option(help="Samples in one step.", rich_help_panel=_TRAINING)]
-ViewCount = Annotated[
-    int | None,
-    typer.Option(
-        "--views", help="Augmented views of a sample that are kept; 0 = fresh ones each epoch.",
-        rich_help_panel=_TRAINING,
-    ),
-]  # fmt: skip
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="Any other setting of training; may be repeated.",
-        rich_help_panel=_TRAINING,
-    ),
-]  # fmt: skip
-TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder.", rich_help_panel=_RUN)
-]
-
-Seed = Annotated[
-    int, typer.Option(help="Decides the split, the folds, the training and the bootstrap.", rich_help_panel=_RUN)
-]
-Engine = Annotated[str, typer.Option(help="What runs the frozen part: auto, openvino, torch.", rich_help_panel=_RUN)]
-Precision = Annotated[str, typer.Option(help="auto, f32 or bf16.", rich_help_panel=_RUN)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)]
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=_OUTPUT)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", rich_help_panel=_OUTPUT)]
+_data, _model, _training, _compute, _output = (
+    partial(typer.Option, rich_help_panel=panel) for panel in ("Data", "Model", "Training", "Compute", "Output")
+)
 
 
-def model_settings(
-    model_arg: list[str] | None,
-    input_px: int | None,
-    mean: str | None,
-    std: str | None,
-    interpolation: str | None,
-    crop_pct: float | None,
-    sha256: str | None,
-) -> dict[str, Any]:
-    """Keyword arguments of ``open_backbone`` from what was typed."""
-    return {
-        "model_args": _pairs("--model-arg", "pad_type=same", model_arg or []) or None,
-        "input_px": input_px,
-        "mean": _channels("--mean", mean),
-        "std": _channels("--std", std),
-        "interpolation": interpolation,
-        "crop_pct": crop_pct,
-        "sha256": sha256,
-    }
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataOptions:
+    """How to read the data."""
+
+    label_column: Annotated[str | None, _data(help="Column with the labels.")] = None
+    file_column: Annotated[str | None, _data(help="Column with the file names.")] = None
+    image_column: Annotated[str | None, _data(help="Column with the bytes of the pictures (Parquet).")] = None
+    group_column: Annotated[
+        str | None, _data(help="Column with groups, such as patients; no group is split between two sets.")
+    ] = None
+    split_column: Annotated[str | None, _data(help="Column that says train, val or test.")] = None
+    root: Annotated[Path | None, _data(help="Folder that the file names in a table start from.")] = None
+    strict: Annotated[bool, _data("--strict", help="Refuse data with files that cannot be read.")] = False
+    split: Annotated[str, _data(help="Shares of training, validation and test set, if the data bring no split.")] = (
+        "70/15/15"
+    )
+
+    def opening(self) -> dict[str, Any]:
+        """Return the arguments of ``open_data``."""
+        return {
+            "label_column": self.label_column,
+            "file_column": self.file_column,
+            "image_column": self.image_column,
+            "group_column": self.group_column,
+            "split_column": self.split_column,
+            "root": self.root,
+            "strict": self.strict,
+        }
+
+    def fractions(self) -> tuple[float, float, float]:
+        """Read ``70/15/15`` or ``0.7/0.15/0.15`` as shares that sum to 1.
+
+        Raises:
+            UsageError: Not three numbers that can be shares.
+        """
+        try:
+            shares = [float(part) for part in self.split.split("/")]
+            total = sum(shares)
+            train, val, test = (share / total for share in shares)
+        except (ValueError, ZeroDivisionError) as error:
+            raise UsageError(f"--split must be three shares such as 70/15/15; got {self.split!r}.") from error
+        return train, val, test
 
 
-def fractions(text: str) -> tuple[float, float, float]:
-    """``70/15/15`` or ``0.7/0.15/0.15`` -> shares that sum to 1.
-
-    Raises:
-        UsageError: Not three numbers that can be shares.
-    """
-    try:
-        shares = [float(part) for part in text.split("/")]
-        total = sum(shares)
-        train, val, test = (share / total for share in shares)
-    except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"--split must be three shares such as 70/15/15; got {text!r}.") from error
-    return train, val, test
+LabelledData = Annotated[DataOptions, without("group_column", "split_column", "split")]
+"""Of data that are not split."""
+PictureData = Annotated[DataOptions, only("file_column", "image_column", "root")]
+"""Of pictures without labels."""
 
 
-def training_settings(
-    set_: list[str] | None, *, epochs: int | None, lr: float | None, batch_size: int | None, views: int | None
-) -> dict[str, Any]:
-    """Settings of training by name, from what was typed.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ModelOptions:
+    """Which pre-trained model, and how it takes pictures."""
 
-    Raises:
-        UsageError: No such setting, or one that was typed twice.
-    """
-    from thawline.training.settings import TrainPlan
+    model: Annotated[
+        str | None,
+        _model(help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors (default: embedded/resnet18_half)."),
+    ] = None
+    layer: Annotated[str, _model(help="Layer whose output the head reads: pooled, or one of `thawline ladder`.")] = (
+        "pooled"
+    )
+    model_arg: Annotated[
+        list[str] | None, _model(metavar="NAME=VALUE", help="Argument of timm.create_model; may be repeated.")
+    ] = None
+    input_px: Annotated[int | None, _model(help="Height and width of the model's input, in pixels.")] = None
+    mean: Annotated[
+        str | None, _model(help="Mean that the input is normalised by: one number, or three with commas.")
+    ] = None
+    std: Annotated[
+        str | None,
+        _model(help="Standard deviation that the input is normalised by: one number, or three with commas."),
+    ] = None
+    interpolation: Annotated[str | None, _model(help="How to resize: nearest, bilinear, bicubic or lanczos.")] = None
+    crop_pct: Annotated[float | None, _model(help="Share of the resized side that the centre crop keeps.")] = None
+    sha256: Annotated[str | None, _model(help="SHA-256 that the file of weights must have.")] = None
 
-    typed = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "views": views}
-    settings = {name: value for name, value in typed.items() if value is not None}
-    known = [*TrainPlan.model_fields, *typed]
-    for name, value in _pairs("--set", "optimiser=sgd", set_ or []).items():
-        if name not in known:
-            raise UsageError(
-                f"--set must name a setting of training; got {name!r}.{nearest(name, known)} "
-                f"There are {', '.join(sorted(set(known)))}."
-            )
-        if name in settings:
-            raise UsageError(
-                f"{name} must be set once; got --set {name} and --{name.replace('_', '-')}. Leave one out."
-            )
-        settings[name] = value
-    return settings
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``open_backbone``.
+
+        Raises:
+            UsageError: Something typed is no pair, or no number.
+        """
+        return {
+            "model_args": _pairs("--model-arg", "pad_type=same", self.model_arg or []) or None,
+            "input_px": self.input_px,
+            "mean": _channels("--mean", self.mean),
+            "std": _channels("--std", self.std),
+            "interpolation": self.interpolation,
+            "crop_pct": self.crop_pct,
+            "sha256": self.sha256,
+        }
 
 
-def budget(text: str | None) -> Budget | None:
-    """What ``--budget`` says, its seconds counted from when this program began.
-
-    Raises:
-        UsageError: It is neither a time nor a size.
-    """
-    from thawline.cli.start import STARTED
-    from thawline.planning.budget import parse_budget
-
-    return parse_budget(text, started=STARTED) if text else None
+WholeModel = Annotated[ModelOptions, without("layer")]
 
 
-def hidden_widths(text: str | None) -> tuple[int, ...]:
-    """``256,128`` -> (256, 128).
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TrainingOptions:
+    """What learns, and how."""
 
-    Raises:
-        UsageError: Not whole numbers.
-    """
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError as error:
-        raise UsageError(f"--hidden must be widths with commas, such as 256,128; got {text!r}.") from error
+    thaw: Annotated[
+        str,
+        _training(
+            metavar="SETTING",
+            help="Layers that learn beside the new head: auto, none, all, progressive, last:N, first-frozen:K, "
+            "stage:NAME, from:LAYER, 30%, regex:PATTERN. `thawline ladder` shows what each comes to.",
+        ),
+    ] = "auto"
+    budget: Annotated[
+        str | None,
+        _training(
+            metavar="BUDGET",
+            help="Time, cache or both that planning and training may take: 10min, 90s, 2GB or 10min,2GB. The best "
+            "model found by then is kept.",
+        ),
+    ] = None
+    from_scratch: Annotated[
+        bool, _training("--from-scratch", help="Train the architecture from random weights; none are fetched.")
+    ] = False
+    head: Annotated[str, _training(help="The new classifier: logistic, ridge, svm or mlp.")] = "logistic"
+    hidden: Annotated[
+        str | None, _training(metavar="WIDTHS", help="Widths of the hidden layers of an mlp head, such as 256,128.")
+    ] = None
+    dropout: Annotated[float, _training(help="Share of its inputs that each layer of an mlp head drops.")] = 0.0
+    epochs: Annotated[int | None, _training(help="Passes over the training set in each stage.")] = None
+    lr: Annotated[float | None, _training(help="Learning rate of the head.")] = None
+    batch_size: Annotated[int | None, _training(help="Samples in one step.")] = None
+    views: Annotated[
+        int | None, _training(help="Augmented views of each sample to cache; 0 = fresh views in each epoch.")
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        _training("--set", metavar="NAME=VALUE", help="Any other setting of training; may be repeated."),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of training by name.
+
+        Raises:
+            UsageError: No such setting, or one that was typed twice.
+        """
+        from thawline.training.settings import TrainPlan
+
+        typed = {"epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size, "views": self.views}
+        settings = {name: value for name, value in typed.items() if value is not None}
+        known = [*TrainPlan.model_fields, *typed]
+        for name, value in _pairs("--set", "optimiser=sgd", self.set_ or []).items():
+            if name not in known:
+                raise UsageError(
+                    f"--set must name a setting of training; got {name!r}.{nearest(name, known)} "
+                    f"There are {', '.join(sorted(set(known)))}."
+                )
+            if name in settings:
+                raise UsageError(
+                    f"{name} must be set once; got --set {name} and --{name.replace('_', '-')}. Leave one out."
+                )
+            settings[name] = value
+        return settings
+
+    def spend(self) -> "Budget | None":
+        """Read ``--budget``; its seconds count from when this program began.
+
+        Raises:
+            UsageError: It is neither a time nor a size.
+        """
+        from thawline.cli.start import STARTED
+        from thawline.planning.budget import parse_budget
+
+        return parse_budget(self.budget, started=STARTED) if self.budget else None
+
+    def widths(self) -> tuple[int, ...]:
+        """Read ``256,128`` as (256, 128).
+
+        Raises:
+            UsageError: Not whole numbers.
+        """
+        try:
+            return tuple(int(part) for part in self.hidden.split(",")) if self.hidden else ()
+        except ValueError as error:
+            raise UsageError(f"--hidden must be widths with commas, such as 256,128; got {self.hidden!r}.") from error
+
+
+class Hardware(TypedDict):
+    """What computes; arguments of every function that does."""
+
+    engine: str
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ComputeOptions:
+    """What computes, and from which seed."""
+
+    seed: Annotated[int, _compute(help="Seed of the split, the folds, the training and the bootstrap.")] = 0
+    engine: Annotated[str, _compute(help="What runs the frozen layers: auto, openvino or torch.")] = "auto"
+    precision: Annotated[str, _compute(help="What numbers are computed in: auto, f32 or bf16.")] = "auto"
+    device: Annotated[str, _compute(help="Where: auto, cpu, cuda or mps.")] = "auto"
+
+    def hardware(self) -> Hardware:
+        """Return engine, precision and device by name."""
+        return {"engine": self.engine, "precision": self.precision, "device": self.device}
+
+
+OnlySeed = Annotated[ComputeOptions, only("seed")]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OutputOptions:
+    """What is printed."""
+
+    json_: Annotated[bool, _output("--json", help="Print one JSON object and nothing else.")] = False
+    quiet: Annotated[bool, _output("--quiet", "-q", help="Draw no progress bars.")] = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether no progress is to be drawn."""
+        return self.quiet or self.json_
+
+
+OnlyJson = Annotated[OutputOptions, only("json_")]
 
 
 def _pairs(option: str, example: str, typed: list[str]) -> dict[str, Any]:
-    """``["a=1", "b=x"]`` -> {"a": 1, "b": "x"}; a value is JSON where it can be, else text."""
+    """``["a=1", "b=x"]`` -> {"a": 1, "b": "x"}; a value is JSON if it can be, else text."""
     values: dict[str, Any] = {}
     for pair in typed:
         name, equals, value = pair.partition("=")

@@ -1,14 +1,15 @@
 """``thawline plan``: measure, decide, explain; writes a plan that a person can read, edit and replay."""
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import console, listening, plain, print_json, say
+from thawline.cli.groups import without
+from thawline.cli.opening import opened, opened_backbone
+from thawline.cli.options import ComputeOptions, Data, DataOptions, OutputOptions, TrainingOptions, WholeModel
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,49 +32,22 @@ _WIDTH = 100
 
 
 def plan(
-    data: Annotated[
-        Path, typer.Argument(help="Folder of class folders, CSV/TSV/Parquet table, or folder of train/test tables.")
-    ],
-    model: options.Model = None,
-    out: Annotated[Path, typer.Option(help="Where to write the plan.")] = Path("plan.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a plan that stands there.")] = False,
-    thaw: options.Thaw = "auto",
-    budget: options.BudgetText = None,
-    epochs: options.Epochs = None,
-    lr: options.Lr = None,
-    batch_size: options.BatchSize = None,
-    views: options.ViewCount = None,
-    set_: options.Set = None,
-    label_column: options.LabelColumn = None,
-    file_column: options.FileColumn = None,
-    image_column: options.ImageColumn = None,
-    group_column: options.GroupColumn = None,
-    split_column: options.SplitColumn = None,
-    root: options.Root = None,
-    strict: options.Strict = False,
-    split: options.Split = "70/15/15",
-    model_arg: options.ModelArg = None,
-    input_px: options.InputPx = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    interpolation: options.Interpolation = None,
-    crop_pct: options.CropPct = None,
-    sha256: options.Sha256 = None,
-    seed: options.Seed = 0,
-    engine: options.Engine = "auto",
-    precision: options.Precision = "auto",
-    device: options.Device = "auto",
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="File to write the plan to.")] = Path("plan.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    data_options: DataOptions,
+    model: WholeModel,
+    training: Annotated[TrainingOptions, without("from_scratch", "head", "hidden", "dropout")],
+    compute: ComputeOptions,
+    output: OutputOptions,
 ) -> None:
     """Decide by measuring how much to retrain. Writes plan.toml, which `thawline fit --plan` does.
 
     Heads on frozen features are compared first; then, while that promises more, short trainings with the thaw line at
-    several layers. The test part is never looked at.
+    several layers. The test set is never looked at.
     """
     from thawline import planning
-    from thawline.backbones import DEFAULT_MODEL, open_backbone
-    from thawline.data import open_data
     from thawline.planning.timing import forecast
     from thawline.scale.disk import storage_errors
 
@@ -81,43 +55,29 @@ def plan(
         raise UsageError(f"--out must be a new file; {out} is there. Choose another, or replace it with --force.")
     if not out.parent.is_dir():
         raise UsageError(f"--out must lie in a folder that exists; {out.parent} does not. Make it first.")
-    settings = options.model_settings(model_arg, input_px, mean, std, interpolation, crop_pct, sha256)
-    training = options.training_settings(set_, epochs=epochs, lr=lr, batch_size=batch_size, views=views)
-    shares = options.fractions(split)
-    spend = options.budget(budget)
-    with listening(quiet=quiet or json_) as listener:
-        backbone = open_backbone(model or DEFAULT_MODEL, **settings)
-        opened = open_data(
-            data,
-            label_column=label_column,
-            file_column=file_column,
-            image_column=image_column,
-            group_column=group_column,
-            split_column=split_column,
-            root=root,
-            strict=strict,
-            **planning.Asked(settings={"seed": seed}, budget=spend).opening(),
-            progress=partial(listener.progress, "reading"),
-        )
+    asked = planning.Asked(
+        settings={"thaw": training.thaw, "fractions": data_options.fractions(), "seed": compute.seed}
+        | compute.hardware(),
+        training=training.settings(),
+        budget=training.spend(),
+    )
+    with listening(quiet=output.silent) as listener:
+        backbone = opened_backbone(model)
+        opened_data = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
         planned = planning.make_plan(
-            opened,
+            opened_data,
             backbone,
             watcher=listener,
             explain=True,
-            budget=spend,
-            thaw=thaw,
-            training=training,
-            fractions=shares,
-            seed=seed,
-            engine=engine,
-            precision=precision,
-            device=device,
+            budget=asked.budget,
+            training=dict(asked.training),
+            **asked.settings,
         )
         # where nothing was measured, nothing is known yet of what it takes
-        ahead = None if planned.plan.candidates else forecast(opened, backbone, planned.plan)
+        ahead = None if planned.plan.candidates else forecast(opened_data, backbone, planned.plan)
         with storage_errors(out):
             planning.write_plan(planned.plan, out)
-    if json_:
+    if output.json_:
         print_json(contract(planned, out, ahead))
     else:
         _print(planned.plan, out, data, ahead)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import listening, print_json, say
+from thawline.cli.groups import only
+from thawline.cli.options import ComputeOptions, OutputOptions, PictureData, RunFolder
 from thawline.errors import DataError
 
 EXAMPLES = (
@@ -21,16 +22,14 @@ EXAMPLES = (
 
 
 def predict(
-    run: options.RunFolder,
+    *,
+    run: RunFolder,
     files: Annotated[list[Path], typer.Argument(help="Pictures, a folder of pictures, or a table with their names.")],
     target: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    file_column: options.FileColumn = None,
-    image_column: options.ImageColumn = None,
-    root: options.Root = None,
-    device: options.Device = "auto",
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    data: PictureData,
+    compute: Annotated[ComputeOptions, only("device")],
+    output: OutputOptions,
 ) -> None:
     """Predict the class of new pictures. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
@@ -39,10 +38,10 @@ def predict(
 
     if target is not None:
         check_new_file(target, "--out", (".csv", ".json"), force=force)
-    bundle = load_bundle(run, device=device)
-    with listening(quiet=quiet or json_ or not sys.stderr.isatty()) as listener:
+    bundle = load_bundle(run, device=compute.device)
+    with listening(quiet=output.silent or not sys.stderr.isatty()) as listener:
         asked = files[0] if len(files) == 1 else files  # one may be a table or a folder; several are pictures
-        opened = open_files(asked, file_column=file_column, image_column=image_column, root=root)
+        opened = open_files(asked, file_column=data.file_column, image_column=data.image_column, root=data.root)
         predictions = bundle.predict(opened, progress=partial(listener.progress, "features"))
         for skipped in predictions.failed:
             listener.note(f"{skipped.file} could not be read: {skipped.reason}")
@@ -55,7 +54,7 @@ def predict(
                 json.dump(predictions.to_json(), file, ensure_ascii=False, indent=2)
             else:
                 predictions.write_csv(file)
-    if json_:
+    if output.json_:
         print_json(predictions.to_json())
     elif target is None:
         predictions.write_csv(sys.stdout)

@@ -1,12 +1,12 @@
 """``thawline rank``: which pre-trained model suits the data, before anything is trained."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import listening, plain, print_json, say
+from thawline.cli.opening import opened
+from thawline.cli.options import ComputeOptions, Data, DataOptions, OutputOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +27,8 @@ _HEADINGS = ("kNN", "LogME", "H-score", "LEEP", "NLEEP")
 
 
 def rank(
-    data: options.Data,
+    *,
+    data: Data,
     models: Annotated[
         str,
         typer.Option(
@@ -37,58 +38,33 @@ def rank(
         ),
     ],
     share: Annotated[
-        float, typer.Option(help="What may be spent, as a share of running every model on every picture.")
+        float, typer.Option(help="Work to spend, as a share of running every model on every picture.")
     ] = 0.06,
-    probe: Annotated[int, typer.Option(metavar="N", help="Pictures that a model is shown at most.")] = 2000,
+    probe: Annotated[int, typer.Option(metavar="N", help="Most pictures to show a model.")] = 2000,
     depths: Annotated[
-        bool, typer.Option("--depths", help="Judge by several depths side by side, not the pooled features.")
+        bool, typer.Option("--depths", help="Judge by several depths side by side, not by the pooled features.")
     ] = False,
-    label_column: options.LabelColumn = None,
-    file_column: options.FileColumn = None,
-    image_column: options.ImageColumn = None,
-    group_column: options.GroupColumn = None,
-    split_column: options.SplitColumn = None,
-    root: options.Root = None,
-    strict: options.Strict = False,
-    split: options.Split = "70/15/15",
-    seed: options.Seed = 0,
-    engine: options.Engine = "auto",
-    precision: options.Precision = "auto",
-    device: options.Device = "auto",
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    data_options: DataOptions,
+    compute: ComputeOptions,
+    output: OutputOptions,
 ) -> None:
     """Rank pre-trained models by how they do on your data. Shows few pictures to all, more to those in front."""
     from thawline import planning
-    from thawline.data import open_data
 
-    shares = options.fractions(split)
-    with listening(quiet=quiet or json_) as listener:
-        opened = open_data(
-            data,
-            label_column=label_column,
-            file_column=file_column,
-            image_column=image_column,
-            group_column=group_column,
-            split_column=split_column,
-            root=root,
-            strict=strict,
-            progress=partial(listener.progress, "reading"),
-        )
+    fractions = data_options.fractions()
+    with listening(quiet=output.silent) as listener:
         ranking = planning.rank(
-            opened,
+            opened(data, data_options, listener),
             models,
-            seed=seed,
+            seed=compute.seed,
             n_probe=probe,
             share=share,
             depths=depths,
-            fractions=shares,
-            engine=engine,
-            precision=precision,
-            device=device,
+            fractions=fractions,
+            **compute.hardware(),
             listener=listener,
         )
-    if json_:
+    if output.json_:
         print_json(ranking.to_json())
         return
     shown = " then ".join(f"{n:,} pictures for {n_models}" for n_models, n in ranking.rounds)

@@ -4,23 +4,24 @@ from typing import Annotated
 
 import typer
 
-from thawline.cli import options
 from thawline.cli.console import print_json
+from thawline.cli.options import OnlyJson, RunFolder
 
 EXAMPLES = "Examples:\n\nthawline report runs/ants\n\nthawline report runs/ants --open"
 
 
 def report(
-    run: options.RunFolder,
+    *,
+    run: RunFolder,
     open_: Annotated[bool, typer.Option("--open", help="Show report.html in the browser.")] = False,
-    json_: options.Json = False,
+    output: OnlyJson,
 ) -> None:
     """Print the numbers of a finished run. Says where its report lies, and can open it."""
     from thawline import runs
     from thawline.cli.results import print_run
 
     finished = runs.open_run(run)
-    if json_:
+    if output.json_:
         print_json(finished.to_json())
     else:
         print_run(finished)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from thawline import planning
 from thawline.backbones import Backbone, open_backbone
-from thawline.data import open_data
 from thawline.errors import RunError, UsageError
 from thawline.listening import Listener, Silent
 from thawline.planning import Asked, FitPlan, Planned
@@ -20,6 +18,7 @@ from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
 from thawline.runs.listener import Both, EventLog, check_tensorboard
 from thawline.runs.measure import Clock, measure
+from thawline.runs.opening import opened as open_for
 from thawline.runs.request import DataMark, Request, read_request, weights_path, write_request
 from thawline.runs.run import Run, open_run
 from thawline.runs.stopping import sigterm_interrupts
@@ -35,6 +34,7 @@ def fit(
     force: bool = False,
     listener: Listener | None = None,
     tensorboard: bool = False,
+    **opening: Any,
 ) -> Run:
     """Do what a plan says, and write a run folder: whole, or not at all.
 
@@ -49,6 +49,7 @@ def fit(
         force: Replace the run that stands there, finished or not.
         listener: Hears of progress.
         tensorboard: Also write curves of training for TensorBoard.
+        opening: Arguments of ``open_data``, such as ``label_column``, unless ``data`` are open already.
     Returns:
         The finished run.
     Raises:
@@ -62,9 +63,9 @@ def fit(
         check_tensorboard()
     given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked()
     asked = given.plan if isinstance(given, Planned) else given
-    opened = data if isinstance(data, Dataset) else _open(listener, {"what": data, **asked.opening()})
     if backbone is None:
         backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
+    opened = _opened(data, asked, backbone, listener, opening)
     if isinstance(given, Planned):
         given = replace(given, plan=planning.settle(given.plan, opened, backbone))
         _check_weights(given.plan, backbone)
@@ -124,7 +125,9 @@ def _finished(target: Path, listener: Listener) -> Run:
 def _continue(draft: Draft, data: Dataset | str | Path | None, listener: Listener) -> None:
     request = read_request(draft)
     with run_folder.completed(draft, force=request.force, resumed=True):
-        opened = data if isinstance(data, Dataset) else _open(listener, _opening(request, data, draft.target))
+        opened = (
+            data if isinstance(data, Dataset) else open_for(listener=listener, **_opening(request, data, draft.target))
+        )
         request.check(opened)
         backbone = _opened_again(request)
         if request.plan is not None:
@@ -196,8 +199,19 @@ def _opening(request: Request, data: str | Path | None, run: Path) -> Mapping[st
     )
 
 
-def _open(listener: Listener, how: Mapping[str, Any]) -> Dataset:
-    return open_data(**how, progress=partial(listener.progress, "reading"))
+def _opened(
+    data: Dataset | str | Path, asked: FitPlan | Asked, backbone: Backbone, listener: Listener, how: Mapping[str, Any]
+) -> Dataset:
+    """Open the data unless they are open; the engine that will read them is built meanwhile."""
+    if isinstance(data, Dataset):
+        if how:
+            raise UsageError(f"{', '.join(how)} must come with a path; got data that are open already. Leave it out.")
+        return data
+    settings = asked.settings if isinstance(asked, Asked) else asked.model_dump()
+    if settings.get("from_scratch"):
+        return open_for(data, listener, **asked.opening(), **how)
+    ahead = {name: settings[name] for name in ("layer", "engine", "precision", "device") if name in settings}
+    return open_for(data, listener, backbone=backbone, **ahead, **asked.opening(), **how)
 
 
 def _backbone(plan: FitPlan) -> Backbone:
