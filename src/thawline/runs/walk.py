@@ -207,7 +207,7 @@ def _opened(
         if how:
             raise UsageError(f"{', '.join(how)} must come with a path; got data that are open already. Leave it out.")
         return data
-    settings = asked.settings if isinstance(asked, Asked) else asked.model_dump()
+    settings = asked.settings if isinstance(asked, Asked) else vars(asked)
     if settings.get("from_scratch"):
         return open_for(data, listener, **asked.opening(), **how)
     ahead = {name: settings[name] for name in ("layer", "engine", "precision", "device") if name in settings}
