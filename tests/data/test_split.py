@@ -157,7 +157,7 @@ def test_only_train_given_is_drawn():
 
 def test_a_class_that_only_leaks_is_refused():
     data = made_up([0, 1, 0, 1], [0, 1, 2, 1], ["train", "train", "train", "test"])
-    with pytest.raises(DataError, match="made up: no training sample of class 'c1' is left once"):
+    with pytest.raises(DataError, match="made up: no training sample of class 'c1' is left without"):
         split_data(data)
 
 

@@ -103,8 +103,8 @@ def _given(dataset: Dataset) -> Split:
     if counts.min() == 0:
         name = dataset.classes[int(counts.argmin())]
         raise DataError(
-            f"{dataset.name}: every training sample of class {name!r} is in the validation or test set too (same "
-            f"content or group) and is left out. Draw a new split, or clean the given one."
+            f"{dataset.name}: no training sample of class {name!r} is left without those that are in the validation or "
+            f"test set too (same content or group). Draw a new split, or clean the given one."
         )
     return Split(train, val, test, f"{origin}.", dropped)
 
