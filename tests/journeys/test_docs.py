@@ -14,6 +14,9 @@ import pytest
 import typer
 import typer.main
 
+from thawline.backbones.providers import FAMILIES
+from thawline.backbones.providers.provider import Provider
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,14 +30,17 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 @pytest.fixture
-def a_strangers_folder(tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def a_strangers_folder(tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the pages play: `photos/`, a new picture, and pictures that were labelled later."""
     folder = tiny_photos.parent
     shutil.copy(next(tiny_photos.glob("disc/*")), folder / "new.jpg")  # a PNG by content, as strangers have them
     shutil.copytree(tiny_photos, folder / "labelled_later")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(typer, "launch", lambda url: 0)  # no browser
-    return folder
+    families = dict(FAMILIES)
+    yield folder
+    for stranger in FAMILIES.keys() - families:  # of the page on providers
+        sys.modules.pop(FAMILIES.pop(stranger))
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -129,6 +135,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, link
+
+
+def test_the_page_on_providers_names_every_function() -> None:
+    text = (ROOT / "docs" / "providers.md").read_text("utf-8")
+    for name in (name for name in vars(Provider) if not name.startswith("_")):
+        assert f"| `{name}` |" in text
 
 
 def test_pasted_outputs_have_their_places() -> None:
