@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from thawline.backbones import POOLED, Backbone
-from thawline.engines.building import Graphs
+from thawline.engines.building import ConvertedBackbone
 from thawline.engines.choices import hardware
 from thawline.scale.allocator import keep_freed_memory
 
@@ -39,7 +39,7 @@ class Teacher:
         keep_freed_memory()
         self.input_px = backbone.preparation.input_px[0]
         _, precision = hardware(device="cpu")
-        self._engine = Graphs(cache, backbone, (POOLED,)).engine(precision)
+        self._engine = ConvertedBackbone(cache, backbone, (POOLED,)).engine(precision)
         self.width = self._engine.widths[0]
 
     def features(self, pixels: NDArray[np.uint8], boxes: torch.Tensor, title: str) -> Iterator[NDArray[np.float32]]:
