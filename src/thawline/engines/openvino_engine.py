@@ -75,6 +75,7 @@ class OpenVINOEngine:
             n = len(part)
             if n < size:
                 part = np.concatenate([part, np.repeat(part[-1:], size - n, axis=0)])
+            # the graph has one shape: rows beyond n repeat the last sample, and are dropped
             np.concatenate([found[:n] for found in self._infer(part)], axis=1, out=rows[start : start + n])
         return rows
 

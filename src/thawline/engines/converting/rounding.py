@@ -87,8 +87,10 @@ def run_watched(
         means.append(ops.reduce_mean(given, np.array([axis for axis in range(rank) if axis != channel]), False))
     n = len(watched.outputs)
     watched = ov.Model([*watched.get_results(), *map(ops.result, means)], watched.get_parameters(), "watched")
+    # one thread: sums, and so the means, do not depend on the number of processors
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core().compile_model(watched, "CPU", exact)
+    # the compiled model overwrites its output arrays in the next run: copy them
     runs = [[array.copy() for array in compiled([batch]).values()] for batch in pictures]
     noted: dict[str, NDArray[np.float32]] = {
         node.get_friendly_name(): np.asarray(np.mean([run[n + i] for run in runs], axis=0, dtype=np.float32))
@@ -112,6 +114,8 @@ def round_weights(model: ov.Model, means: Means) -> None:
         node.input(1).replace_source_output(ops.constant(rounded).output(0))
         lost = _lost(node, exact - rounded, means[node.get_friendly_name()])
         bias, added = _bias(node, len(lost))
+        # The plugin rounds this bias to bfloat16 when it fuses the addition: give it what survives rounding, and add
+        # the rest where it stays float32.
         held = to_bfloat16(bias + lost)
         added.input(1).replace_source_output(ops.constant(_per_channel(node, held)).output(0))
         _add_behind_clamp(_behind_residual(added), _per_channel(node, bias + lost - held))
@@ -120,6 +124,7 @@ def round_weights(model: ov.Model, means: Means) -> None:
 def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round to the nearest number that bfloat16 holds, ties to even."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    # half of the last bit that is kept, less one unless that bit is odd: ties go to even, as the processor rounds
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
     return rounded.astype(np.uint32).view(np.float32)
 
