@@ -1,16 +1,19 @@
-"""What can go wrong, as a tree. Every message is one sentence or two: what was expected, what came, where, next step.
+"""Every error that the user can do something about, as a tree.
+
+A message is one or two sentences: what happened, why, and the next step.
 
 ThawlineError
-├── UsageError            an option or argument that cannot be                      (ValueError)
-├── DataError             the data cannot be used as it is                          (ValueError)
-│   └── MissingDataError  a path that is not there                                  (FileNotFoundError)
+├── UsageError            an option or argument with an impossible value            (ValueError)
+├── DataError             the data cannot be used as they are                       (ValueError)
+│   └── MissingDataError  a path that does not exist                                (FileNotFoundError)
 ├── UndecodableError      one sample cannot be read; the data set lists and skips it (ValueError)
 ├── ModelError            a model cannot be opened                                  (ValueError)
 │   ├── UnknownModelError no model of that name                                     (LookupError)
 │   ├── WeightsError      the weights do not fit, or are not the ones promised
+│   ├── NotConvertibleError OpenVINO cannot run this architecture; torch can
 │   └── HubError          the model hub cannot be reached                           (ConnectionError)
 ├── RunError              a run folder that cannot be written, read or understood   (ValueError)
-├── ReceiptError          something frozen moved                                    (AssertionError)
+├── ReceiptError          something frozen changed                                  (AssertionError)
 └── StorageError          a disk that is full or cannot be written                  (OSError)
 
 The command line prints the text of a ThawlineError, without a traceback, and exits with 2.
@@ -23,19 +26,19 @@ from collections.abc import Iterable
 
 
 class ThawlineError(Exception):
-    """Base of every error that the user can do something about."""
+    """The base of every error that the user can do something about."""
 
 
 class UsageError(ThawlineError, ValueError):
-    """An option or argument that cannot be."""
+    """An option or argument has an impossible value."""
 
 
 class DataError(ThawlineError, ValueError):
-    """The data cannot be used as it is."""
+    """The data cannot be used as they are."""
 
 
 class MissingDataError(DataError, FileNotFoundError):
-    """A path that is not there."""
+    """A path does not exist."""
 
     def __str__(self) -> str:  # OSError would print "[Errno None]"
         return str(self.args[0])
@@ -57,6 +60,10 @@ class WeightsError(ModelError):
     """The weights do not fit the architecture, or are not the ones promised."""
 
 
+class NotConvertibleError(ModelError):
+    """OpenVINO cannot run this architecture; torch can."""
+
+
 class HubError(ModelError, ConnectionError):
     """The model hub cannot be reached."""
 
@@ -65,15 +72,15 @@ class HubError(ModelError, ConnectionError):
 
 
 class RunError(ThawlineError, ValueError):
-    """A run folder that cannot be written, read or understood."""
+    """A run folder cannot be written, read or understood."""
 
 
 class ReceiptError(ThawlineError, AssertionError):
-    """Something that was declared frozen moved."""
+    """Something that was declared frozen changed."""
 
 
 class StorageError(ThawlineError, OSError):
-    """A disk that is full or cannot be written."""
+    """A disk is full or cannot be written."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -83,7 +90,3 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """Return ``" Did you mean 'a', 'b'?"`` for the known names closest to ``name``, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=n, cutoff=0.5)
     return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
-
-
-class NotConvertibleError(ModelError):
-    """OpenVINO cannot take this architecture; torch can run it."""

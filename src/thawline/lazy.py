@@ -1,4 +1,4 @@
-"""Public names that are fetched from their module when first used, so that importing a room costs nothing."""
+"""Fetch public names from their module when they are first used: importing a room costs nothing."""
 
 from __future__ import annotations
 

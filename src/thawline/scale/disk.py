@@ -80,7 +80,7 @@ def written_whole(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
-    """Do the same as ``written_whole``, but let an OSError pass as the system raises it."""
+    """Do as ``written_whole``, but let an OSError pass as the system raises it."""
     draft = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
     text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
     try:

@@ -1,4 +1,4 @@
-"""Where Thawline keeps what it can compute again."""
+"""The folder for everything that Thawline can compute again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def cache_root() -> Path:
     """Return the cache folder, ``$THAWLINE_CACHE`` or the platform's own; the caller creates what it needs below it.
 
-    Everything below it may be deleted at any time: it is computed again.
+    Everything below it may be deleted at any time; Thawline computes it again.
     """
     chosen = os.environ.get("THAWLINE_CACHE")
     if chosen:

@@ -1,4 +1,4 @@
-"""Releases of installed packages."""
+"""Look up releases of installed packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 @functools.cache
 def release(package: str) -> str:
-    """Installed version of a package, or ``absent``."""
+    """Return the installed version of a package, or ``absent``."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,7 +1,7 @@
 """Features on disk, found again by content.
 
-Takes rows of numbers, the key of what computed them, and the digests of the samples that they belong to. Gives the rows
-back for the same key and digest. Refuses damaged rows, which count as absent, and never mixes two models.
+Takes rows of numbers, the key of what computed them, and the digest of the sample that each row belongs to. Gives the
+rows back for the same key and digest. Refuses damaged rows, which count as absent, and never mixes two models.
 """
 
 from typing import TYPE_CHECKING

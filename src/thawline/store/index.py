@@ -1,4 +1,4 @@
-"""Finding rows by the digest of their sample, a million at a time."""
+"""Find rows by the digest of their sample, a million at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Index:
 
     shards: tuple[Shard, ...]
     prefixes: NDArray[np.uint64]
-    """(n,) first 8 bytes of each digest, ascending: what is searched, six times faster than 32 bytes."""
+    """(n,) first 8 bytes of each digest, ascending: searching them is six times faster than searching 32 bytes."""
     digests: NDArray[np.void]
     """(n,) in the order of ``prefixes``."""
     shard: NDArray[np.int32]
@@ -46,7 +46,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """The answer of a lookup: which of N samples are stored, and the way to read those."""
+    """Which of N samples are stored, and where; reads those that are."""
 
     found: NDArray[np.bool_]
     """(N,)"""
@@ -61,27 +61,27 @@ class Rows:
             nothing = np.zeros(len(wanted), np.int64)
             return cls(np.zeros(len(wanted), np.bool_), (), nothing.astype(np.int32), nothing)
         at = np.minimum(np.searchsorted(index.prefixes, _prefixes(wanted)), len(index.prefixes) - 1)
-        # Two digests with the same first 8 bytes: one of them counts as not stored, and is computed again.
+        # Of two digests with the same first 8 bytes, one counts as not stored and is computed again.
         return cls(index.digests[at] == wanted, index.shards, index.shard[at], index.row[at])
 
     @property
     def row_shape(self) -> tuple[int, ...] | None:
-        """Shape of one row, or None where nothing was found."""
+        """Shape of one row, or None if nothing was found."""
         return next((shard.shape[1:] for shard in self.shards_in_use()), None)
 
     def shards_in_use(self) -> list[Shard]:
-        """The shards that found rows come from."""
+        """List the shards that found rows come from."""
         return [self._shards[i] for i in np.unique(self._shard[self.found])]
 
     def read(self, positions: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """Read the rows of these samples; nothing else is loaded.
 
         Args:
-            positions: (n,) places in the sequence that was looked up, every one of them found, in any order.
+            positions: (n,) places in the sequence that was looked up, in any order; each must be found.
         Returns:
             (n, ...) in the stored number format (bfloat16 as the bits in uint16).
         Raises:
-            KeyError: A sample that was not found.
+            KeyError: A sample was not found.
             StorageError: The rows were cleared after the lookup.
         """
         if not self.found[positions].all():

@@ -1,7 +1,7 @@
-"""One file of the store: some rows, the digests of the samples they belong to, and a checksum over both.
+"""Write and read one file of the store: some rows, the digests of their samples, and a checksum over both.
 
-A shard is a safetensors file with ``digests`` uint8 (n, 32) and ``values`` (n, ...). It is written under a temporary
-name, flushed to the disk and renamed, so it is there whole or not at all, and it is never changed afterwards.
+A shard is a safetensors file with ``digests`` uint8 (n, 32) and ``values`` (n, ...). It is there whole or not at all,
+and is never changed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _NAMES = {kind: name for name, kind in _STORED.values()}
 
 
 class DamagedShardError(Exception):
-    """A shard that is not what was written; its rows have to be computed again."""
+    """A shard has other content than was written; its rows have to be computed again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """The description of a shard whose values stay on disk until they are asked for."""
+    """The description of a shard; its values stay on disk until they are read."""
 
     path: Path
     dtype: np.dtype[Any]
@@ -53,21 +53,21 @@ class Shard:
     sha256: str
 
     def values(self) -> NDArray[Any]:
-        """Map the values (n, ...) read-only; the map goes when the array does."""
+        """Map the values (n, ...) read-only; the map ends with the array."""
         return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
     def is_intact(self) -> bool:
-        """Read everything once and compare with the checksum."""
+        """Read everything once and compare it with the checksum."""
         return _checksum(self.digests, self.values()) == self.sha256
 
 
 def storage_dtype(stored: Stored) -> np.dtype[Any]:
-    """Type in memory of what is stored under this name."""
+    """Return the type in memory of values stored under this name."""
     return _STORED[stored][1]
 
 
 def digest_rows(digests: Sequence[str]) -> NDArray[np.void]:
-    """(N,) hex SHA-256 -> (N,) of 32 bytes each; raises ValueError where one is not a SHA-256."""
+    """(N,) hex SHA-256 -> (N,) of 32 bytes each; raises ValueError if one is not a SHA-256."""
     packed = bytes.fromhex("".join(digests))
     if len(packed) != _DIGEST.itemsize * len(digests) or any(len(digest) != 64 for digest in digests):
         raise ValueError("digests must be SHA-256 in hex, 64 characters each")
@@ -75,7 +75,7 @@ def digest_rows(digests: Sequence[str]) -> NDArray[np.void]:
 
 
 def write_shard(folder: Path, digests: NDArray[np.void], values: NDArray[Any]) -> int:
-    """Write rows as a new shard that no other writer can collide with; returns its size in bytes."""
+    """Write rows as a new shard whose name no other writer uses; return its size in bytes."""
     values, digests = np.ascontiguousarray(values), np.ascontiguousarray(digests)
     end = values.nbytes + digests.nbytes
     header = {
@@ -94,7 +94,7 @@ def write_shard(folder: Path, digests: NDArray[np.void], values: NDArray[Any]) -
     described = json.dumps(header).encode()
     described += b" " * (-len(described) % 8)  # so that the values begin at a multiple of eight bytes
     length = len(described).to_bytes(8, "little")
-    # The format is written here piece by piece, as the library would need two more copies of the values in memory.
+    # Written piece by piece, because the library would need two more copies of the values in memory.
     with whole_file(folder / f"{uuid.uuid4().hex}{SUFFIX}", "wb") as file:
         for piece in (length, described, _bytes_of(values), _bytes_of(digests)):
             file.write(piece)
@@ -105,7 +105,7 @@ def open_shard(path: Path, stored: Stored) -> Shard:
     """Read the description and the digests of a shard.
 
     Raises:
-        DamagedShardError: It is not a whole shard of this number format.
+        DamagedShardError: The file is not a whole shard of this number format.
     """
     shape, offset, digests_offset, sha256 = _read_header(path, stored)
     digests = np.fromfile(path, dtype=_DIGEST, count=shape[0], offset=digests_offset)
@@ -113,7 +113,7 @@ def open_shard(path: Path, stored: Stored) -> Shard:
 
 
 def count_rows(path: Path, stored: Stored) -> int:
-    """Rows in a shard, without reading them; 0 for a damaged one."""
+    """Count the rows of a shard without reading them; 0 if it is damaged."""
     try:
         return _read_header(path, stored)[0][0]
     except DamagedShardError:

@@ -1,4 +1,4 @@
-"""Sizes on disk as people write and read them."""
+"""Read and write sizes on disk as people do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parse_bytes(text: str, where: str) -> int:
     """``20GB``, ``1.5 TB``, ``512MiB`` or a plain number of bytes -> bytes.
 
     Raises:
-        UsageError: It is no size.
+        UsageError: The text is not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].upper() not in _UNITS:
@@ -33,6 +33,6 @@ def format_bytes(n: int) -> str:
 
 
 def limit_from_environment() -> int:
-    """``$THAWLINE_CACHE_LIMIT`` in bytes, or 20 GB."""
+    """Return ``$THAWLINE_CACHE_LIMIT`` in bytes, or 20 GB."""
     text = os.environ.get("THAWLINE_CACHE_LIMIT")
     return parse_bytes(text, "THAWLINE_CACHE_LIMIT") if text else _DEFAULT_LIMIT

@@ -94,7 +94,7 @@ class FeatureStore:
         return rows.read(np.arange(len(digests)))
 
     def holds(self, key: FeatureKey) -> bool:
-        """Whether anything was ever stored under a key; costs one question to the file system and verifies nothing."""
+        """Whether anything was ever stored under a key; asks the file system once and verifies nothing."""
         return (self._shelf.folder / key.digest() / "key.json").exists()
 
     def prepare(self, key: FeatureKey) -> None:
@@ -193,7 +193,7 @@ class FeatureStore:
                 try:
                     write_shard(self._shelf.use(key.digest()), digests, values)
                     break
-                except FileNotFoundError:  # another process removed the folder between the two steps
+                except FileNotFoundError:  # another process removed the folder after `prepare`
                     if attempt == 2:
                         raise
 

@@ -1,4 +1,4 @@
-"""Rows on their way into the store: gathered, so that files are few and an interruption loses little."""
+"""Gather rows on their way into the store: few files are written, and an interruption loses little."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from thawline.store.store import FeatureStore
 
 FLUSH_BYTES = 4 * 2**20
 FLUSH_S = 10.0
-"""Computed rows wait at most this long, or until those of one key are this large: an interruption loses no more, and
-memory holds no more, however many samples there are."""
+"""Computed rows wait at most this long, or until those of one key are this large. An interruption loses no more than
+this, and memory holds no more, however many samples there are."""
 
 
 class Writer:
-    """Hands rows to the store every few seconds and at the end, whatever ends it."""
+    """Hand rows to the store every few seconds and when the block ends, also by an error."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Store what was taken."""
+        """Store the rows that wait."""
         self._since = time.monotonic()
         for key in self._held:
             self._flush_one(key)
@@ -54,21 +54,21 @@ class Writer:
     def _flush_one(self, key: FeatureKey) -> None:
         if (held := self._held.get(key)) is not None and held.digests:
             digests, values = held.digests, held.rows[: len(held.digests)]
-            held.digests = []  # first: what the store refuses now, it would refuse again when the work is left
+            held.digests = []  # first: what the store refuses now, it would refuse again when the block ends
             self._store.append(key, digests, values)
 
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """Rows of one key that wait, one behind the other in memory that is used again: nothing is copied to store them."""
+    """Rows of one key that wait, one behind the other, in memory that is used again: storing them copies nothing."""
 
     rows: NDArray[Any]
     digests: list[str]
-    """Of the first rows; what lies behind them means nothing."""
+    """Of the first rows; the rows behind them mean nothing."""
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> _Held:
-        """Room for ``FLUSH_BYTES``, and for what comes with the rows that exceed it."""
+        """Make room for ``FLUSH_BYTES``, and for one batch beyond it."""
         n = len(values) + FLUSH_BYTES // max(1, values.nbytes // len(values))
         return cls(np.empty((n, *values.shape[1:]), values.dtype), [])
 
