@@ -19,7 +19,7 @@ def photos(tiny_photos: Path) -> tl.Dataset:
 
 
 @pytest.fixture
-def bundle(photos: tl.Dataset) -> Bundle:
+def bundle(photos: tl.Dataset, warm_cache: Path) -> Bundle:
     backbone = tl.open_backbone()
     features = extract_features(photos, backbone)
     fitted = fit_head("logistic", features.values, photos.labels, len(photos.classes), groups=photos.groups)

@@ -63,8 +63,8 @@ def commands(page: Path) -> Iterator[str]:
 
 
 JOURNEYS = [
-    pytest.param(page, marks=pytest.mark.slow if page == README else ()) for page in PAGES if blocks(page)
-]  # the README shows every verb: a minute
+    pytest.param(page, marks=() if page.stem == "quickstart" else pytest.mark.slow) for page in PAGES if blocks(page)
+]
 
 
 @pytest.mark.parametrize("page", JOURNEYS, **NAMES)

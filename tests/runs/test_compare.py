@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,17 @@ def data(tiny_photos: Path) -> tl.Dataset:
     return tl.open_data(tiny_photos)
 
 
+@pytest.fixture(scope="module")
+def found(_tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Four strategies; all tests read them, so none may change them."""
+    folder = tmp_path_factory.mktemp("comparison") / "compared"
+    return tl.compare(tl.open_data(_tiny_photos), tl.open_backbone(), folder=folder, only=ONLY)
+
+
 @pytest.fixture
-def found(data: tl.Dataset, tmp_path: Path) -> Comparison:
-    return tl.compare(data, tl.open_backbone(), folder=tmp_path / "compared", only=ONLY)
+def folder(found: Comparison, tmp_path: Path) -> Path:
+    """The folder of the four; yours to change."""
+    return shutil.copytree(found.folder, tmp_path / "compared")
 
 
 def test_all_were_tested_on_the_same_samples(found: Comparison) -> None:
@@ -89,13 +98,15 @@ def test_again_runs_nothing(found: Comparison, data: tl.Dataset, monkeypatch: py
     assert again.to_json() == found.to_json()
 
 
-def test_a_strategy_that_was_not_asked_for_before_is_added(found: Comparison, data: tl.Dataset) -> None:
-    more = tl.compare(data, tl.open_backbone(), folder=found.folder, only=("svm", "last-layer"))
+def test_a_strategy_that_was_not_asked_for_before_is_added(folder: Path, data: tl.Dataset, warm_cache: Path) -> None:
+    more = tl.compare(data, tl.open_backbone(), folder=folder, only=("svm", "last-layer"))
     assert [one.name for one in more.strategies] == ["last-layer", "svm"]
     assert more.verdict.startswith("Highest on the test set")
 
 
-def test_one_that_was_stopped_is_resumed(data: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_stopped_is_resumed(
+    data: tl.Dataset, tmp_path: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Stops(Silent):
         def progress(self, phase: str, done: int, total: int) -> None:
             if "features" not in phase and done:
@@ -110,8 +121,9 @@ def test_one_that_was_stopped_is_resumed(data: tl.Dataset, tmp_path: Path, monke
 
 
 def test_networks_on_pixels_stand_beside_them(
-    data: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: tl.Dataset, tmp_path: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("thawline.training.pixel_nets.MOST_EPOCHS", 2)
     settings = {"folder": tmp_path / "c", "only": ("last-layer", "pixel-mlp", "pixel-cnn")}
     found = tl.compare(data, tl.open_backbone(), **settings)
     assert list(found.baselines)[-2:] == ["pixel-mlp", "pixel-cnn"]
@@ -121,14 +133,14 @@ def test_networks_on_pixels_stand_beside_them(
     assert tl.compare(data, tl.open_backbone(), **settings).baselines == found.baselines
 
 
-def test_what_is_refused(data: tl.Dataset, found: Comparison, tmp_path: Path) -> None:
+def test_what_is_refused(data: tl.Dataset, folder: Path, tmp_path: Path) -> None:
     backbone = tl.open_backbone()
     with pytest.raises(
         UsageError, match=r"must be among plan, last-layer.*got 'last_layer'. Did you mean 'last-layer'"
     ):
         tl.compare(data, backbone, only=("last_layer",))
     with pytest.raises(RunError, match="it is of other data, weights or settings"):
-        tl.compare(data, backbone, folder=found.folder, only=ONLY, seed=1)
+        tl.compare(data, backbone, folder=folder, only=ONLY, seed=1)
     with pytest.raises(UsageError, match="must include one that uses the model, such as last-layer; got pixel-cnn"):
         tl.compare(data, backbone, only=("pixel-cnn",))
     (tmp_path / "full").mkdir()
@@ -137,6 +149,6 @@ def test_what_is_refused(data: tl.Dataset, found: Comparison, tmp_path: Path) ->
         tl.compare(data, backbone, folder=tmp_path / "full")
     with pytest.raises(RunError, match="is a file"):
         tl.compare(data, backbone, folder=tmp_path / "full" / "letter.txt")
-    (found.folder / "comparison.json").write_text("{")
+    (folder / "comparison.json").write_text("{")
     with pytest.raises(RunError, match=r"comparison\.json is damaged"):
-        tl.compare(data, backbone, folder=found.folder, only=ONLY)
+        tl.compare(data, backbone, folder=folder, only=ONLY)

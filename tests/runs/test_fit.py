@@ -16,6 +16,8 @@ from thawline.errors import DataError, ReceiptError, RunError, StorageError, Usa
 from thawline.runs import Run, evaluate, open_run
 from thawline.runs.folder import CONTENTS
 
+pytestmark = pytest.mark.usefixtures("warm_cache")
+
 
 @pytest.fixture
 def data(tiny_photos: Path) -> tl.Dataset:
@@ -23,8 +25,8 @@ def data(tiny_photos: Path) -> tl.Dataset:
 
 
 @pytest.fixture
-def run(data: tl.Dataset, tmp_path: Path) -> Run:
-    return tl.fit(data, run=tmp_path / "run")
+def run(finished_run: Path) -> Run:
+    return open_run(finished_run)
 
 
 def rows_of(run: Run) -> list[dict[str, str]]:

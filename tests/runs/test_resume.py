@@ -87,7 +87,7 @@ def stop_with(error: BaseException, *, checkpoint: bool = True) -> pytest.Monkey
 
 
 @pytest.fixture
-def stopped(tiny_photos: Path, tmp_path: Path) -> Path:
+def stopped(tiny_photos: Path, tmp_path: Path, warm_cache: Path) -> Path:
     """A run of the tiny photos that Ctrl-C stopped right after a checkpoint."""
     patch = stop_with(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -106,9 +106,9 @@ def stopped(tiny_photos: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(
-    tiny_photos: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+    tiny_photos: Path, tmp_path: Path, finished_run: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reference = tl.fit(tiny_photos, run=tmp_path / "reference")
+    reference = open_run(finished_run)
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "another cache"))
     kill_at(moment, tiny_photos, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
