@@ -62,11 +62,15 @@ def test_the_bundle_gives_the_bits_of_the_run(run: Run, data: tl.Dataset) -> Non
 def test_the_json_is_the_contract(run: Run, data: tl.Dataset) -> None:
     content = run.to_json()
     assert set(content) == {
-        "run", "model", "thaw", "thawed", "classes", "n", "split", "skipped", "warnings", "features", "baselines",
-        "validation", "test", "verdict", "stages", "receipt", "seconds",
+        "run", "model", "thaw", "thawed", "classes", "n", "class_counts", "split", "skipped", "warnings", "features",
+        "baselines", "validation", "test", "verdict", "stages", "receipt", "seconds",
     }  # fmt: skip
     assert set(content["n"]) == {"train", "val", "test"}
     assert sum(content["n"].values()) == len(data)
+    counts = content["class_counts"]
+    assert [row["class"] for row in counts] == content["classes"]
+    assert {part: sum(row[part] for row in counts) for part in ("train", "val", "test")} == content["n"]
+    assert [sum(row.values()) for row in ({k: v for k, v in row.items() if k != "class"} for row in counts)] == [10] * 3
     assert content["features"] == {"computed": len(data), "reused": 0}
     assert set(content["baselines"]) == {"majority", "knn", "pixels"}
     for metrics in (content["test"], content["validation"], *content["baselines"].values()):
@@ -214,7 +218,7 @@ def test_a_run_of_another_version_is_refused(run: Run) -> None:
     with pytest.raises(RunError, match=r"must have format 1.*got 2.*pip install -U thawline"):
         open_run(run.folder)
     path.write_text("{")
-    with pytest.raises(RunError, match="must be readable JSON"):
+    with pytest.raises(RunError, match=r"metrics\.json is damaged"):
         open_run(run.folder)
 
 

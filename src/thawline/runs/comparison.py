@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.errors import RunError
 from thawline.evaluation.baselines import METHODS
 from thawline.listening import Listener, Silent
+from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
@@ -50,13 +51,13 @@ def compare(
         folder: Folder of the runs, one folder for each; by default the first free ``runs/NAME-compared-1``, ...
         only: Names of ``STRATEGIES`` and ``PIXELS``; by default all.
         force: Replace the comparison that stands there, also one of other data.
-        listener: Hears of progress.
+        listener: Hears of progress; by default bars in a notebook, and nobody in a script.
         asked: Settings of every plan: ``seed``, ``fractions``, ``engine``, ``precision``, ``device``.
     Raises:
         UsageError: An unknown strategy, or none that uses the model.
         RunError: The folder holds something else, or a comparison of other data, weights or settings.
     """
-    listener = listener or Silent()
+    listener = listener or default_listener()
     names = chosen(only)
     pixels = [name for name in PIXELS if not only or name in only]
     place = run_folder.first_free(Path("runs"), f"{data.name}-compared") if folder is None else Path(folder)

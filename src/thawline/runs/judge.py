@@ -1,4 +1,4 @@
-"""Judge a finished run on labelled data that it has not seen."""
+"""Evaluate a finished run on other labelled data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from thawline.data import subset
 from thawline.errors import DataError, nearest
 from thawline.evaluation import score, to_json
-from thawline.listening import Listener, Silent
+from thawline.listening import Listener
+from thawline.notebook import default_listener
 from thawline.records import Dataset, Scores
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ class Evaluation:
     data: str
     n: int
     classes: tuple[str, ...]
-    """The run's classes; rows and columns of the confusion matrix."""
+    """Classes of the run: rows and columns of the confusion matrix."""
     scores: Scores
     n_seen: int
-    """Samples whose content the model learned from: they flatter it."""
+    """Samples whose content the model learned from; they make the scores too good."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``thawline evaluate --json`` prints."""
@@ -46,18 +47,18 @@ class Evaluation:
 
 
 def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | None = None) -> Evaluation:
-    """Score a run's bundle on labelled data: on its test part where it has one, else on all of it.
+    """Score a run's bundle on the test set of labelled data, or on all of them if they come without one.
 
     Raises:
-        DataError: The data have a class that the run does not know.
+        DataError: The data have a class that the run has not.
     """
     import numpy as np
 
-    listener = listener or Silent()
+    listener = listener or default_listener()
     bundle = run.bundle
     if data.given is not None and "test" in data.given:
         data = subset(data, np.flatnonzero(data.given == "test"))
-        listener.note(f"{data.name} has a test part; the scores are of its {len(data):,} samples.")
+        listener.note(f"{data.name} has a test set; the scores are for its {len(data):,} samples.")
     if unknown := [name for name in data.classes if name not in bundle.classes]:
         raise DataError(
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "

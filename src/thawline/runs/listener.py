@@ -1,4 +1,4 @@
-"""How a run tells what it is doing: to a person while it runs, and to ``events.jsonl`` for good."""
+"""Listeners of a run: its log ``events.jsonl``, curves for TensorBoard, and two listeners as one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thawline.records import Evaluated
 
 _PROGRESS_S = 10.0
-"""The log hears of progress so often: that is what the count of seconds loses at most when a run is killed."""
+"""Seconds between lines of progress: a run that is killed loses at most so many from its count of seconds."""
 
 
 class Both:
@@ -44,7 +44,7 @@ class Both:
 class EventLog:
     """A listener that writes JSON lines, each flushed at once: a crash loses none.
 
-    Opened on the log of a run that was stopped, it goes on below; ``seconds`` counts the work of all sessions.
+    On the log of a run that was stopped, it appends; ``seconds`` counts the work of all sessions.
     """
 
     def __init__(self, path: Path, *, spent_s: float = 0.0, tensorboard: Path | None = None) -> None:
@@ -53,7 +53,7 @@ class EventLog:
         Args:
             path: The file, new or of the same run.
             spent_s: Seconds of this session before the log could be opened.
-            tensorboard: Folder for the curves, if they are wanted there too.
+            tensorboard: Folder for TensorBoard's curves; None writes none.
         """
         self._curves = None if tensorboard is None else Curves(tensorboard)
         self.earlier_s = _mend(path)
@@ -68,7 +68,7 @@ class EventLog:
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        """Write a line now and then."""
+        """Write a line, at most one every ten seconds."""
         if time.monotonic() - self._last_progress > _PROGRESS_S:
             self._last_progress = time.monotonic()
             self.write("progress", phase=phase, done=done, total=total)
@@ -88,7 +88,7 @@ class EventLog:
 
 
 class Curves:
-    """Mirrors evaluations to a folder that TensorBoard shows: per stage losses, accuracy, learning rate and speed."""
+    """Mirrors evaluations to TensorBoard: losses, accuracy, learning rate and speed of each stage."""
 
     def __init__(self, folder: Path) -> None:
         check_tensorboard()
@@ -114,20 +114,20 @@ class Curves:
 
 
 def check_tensorboard() -> None:
-    """Refuse curves that cannot be written, before any work is done.
+    """Refuse to write curves without the package for it, before any work is done.
 
     Raises:
         UsageError: The package is missing.
     """
     if find_spec("tensorboard") is None:
         raise UsageError(
-            "tensorboard must be installed to mirror curves to it; it is not there. "
+            "--tensorboard needs the package tensorboard, which is not installed. "
             "Install it with `pip install 'thawline[tensorboard]'`, or leave --tensorboard out."
         )
 
 
 def _mend(path: Path) -> float:
-    """Cut off a line that was only half written, and return the seconds of the last one; 0 where there is none."""
+    """Cut off a half-written last line; return the seconds of the last whole line, 0 if there is none."""
     if not path.exists():
         return 0.0
     content = path.read_bytes()

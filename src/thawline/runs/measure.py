@@ -23,6 +23,7 @@ from thawline.planning.asking import ask_for
 from thawline.planning.sampling import sampled
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.listener import EventLog
+from thawline.runs.run import PROBE
 from thawline.training import Fitted, fit_probe
 
 if TYPE_CHECKING:
@@ -33,26 +34,26 @@ if TYPE_CHECKING:
 
 
 NO_BETTER = (
-    "Training with thaw {thaw}{time} was no better, on the validation part, than the best head on the frozen model, "
-    "which ships in its place."
+    "Training with thaw {thaw}{time} did not beat the best head on the frozen model on the validation set, "
+    "so that head ships."
 )
 ENOUGH_TO_TELL = 100
-"""Samples of a validation part from which on it is asked whether training was better, where the plan names a head that
-ships otherwise. With fewer, only a training that was cut short is."""
+"""Samples of a validation set from which on training must beat the head that the plan names as the alternative. With
+fewer, only a training that was cut short must."""
 SLOWER = 3
-"""How much longer a picture takes in a backbone that was trained just now than in one that was converted."""
+"""How many times longer a sample takes in a backbone that was just trained than in one that was converted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """Everything that a walk found out, before any of it is written."""
+    """Everything that a run measured, before any of it is written."""
 
     plan: FitPlan
     data: Dataset
     backbone: Backbone
     split: Split
     features: Features | None
-    """Of all samples, from the pre-trained backbone; None from scratch."""
+    """Features of all samples, from the pre-trained backbone; None from scratch."""
     fitted: Fitted
     bundle: Bundle
     receipts: tuple[Mapping[str, Any], ...]
@@ -62,18 +63,18 @@ class Measured:
     baselines: tuple[Baseline, ...]
     verdict: str
     predictions: Predictions
-    """Of the test part."""
+    """Predictions for the test set."""
     seconds: dict[str, float]
 
     @property
     def status(self) -> str:
-        """What the receipts say together; a run whose receipt is not clean ends before this."""
+        """The verdict of all receipts; a run with another one has ended before this."""
         return "clean"
 
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds by phase."""
+    """Counts the seconds of each phase."""
 
     log: EventLog
     seconds: dict[str, float] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a block and write it to the log."""
+        """Time a block, and write its seconds to the log."""
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
@@ -109,14 +110,14 @@ def measure(
 
     Args:
         plan: Complete, as ``planning.settle`` leaves it.
-        clock: Notes the seconds of each phase.
-        state: Folder of checkpoints; what lies there is gone on from.
-        planned: What planning took, which counts as this run's.
+        clock: Counts the seconds of each phase.
+        state: Folder of checkpoints; training resumes from the ones that lie there.
+        planned: What planning took; the run counts it as its own.
     """
     with clock.phase("split"):
         data = sampled(data, plan)
         split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
-    _check_parts(data, split)
+    _check_sets(data, split)
     features, receipt = None, None
     if not plan.from_scratch:
         with clock.phase("features"):
@@ -139,11 +140,11 @@ def measure(
     shipped = fitted.backbone or backbone
     with clock.phase("evaluation"):
         if features is not None and fitted.backbone is None:
-            judged, precision = features.values[split.test], features.precision
+            tested, precision = features.values[split.test], features.precision
         else:
             seen_anew = _extract(subset(data, split.test), shipped, plan, listener)
-            judged, precision = seen_anew.values, seen_anew.precision
-        scored = _evaluate(data, split, features, judged, fitted, plan)
+            tested, precision = seen_anew.values, seen_anew.precision
+        found = _evaluate(data, split, features, tested, fitted, plan)
     clock.seconds.setdefault("features", 0.0)
     clock.seconds["head"] = fitted.stages[0].seconds if fitted.probe else 0.0
     return Measured(
@@ -164,7 +165,11 @@ def measure(
         ),
         receipts=_receipts(receipt, fitted),
         seconds=clock.finish(data.seconds, planned),
-        **scored,
+        test=found.test,
+        val=found.val,
+        baselines=found.baselines,
+        verdict=found.verdict,
+        predictions=found.predictions,
     )
 
 
@@ -182,7 +187,7 @@ def _extract(data: Dataset, backbone: Backbone, plan: FitPlan, listener: Listene
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frozen:
-    """The best that was measured with nothing thawed: it ships unless training is better."""
+    """The best head that was measured with nothing thawed: it ships unless training beats it."""
 
     features: Features
     probe: Fitted
@@ -219,7 +224,7 @@ def _train(
     ends_at: float | None,
     frozen: _Frozen | None,
 ) -> Fitted:
-    """Solve for a head and, where the plan says so, go on from it by gradient descent."""
+    """Solve a head and, if the plan says so, train by gradient descent from there."""
     probe = None if plan.head == "mlp" or features is None else _solve(data, split, plan, backbone, features)
     if probe is not None and not plan.trains:
         return probe
@@ -237,48 +242,59 @@ def _train(
 
 
 def _ends_at(planned: Planned, data: Dataset, split: Split) -> float | None:
-    """When training must be over, so that testing and writing end within the budget."""
+    """Return when training must end for testing and writing to stay within the budget; None without a limit."""
     budget = planned.budget
     if budget is None or budget.seconds is None:
         return None
-    # a trained backbone reads the test part once more, by an engine that is slower than that of the frozen one
+    # a trained backbone reads the test set once more, on a slower engine than the frozen one
     reading_s = SLOWER * planned.features_s * len(split.test) / max(len(data), 1)
     return budget.started + budget.seconds - budget.spare() - reading_s
 
 
 def _receipts(frozen: Receipt | None, fitted: Fitted) -> tuple[Mapping[str, Any], ...]:
-    """The receipt of the frozen backbone, with the head that was solved on it, then one per stage of training."""
+    """Return the receipt of the frozen backbone and its solved head, then one for each stage of training."""
     if frozen is None or fitted.probe is None:
         return fitted.receipts
     solved = replace(frozen, thawed=tuple(f"head.{name}" for name in fitted.probe.head.tensors()))
     return ({"status": solved.status, **asdict(solved)}, *fitted.receipts)
 
 
-def _check_parts(data: Dataset, split: Split) -> None:
-    """Refuse a split that leaves nothing to train on or to be judged by."""
-    for name, rows in (("train", split.train), ("test", split.test)):
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Evaluation:
+    """What the test set and the validation set say of the model and of simpler methods."""
+
+    test: Scores
+    val: Scores | None
+    baselines: tuple[Baseline, ...]
+    verdict: str
+    predictions: Predictions
+
+
+def _check_sets(data: Dataset, split: Split) -> None:
+    """Refuse a split without training samples or without test samples."""
+    for name, rows in (("training", split.train), ("test", split.test)):
         if not len(rows):
             raise DataError(
-                f"data must leave samples for the {name} part; {data.name} leaves none ({split.origin}). "
+                f"data must leave samples for the {name} set; {data.name} leaves none ({split.origin}). "
                 "Bring more samples, or change --split."
             )
 
 
 def _evaluate(
-    data: Dataset, split: Split, features: Features | None, judged: NDArray[np.float32], fitted: Fitted, plan: FitPlan
-) -> dict[str, Any]:
-    """Score head and baselines on the test part; nothing before this line has looked at it.
+    data: Dataset, split: Split, features: Features | None, tested: NDArray[np.float32], fitted: Fitted, plan: FitPlan
+) -> _Evaluation:
+    """Score head and baselines on the test set, which nothing has looked at before.
 
     Args:
-        features: Of all samples, from the pre-trained backbone; None where there is none.
-        judged: (n_test, D) features of the test part from the backbone that ships.
+        features: Of all samples, from the pre-trained backbone; None from scratch.
+        tested: (n_test, D) features of the test set from the backbone that ships.
     """
     import numpy as np
 
     n_classes, seed = len(data.classes), plan.seed
     subject = FROM_SCRATCH if plan.from_scratch else PRETRAINED
     seen = np.sort(np.concatenate([split.train, split.val]))
-    probabilities = fitted.head.predict_proba(judged)
+    probabilities = fitted.head.predict_proba(tested)
     truth = data.labels[split.test]
     test = score(truth, probabilities, n_classes, seed=seed)
     values = None if features is None else features.values
@@ -299,19 +315,18 @@ def _evaluate(
     if fitted.solved is not None and values is not None:
         p = fitted.solved.predict_proba(values[split.test])
         scores = score(truth, p, n_classes, seed=seed)
-        title = "a new linear head on the frozen model"
         seconds = fitted.stages[0].seconds
-        simpler = (*simpler, MeasuredBaseline("probe", title, scores, seconds, p, uses_backbone=True))
+        simpler = (*simpler, MeasuredBaseline("probe", PROBE, scores, seconds, p, uses_backbone=True))
     val = fitted.validation_probabilities
-    return {
-        "test": test,
-        "val": None if val is None else score(data.labels[split.val], val, n_classes, seed=seed),
-        "baselines": simpler,
-        "verdict": verdict(test, simpler, truth, probabilities, subject=subject),
-        "predictions": Predictions(
+    return _Evaluation(
+        test=test,
+        val=None if val is None else score(data.labels[split.val], val, n_classes, seed=seed),
+        baselines=simpler,
+        verdict=verdict(test, simpler, truth, probabilities, subject=subject),
+        predictions=Predictions(
             files=tuple(data.files[row] for row in split.test),
             classes=data.classes,
             probabilities=probabilities,
             failed=(),
         ),
-    }
+    )

@@ -28,7 +28,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReportData:
-    """Everything the report says, as plain values, so that it can be drawn again from what a run folder holds."""
+    """Everything that the report says, as plain values."""
 
     title: str
     verdict: str
@@ -41,7 +41,7 @@ class ReportData:
     """Parameters that did not."""
     classes: tuple[str, ...]
     counts: Mapping[Part, Sequence[int]]
-    """Samples of each class in each part."""
+    """Samples of each class in each set."""
     split_origin: str
     test: Scores
     receipt: str
@@ -52,7 +52,7 @@ class ReportData:
     warnings: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     head_path: tuple[Mapping[str, float], ...] = ()
-    """Each strength that was tried: ``C`` or ``lambda``, ``log_loss`` and, where known, its standard error ``se``."""
+    """Each strength that was tried: ``C`` or ``lambda``, ``log_loss`` and, if known, its standard error ``se``."""
     head_c: float | None = None
     """The C or lambda that was kept."""
     stages: tuple[StageReport, ...] = ()
@@ -66,7 +66,7 @@ class ReportData:
     """The most confident first."""
     environment: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[tuple[str, str], ...] = ()
-    """What to try next: the command, and what it is for."""
+    """Commands to try next, and what each does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,18 @@ class StageRow:
 
     name: str
     line: str
-    """The layer that the thaw line stands above."""
+    """The layer that the thaw line stands above; empty if no layer was thawed."""
     trainable: int
     effort: str
     """Epochs and views."""
     accuracy: Score | None
-    """On the validation part."""
+    """On the validation set."""
     loss: Score | None
     score: float | None
     score_name: str
-    """What the stage was judged by, and what that is."""
+    """The score that the stage was judged by, and its name."""
     outcome: str
-    """kept, rolled back, or nothing where there was nothing to decide."""
+    """``kept``, ``rolled back``, or empty if nothing was to be decided."""
     seconds: float
 
 
@@ -108,20 +108,20 @@ class ReceiptRow:
 
     stage: str
     frozen: int
-    """Parameters and buffers that were compared, bit for bit."""
+    """Parameters and buffers that were compared bit for bit."""
     digest: str
     learned: int
     """Tensors that learned."""
     least_change: float | None
     """Smallest relative change of a tensor that learned."""
     least_gradient: float | None
-    """Smallest of their largest gradients."""
+    """Smallest, over these tensors, of the largest gradient norm."""
     moved_buffers: int
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """One cell of the confusion matrix that should be empty."""
+    """One off-diagonal cell of the confusion matrix."""
 
     true: str
     predicted: str
@@ -148,12 +148,12 @@ class Curve:
     start: float
     """Epochs of the stages before it."""
     points: tuple[tuple[float, float, float | None], ...]
-    """(epochs so far, loss in training, loss on the validation part)"""
+    """(epochs so far, training loss, validation loss)"""
     kept: bool
 
 
 def class_rows(report: ReportData) -> list[ClassRow]:
-    """One row per class, the lowest recall first; classes without test samples last."""
+    """Return one row per class, the lowest recall first; classes without test samples last."""
     rows = []
     for index, (name, values) in enumerate(zip(report.classes, report.test.per_class, strict=True)):
         hits, n = int(report.test.confusion[index, index]), int(report.test.confusion[index].sum())
@@ -164,7 +164,7 @@ def class_rows(report: ReportData) -> list[ClassRow]:
 
 
 def strengths(report: ReportData) -> tuple[list[Strength], str]:
-    """The strengths that were tried, in ascending order, and what they are values of."""
+    """Return the strengths that were tried, in ascending order, and the name of their parameter."""
     name = "C" if all("C" in step for step in report.head_path) else "lambda"
     steps = sorted(report.head_path[:MAX_STRENGTHS], key=lambda step: step[name])
     return [Strength(s[name], s["log_loss"], s.get("se"), s[name] == report.head_c) for s in steps], name
@@ -214,7 +214,7 @@ def receipt_rows(report: ReportData) -> list[ReceiptRow]:
 
 
 def curves(report: ReportData) -> list[Curve]:
-    """The loss of each stage over its epochs, stages one after the other."""
+    """Return the loss of each stage over its epochs, stages one after the other."""
     found: list[Curve] = []
     start = 0.0
     for stage in report.stages[:MAX_STAGES]:
@@ -227,7 +227,7 @@ def curves(report: ReportData) -> list[Curve]:
 
 
 def confusions(report: ReportData, limit: int = 20) -> list[Confusion]:
-    """The most frequent mistakes: true class, predicted class, how often."""
+    """Return the most frequent mistakes: true class, predicted class, how often."""
     import numpy as np
 
     wrong = np.array(report.test.confusion)
@@ -243,9 +243,9 @@ def confusions(report: ReportData, limit: int = 20) -> list[Confusion]:
 
 
 def heat(report: ReportData) -> Iterator[tuple[str, list[tuple[int, int, bool]]]]:
-    """For each true class: its name, and for each predicted class the count, the depth of colour, and if it is right.
+    """Yield for each true class its name and, for each predicted class, (count, depth of colour, whether it is right).
 
-    The depth, 0 to 100, is the square root of the share of the row, so that a rare mistake can still be seen.
+    The depth, 0 to 100, is the square root of the share of the row: a rare mistake can still be seen.
     """
     for index, name in enumerate(report.classes):
         row = [int(count) for count in report.test.confusion[index]]

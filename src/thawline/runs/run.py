@@ -1,4 +1,4 @@
-"""A finished run: what its folder says."""
+"""A finished run, read from its folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunReport:
         return f"RunReport(accuracy {self.accuracy})"
 
     def score(self, name: str, part: str = "test") -> Score:
-        """One metric with its interval, such as ``score("macro_f1")``."""
+        """Return one metric with its interval, such as ``score("macro_f1")``."""
         metric = self.content[part][name]
         return Score(name, metric["value"], (metric["ci95"][0], metric["ci95"][1]), metric["n"])
 
@@ -96,14 +96,14 @@ class Run:
 
     @cached_property
     def bundle(self) -> Bundle:
-        """The model that ships, loaded from the folder."""
+        """The model that ships, loaded from the run folder."""
         from thawline.bundles import load_bundle
 
         return load_bundle(self.folder)
 
     @cached_property
     def plan(self) -> FitPlan:
-        """What was decided before the run."""
+        """The plan that the run carried out."""
         from thawline.planning import read_plan
 
         return read_plan(self.folder / PLAN)
@@ -138,11 +138,11 @@ def _percents(ci95: Sequence[float]) -> str:
 
 
 _DETAILS = ("format", "thawline", "per_class", "confusion")
-"""Kept in ``metrics.json``, left out of ``--json``."""
+"""Keys that ``metrics.json`` holds and ``--json`` leaves out."""
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open a run folder.
+    """Open a finished run folder.
 
     Raises:
         RunError: Incomplete, unreadable, or from a newer version.
@@ -153,10 +153,10 @@ def open_run(folder: str | Path) -> Run:
         content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         written = content["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / METRICS} must be readable JSON with a format; copy the run folder again.") from error
+        raise RunError(f"{folder / METRICS} is damaged. Copy the run folder again.") from error
     if written != FORMAT:
         raise RunError(
-            f"{folder / METRICS} must have format {FORMAT}, which this version of Thawline reads; got {written!r}. "
-            "It was written by another version: upgrade with `pip install -U thawline`."
+            f"{folder / METRICS} must have format {FORMAT}, which this version reads; got {written!r}. "
+            "A newer version of Thawline wrote it: upgrade with `pip install -U thawline`."
         )
     return Run(folder, RunReport(content))

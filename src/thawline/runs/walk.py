@@ -11,7 +11,8 @@ from typing import Any
 from thawline import planning
 from thawline.backbones import Backbone, open_backbone
 from thawline.errors import RunError, UsageError
-from thawline.listening import Listener, Silent
+from thawline.listening import Listener
+from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan, Planned
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
@@ -47,7 +48,7 @@ def fit(
         backbone: An opened backbone; by default the one that the plan names.
         run: Where the run folder should be; by default the first free ``runs/NAME-1``, ``-2``, ...
         force: Replace the run that stands there, finished or not.
-        listener: Hears of progress.
+        listener: Hears of progress; by default bars in a notebook, and nobody in a script.
         tensorboard: Also write curves of training for TensorBoard.
         opening: Arguments of ``open_data``, such as ``label_column``, unless ``data`` are open already.
     Returns:
@@ -55,7 +56,7 @@ def fit(
     Raises:
         ThawlineError: The data, the plan, the place or the training was refused.
     """
-    listener = listener or Silent()
+    listener = listener or default_listener()
     wanted = None if run is None else Path(run)
     if wanted is not None:
         run_folder.check_place(wanted, force=force)
@@ -99,7 +100,7 @@ def resume(run: str | Path, *, data: Dataset | str | Path | None = None, listene
         RunError: No such run was begun, another process is writing it, or another version began it.
         DataError: The data have changed.
     """
-    listener = listener or Silent()
+    listener = listener or default_listener()
     draft = run_folder.draft_of(Path(run))
     if not draft.folder.is_dir():
         return _finished(draft.target, listener)

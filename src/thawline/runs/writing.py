@@ -1,4 +1,4 @@
-"""What a finished walk leaves behind: the files of the run folder."""
+"""Write the files of a run folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.bundles import save_bundle
 from thawline.evaluation import to_json
 from thawline.planning import write_plan
-from thawline.records import PARTS, Features, Split
+from thawline.records import PARTS, Dataset, Features, Split
 from thawline.runs import folder as run_folder
 from thawline.runs.run import FORMAT
 from thawline.version import __version__
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def write_run(draft: Path, measured: Measured, target: Path) -> None:
-    """Fill the folder; ``target`` is where it will stand."""
+    """Write everything that a run folder holds; ``target`` is where the folder will stand."""
     import numpy as np
 
     from thawline.runs.report import render_report
@@ -38,13 +38,13 @@ def write_run(draft: Path, measured: Measured, target: Path) -> None:
     with (draft / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         measured.predictions.write_csv(file, [data.classes[label] for label in data.labels[split.test]])
     learned = np.concatenate([split.train, split.val])
-    seen = sorted({data.digests[row] for row in learned})  # so that a later evaluation can say what the model knew
+    seen = sorted({data.digests[row] for row in learned})  # lets `evaluate` count what the model knew
     (draft / run_folder.SEEN).write_text("\n".join(seen) + "\n", encoding="utf-8")
     (draft / run_folder.REPORT).write_text(render_report(report_data(measured, target)), encoding="utf-8")
 
 
 def metrics(measured: Measured) -> dict[str, Any]:
-    """What ``metrics.json`` holds: the object of ``fit --json`` and, beside it, the tables."""
+    """Return what ``metrics.json`` holds: the object of ``fit --json``, and the tables beside it."""
     split = measured.split
     counts = {part: len(rows) for part, rows in _parts(split)}
     return {
@@ -55,6 +55,7 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "thawed": measured.fitted.kept,
         "classes": list(measured.data.classes),
         "n": counts,
+        "class_counts": class_counts(measured.data, split),
         "split": split.origin,
         "skipped": [asdict(skipped) for skipped in measured.data.skipped],
         "warnings": list(measured.data.warnings),
@@ -71,6 +72,16 @@ def metrics(measured: Measured) -> dict[str, Any]:
         ],
         "confusion": measured.test.confusion.tolist(),
     }
+
+
+def class_counts(data: Dataset, split: Split) -> list[dict[str, Any]]:
+    """Return how many samples of each class stand in each set, in the order of the classes."""
+    import numpy as np
+
+    counts = {part: np.bincount(data.labels[rows], minlength=len(data.classes)) for part, rows in _parts(split)}
+    return [
+        {"class": name} | {part: int(n[label]) for part, n in counts.items()} for label, name in enumerate(data.classes)
+    ]
 
 
 def _counts(features: Features | None) -> dict[str, int]:
