@@ -15,8 +15,7 @@ MAX_NAME = 80
 MAX_ROWS = 30
 """Longest table of a card."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_RIGHT = ' style="text-align:right"'
-_LEFT = ' style="text-align:left"'
+_RIGHT, _LEFT = (f' style="text-align:{side};padding:.15em .7em"' for side in ("right", "left"))
 
 
 def printable(text: object, limit: int = MAX_NAME) -> str:
@@ -45,20 +44,24 @@ def card(title: str, sentences: Iterable[object] = (), *tables: str) -> str:
 
 
 def table_html(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return an HTML table of at most ``MAX_ROWS`` rows; numbers stand to the right, everything is escaped."""
-    head = "".join(f"<th{_LEFT if not i else _RIGHT}>{_shown(name)}</th>" for i, name in enumerate(columns))
-    body = "".join(f"<tr>{''.join(_cell(i, value) for i, value in enumerate(row))}</tr>" for row in rows[:MAX_ROWS])
+    """Return an escaped HTML table of at most ``MAX_ROWS`` rows; columns of numbers stand to the right."""
+    sides = [_side(column, rows) for column in range(len(columns))]
+    head = "".join(f"<th{side}>{_shown(name)}</th>" for side, name in zip(sides, columns, strict=True))
+    body = "".join(f"<tr>{_cells(row, sides)}</tr>" for row in rows[:MAX_ROWS])
     rest = len(rows) - MAX_ROWS
     more = f'<tr><td colspan="{len(columns)}"{_LEFT}>and {rest:,} more</td></tr>' if rest > 0 else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{more}</tbody></table>"
 
 
-def _cell(column: int, value: object) -> str:
-    if column == 0:
-        return f"<th{_LEFT}>{_shown(value)}</th>"
-    if isinstance(value, int):
-        return f"<td{_RIGHT}>{value:,}</td>"
-    return f"<td{_RIGHT}>{_shown(value, 3 * MAX_NAME)}</td>"
+def _side(column: int, rows: Sequence[Sequence[object]]) -> str:
+    """Set a column to the right if its first value is a number."""
+    return _RIGHT if column and rows and str(rows[0][column])[:1].isdigit() else _LEFT
+
+
+def _cells(row: Sequence[object], sides: Sequence[str]) -> str:
+    first, *others = (f"{value:,}" if isinstance(value, int) else value for value in row)
+    cells = (f"<td{side}>{_shown(value, 3 * MAX_NAME)}</td>" for side, value in zip(sides[1:], others, strict=True))
+    return f"<th{_LEFT}>{_shown(first)}</th>{''.join(cells)}"
 
 
 def _shown(text: object, limit: int = MAX_NAME) -> str:
