@@ -120,7 +120,7 @@ def make_plan(
     if not measures:
         whole = complete(bare, training)
         return Planned(plan=_with_reasons(whole, data, asked=True), budget=budget)
-    from thawline.listening import Silent
+    from thawline.notebook import default_listener
     from thawline.planning.afford import Affordable, samples_within
     from thawline.planning.decide import decide
     from thawline.planning.sampling import sampled
@@ -141,7 +141,7 @@ def make_plan(
 
     if training:
         planned("all")  # settings that cannot be are refused before anything is measured
-    decided = decide(data, backbone, bare, planned, watcher or Silent(), explain=explain, budget=budget, read=read)
+    decided = decide(data, backbone, bare, planned, watcher or default_listener(), explain=explain, budget=budget, read=read)
     plan = _with_reasons(decided.plan, data, asked=False)
     return replace(decided, plan=plan, seconds=decided.seconds + sampling_s)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from thawline.data import split_data
 from thawline.errors import ModelError, UsageError
 from thawline.evaluation import wilson
-from thawline.listening import Silent, Watcher
+from thawline.listening import Watcher
+from thawline.notebook import default_listener
 from thawline.planning.contenders import names_of, open_contender
 from thawline.planning.halving import LEAST_PICTURES, Contender, Probe, halve, probe_order
 from thawline.records import Dataset, Score
@@ -153,7 +154,7 @@ def rank(
     _check(n_probe, share)
     names = names_of(models)
     run = {"engine": engine, "precision": precision, "device": device, "store": store}
-    watcher = listener or Silent()
+    watcher = listener or default_listener()
     split = split_data(data, fractions=fractions, seed=seed)
     order = probe_order(data.labels[split.train], seed)
     probe = Probe(data, split.train[order], depths, run, watcher, seed)
