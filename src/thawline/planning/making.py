@@ -141,7 +141,8 @@ def make_plan(
 
     if training:
         planned("all")  # settings that cannot be are refused before anything is measured
-    decided = decide(data, backbone, bare, planned, watcher or default_listener(), explain=explain, budget=budget, read=read)
+    watcher = watcher or default_listener()
+    decided = decide(data, backbone, bare, planned, watcher, explain=explain, budget=budget, read=read)
     plan = _with_reasons(decided.plan, data, asked=False)
     return replace(decided, plan=plan, seconds=decided.seconds + sampling_s)
 
