@@ -37,7 +37,7 @@ from thawline.engines.arithmetic import arithmetic
 from thawline.engines.choices import hardware
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
-from thawline.training.fused.chains import Chain, folded
+from thawline.training.fused.chains import Chain, installed, usable_chains
 from thawline.training.fused.microbatches import Microbatches
 from thawline.training.net import Above, Net
 from thawline.training.optimiser import build_optimiser
@@ -57,8 +57,10 @@ class Line:
     above: Above
     crossing: tuple[torch.Tensor, ...]
     microbatches: Microbatches
+    usable: list[Chain]
+    """Layers that can run as one."""
     chains: list[Chain]
-    """Layers that run as one at this moment."""
+    """Those that do at this moment."""
     step: Callable[[], None]
     """In parts where microbatches are open, else on the whole batch."""
     flops: float
@@ -114,7 +116,7 @@ def our_line(backbone: tl.Backbone, thaw: Thaw, precision: str) -> Line:
         nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
 
-    return Line(above, crossing, microbatches, chains, step, flops_above(backbone, ladder, thaw))
+    return Line(above, crossing, microbatches, usable_chains(above), chains, step, flops_above(backbone, ladder, thaw))
 
 
 def flops_above(backbone: tl.Backbone, ladder: Ladder, thaw: Thaw) -> float:
@@ -158,7 +160,8 @@ def in_turn(line: Line, tutorial: Callable[[], None]) -> list[list[float]]:
     for turn in range(ROUNDS + 1):
         for way, found in enumerate(seconds):
             with contextlib.ExitStack() as stack:
-                line.chains[:] = stack.enter_context(folded(line.above)) if way < 2 else []
+                line.chains[:] = line.usable if way < 2 else []
+                stack.enter_context(installed(line.chains))
                 if way == 0:
                     stack.enter_context(line.microbatches)
                 step = line.step if way < 3 else tutorial

@@ -17,7 +17,7 @@ from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
 from thawline.training.fused import convolution
-from thawline.training.fused.chains import Chain, folded
+from thawline.training.fused.chains import Chain, usable_chains
 from thawline.training.net import Above, Net
 
 import_timm()
@@ -88,7 +88,7 @@ def test_gradients_are_those_of_the_layers_one_by_one(name: str) -> None:
     above.net.double()
     above.train()
     expected = gradients(above)
-    with folded(above) as chains:
+    with toy.folded(above) as chains:
         found = gradients(above)
     norms, activations = (sum(layer is not None for layer in layers) for layers in _columns(chains))
     assert (norms, activations) == FAMILIES[name][:2]
@@ -101,7 +101,7 @@ def test_gradients_in_float32(name: str) -> None:
     above = of_family(name)
     above.train()
     expected = gradients(above)
-    with folded(above):
+    with toy.folded(above):
         assert_close(gradients(above), expected, 1e-5)
 
 
@@ -113,7 +113,7 @@ def test_gradients_in_float32_are_as_near_to_the_true_ones(name: str) -> None:
         above = of_family(name)
         above.train()
         usual = gradients(above, seed=seed)
-        with folded(above):
+        with toy.folded(above):
             found = gradients(above, seed=seed)
         above.net.double()
         true = gradients(above, seed=seed)
@@ -133,7 +133,7 @@ def test_gradients_in_bf16_are_as_near_to_the_true_ones(name: str) -> None:
     true = gradients(above)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         usual = gradients(above)
-        with folded(above):
+        with toy.folded(above):
             found = gradients(above)
     error, usual_error = (_error(one, true) for one in (found, usual))
     assert 0 < error < 1.1 * usual_error
@@ -202,15 +202,33 @@ def test_a_frozen_hole_gets_no_gradient_and_what_is_around_it_the_right_one() ->
     above.train()
     above.learning = {name: p for name, p in above.learning.items() if p.requires_grad}
     expected = gradients(above)
-    with folded(above):
+    with toy.folded(above):
         found = gradients(above)
     assert_close(found, expected, 1e-5)
     assert all(p.grad is None for p in above.net.parameters() if not p.requires_grad)
 
 
+def test_layers_whose_gradients_would_be_wrong_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    above, usual = of_family("test_resnet"), convolution._gradients
+    assert usable_chains(above)
+
+    def without_weights(*given: Any) -> Any:
+        dx, dw, db = usual(*given)
+        return dx, None if dw is None else dw / 2, db
+
+    monkeypatch.setattr(convolution, "_gradients", without_weights)
+    assert usable_chains(above) == []
+
+
+def test_layers_whose_outputs_would_be_wrong_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    above, usual = of_family("test_resnet"), convolution._forward
+    monkeypatch.setattr(convolution, "_forward", lambda *given: usual(*given) * 1.01)
+    assert usable_chains(above) == []
+
+
 def test_statistics_that_move_are_not_folded() -> None:
     above = of_family("test_resnet", "stage:layer4", moving=True)
-    with folded(above) as chains:
+    with toy.folded(above) as chains:
         assert chains == []
         before = {name: tensor.clone() for name, tensor in above.moving.items()}
         gradients(above)
@@ -223,7 +241,7 @@ def test_trying_moves_no_statistics_and_draws_from_no_generator_of_others() -> N
     torch.manual_seed(11)
     drawn = torch.rand(3)
     torch.manual_seed(11)
-    with folded(above):
+    with toy.folded(above):
         assert torch.equal(torch.rand(3), drawn)
     assert toy.differing(toy.state(above.net), before) == []
 
@@ -234,7 +252,7 @@ def test_without_gradients_layers_run_one_by_one() -> None:
     with torch.no_grad():
         above.train()
         expected = above.logits((images,))
-        with folded(above):
+        with toy.folded(above):
             assert torch.equal(above.logits((images,)), expected)
             with torch.enable_grad():
                 assert not torch.equal(above.logits((images,)), expected)
@@ -245,7 +263,7 @@ def test_nothing_is_left_behind() -> None:
     above.eval()
     before = {name: copy.copy(layer.__dict__) for name, layer in above.net.named_modules()}
     names = list(above.net.state_dict())
-    with folded(above) as chains:
+    with toy.folded(above) as chains:
         assert chains
         assert list(above.net.state_dict()) == names
     above.eval()
@@ -330,7 +348,7 @@ def test_what_is_found(made: Made, expected: str) -> None:
     above = above_toy(made)
     above.train()
     right = gradients(above)
-    with folded(above) as chains:
+    with toy.folded(above) as chains:
         layers = [
             layer for chain in chains for layer in (chain.conv, chain.norm, chain.activation) if layer is not None
         ]
@@ -349,5 +367,5 @@ def test_a_layer_with_a_hook_is_left_alone() -> None:
     made = Made()
     made.conv.register_forward_hook(lambda layer, given, gave: 2 * gave)
     above = above_toy(made)
-    with folded(above) as chains:
+    with toy.folded(above) as chains:
         assert chains == []

@@ -29,7 +29,6 @@ from thawline.heads.modules import new_mlp
 from thawline.randomness import derived_seed, generator
 from thawline.training import loop
 from thawline.training.checkpoint import read_checkpoint
-from thawline.training.fused.chains import folded
 from thawline.training.judging import Judgement, judge
 from thawline.training.lesson import Lesson, Outcome
 from thawline.training.net import Above, Net
@@ -42,7 +41,9 @@ def plain_loop(net: Net, settings: TrainPlan, setting: str, name: str) -> list[t
     """Train by hand: no Order, no groups, no mixing of ours; returns the gradient norm of each step."""
     thaw, px = toy.thaw(setting, name), toy.SIDE[name]
     halves = cut(net.backbone, thaw.rung, signature=Signature("timm", (3, px, px)))
-    with folded(Above(net, thaw, Signature("timm", (3, px, px)), moving_statistics=settings.statistics == "moving")):
+    with toy.folded(
+        Above(net, thaw, Signature("timm", (3, px, px)), moving_statistics=settings.statistics == "moving")
+    ):
         return _plain_steps(net, halves, settings, thaw, toy.Crossing(halves, px))
 
 

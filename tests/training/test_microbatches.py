@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from thawline.backbones.signature import Signature
 from thawline.training.fused import microbatches
-from thawline.training.fused.chains import folded
 from thawline.training.fused.microbatches import LEAST_SAMPLES, Microbatches, worth_parts
 from thawline.training.net import Above, Net
 
@@ -54,7 +53,7 @@ def gradients(top: Above, *, in_parts: bool, as_one: bool = False) -> tuple[floa
     for parameter in learning:
         parameter.grad = None
     if in_parts:
-        with folded(top) if as_one else contextlib.nullcontext([]) as chains, parts:
+        with toy.folded(top) if as_one else contextlib.nullcontext([]) as chains, parts:
             assert len(parts.parts(N)) == 4
             assert bool(chains) == as_one
             loss = parts.backward(loss_of, learning, N, chains)

@@ -85,7 +85,7 @@ def script(monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float]) -> None:
 
     def judged(stage: loop.Stage) -> Judgement:
         with loop.swapped(stage.above, stage._ema):
-            logits = loop.predict(stage.above, stage.inputs, stage.lesson.judged, stage.task, stage._microbatches)
+            logits = loop.predict(stage.above, stage.inputs, stage.lesson.judged, stage.task, stage._fast)
         stage_of[logits.tobytes()] = stage.lesson.name
         return judged_again(logits, toy.LABELS[VAL])
 

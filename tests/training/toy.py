@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -20,6 +21,7 @@ from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.randomness import generator
 from thawline.records import Evaluated, InputsReport
+from thawline.training.fused.chains import Chain, installed, usable_chains
 from thawline.training.lesson import Batches, Lesson, Outcome, Task
 from thawline.training.loop import Stage
 from thawline.training.net import Above, Net
@@ -196,6 +198,14 @@ def make_task(
 def make_lesson(**changes: Any) -> Lesson:
     usual: dict[str, Any] = {"name": "lesson", "number": 1, "of": 1, "rows": TRAIN, "judged": VAL, "epochs": 4}
     return Lesson(**usual | {"views": 2} | changes)
+
+
+@contextlib.contextmanager
+def folded(above: Above) -> Iterator[list[Chain]]:
+    """Run chains of layers as one, wherever they can be."""
+    chains = usable_chains(above)
+    with installed(chains):
+        yield chains
 
 
 @dataclass

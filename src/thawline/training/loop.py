@@ -27,8 +27,7 @@ from thawline.errors import ModelError, UsageError
 from thawline.randomness import derived_seed, generator
 from thawline.records import Evaluated, Point
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
-from thawline.training.fused.chains import Chain, folded
-from thawline.training.fused.microbatches import Microbatches
+from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
 from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Task
@@ -109,8 +108,7 @@ class Stage:
         self._optimiser = build_optimiser(above.learning, above.distance, settings)
         self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
         self._weights = _class_weights(task, lesson.rows)
-        self._microbatches = Microbatches(above, torch.device(task.device), task.precision)
-        self._chains: list[Chain] = []
+        self._fast = FastSteps(above, torch.device(task.device), task.precision)
         self._best: Tensors = {}
         self._clock = _Clock(lesson.ends_at)
         self._now = _Progress()
@@ -131,8 +129,7 @@ class Stage:
             HeldInterrupts() as held,
             repeatable(torch.device(self.task.device)),
             _seeded(),
-            folded(self.above) as self._chains,
-            self._microbatches,
+            self._fast,
             closing(self._stream()) as stream,
         ):
             for crossing in stream:
@@ -181,7 +178,7 @@ class Stage:
             here = slice(part[0], part[-1] + 1)
             mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
             loss_of = partial(self._loss, mixed, labels[here], len(labels))
-            total += self._microbatches.backward(loss_of, learning, len(part), self._chains)
+            total += self._fast.backward(loss_of, learning, len(part))
         if not np.isfinite(total):
             raise ModelError(
                 f"loss must stay a number; it became {total} in stage {self.lesson.name!r}, step {step + 1}. Try a "
@@ -272,7 +269,7 @@ class Stage:
     def judge(self) -> Judgement:
         """Judge the net as it is now (its average, where one is kept) on the samples to be judged by."""
         with swapped(self.above, self._ema):
-            logits = predict(self.above, self.inputs, self.lesson.judged, self.task, self._microbatches)
+            logits = predict(self.above, self.inputs, self.lesson.judged, self.task, self._fast)
         return judge(logits, self.task.labels[self.lesson.judged])
 
     def _finish(self) -> Outcome:
@@ -326,7 +323,7 @@ class Stage:
 
 
 def predict(
-    above: Above, inputs: Activations, rows: NDArray[np.int64], task: Task, microbatches: Microbatches
+    above: Above, inputs: Activations, rows: NDArray[np.int64], task: Task, fast: FastSteps
 ) -> NDArray[np.float64]:
     """Logits (n, C) of samples as they are, without augmentation."""
     batches: Batches = [(rows[i : i + _JUDGED_ROWS], None) for i in range(0, len(rows), _JUDGED_ROWS)]
@@ -338,7 +335,7 @@ def predict(
     above.eval()
     try:
         with closing(inputs.stream(batches)) as stream:
-            logits = [microbatches.each(partial(logits_of, crossing), len(crossing[0])) for crossing in stream]
+            logits = [fast.each(partial(logits_of, crossing), len(crossing[0])) for crossing in stream]
     finally:
         above.train()
     return torch.cat([part for parts in logits for part in parts]).cpu().numpy().astype(np.float64)
