@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from thawline.planning import plan as plan
     from thawline.planning import rank as rank
     from thawline.records import Dataset as Dataset
+    from thawline.runs import ThawlineClassifier as ThawlineClassifier
     from thawline.runs import compare as compare
     from thawline.runs import fit as fit
     from thawline.runs import resume as resume
-    from thawline.training import ThawlineClassifier as ThawlineClassifier
     from thawline.version import __version__ as __version__
 
 _HOME = {
@@ -37,7 +37,7 @@ _HOME = {
     "Bundle": "thawline.bundles",
     "Dataset": "thawline.records",
     "FitPlan": "thawline.planning",
-    "ThawlineClassifier": "thawline.training",
+    "ThawlineClassifier": "thawline.runs",
     "ThawlineError": "thawline.errors",
     "ThawlineFeatures": "thawline.features",
     "__version__": "thawline.version",

@@ -62,7 +62,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ModelError: The backbone cannot be opened, or has no such layer.
             DataError: X is none of what is taken, or its first sample cannot be read.
         """
-        pictures = _pictures(X)
+        pictures = pictures_of(X)
         self._backbone = open_backbone(self.model)
         self.weights_sha256_ = self._backbone.weights_sha256
         self.n_features_out_ = self._rows(pictures[:1]).shape[1]
@@ -76,7 +76,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ModelError: The model of this name now has other weights.
         """
         check_is_fitted(self)
-        return self._rows(_pictures(X))
+        return self._rows(pictures_of(X))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_sha256_")
@@ -98,7 +98,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _rows(self, pictures: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
         return extract_features(
-            _described(pictures), self._opened(), rung=self.layer, precision=self.precision, batch_size=self.batch_size
+            described(pictures), self._opened(), rung=self.layer, precision=self.precision, batch_size=self.batch_size
         ).values
 
     def _opened(self) -> Backbone:
@@ -133,8 +133,12 @@ class _Described:
     digests: tuple[str, ...]
 
 
-def _pictures(X: Any) -> NDArray[Any] | list[Any]:
-    """Check X as a whole and make it something to index."""
+def pictures_of(X: Any) -> NDArray[Any] | list[Any]:
+    """Check X as a whole and return it as something to index.
+
+    Raises:
+        DataError: X is one picture, holds none, or is an array of another type or shape.
+    """
     if isinstance(X, str | bytes | Path | Image.Image) or not isinstance(X, Iterable):
         raise DataError(f"X must be a list of pictures or a uint8 array; got one {type(X).__name__}. Write [picture].")
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS":
@@ -148,8 +152,13 @@ def _pictures(X: Any) -> NDArray[Any] | list[Any]:
     return pictures
 
 
-def _described(pictures: NDArray[Any] | list[Any]) -> _Described:
-    source = _Pictures(tuple(_payload(picture, i) for i, picture in enumerate(pictures)))
+def described(pictures: NDArray[Any] | list[Any]) -> _Described:
+    """Name and digest each picture, so that features can be extracted from them.
+
+    Raises:
+        DataError: Names the picture that is none, or cannot be read.
+    """
+    source = _Pictures(tuple(payload_of(picture, i) for i, picture in enumerate(pictures)))
     files = tuple(p if isinstance(p, str) else f"X[{i}]" for i, p in enumerate(source.payloads))
     digests = []
     for i, file in enumerate(files):
@@ -160,7 +169,14 @@ def _described(pictures: NDArray[Any] | list[Any]) -> _Described:
     return _Described(files, source, tuple(digests))
 
 
-def _payload(picture: Any, position: int) -> Payload | str:
+def payload_of(picture: Any, position: int) -> Payload | str:
+    """Return a picture as it is stored: the path of its file, encoded bytes, or pixels.
+
+    Args:
+        position: Of the picture in X, for the message.
+    Raises:
+        DataError: It is none of these.
+    """
     match picture:
         case str() | Path():
             return str(picture)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
+    from thawline.runs.classifier import ThawlineClassifier as ThawlineClassifier
     from thawline.runs.compared import Comparison as Comparison
     from thawline.runs.comparison import compare as compare
     from thawline.runs.judge import Evaluation as Evaluation
@@ -24,6 +25,7 @@ _HOME = {
     "Evaluation": "thawline.runs.judge",
     "Run": "thawline.runs.run",
     "RunReport": "thawline.runs.run",
+    "ThawlineClassifier": "thawline.runs.classifier",
     "compare": "thawline.runs.comparison",
     "evaluate": "thawline.runs.judge",
     "fit": "thawline.runs.walk",

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
-    from thawline.training.classifier import ThawlineClassifier as ThawlineClassifier
     from thawline.training.probe import Fitted as Fitted
     from thawline.training.probe import fit_probe as fit_probe
 
 _HOME = {
-    "ThawlineClassifier": "thawline.training.classifier",
     "Fitted": "thawline.training.probe",
     "fit_probe": "thawline.training.probe",
 }
