@@ -61,6 +61,18 @@ def _cache_number() -> count[int]:
     return count()
 
 
+@pytest.fixture(scope="module")
+def _module_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("module-cache")
+
+
+@pytest.fixture
+def shared_cache(_module_cache: Path, clean_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Share one cache among the tests of a file, which must not ask what was computed and what was found there."""
+    monkeypatch.setenv("THAWLINE_CACHE", str(_module_cache))
+    return _module_cache
+
+
 @pytest.fixture(scope="session")
 def _tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "photos"

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from tests.contracts.zoo import LARGE, TINY, above, create, images, rungs, tensors
+from tests.contracts.zoo import LARGE, TINY, above, create, images, rungs, tensors, tiers
 from torch import nn
 
 from thawline.backbones import cut as cut_room
@@ -77,7 +77,7 @@ def attribute(model: nn.Module, name: str) -> nn.Module | nn.Parameter:
     return getattr(model.get_submodule(owner), last)
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", tiers(TINY))
 def test_rungs_of_a_small_model(architecture):
     model, px = create(architecture), TINY[architecture]
     names = rungs(model, px)
@@ -85,7 +85,9 @@ def test_rungs_of_a_small_model(architecture):
         check_rung(model, names, rung, px)
 
 
-@pytest.mark.parametrize("architecture", ["mobilenetv3_small_100", "densenet121", "inception_v3", "convnext_atto"])
+@pytest.mark.parametrize(
+    "architecture", tiers(["mobilenetv3_small_100", "densenet121", "inception_v3", "convnext_atto"])
+)
 def test_a_rung_in_the_middle_of_a_large_model(architecture):
     model, px = create(architecture), LARGE[architecture]
     names = rungs(model, px)
@@ -365,7 +367,7 @@ def check_segments(architecture: str, rungs_of_interest: int) -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", tiers(TINY))
 def test_a_stretch_between_two_rungs_of_a_small_model(architecture):
     check_segments(architecture, 4)
 

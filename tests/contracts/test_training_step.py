@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 import pytest
 import torch
-from tests.contracts.zoo import LARGE, TINY, above, create, images, rungs
+from tests.contracts.zoo import LARGE, TINY, above, create, images, rungs, tiers
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
@@ -99,7 +99,7 @@ def check_every_rung(architecture: str, px: int) -> None:
         check_rung(net, names, rung, px)
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", tiers(TINY))
 def test_every_rung_of_a_small_model(architecture):
     check_every_rung(architecture, TINY[architecture])
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import nn
 
 from thawline.backbones.graph import LayerGraph
@@ -25,6 +29,13 @@ LARGE = {
     "swin_tiny_patch4_window7_224": 224,
 }
 """Architecture -> side of its input here: small where the architecture takes any size."""
+FIRST_TIER = ("test_resnet", "test_vit", "mobilenetv3_small_100")
+
+
+def tiers(architectures: Iterable[str]) -> list[ParameterSet]:
+    """Parameters of a test: all but one convolutional network, one transformer and one large model are slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=() if name in FIRST_TIER else slow) for name in architectures]
 
 
 def create(architecture: str, **model_args) -> nn.Module:

@@ -22,6 +22,8 @@ from thawline.planning.budget import Budget, parse_budget
 from thawline.planning.timing import Paces
 from thawline.planning.trials import Trials
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
 
 @pytest.mark.parametrize(
     ("text", "seconds", "size"),

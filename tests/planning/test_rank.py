@@ -27,6 +27,8 @@ WEIGHTS = next(iter(EMBEDDED.values())).path
 RANDOM = "random/test_resnet"
 TOY = "random/resnet18"
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
 
 @pytest.fixture(scope="module")
 def photos(_tiny_photos: Path) -> Dataset:
@@ -110,9 +112,10 @@ def test_leep_asks_the_classifier_that_the_weights_hold(photos: Dataset) -> None
     assert with_head.models[0].scores["leep"] == pytest.approx(leep(softmax(logits), photos.labels[rows]), abs=1e-4)
 
 
-def test_only_the_training_part_is_read(many: Dataset) -> None:
+def test_only_the_training_part_is_read(many: Dataset, clean_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
+    monkeypatch.setenv("THAWLINE_CACHE", str(clean_cache))  # nothing is there yet, so everything is read
     train = tl.split_data(many).train
     guarded = replace(many, source=OnlySome(many.source, train.tolist()))
     assert ranked(guarded, [DEFAULT_MODEL, RANDOM], share=1).models[0].score.n == len(train)

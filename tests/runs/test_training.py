@@ -19,6 +19,8 @@ from thawline.records import Evaluated
 from thawline.runs import Run
 from thawline.training import stages as stages_room
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
 
 class Ears(Silent):
     """Remembers everything that it hears."""

@@ -318,10 +318,10 @@ def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -
 @pytest.mark.parametrize(
     ("scenario", "every"),
     [
-        ("kept, rolled back, kept", 3),
-        ("nothing kept", 5),
-        ("each from the probe", 5),
-        ("all at once", 7),
+        ("kept, rolled back, kept", 11),
+        ("nothing kept", 13),
+        ("each from the probe", 13),
+        ("all at once", 17),
         *(pytest.param(scenario, 1, marks=pytest.mark.slow) for scenario in SCENARIOS),
     ],
 )
@@ -356,8 +356,9 @@ class KilledAt:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_around_any_checkpoint_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool, every: int
 ) -> None:
     scenario, write = "kept, rolled back, kept", stages.write_checkpoint
     script(monkeypatch, SCENARIOS[scenario]["offsets"])
@@ -365,7 +366,7 @@ def test_a_kill_around_any_checkpoint_changes_nothing(
     monkeypatch.setattr(loop, "write_checkpoint", counted)
     monkeypatch.setattr(stages, "write_checkpoint", counted)
     expected = left_behind(walk(scenario, tmp_path / "whole", toy.Watcher()))
-    for number in range(1, counted.calls + 1, 2):
+    for number in range(1, counted.calls + 1, every):
         killed = KilledAt(write, number, after=after)
         monkeypatch.setattr(loop, "write_checkpoint", killed)
         monkeypatch.setattr(stages, "write_checkpoint", killed)
