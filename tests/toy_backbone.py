@@ -28,6 +28,7 @@ class ToyBackbone:
     name = "toy/conv"
     architecture = "toy"
     model_args: ClassVar[dict[str, Any]] = {}
+    settings: ClassVar[dict[str, Any]] = {}
     preparation = PREPARATION
     signature = Signature("timm", (3, 16, 16))
 

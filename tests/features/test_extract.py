@@ -14,8 +14,8 @@ from thawline.data.sources import FileSource
 from thawline.engines.choices import EngineChoice
 from thawline.engines.torch_engine import TorchEngine
 from thawline.errors import DataError, ModelError, StorageError, UsageError
-from thawline.features import extract as extract_module
 from thawline.features import extract_features
+from thawline.features import job as job_module
 from thawline.features.extract import feature_key
 from thawline.inputs.image.decode import prepare
 from thawline.records import Dataset, Features
@@ -192,7 +192,7 @@ def test_while_some_batches_run_as_many_others_are_got_ready(toy: ModuleType, mo
             together.wait()
             return np.repeat(batch.mean((1, 2, 3), dtype=np.float32)[:, None], 5, axis=1)
 
-    monkeypatch.setattr(extract_module, "build_engine", lambda choice, graphs: Two())
+    monkeypatch.setattr(job_module, "build_engine", lambda choice, graphs: Two())
     data = toy.toy_dataset(12)  # four batches of three
     got = extract_features(data, toy.ToyBackbone(), **CPU)
     expected = [prepare(data.source.read(i), toy.PREPARATION).mean(dtype=np.float32) for i in range(12)]

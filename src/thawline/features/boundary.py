@@ -33,7 +33,7 @@ from thawline.features.activations import (
     frozen_part,
 )
 from thawline.features.boundary_sources import FromLine, FromSamples, Origin, Wanted, pays
-from thawline.features.extract import first_of_each, refuse_non_finite
+from thawline.features.job import first_of_each, refuse_non_finite
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.prepared import Samples
 from thawline.inputs.image.views import Views

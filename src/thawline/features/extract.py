@@ -5,33 +5,31 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.engines.building import ConvertedBackbone, build_engine, conversion_revision, count_multiply_adds
-from thawline.engines.choices import Engine, EngineChoice, engine_choices
+from thawline.engines.building import ConvertedBackbone, conversion_revision, count_multiply_adds
+from thawline.engines.choices import EngineChoice, engine_choices
 from thawline.engines.forecast import Offer, choose
-from thawline.errors import ModelError, NotConvertibleError, UsageError
-from thawline.features.prepared import PreparedSamples, Samples
+from thawline.errors import NotConvertibleError, UsageError
+from thawline.features.job import ExtractionJob, Opened, first_of_each
+from thawline.features.prepared import Samples
 from thawline.listening import Progress
 from thawline.records import Features
 from thawline.scale import executor
 from thawline.scale.allocator import share_one_arena
 from thawline.store.keys import FeatureKey, preparation_sha256
 from thawline.store.store import FeatureStore
-from thawline.store.writer import Writer
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
 
 logger = logging.getLogger(__name__)
-
-"""Called with (samples run so far, samples to run): before the first batch and after each; never when all is stored."""
 
 
 def extract_features(
@@ -58,7 +56,8 @@ def extract_features(
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
         batch_size: Samples in one run of the network; does not change the numbers.
         store: Where rows are found and kept; by default the one in the cache folder.
-        progress: Told (samples run so far, samples to run).
+        progress: Called with (samples run so far, samples to run) before the first batch and after each; never if all
+            are stored.
         keep_engine: Keep the engine for the next call: compiling a converted one takes a tenth of a second or more.
     Returns:
         values float32 (N, D) in the order of the samples. When everything is stored, or the backbone has been converted
@@ -184,17 +183,12 @@ def fill_store(
     candidate, why = _chosen(candidates, graphs)
     if len(candidate.missing):
         share_one_arena()
-        prepared = PreparedSamples(samples, backbone.preparation)
-        with prepared.preparing_ahead(candidate.missing.tolist()):
-            try:
-                built = build_engine(candidate.choice, graphs)
-            except NotConvertibleError as error:
-                candidate, why = _other_than(candidate, candidates, error), "it cannot be converted for OpenVINO"
-                built = build_engine(candidate.choice, graphs)
-        run = _Run(samples, prepared, candidate.keys, built, store, batch_size, progress)
-        run.over(candidate.missing.tolist())
-        if keep_engine and candidate.choice.engine == "openvino":
-            graphs.give_back(built, candidate.choice.precision)
+        opened = Opened.of(samples, backbone, store)
+        try:
+            executor().run(_job(candidate, opened, batch_size, keep_engine), opened, progress=progress)
+        except NotConvertibleError as error:
+            candidate, why = _other_than(candidate, candidates, error), "it cannot be converted for OpenVINO"
+            executor().run(_job(candidate, opened, batch_size, keep_engine), opened, progress=progress)
     return Filled(keys=candidate.keys, engine=candidate.choice.engine, why=why, computed=len(candidate.missing))
 
 
@@ -239,14 +233,6 @@ def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequ
         engine=choice.identity + how,
         model=backbone.name,
     )
-
-
-def first_of_each(digests: Sequence[str]) -> dict[str, int]:
-    """Digest -> the first row that has it, in order of rows."""
-    first: dict[str, int] = {}
-    for i, digest in enumerate(digests):
-        first.setdefault(digest, i)
-    return first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -297,75 +283,16 @@ def _other_than(refused: _Candidate, candidates: Sequence[_Candidate], error: No
     return rest[0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """One pass of the backbone over the samples that are not stored."""
-
-    samples: Samples
-    prepared: PreparedSamples
-    keys: tuple[FeatureKey, ...]
-    engine: Engine
-    store: FeatureStore
-    batch_size: int
-    progress: Progress | None
-
-    def over(self, positions: Sequence[int]) -> None:
-        """Run these samples and store their rows batch by batch. Memory stays flat, however many there are."""
-        for key in self.keys:
-            self.store.prepare(key)
-        self._report(0, len(positions))
-        done = 0
-        with closing(self._batches(positions)) as batches, Writer(self.store) as writer:
-            for batch, values in batches:
-                digests = [self.samples.digests[i] for i in batch]
-                rungs = np.split(values, np.cumsum(self.engine.widths)[:-1], axis=1)
-                for key, rows in zip(self.keys, rungs, strict=True):
-                    finite = np.asarray(np.isfinite(rows).all(axis=1))
-                    refuse_non_finite(finite, [self.samples.files[i] for i in batch], key)
-                    writer.add(key, digests, np.ascontiguousarray(rows))
-                done += len(batch)
-                self._report(done, len(positions))
-
-    def _batches(self, positions: Sequence[int]) -> Generator[tuple[Sequence[int], NDArray[np.float32]]]:
-        """(positions, rows) of each batch, in order.
-
-        If batches can run side by side, one thread decodes and runs each: decoding and running then never wait for each
-        other. There are two such threads for each batch that can run, so that one has work while the other wakes up
-        or waits for the interpreter. Otherwise threads decode ahead of the one that runs.
-        """
-        if self.engine.workers == 1:
-            yield from executor().pipelined(positions, self.prepared.of, self._infer, batch_size=self.batch_size)
-            return
-        size = min(self.batch_size, self.engine.at_once or self.batch_size)  # so that all threads end together
-        batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-        side_by_side = executor().pipelined(
-            batches, self._decode_and_infer, lambda rows: rows[0], batch_size=1, workers=2 * self.engine.workers
-        )
-        with closing(side_by_side):
-            for (batch,), rows in side_by_side:
-                yield batch, rows
-
-    def _decode_and_infer(self, positions: Sequence[int]) -> NDArray[np.float32]:
-        return self._infer([self.prepared.of(position) for position in positions])
-
-    def _infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return self.engine.run(np.stack(pictures))
-
-    def _report(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(done, total)
-
-
-def refuse_non_finite(finite: NDArray[np.bool_], files: Sequence[str], key: FeatureKey) -> None:
-    """Refuse the first file whose row is not finite.
-
-    Args:
-        finite: (B,) whether all numbers of a row are.
-        files: (B,) what the samples are called.
-    Raises:
-        ModelError: A row is not finite.
-    """
-    if not finite.all():
-        file = files[int(np.argmin(finite))]
-        advice = "Try --precision f32." if key.precision == "bf16" else "Its weights may be damaged."
-        raise ModelError(f"{key.model} gives NaN or infinity at {key.layer!r} for {file}. {advice}")
+def _job(candidate: _Candidate, opened: Opened, batch_size: int, keep_engine: bool) -> ExtractionJob:
+    model, at, place = opened.backbone.name.partition("@")
+    return ExtractionJob(
+        data=getattr(opened.samples, "opened", None),
+        model=f"{model}@{Path(place).expanduser().absolute()}" if at else model,
+        settings=opened.backbone.settings,
+        keys=candidate.keys,
+        choice=candidate.choice,
+        digests=tuple(opened.samples.digests[row] for row in candidate.missing),
+        batch_size=batch_size,
+        cache=opened.store.root,
+        keep_engine=keep_engine,
+    )

@@ -5,13 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol, TypeVar
 
+from thawline.listening import Progress
+
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
+Opened = TypeVar("Opened")
+
+
+class Job(Protocol[Opened]):
+    """A piece of work as a record of plain values, which any process can open and run."""
+
+    def open(self) -> Opened:
+        """Open everything that the record names."""
+        ...
+
+    def run(self, opened: Opened, progress: Progress | None = None) -> None:
+        """Do the work; its results go where the record says."""
+        ...
 
 
 class Executor(Protocol):
-    """Runs steps over items; the caller does not know where."""
+    """Runs jobs, and steps over items; the caller does not know where."""
+
+    def run(self, job: Job[Opened], opened: Opened | None = None, *, progress: Progress | None = None) -> None:
+        """Run a job and wait for its end.
+
+        Args:
+            opened: What ``job.open()`` would give, if this process has it open already.
+            progress: Called with (done, total) as the job goes on.
+        Raises:
+            Whatever the job raises.
+        """
+        ...
 
     def pipelined(
         self,

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from thawline.scale.executors import Executor, Item, Prepared, Result
+from thawline.listening import Progress
+from thawline.scale.executors import Executor, Item, Job, Opened, Prepared, Result
 from thawline.scale.processors import usable_processors
 
 _AHEAD = 2
@@ -21,6 +22,10 @@ def executor() -> Executor:
 
 class LocalExecutor:
     """Overlaps preparing (decoding, resizing) with running (the network) inside one process."""
+
+    def run(self, job: Job[Opened], opened: Opened | None = None, *, progress: Progress | None = None) -> None:
+        """See ``Executor.run``."""
+        job.run(job.open() if opened is None else opened, progress)
 
     def pipelined(
         self,
