@@ -18,10 +18,10 @@ from thawline.inputs.image.kind import show
 from thawline.records import Baseline, Preparation, Score, Scores, Skipped, StageReport
 from thawline.runs import pages, report_rows
 from thawline.runs import report as report_module
-from thawline.runs.charts import accuracy_chart, strength_chart
+from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
 from thawline.runs.pages import MAX_THUMBNAIL_BYTES
 from thawline.runs.report import MAX_BYTES, THUMBNAIL_PX, render_report
-from thawline.runs.report_rows import Mistake, ReportData, Strength
+from thawline.runs.report_rows import Curve, Mistake, ReportData, Strength
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7 * 7 }} $\\frac{1}{0}$ \x00\x1b[31m\ud800'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -461,3 +461,12 @@ def test_thumbnails_fit_and_keep_their_shape() -> None:
     Image.new("CMYK", (400, 80)).save(stored, "TIFF")
     with Image.open(BytesIO(show(stored.getvalue(), 50))) as small:
         assert (small.format, small.size, small.mode) == ("PNG", (50, 10), "RGB")
+
+
+def test_a_stage_is_named_in_the_chart_if_its_name_fits() -> None:
+    long = Curve("refit last:4", 0.0, ((1.0, 0.5, 0.4), (10.0, 0.3, 0.2)), kept=True)
+    short = Curve("last:2", 10.0, ((10.5, 0.5, None),), kept=False)
+    labels = re.findall(r'font-size="7.5"[^>]*>([^<]*)<', training_chart([long, short]))
+    assert labels == ["refit last:4", "2"]
+    hostile = replace(long, stage=HOSTILE)
+    assert "<script" not in training_chart([hostile])

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from markupsafe import Markup, escape
 
+from thawline.showing import printable
+
 if TYPE_CHECKING:
     from thawline.records import Score
     from thawline.runs.report_rows import Curve, Strength
@@ -24,6 +26,8 @@ _FONT, _SMALL = 9.5, 8.5
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 8.0, 8.0, 34.0
 """Space around an area with axes."""
 _MOST_TICKS = 7
+_LETTER = 4.5
+"""Points that a letter of a stage's name may take; the widest letters take more, the average one less."""
 
 Point = tuple[float, float]
 
@@ -104,7 +108,8 @@ def training_chart(curves: Sequence[Curve]) -> Markup:
     for number, curve in enumerate(curves, 1):
         if number > 1:
             parts.append(_line([(x(curve.start), _TOP), (x(curve.start), height - _BOTTOM)], "line", 1))
-        parts.append(_text(x(curve.start) + 3, _TOP + 6, str(number), "muted", size=7.5))
+        label = _stage_label(number, curve, x(curve.points[-1][0]) - x(curve.start) - 6)
+        parts.append(_text(x(curve.start) + 3, _TOP + 6, label, "muted", size=7.5))
     for curve in curves:
         depth = 1.0 if curve.kept else 0.35
         trained = [(x(epoch), y(loss)) for epoch, loss, _ in curve.points if _is_drawn(loss)]
@@ -114,6 +119,12 @@ def training_chart(curves: Sequence[Curve]) -> Markup:
         parts += [_dot(point, 1.8, fill="accent", depth=depth) for point in judged]
     spoken = "; ".join(_spoken_curve(number, curve) for number, curve in enumerate(curves, 1))
     return _svg(height, parts, f"Loss by epoch in {len(curves)} stages. {spoken}.")
+
+
+def _stage_label(number: int, curve: Curve, width: float) -> str:
+    """Return the name of a stage, or its number if the name is wider than ``width`` points."""
+    name = printable(curve.stage)
+    return name if len(name) * _LETTER <= width else str(number)
 
 
 def _is_drawn(loss: float | None) -> TypeGuard[float]:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 NO_BETTER = (
-    "Training with thaw {thaw}{time} did not beat the best head on the frozen model on the validation set, "
-    "so that head ships."
+    "Training with thaw {thaw}{time} did not beat the best head on the frozen model on the validation set; "
+    "that head ships."
 )
 ENOUGH_TO_TELL = 100
 """Samples of a validation set from which on training must beat the head that the plan names as the alternative. With
