@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,30 @@ def test_a_run_of_an_earlier_release_can_be_read(name: str) -> None:
     assert run.to_json()["receipt"] == "clean"
 
 
+ASKED = {
+    "settings": {
+        "thaw": "last:2", "from_scratch": False, "head": "logistic", "hidden": [], "dropout": 0.0, "layer": "pooled",
+        "fractions": [0.7, 0.15, 0.15], "seed": 0, "engine": "auto", "precision": "f32", "device": "cpu",
+    },
+    "training": {"epochs": 4, "evaluations": 4},
+    "budget": None,
+}  # fmt: skip
+"""What 0.1.0 wrote into a request until the plan was made."""
+
+
+@pytest.mark.parametrize("stopped", ["while training", "while planning"])
 @pytest.mark.parametrize("name", STOPPED)
-def test_a_run_that_an_earlier_release_began_ends_as_it_would_have(name: str, tmp_path: Path) -> None:
+def test_a_run_that_an_earlier_release_began_ends_as_it_would_have(name: str, stopped: str, tmp_path: Path) -> None:
     with tarfile.open(HERE / f"{name}.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     golden_weights(name.removesuffix("-thawed"), tmp_path / "weights.safetensors")
-    request = tmp_path / f".{name}.unfinished" / "request.json"
-    asked = json.loads(request.read_text())
-    request.write_text(json.dumps(asked | {"weights": str(tmp_path / "weights.safetensors")}))
+    draft = tmp_path / f".{name}.unfinished"
+    asked = json.loads((draft / "request.json").read_text()) | {"weights": str(tmp_path / "weights.safetensors")}
+    if stopped == "while planning":
+        asked |= {"plan": None, "asked": ASKED}
+        shutil.rmtree(draft / "state")
+        (draft / "plan.toml").unlink()
+    (draft / "request.json").write_text(json.dumps(asked))
 
     run = tl.resume(tmp_path / name, data=HERE / "photos")
 
