@@ -86,8 +86,8 @@ def test_a_notebook_shows_every_method(found: Comparison) -> None:
 def test_the_page_shows_every_strategy_and_loads_nothing(found: Comparison) -> None:
     page = found.page.read_text()
     for one in found.strategies:
-        assert one.title in page
-    assert "logistic regression on 16 x 16 pixels" in page
+        assert one.title[1:] in page
+    assert "Logistic regression on 16 x 16 pixels" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     assert "<script" not in page
 
@@ -128,7 +128,7 @@ def test_networks_on_pixels_stand_beside_them(
     found = tl.compare(data, tl.open_backbone(), **settings)
     assert list(found.baselines)[-2:] == ["pixel-mlp", "pixel-cnn"]
     assert found.baselines["pixel-cnn"]["accuracy"]["n"] == found.strategies[0].accuracy.n
-    assert "small CNN on 32 x 32 pixels" in found.page.read_text()
+    assert "Small CNN on 32 x 32 pixels" in found.page.read_text()
     monkeypatch.setattr("thawline.runs.comparison._from_pixels", None)  # they are not trained again
     assert tl.compare(data, tl.open_backbone(), **settings).baselines == found.baselines
 

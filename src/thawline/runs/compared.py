@@ -101,11 +101,14 @@ class Comparison:
         }
 
 
+_HEADS = {"logistic": "a logistic", "ridge": "a ridge", "svm": "an SVM", "mlp": "an MLP"}
+
+
 def words_of(plan: FitPlan) -> str:
     if plan.thaw != "none":
         return f"thaw {plan.thaw}"
     where = "the last layer" if plan.layer == "pooled" else "all depths" if "," in plan.layer else plan.layer
-    return f"a {plan.head} head on {where}"
+    return f"{_HEADS.get(plan.head, plan.head)} head on {where}"
 
 
 def _ways(plan: FitPlan | Candidate) -> tuple[str, str, str]:
@@ -137,7 +140,7 @@ def _candidate(one: Strategy, measured: Candidate | None) -> dict[str, Any]:
 
 def page_of(comparison: Comparison) -> str:
     from thawline.runs.charts import accuracy_chart
-    from thawline.runs.pages import templates
+    from thawline.runs.pages import sentence_case, templates
 
     ordered = sorted(comparison.strategies, key=lambda one: -one.accuracy.value)
     ordered.sort(key=lambda one: one.name != PLAN)  # the first one is drawn in colour
@@ -149,10 +152,10 @@ def page_of(comparison: Comparison) -> str:
             data=comparison.data,
             verdict=comparison.verdict,
             content=content,
-            chart=accuracy_chart([(one.title, one.accuracy) for one in ordered]),
+            chart=accuracy_chart([(sentence_case(one.title), one.accuracy) for one in ordered]),
             strategies=[
                 {
-                    "title": one.title,
+                    "title": sentence_case(one.title),
                     "words": words_of(one.plan),
                     "test": one.run.report.content["test"],
                     "trainable": one.trainable,
@@ -160,6 +163,8 @@ def page_of(comparison: Comparison) -> str:
                 }
                 for one in ordered
             ],
-            baselines=[(comparison.title_of(name), metrics) for name, metrics in comparison.baselines.items()],
+            baselines=[
+                (sentence_case(comparison.title_of(name)), metrics) for name, metrics in comparison.baselines.items()
+            ],
         )
     )

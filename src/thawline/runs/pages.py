@@ -28,6 +28,7 @@ def templates() -> Environment:
     jinja.filters.update(
         name=printable,
         sentence=_sentence,
+        sentence_case=sentence_case,
         counted=counted,
         few=few,
         percent=_percent,
@@ -36,6 +37,11 @@ def templates() -> Environment:
         share=_share,
     )
     return jinja
+
+
+def sentence_case(text: str) -> str:
+    """Return ``text`` with its first letter as a capital, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _sentence(text: object) -> str:

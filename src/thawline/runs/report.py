@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from thawline.records import PARTS
 from thawline.runs import report_rows as rows
-from thawline.runs.pages import templates
+from thawline.runs.pages import sentence_case, templates
 from thawline.runs.report_rows import MAX_STAGES, ReportData
 from thawline.showing import printable
 
@@ -35,7 +35,7 @@ def render_report(report: ReportData) -> str:
     strengths, strength_name = rows.strengths(report)
     baselines = sorted(report.baselines, key=lambda b: -b.scores["accuracy"].value)[:12]
     methods = [("This model", report.test["accuracy"])]
-    methods += [(printable(b.title[:1].upper() + b.title[1:], 60), b.scores["accuracy"]) for b in baselines]
+    methods += [(printable(sentence_case(b.title), 60), b.scores["accuracy"]) for b in baselines]
     return (
         templates()
         .get_template("report.html.j2")
