@@ -157,7 +157,9 @@ def test_a_defect_says_that_it_is_one(thawline, tiny_photos: Path, monkeypatch: 
     assert "ZeroDivisionError: oops" in answer.err
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.2, 1.0, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize(
+    "after_s", [0.0, 1.0, *(pytest.param(after_s, marks=pytest.mark.slow) for after_s in (0.2, 2.0, 3.0, 4.0))]
+)
 def test_ctrl_c_at_any_moment_leaves_nothing_half_written(tiny_photos: Path, after_s: float) -> None:
     """Wherever it strikes: during imports, reading, features, the head, the last move or the printing."""
     # Ready once main() has begun to load the verbs: before that, what strikes Python itself no code of ours can catch.

@@ -23,7 +23,9 @@ NOTHING_LEFT = "Nothing half-written was left; features computed so far stay in 
 
 
 @pytest.fixture(autouse=True)
-def in_the_folder_of_the_photos(tmp_path: Path, tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_the_folder_of_the_photos(
+    tmp_path: Path, tiny_photos: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -123,8 +125,9 @@ def test_a_signal_from_outside(thawline, name: str, code: int) -> None:
     assert draft_of(Path("here")).can_resume
 
 
-def test_kill_9_while_features_are_computed(thawline) -> None:
+def test_kill_9_while_features_are_computed(thawline, clean_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From outside, as soon as the run can be resumed."""
+    monkeypatch.setenv("THAWLINE_CACHE", str(clean_cache / "empty"))
     command = [sys.executable, "-c", "from thawline.cli import main; main()", "fit", "photos", "--run", "here"]
     process = subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while process.poll() is None and not draft_of(Path("here")).request.exists():

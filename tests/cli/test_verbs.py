@@ -30,7 +30,7 @@ def a_wide_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_fit_prints_the_score_and_where_the_run_lies(thawline, tiny_photos: Path) -> None:
+def test_fit_prints_the_score_and_where_the_run_lies(thawline, tiny_photos: Path, warm_cache: Path) -> None:
     answer = thawline("fit", tiny_photos, "--run", "here", "--quiet")
     assert answer.code == 0, answer.err
     report = json.loads(Path("here/metrics.json").read_text())
@@ -66,7 +66,7 @@ def test_fit_takes_every_option(thawline, tiny_photos: Path) -> None:
     assert again.json["features"]["computed"] == 0
 
 
-def test_fit_reads_a_table_with_other_column_names(thawline, tiny_photos: Path) -> None:
+def test_fit_reads_a_table_with_other_column_names(thawline, tiny_photos: Path, warm_cache: Path) -> None:
     rows = [("where", "species")] + [
         (f"photos/{p.parent.name}/{p.name}", p.parent.name) for p in tiny_photos.rglob("*.png")
     ]
@@ -76,7 +76,7 @@ def test_fit_reads_a_table_with_other_column_names(thawline, tiny_photos: Path) 
     assert answer.json["classes"] == ["disc", "square", "stripes"]
 
 
-def test_a_taken_run_folder_needs_force(thawline, tiny_photos: Path, run_folder: Path) -> None:
+def test_a_taken_run_folder_needs_force(thawline, tiny_photos: Path, run_folder: Path, warm_cache: Path) -> None:
     answer = thawline("fit", tiny_photos, "--run", run_folder)
     assert answer.code == 2
     assert "add --force to replace it" in " ".join(answer.err.split())
@@ -172,7 +172,7 @@ def test_features_refuse_a_place_before_any_work(thawline, tiny_photos: Path, ou
 def test_warnings_stand_beside_the_result(thawline, tiny_photos: Path) -> None:
     for path in sorted((tiny_photos / "disc").iterdir())[:4]:
         Image.new("RGB", (40 + len(path.stem), 30)).save(path)
-    shown = thawline("fit", tiny_photos, "--run", "here", "--quiet")
+    shown = thawline("fit", tiny_photos, "--run", "here", "--quiet", "--thaw", "none")
     assert "note: 4 of 30 pictures have almost no contrast" in " ".join(shown.out.split())
     assert "4 of 30 pictures have almost no contrast" in " ".join(thawline("report", "here").out.split())
 
@@ -206,6 +206,7 @@ def test_the_cache_is_shown_and_cleared(thawline, tiny_photos: Path) -> None:
     assert thawline("cache", "clear", "--key", "zz").code == 2
 
 
+@pytest.mark.slow
 def test_the_demo_tells_the_whole_story(thawline) -> None:
     answer = thawline("demo", "--quiet")
     assert answer.code == 0, answer.err
@@ -259,10 +260,10 @@ def test_help_imports_nothing_heavy() -> None:
     ],
 )
 def test_where_all_features_are_stored_nothing_slow_is_imported(
-    thawline, tiny_photos: Path, arguments: tuple[str, ...], allowed: set[str]
+    tiny_photos: Path, run_folder: Path, warm_cache: Path, arguments: tuple[str, ...], allowed: set[str]
 ) -> None:
     """A budget by module list: what takes a tenth of a second and more to import."""
-    assert thawline("fit", "photos", "--run", "first", "--quiet").code == 0
+    run_folder.rename("first")
     slow = "torch timm torchvision openvino sklearn scipy.stats scipy.optimize scipy.sparse pandas pyarrow datasets "
     slow += "huggingface_hub transformers matplotlib pydantic jinja2 tensorboard peft"
     code = (
@@ -278,7 +279,13 @@ def test_where_all_features_are_stored_nothing_slow_is_imported(
     assert set(done.stderr.splitlines()[-1].split()) <= allowed
 
 
-@pytest.mark.parametrize("arguments", [("fit", "photos", "--json"), ("features", "photos", "--out", "features.npz")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "photos", "--json"),
+        pytest.param(("features", "photos", "--out", "features.npz"), marks=pytest.mark.slow),
+    ],
+)
 def test_the_first_run_of_a_recorded_architecture_needs_no_torch(
     tiny_photos: Path, clean_cache: Path, arguments: tuple[str, ...]
 ) -> None:

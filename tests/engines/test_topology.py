@@ -7,6 +7,7 @@ import json
 import logging
 import lzma
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ import pytest
 import recording
 import torch
 from recording import NotRecordableError, record, write_archive
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 import thawline as tl
 from thawline.backbones.providers.timm_import import import_timm
@@ -46,15 +47,39 @@ def _recorded(architecture: str, px: int) -> Topology:
 SMALL = ("test_resnet", "test_vit")
 
 
-@pytest.fixture
-def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Topologies of two small architectures, in the place of those that ship."""
-    path = tmp_path / "recorded.zip"
+@pytest.fixture(scope="module")
+def _archived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "recorded.zip"
     write_archive([_recorded(architecture, 160) for architecture in SMALL], path)
+    return path
+
+
+@pytest.fixture
+def archive(_archived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Topologies of two small architectures, in the place of those that ship; yours to break."""
+    path = Path(shutil.copy(_archived, tmp_path / "recorded.zip"))
     monkeypatch.setattr(topology, "ARCHIVE", path)
     topology._read_once.cache_clear()
     yield path
     topology._read_once.cache_clear()
+
+
+@functools.cache
+def _written(architecture: str, dtype: torch.dtype, **model_args: Any) -> bytes:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = import_timm().create_model(architecture, num_classes=7, **model_args)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.copy_(0.3 * torch.randn(buffer.shape))
+            if name.endswith("running_var"):
+                buffer.copy_(0.5 + torch.rand(buffer.shape))
+    state = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    described = {"architecture": architecture, "pretrained_cfg": json.dumps(model.pretrained_cfg)}
+    return save(state, described | {"model_args": json.dumps(model_args)})
 
 
 @pytest.fixture
@@ -63,20 +88,7 @@ def weights(tmp_path: Path) -> Callable[..., Path]:
 
     def write(architecture: str = "test_resnet", dtype: torch.dtype = torch.float32, **model_args: Any) -> Path:
         path = tmp_path / f"{architecture}-{dtype}.safetensors".replace("torch.", "")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(5)
-            model = import_timm().create_model(architecture, num_classes=7, **model_args)
-            for name, buffer in model.named_buffers():
-                if name.endswith("running_mean"):
-                    buffer.copy_(0.3 * torch.randn(buffer.shape))
-                if name.endswith("running_var"):
-                    buffer.copy_(0.5 + torch.rand(buffer.shape))
-        state = {
-            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
-            for name, tensor in model.state_dict().items()
-        }
-        described = {"architecture": architecture, "pretrained_cfg": json.dumps(model.pretrained_cfg)}
-        save_file(state, path, described | {"model_args": json.dumps(model_args)})
+        path.write_bytes(_written(architecture, dtype, **model_args))
         return path
 
     return write
@@ -95,7 +107,7 @@ def _check_equal(backbone: tl.Backbone) -> None:
 
 @pytest.mark.usefixtures("archive")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("architecture", ["test_resnet", pytest.param("test_vit", marks=pytest.mark.slow)])
 def test_features_are_those_of_torch_to_the_bit(
     architecture: str, dtype: torch.dtype, weights: Callable[..., Path]
 ) -> None:
@@ -106,7 +118,7 @@ def test_the_embedded_backbone_needs_no_torch() -> None:
     _check_equal(tl.open_backbone())
 
 
-@pytest.mark.parametrize("model_args", [{}, {"pad_type": "same"}])
+@pytest.mark.parametrize("model_args", [{}, pytest.param({"pad_type": "same"}, marks=pytest.mark.slow)])
 def test_a_mobilenet_needs_no_torch(weights: Callable[..., Path], model_args: dict[str, str]) -> None:
     _check_equal(tl.open_backbone(f"timm/mobilenetv2_100@{weights('mobilenetv2_100', **model_args)}"))
 

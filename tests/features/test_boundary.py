@@ -454,7 +454,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("test_resnet", "layer1.0", "layer3.0"),
         ("test_resnet", "input", "layer2.0"),
-        ("mobilenetv2_100", "blocks.1.1", "blocks.4.2"),
+        pytest.param("mobilenetv2_100", "blocks.1.1", "blocks.4.2", marks=pytest.mark.slow),
     ],
 )
 def test_carried_on_from_a_lower_line_it_is_the_same(

@@ -186,7 +186,10 @@ def test_pillows_warnings_never_leak_and_filters_come_back(encode, photo):
     "size", [(500, 375), (375, 501), (256, 256), (257, 256), (31, 77), (640, 401), (1, 1), (300, 3)]
 )
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest", "lanczos"])
-@pytest.mark.parametrize(("input_px", "resize_px"), [(224, 256), (224, 224), (192, 219), (33, 38)])
+@pytest.mark.parametrize(
+    ("input_px", "resize_px"),
+    [(224, 256), (33, 38), *(pytest.param(*px, marks=pytest.mark.slow) for px in ((224, 224), (192, 219)))],
+)
 def test_prepare_is_timms_transform(photo, encode, size, interpolation, input_px, resize_px):
     transform = _timm_transform(input_px, resize_px, interpolation, "center")
     image = photo(8, size)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.embedded import opened
 
 import thawline as tl
 from thawline.backbones.lines import depth_rungs
@@ -67,14 +68,14 @@ def hard() -> tl.Dataset:
 
 
 def test_without_time_the_first_head_is_the_plan(hard: tl.Dataset) -> None:
-    planned = make_plan(hard, tl.open_backbone(input_px=32), budget=Budget(1.0, None, time.monotonic() - 1))
+    planned = make_plan(hard, opened(), budget=Budget(1.0, None, time.monotonic() - 1))
     assert [one.name for one in planned.plan.candidates] == ["last layer, logistic"]
     assert "The budget leaves no time to try other ways." in planned.plan.reasons
 
 
 def test_a_trial_that_takes_too_much_is_given_up(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, 10.0, 0.0))
-    planned = make_plan(hard, tl.open_backbone(input_px=32), budget=parse_budget("10min"))
+    planned = make_plan(hard, opened(), budget=parse_budget("10min"))
     assert planned.plan.thaw == "none"
     assert any(reason.startswith("The budget leaves no time to try thaw from:") for reason in planned.plan.reasons)
     assert len(planned.plan.candidates) > 4
@@ -84,7 +85,7 @@ def test_a_line_that_cannot_be_trained_whole_is_trained_for_what_is_left(
     hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fewer epochs, and no more views than these show."""
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     monkeypatch.setattr(Trials, "judge", _sure)
     monkeypatch.setattr(Trials, "cost", lambda *_: (1e5, 0))
     whole = make_plan(hard, backbone).plan
@@ -126,9 +127,9 @@ def _ends_in(seconds: float, monkeypatch: pytest.MonkeyPatch, clock: Callable[[]
 def test_training_follows_the_clock(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]
 ) -> None:
-    """10,000 epochs cannot be had in eight seconds: the rate falls to zero by the clock, and the receipt is clean."""
-    _ends_in(8.0, monkeypatch, clock)
-    backbone = tl.open_backbone(input_px=32)
+    """10,000 epochs cannot be had in three seconds: the rate falls to zero by the clock, and the receipt is clean."""
+    _ends_in(3.0, monkeypatch, clock)
+    backbone = opened()
     plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 10_000, "views": 0})
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["receipt"] == "clean"
@@ -136,14 +137,14 @@ def test_training_follows_the_clock(
     assert len(trained) >= 1
     for stage in trained:
         assert 0 < stage["details"]["epochs"] < 10_000
-    assert sum(stage["seconds"] for stage in trained) == pytest.approx(8.0, abs=0.5)
+    assert sum(stage["seconds"] for stage in trained) == pytest.approx(3.0, abs=0.5)
 
 
 def test_a_training_cut_short_that_harmed_is_rolled_back(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ends_in(4.0, monkeypatch)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 10_000, "views": 0, "lr": 1.0})
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["thawed"] == "none"
@@ -159,7 +160,7 @@ def test_without_time_to_train_the_solved_head_ships(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ends_in(-1.0, monkeypatch)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     run = tl.fit(hard, tl.plan(hard, backbone, thaw="last:2"), backbone=backbone, run=tmp_path / "run")
     assert run.report.content["thawed"] == "none"
     plain = tl.fit(hard, tl.plan(hard, backbone, thaw="none"), backbone=backbone, run=tmp_path / "plain")
@@ -172,7 +173,7 @@ def test_a_training_cut_short_gives_way_to_the_best_frozen_head(
 ) -> None:
     """Not to the head that it started from, where one at all depths is known to be better."""
     _ends_in(-1.0, monkeypatch)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     depths = ",".join(depth_rungs(backbone.ladder))
     plan = tl.plan(hard, backbone, thaw="last:2", otherwise=depths)
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
@@ -189,7 +190,7 @@ def test_a_whole_training_gives_way_where_enough_samples_tell(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: int, kept: str
 ) -> None:
     monkeypatch.setattr("thawline.runs.measure.ENOUGH_TO_TELL", enough)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     ruin = {"epochs": 2, "views": 0, "lr": 1.0, "refit": False}
     plan = tl.plan(hard, backbone, thaw="last:2", otherwise="pooled", training=ruin)
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
@@ -197,11 +198,12 @@ def test_a_whole_training_gives_way_where_enough_samples_tell(
     assert any("was no better" in said for said in run.report.content["warnings"]) == (kept == "none")
 
 
+@pytest.mark.slow
 def test_a_training_ships_where_it_beats_the_best_frozen_head(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("thawline.runs.measure.ENOUGH_TO_TELL", 10)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     start = backbone.ladder.rungs[1].name  # what a head can read there is worse than what training makes of it
     plan = tl.plan(hard, backbone, thaw="last:2", otherwise=start, training={"epochs": 10})
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
@@ -213,7 +215,7 @@ def test_with_a_budget_the_plan_names_the_head_that_ships_otherwise(
     hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trials, "judge", _sure)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     plan = make_plan(hard, backbone, budget=Budget(seconds=5e3)).plan
     frozen = [one for one in plan.candidates if one.thaw == "none" and one.head == "logistic"]
     assert plan.thaw != "none"
@@ -227,7 +229,7 @@ def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that
 ) -> None:
     """A first training is 15 epochs or more of some steps: a trial before it would not leave it its time."""
     monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, step_s, 0.0))
-    plan = make_plan(hard, tl.open_backbone(input_px=32), budget=parse_budget("10min")).plan
+    plan = make_plan(hard, opened(), budget=parse_budget("10min")).plan
     assert (plan.thaw != "none") == trained
     assert ("There is no time to try more, but to train" in plan.verdict) == trained
     if trained:
@@ -238,9 +240,10 @@ def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that
         assert plan.stages
 
 
+@pytest.mark.slow
 def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trials, "judge", _sure)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     plans = [make_plan(hard, backbone, budget=budget).plan for budget in (None, Budget(bytes=10**6), Budget(bytes=10))]
     assert len({plan.thaw for plan in plans}) == 1
     views = [plan.stages[0].views for plan in plans]

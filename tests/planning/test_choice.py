@@ -146,6 +146,7 @@ def test_an_arm_that_was_lucky_in_its_fold_is_not_compared_with_others_elsewhere
     assert Choice([everywhere, there], LABELS).best() is everywhere
 
 
+@pytest.mark.slow
 def test_the_best_of_many_equal_arms_is_not_as_good_as_it_looks() -> None:
     looks, honest = [], []
     for seed in range(20):
@@ -175,10 +176,11 @@ def test_an_arm_that_was_judged_on_one_fold_is_known_no_better_than_that() -> No
     assert found.ci95 == pytest.approx(cross_validated(found.accuracy, found.n, of=N, folds=3), abs=0.01)
 
 
-def test_random_labels_stay_at_chance() -> None:
-    """Reported intervals cover chance in at least 93 of 100 runs; here of 100 data sets with labels drawn by coin."""
+@pytest.mark.parametrize(("n_sets", "fewest"), [(20, 18), pytest.param(100, 93, marks=pytest.mark.slow)])
+def test_random_labels_stay_at_chance(n_sets: int, fewest: int) -> None:
+    """Reported intervals cover chance in at least 93 of 100 data sets with labels drawn by coin."""
     covered = 0
-    for seed in range(100):
+    for seed in range(n_sets):
         rng = np.random.default_rng(seed)
         n = 90
         labels = rng.permutation(np.arange(n) % 2)
@@ -191,4 +193,4 @@ def test_random_labels_stay_at_chance() -> None:
         ]
         low, high = Choice(arms, labels).judged_honestly(seed).ci95
         covered += low <= 0.5 <= high
-    assert covered >= 93
+    assert covered >= fewest

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.embedded import opened
 
 import thawline as tl
 from thawline.backbones.lines import depth_rungs, thaw_lines
@@ -18,6 +19,9 @@ from thawline.planning.decide import PIXELS
 from thawline.planning.explain import against_guides, verdict_of, why_not
 from thawline.planning.scenarios import look_up
 from thawline.planning.trials import Trials
+
+BRIEF = {"epochs": 3}
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +39,11 @@ def hard() -> tl.Dataset:
 
 
 @pytest.fixture(scope="module")
-def decided(hard: tl.Dataset, tmp_path_factory: pytest.TempPathFactory) -> FitPlan:
+def decided(hard: tl.Dataset, _module_cache: Path) -> FitPlan:
+    """With trials of three epochs, which take a second in the place of ten."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THAWLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return tl.plan(hard, tl.open_backbone(input_px=32), seed=1)
+        patch.setenv("THAWLINE_CACHE", str(_module_cache))
+        return tl.plan(hard, opened(), seed=1, training=BRIEF)
 
 
 def test_every_kind_of_arm_was_measured(decided: FitPlan) -> None:
@@ -57,6 +62,13 @@ def test_every_kind_of_arm_was_measured(decided: FitPlan) -> None:
         assert one.bytes == 0 or one.thaw != "none"
 
 
+@pytest.mark.slow
+def test_trials_of_full_length_try_the_same(hard: tl.Dataset) -> None:
+    plan = tl.plan(hard, opened(), seed=1)
+    assert {one.thaw for one in plan.candidates} == {"none", "from:layer1.1"}
+    assert {one.head for one in plan.candidates} == {"logistic", "ridge", "svm", "knn"}
+
+
 def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
@@ -67,7 +79,7 @@ def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: 
 
     monkeypatch.setattr(Trials, "judge", judge)
     monkeypatch.setattr("thawline.planning.decide.more_than_middle", lambda n: 0.01)
-    plan = tl.plan(hard, tl.open_backbone(input_px=32))
+    plan = tl.plan(hard, opened())
     assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")]
     assert plan.thaw == "from:layer1.1"
 
@@ -89,7 +101,7 @@ def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_
         return made[-1]
 
     monkeypatch.setattr(Trials, "judge", remembered)
-    plan = tl.plan(hard, tl.open_backbone(input_px=32))
+    plan = tl.plan(hard, opened(), training=BRIEF)
     assert len(splits) >= 3
     for split in splits:
         assert len(split.train) <= 20
@@ -121,13 +133,16 @@ def test_the_test_part_has_no_say(hard: tl.Dataset, decided: FitPlan) -> None:
     turned = hard.labels.copy()
     test = hard.given == "test"
     turned[test] = (turned[test] + 1) % 3
-    again = tl.plan(replace(hard, labels=turned), tl.open_backbone(input_px=32), seed=1)
+    again = tl.plan(replace(hard, labels=turned), opened(), seed=1, training=BRIEF)
     assert [one.model_dump(exclude={"seconds", "memory"}) for one in again.candidates] == [
         one.model_dump(exclude={"seconds", "memory"}) for one in decided.candidates
     ]
 
 
-def test_where_nothing_is_left_to_decide_nothing_else_is_tried(tiny_photos: Path) -> None:
+def test_where_nothing_is_left_to_decide_nothing_else_is_tried(
+    tiny_photos: Path, clean_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THAWLINE_CACHE", str(clean_cache))  # what it computes is counted
     data = tl.open_data(tiny_photos)
     planned = make_plan(data, tl.open_backbone())
     assert [one.name for one in planned.plan.candidates] == ["last layer, logistic"]
@@ -157,7 +172,7 @@ def test_settings_of_training_reach_the_trials_and_the_plan(hard: tl.Dataset, mo
         return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0)
 
     monkeypatch.setattr(Trials, "judge", judge)
-    plan = tl.plan(hard, tl.open_backbone(input_px=32), training={"lr": 3e-4, "epochs": 2})
+    plan = tl.plan(hard, opened(), training={"lr": 3e-4, "epochs": 2})
     assert {training.lr for training in seen if training} == {3e-4}
     assert plan.thaw != "none"
     assert plan.training is not None
@@ -166,7 +181,7 @@ def test_settings_of_training_reach_the_trials_and_the_plan(hard: tl.Dataset, mo
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_measured(hard: tl.Dataset) -> None:
     with pytest.raises(tl.ThawlineError, match="lr"):
-        tl.plan(hard, tl.open_backbone(input_px=32), training={"lr": -1})
+        tl.plan(hard, opened(), training={"lr": -1})
 
 
 def test_depths_end_with_the_last_and_hold_no_layer_twice() -> None:

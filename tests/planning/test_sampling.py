@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.embedded import opened
 
 import thawline as tl
 from thawline.data import subset
@@ -79,7 +80,7 @@ def test_time_decides_how_many(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("thawline.planning.afford.time_features", lambda *_: FeaturesTimed(0.05 * 400, 0.05, 8, 0, 0.0))
     monkeypatch.setattr("thawline.planning.afford.time_head", lambda *_: HeadTimed(0.0, 8, 8))
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     assert samples_within(many, backbone, plan_of(0), Budget(8.0)).samples == pytest.approx(0.9 * 6.8 / 0.05, abs=1)
     assert samples_within(many, backbone, plan_of(0), Budget(30.0)).samples == 0
     assert samples_within(many, backbone, plan_of(0), Budget(1.0)).samples == 30
@@ -92,7 +93,7 @@ def test_a_fit_reads_no_more_than_its_plan_says(
     many: tl.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("thawline.planning.afford.samples_within", lambda *_: Affordable(120))
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     planned = make_plan(many, backbone, budget=Budget(3600.0))
     assert planned.plan.samples == 120
     run = tl.fit(many, planned, backbone=backbone, run=tmp_path / "run")
@@ -130,7 +131,7 @@ def test_what_is_opened_of_all_is_what_a_plan_takes_of_all(folder: Path) -> None
 
 
 def test_a_plan_says_how_many_were_opened_and_repeats_what_they_gave(folder: Path, tmp_path: Path) -> None:
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     drawn = tl.open_data(folder, most=60)
     planned = make_plan(drawn, backbone, budget=Budget(3600.0))
     assert (planned.plan.opened, planned.plan.samples) == (60, 0)
@@ -144,8 +145,8 @@ def test_a_plan_says_how_many_were_opened_and_repeats_what_they_gave(folder: Pat
 
 
 def test_a_line_that_was_asked_for_is_opened_for_alike(folder: Path, tmp_path: Path) -> None:
-    drawn, backbone = tl.open_data(folder, most=60), tl.open_backbone(input_px=32)
-    plan = tl.plan(drawn, backbone, thaw="last:2", training={"epochs": 2, "views": 0})
+    drawn, backbone = tl.open_data(folder, most=60), opened()
+    plan = tl.plan(drawn, backbone, thaw="last:2", training={"epochs": 1, "views": 0})
     assert (plan.thaw, plan.opened) == ("last:2", 60)
     run, again = (
         tl.fit(data, plan, backbone=backbone, run=tmp_path / str(at)) for at, data in enumerate((drawn, str(folder)))
@@ -175,7 +176,7 @@ def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.M
     monkeypatch.setattr("thawline.planning.afford.time_features", read)
     monkeypatch.setattr("thawline.planning.afford.time_head", lambda *_: HeadTimed(0.0, 8, 8))
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds - clock[0])
-    n, computed, took_s = samples_within(many, tl.open_backbone(input_px=32), plan_of(0), Budget(8.0))
+    n, computed, took_s = samples_within(many, opened(), plan_of(0), Budget(8.0))
     assert (computed, took_s) == (stored[0], pytest.approx(clock[0]))
     rest = 0.03 * (n - stored[0])
     assert 64 < stored[0] <= n < 400

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.embedded import opened
 
 import thawline as tl
 from thawline.planning import timing
@@ -74,7 +75,7 @@ def shapes() -> tl.Dataset:
 
 @pytest.mark.parametrize(("precision", "bytes_each"), [("bf16", 2), ("f32", 4)])
 def test_a_stage_is_multiplied_out(shapes: tl.Dataset, precision: str, bytes_each: int) -> None:
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     training = {"epochs": 3, "views": 4, "evaluations": 2}
     plan = tl.plan(shapes, backbone, thaw="last:2", precision=precision, training=training)
     (stage,) = plan.stages
@@ -92,10 +93,18 @@ def test_a_stage_is_multiplied_out(shapes: tl.Dataset, precision: str, bytes_eac
     assert seconds - stored == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("asked", [{"thaw": "none"}, {"thaw": "last:2"}, {"from_scratch": True}, {"head": "mlp"}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"thaw": "none"},
+        {"thaw": "last:2"},
+        pytest.param({"from_scratch": True}, marks=pytest.mark.slow),
+        {"head": "mlp"},
+    ],
+)
 def test_a_forecast_does_nothing_for_good(shapes: tl.Dataset, asked: dict[str, object], tmp_path: Path) -> None:
     """Every part is there, and the disk that it names is what the fit then keeps, to a fifth."""
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     plan = tl.plan(shapes, backbone, training={"epochs": 2} if asked != {"thaw": "none"} else None, **asked)
     before = backbone.weights_sha256
     ahead = forecast(shapes, backbone, plan)
@@ -109,7 +118,7 @@ def test_a_forecast_does_nothing_for_good(shapes: tl.Dataset, asked: dict[str, o
 
 def test_loading_what_trains_counts_where_something_trains(shapes: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "_loading_s", lambda: 1000.0)
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     nothing = tl.plan(shapes, backbone, thaw="none")
     head_only = tl.plan(shapes, backbone, thaw="none", head="mlp", training={"epochs": 1})
     assert forecast(shapes, backbone, nothing).seconds < 1000 < forecast(shapes, backbone, head_only).seconds
@@ -125,7 +134,7 @@ def test_a_head_on_more_samples_takes_more_than_in_proportion() -> None:
 
 
 def test_a_head_is_timed_on_no_more_than_asked(shapes: tl.Dataset) -> None:
-    plan, split = tl.plan(shapes, tl.open_backbone(input_px=32), thaw="none"), tl.split_data(shapes)
+    plan, split = tl.plan(shapes, opened(), thaw="none"), tl.split_data(shapes)
     assert time_head(split, shapes, plan, 8, most=70).n == 70
     assert time_head(split, shapes, plan, 8).n == len(split.train) + len(split.val)
 

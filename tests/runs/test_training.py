@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.embedded import opened
 
 import thawline as tl
 from thawline.errors import UsageError
@@ -42,7 +43,7 @@ def data(tiny_photos: Path) -> tl.Dataset:
 
 
 def fit(data: tl.Dataset, folder: Path, listener: Ears | None = None, **asked: Any) -> Run:
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     return tl.fit(data, tl.plan(data, backbone, **asked), backbone=backbone, run=folder, listener=listener)
 
 
@@ -86,7 +87,7 @@ def test_only_what_was_thawed_differs_from_the_source(data: tl.Dataset, tmp_path
 
 def test_a_plan_replayed_gives_the_same_bits(data: tl.Dataset, tmp_path: Path) -> None:
     run = fit(data, tmp_path / "a", thaw="last:1", training={"epochs": 2})
-    backbone = tl.open_backbone(input_px=32)
+    backbone = opened()
     again = tl.fit(data, run.plan, backbone=backbone, run=tmp_path / "b")
     assert (run.folder / "model.safetensors").read_bytes() == (again.folder / "model.safetensors").read_bytes()
 

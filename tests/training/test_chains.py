@@ -105,7 +105,13 @@ def test_gradients_in_float32(name: str) -> None:
         assert_close(gradients(above), expected, 1e-5)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv3_small_100", "regnetx_002"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "regnetx_002",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenetv2_100", "mobilenetv3_small_100")),
+    ],
+)
 def test_gradients_in_float32_are_as_near_to_the_true_ones(name: str) -> None:
     """Rounding turns some activations of deep random nets on or off, with folding and without: the median counts."""
     errors = []

@@ -225,7 +225,9 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case == "stochastic depth" else ()) for case in CASES]
+)  # "all at once" has stochastic depth, too
 def test_a_stopped_stage_goes_on_to_the_same_bits(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = finished(case, tmp_path / "whole")
     calls = EPOCHS * 4 + 3  # steps and evaluations

@@ -28,7 +28,7 @@ def bars() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return pictures, labels
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@pytest.mark.parametrize("kind", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_it_learns(
     kind: pixel_nets.Kind, bars: tuple[NDArray[np.uint8], NDArray[np.int64]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
