@@ -1,19 +1,31 @@
-"""Owned draws: apart by purpose, and the older streams as they always were."""
+"""Every draw has an owner: a generator made from a seed and a purpose."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
-from thawline.randomness import early_generator, generator
+import thawline
+from thawline.randomness import derived_seed, early_generator, generator
 
-
-def test_purposes_and_indexes_have_streams_of_their_own() -> None:
-    firsts = [generator(0, *purpose).integers(2**60) for purpose in (("order", 3), ("order", 4), ("views", 3))]
-    assert len(set(firsts)) == 3
-    assert firsts[0] == generator(0, "order", 3).integers(2**60)
+SOURCE = Path(thawline.__file__).parent
 
 
-def test_older_streams_are_those_of_the_published_figures() -> None:
+@pytest.mark.parametrize("bare", ["default_rng(", "np.random.seed", "RandomState(", "import random\n"])
+def test_no_generator_is_made_elsewhere(bare: str) -> None:
+    made = {path.name for path in SOURCE.rglob("*.py") if bare in path.read_text("utf-8")}
+    assert made <= {"randomness.py"}
+
+
+def test_equal_purposes_draw_the_same_and_others_do_not() -> None:
+    assert generator(1, "order", 2).integers(2**60) == generator(1, "order", 2).integers(2**60)
+    different = {derived_seed(*words) for words in ((1, "a"), (2, "a"), (1, "b"), (1, "a", 0), (1, "a", 1))}
+    assert len(different) == 5 and all(0 <= seed < 2**63 for seed in different)
+
+
+def test_early_draws_keep_the_streams_that_were_published() -> None:
     assert early_generator(3).integers(2**60) == np.random.default_rng(3).integers(2**60)
-    folds = np.random.default_rng((3, 0x464F4C44)).integers(2**60)
-    assert early_generator(3, "FOLD").integers(2**60) == folds
+    expected = np.random.default_rng((3, int.from_bytes(b"FOLD", "big"))).integers(2**60)
+    assert early_generator(3, "FOLD").integers(2**60) == expected

@@ -79,11 +79,11 @@ def name_classes(
                 raise DataError(
                     f"class_names must name every label; got {len(class_names)} names, and label {label} ({where})."
                 )
-        names = tuple(unambiguous(class_names)[int(label)] for label in order)
+        names = tuple(_unambiguous(class_names)[int(label)] for label in order)
     return names, [index[label] for label in labels]
 
 
-def unambiguous(names: Sequence[str]) -> list[str]:
+def _unambiguous(names: Sequence[str]) -> list[str]:
     """Append the number of its label to each name that occurs more than once."""
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.errors import DataError, UndecodableError
 
@@ -35,20 +35,8 @@ class Stamp(NamedTuple):
     inode: int
 
 
-class StampedSource(Protocol):
-    """A source that can say, without reading a sample, whether the sample has changed."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Payload: ...
-
-    def stamp(self, index: int) -> Stamp | None:
-        """Return None if the file system tells nothing."""
-        ...
-
-
 def stamp_of(source: Source, index: int) -> Stamp | None:
-    """Return the stamp of one sample, or None if its source keeps none."""
+    """Return the stamp of one sample without reading it, or None if its source keeps none (has no ``stamp``)."""
     stamp = getattr(source, "stamp", None)
     found: Stamp | None = stamp(index) if stamp is not None else None
     return found

@@ -46,7 +46,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Which of N samples are stored, and where; reads those that are."""
+    """The rows that a lookup of N samples found, and the way to read them."""
 
     found: NDArray[np.bool_]
     """(N,)"""

@@ -73,7 +73,7 @@ class Shelf:
             _shelves.add(self)
 
     def use(self, key: str) -> Path:
-        """Return the folder of a key, which stays from now on, whatever room is needed, as long as this shelf lives."""
+        """Return the folder of a key; ``make_room`` does not remove it while this shelf lives."""
         self._in_use.add(key)
         return self.folder / key
 
@@ -83,7 +83,7 @@ class Shelf:
             os.utime(self.folder / key / self._description)
 
     def keeps(self, kept: Kept) -> bool:
-        """Whether this shelf uses what lies there."""
+        """Whether this shelf uses that key."""
         return kept.folder.parent == self.folder and kept.folder.name in self._in_use
 
     def kept(self) -> list[Kept]:

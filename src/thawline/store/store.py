@@ -151,7 +151,7 @@ class FeatureStore:
         return self._shelf.clear(older_than, key)
 
     def _index(self, key: FeatureKey) -> Index:
-        """Return the rows of a key as they stand on disk now."""
+        """Return the rows of a key as they are on disk now."""
         folder = self._shelf.use(key.digest())
         try:
             paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and path not in self._damaged)
