@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss
 
+from thawline.heads.temperature import fit_net_temperature
 from thawline.training.judging import (
     LEAST_GAIN,
     LEAST_TO_CALIBRATE,
     Judgement,
     clearly_better,
-    fit_temperature,
     highest_gain,
     judge,
 )
@@ -33,19 +33,19 @@ def test_the_temperature_is_the_best_of_a_grid(scale: float, seed: int) -> None:
     logits, labels = problem(120, scale, seed)
     grid = np.geomspace(1 / 20, 20, 301)
     losses = [log_loss(labels, softmax(logits / t, axis=1), labels=range(C)) for t in grid]
-    assert fit_temperature(logits, labels) == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
+    assert fit_net_temperature(logits, labels) == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
 
 
 def test_a_temperature_stays_within_its_bounds() -> None:
     labels = np.arange(60) % C
-    assert 1 / 20 <= fit_temperature(0.01 * np.eye(C)[labels], labels) < 0.051  # never wrong: as sure as may be
-    assert 19.9 < fit_temperature(100 * np.eye(C)[labels[::-1]], labels) <= 20
+    assert 1 / 20 <= fit_net_temperature(0.01 * np.eye(C)[labels], labels) < 0.051  # never wrong: as sure as may be
+    assert 19.9 < fit_net_temperature(100 * np.eye(C)[labels[::-1]], labels) <= 20
 
 
 def test_few_samples_fit_no_temperature() -> None:
     logits, labels = problem(LEAST_TO_CALIBRATE, 5.0)
-    assert fit_temperature(logits[1:], labels[1:]) == 1.0
-    assert fit_temperature(logits, labels) != 1.0
+    assert judge(logits[1:], labels[1:]).temperature == 1.0
+    assert judge(logits, labels).temperature != 1.0
 
 
 @pytest.mark.parametrize("n", [10, 200])

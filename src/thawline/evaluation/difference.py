@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thawline.errors import UsageError
 from thawline.evaluation.intervals import Z_95, percentile_interval
-from thawline.evaluation.scoring import check_predictions, row_log_losses
+from thawline.evaluation.scoring import check_predictions, clipped_log_losses
 from thawline.randomness import early_generator
 from thawline.records import Score
 
@@ -49,7 +49,7 @@ def paired_difference(
     _, b = check_predictions(labels, probabilities_b, n_classes)
     if metric == "accuracy":
         return _accuracy_difference(_correct(y, a), _correct(y, b))
-    per_row = row_log_losses if metric == "log_loss" else _correct
+    per_row = clipped_log_losses if metric == "log_loss" else _correct
     weight = np.full(len(y), 1 / len(y)) if metric == "log_loss" else _balancing_weight(y)
     return _bootstrapped(metric, y, (per_row(y, a) - per_row(y, b)) * weight, seed, n_bootstrap)
 

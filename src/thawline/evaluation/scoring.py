@@ -41,7 +41,7 @@ def score(
     hits, support = confusion.diagonal(), confusion.sum(axis=1)
     seen = support > 0
     per_class = _per_class(confusion)
-    losses = row_log_losses(y, p)
+    losses = clipped_log_losses(y, p)
 
     accuracy = _proportion("accuracy", int(hits.sum()), n)
     balanced_ci = mean_of_proportions(hits[seen], support[seen])
@@ -88,7 +88,7 @@ def check_predictions(
     return y.astype(np.int64), p
 
 
-def row_log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def clipped_log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return -log p of the true class (N,), p clipped at the float64 epsilon as scikit-learn does."""
     eps = np.finfo(np.float64).eps
     own = probabilities[np.arange(len(labels)), labels]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from scipy.stats import binomtest
 
+from thawline.heads.temperature import fit_net_temperature
+from thawline.proportions import wilson
 from thawline.randomness import generator
 
 if TYPE_CHECKING:
@@ -58,32 +58,14 @@ class Judgement:
     def accuracy_ci95(self) -> tuple[float, float]:
         """Wilson interval."""
         n = len(self.losses)
-        interval = binomtest(round(self.accuracy * n), n).proportion_ci(method="wilson")
-        return float(interval.low), float(interval.high)
+        return wilson(round(self.accuracy * n), n)
 
 
 def judge(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
     """Judge logits (n, C) against labels (n,)."""
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_net_temperature(logits, labels) if len(labels) >= LEAST_TO_CALIBRATE else 1.0
     losses = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
     return Judgement(logits, losses, temperature, float((logits.argmax(1) == labels).mean()))
-
-
-def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The divisor of the logits, 1/20 to 20, at which their log loss is least; 1 with too few samples.
-
-    Source:
-        Guo et al. 2017, arXiv:1706.04599; judging by it: Berta et al. 2025, arXiv:2501.19195.
-    """
-    if len(labels) < LEAST_TO_CALIBRATE:
-        return 1.0
-    rows = np.arange(len(labels))
-
-    def loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits * math.exp(-log_temperature), axis=1)[rows, labels].mean())
-
-    bound = math.log(20)
-    return math.exp(float(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
 
 
 def clearly_better(than: NDArray[np.float64], losses: NDArray[np.float64]) -> bool:
