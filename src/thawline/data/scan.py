@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from thawline.records import Source
 
-"""Called with samples done and samples in all."""
-
 _CHUNK = 32
 _MAX_WORKERS = 16
 _LARGE_BYTES = 8 * 2**20

@@ -40,7 +40,6 @@ makes about 150 passes there and back."""
 WORTH_BLOCKS = 2**20
 """Features, N x M, from which it pays that each fold passes over the rows that it holds out."""
 
-"""Called with the number of strengths tried and the number foreseen."""
 Calibrate = Callable[[NDArray[np.float64], NDArray[np.int64]], float]
 """From decisions (M, K) on rows held out and their labels (M,) to the temperature that makes them logits."""
 
