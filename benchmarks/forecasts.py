@@ -24,6 +24,7 @@ import numpy as np
 
 import thawline as tl
 from thawline.data import subset
+from thawline.planning import Ground
 from thawline.planning.timing import forecast, peak_memory
 from thawline.runs.reporting import environment
 from thawline.scale.processors import processor_name
@@ -64,7 +65,7 @@ def child(what: str, name: str, arm: str) -> None:
     plan = tl.plan(data, backbone, training=training, **ARMS[arm])
     if what == "forecast":
         started = time.perf_counter()
-        found = forecast(data, backbone, plan)
+        found = forecast(Ground.of(data, plan), backbone, plan)
         numbers = [found.seconds, found.disk_bytes, found.memory_bytes, time.perf_counter() - started]
     else:
         started = time.perf_counter()

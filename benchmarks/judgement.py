@@ -31,7 +31,7 @@ from PIL import Image
 import thawline as tl
 from thawline.backbones.lines import depth_rungs
 from thawline.data import subset
-from thawline.planning import FitPlan, make_plan
+from thawline.planning import Asked, FitPlan, make_plan
 from thawline.planning.scenarios import scenario
 from thawline.planning.similarity import measure_similarity
 from thawline.planning.size import measure_size
@@ -159,7 +159,7 @@ def measure(
     data = load(name, n, seed)
     backbone = tl.open_backbone(f"timm/mobilenetv2_100@{weights}", input_px=SETS[name].px)
     started = time.process_time()
-    decided = make_plan(data, backbone, seed=seed).plan
+    decided = make_plan(data, backbone, Asked.of(seed=seed)).plan
     planning_s = time.process_time() - started
     fits: dict[str, dict[str, float]] = dict(known)
     for arm, plan in arms(data, backbone, decided, seed, dearest=dearest).items():

@@ -28,7 +28,7 @@ def run(*words: object) -> tuple[int, str, str]:
 def test_a_plan_is_written_said_and_replayed(photos: Path) -> None:
     code, said, _ = run("plan", photos, "--quiet")
     assert code == 0
-    assert said.startswith("Retrain nothing but the head")
+    assert said.startswith("Retrain only the head")
     assert "the guides say" in " ".join(said.split())
     assert "candidate" in said
     assert "thawline fit" in said

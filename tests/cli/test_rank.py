@@ -65,7 +65,7 @@ def test_a_file_of_weights_is_a_candidate(thawline, tiny_photos: Path) -> None:
     [
         (["--models", EMBEDDED_NAME], "models must be at least two, to be compared; got embedded/resnet18_half"),
         (["--models", f"{TWO},{RANDOM}"], "models must be different; got random/test_resnet 2 times"),
-        (["--models", "all"], "this disk holds embedded/resnet18_half alone"),
+        (["--models", "all"], "this disk holds only embedded/resnet18_half"),
         (["--models", "timm/nope,mobilenet"], "none could. timm/nope: model must be one that timm knows"),
         (["--models", TWO, "--share", "10"], "share must be above 0 and at most 1; got 10. Write 0.1 for 10 %."),
         (["--models", TWO, "--probe", "3"], "n_probe (--probe) must be at least 20 pictures; got 3"),

@@ -16,7 +16,7 @@ from thawline.backbones import Backbone
 from thawline.cli import console as screen
 from thawline.cli.results import print_run
 from thawline.data import open_data
-from thawline.planning import Asked, FitPlan
+from thawline.planning import Asked, FitPlan, make_plan
 from thawline.records import Evaluated
 from thawline.runs import Run, RunReport, open_run
 
@@ -46,7 +46,7 @@ def planned(thawline, tiny_photos: Path, run_folder: Path, monkeypatch: pytest.M
         def fit(data: Path, plan: FitPlan | Asked, *, backbone: Backbone | None, **others: Any) -> Run:
             if isinstance(plan, Asked):
                 assert backbone is not None
-                plan = plan.plan(open_data(data), backbone).plan
+                plan = make_plan(open_data(data), backbone, plan).plan
             asked.extend((plan, others | {"backbone": backbone}))
             return open_run(run_folder)
 

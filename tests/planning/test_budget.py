@@ -17,7 +17,7 @@ from tests.embedded import opened
 import thawline as tl
 from thawline.backbones.lines import depth_rungs
 from thawline.errors import UsageError
-from thawline.planning import make_plan
+from thawline.planning import Asked, make_plan
 from thawline.planning.arms import Arm
 from thawline.planning.budget import Budget, parse_budget
 from thawline.planning.timing import Paces
@@ -68,14 +68,14 @@ def hard() -> tl.Dataset:
 
 
 def test_without_time_the_first_head_is_the_plan(hard: tl.Dataset) -> None:
-    planned = make_plan(hard, opened(), budget=Budget(1.0, None, time.monotonic() - 1))
+    planned = make_plan(hard, opened(), Asked.of(budget=Budget(1.0, None, time.monotonic() - 1)))
     assert [one.name for one in planned.plan.candidates] == ["last layer, logistic"]
     assert "The budget leaves no time to try other ways." in planned.plan.reasons
 
 
 def test_a_trial_that_takes_too_much_is_given_up(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, 10.0, 0.0))
-    planned = make_plan(hard, opened(), budget=parse_budget("10min"))
+    planned = make_plan(hard, opened(), Asked.of(budget=parse_budget("10min")))
     assert planned.plan.thaw == "none"
     assert any(reason.startswith("The budget leaves no time to try thaw from:") for reason in planned.plan.reasons)
     assert len(planned.plan.candidates) > 4
@@ -89,7 +89,7 @@ def test_a_line_that_cannot_be_trained_whole_is_trained_for_what_is_left(
     monkeypatch.setattr(Trials, "judge", _sure)
     monkeypatch.setattr(Trials, "cost", lambda *_: (1e5, 0))
     whole = make_plan(hard, backbone).plan
-    short = make_plan(hard, backbone, budget=Budget(seconds=5e3)).plan
+    short = make_plan(hard, backbone, Asked.of(budget=Budget(seconds=5e3))).plan
     assert short.thaw == whole.thaw != "none"
     assert short.training is not None and not short.training.refit
     (long_stage,), (stage,) = whole.stages, short.stages
@@ -100,7 +100,7 @@ def test_a_line_that_cannot_be_trained_whole_is_trained_for_what_is_left(
 
 def _sure(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
     """A trial that gets everything right, but for thawing everything."""
-    logits = np.log(np.eye(3)[self.field.labels] * (0.9 if setting != "all" else 0.5) + 0.1 / 3)
+    logits = np.log(np.eye(3)[self.ground.field.labels] * (0.9 if setting != "all" else 0.5) + 0.1 / 3)
     return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0)
 
 
@@ -216,7 +216,7 @@ def test_with_a_budget_the_plan_names_the_head_that_ships_otherwise(
 ) -> None:
     monkeypatch.setattr(Trials, "judge", _sure)
     backbone = opened()
-    plan = make_plan(hard, backbone, budget=Budget(seconds=5e3)).plan
+    plan = make_plan(hard, backbone, Asked.of(budget=Budget(seconds=5e3))).plan
     frozen = [one for one in plan.candidates if one.thaw == "none" and one.head == "logistic"]
     assert plan.thaw != "none"
     assert plan.otherwise == frozen[0].layer  # candidates are ordered, best first
@@ -229,9 +229,9 @@ def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that
 ) -> None:
     """A first training is 15 epochs or more of some steps: a trial before it would not leave it its time."""
     monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, step_s, 0.0))
-    plan = make_plan(hard, opened(), budget=parse_budget("10min")).plan
+    plan = make_plan(hard, opened(), Asked.of(budget=parse_budget("10min"))).plan
     assert (plan.thaw != "none") == trained
-    assert ("There is no time to try more, but to train" in plan.verdict) == trained
+    assert ("The budget leaves time to train" in plan.verdict) == trained
     if trained:
         frozen = [one for one in plan.candidates if one.head == "logistic" and one.layer != "pixels"]
         assert {one.thaw for one in frozen} == {"none"}
@@ -244,7 +244,10 @@ def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that
 def test_a_small_disk_keeps_fewer_views(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trials, "judge", _sure)
     backbone = opened()
-    plans = [make_plan(hard, backbone, budget=budget).plan for budget in (None, Budget(bytes=10**6), Budget(bytes=10))]
+    plans = [
+        make_plan(hard, backbone, Asked.of(budget=budget)).plan
+        for budget in (None, Budget(bytes=10**6), Budget(bytes=10))
+    ]
     assert len({plan.thaw for plan in plans}) == 1
     views = [plan.stages[0].views for plan in plans]
     assert views[0] > views[1] >= views[2] == 0

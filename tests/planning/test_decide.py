@@ -15,9 +15,9 @@ from thawline.backbones.lines import depth_rungs, thaw_lines
 from thawline.planning import FitPlan, make_plan, read_plan, write_plan
 from thawline.planning.arms import Arm
 from thawline.planning.choice import Gain, Honest
-from thawline.planning.decide import PIXELS
 from thawline.planning.explain import against_guides, verdict_of, why_not
 from thawline.planning.scenarios import look_up
+from thawline.planning.standing import PIXELS
 from thawline.planning.trials import Trials
 
 BRIEF = {"epochs": 3}
@@ -74,11 +74,11 @@ def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: 
 
     def judge(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
         tried.append((setting, over))
-        logits = np.log(np.eye(3)[self.field.labels] * 0.9 + 0.1 / 3)
+        logits = np.log(np.eye(3)[self.ground.field.labels] * 0.9 + 0.1 / 3)
         return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0, over=over)
 
     monkeypatch.setattr(Trials, "judge", judge)
-    monkeypatch.setattr("thawline.planning.decide.more_than_middle", lambda n: 0.01)
+    monkeypatch.setattr("thawline.planning.line_arms.more_than_middle", lambda n: 0.01)
     plan = tl.plan(hard, opened())
     assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")]
     assert plan.thaw == "from:layer1.1"
@@ -146,7 +146,7 @@ def test_where_nothing_is_left_to_decide_nothing_else_is_tried(
     data = tl.open_data(tiny_photos)
     planned = make_plan(data, tl.open_backbone())
     assert [one.name for one in planned.plan.candidates] == ["last layer, logistic"]
-    assert "no other way could be told from it" in " ".join(planned.plan.reasons)
+    assert "could not tell another way from it" in " ".join(planned.plan.reasons)
     assert planned.evidence is None
     assert planned.computed == len(data)
     assert planned.seconds > 0
@@ -168,7 +168,7 @@ def test_settings_of_training_reach_the_trials_and_the_plan(hard: tl.Dataset, mo
 
     def judge(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
         seen.append(self.planned(setting).training)
-        logits = np.log(np.eye(3)[self.field.labels] * 0.9 + 0.1 / 3)
+        logits = np.log(np.eye(3)[self.ground.field.labels] * 0.9 + 0.1 / 3)
         return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0)
 
     monkeypatch.setattr(Trials, "judge", judge)
@@ -211,31 +211,31 @@ def arm(thaw: str = "none", layer: str = "pooled", *, wrong: int = 0) -> Arm:
     ("honest", "chosen", "text"),
     [
         # above the commonest class at 95 % by a one-sided interval, which is what is asked
-        (Honest(0.66, (0.49, 0.79), 0.52, 40), "none", "^Retrain nothing but the head"),
+        (Honest(0.66, (0.49, 0.79), 0.52, 40), "none", "^Retrain only the head"),
         (
             Honest(0.55, (0.4, 0.7), 0.42, 40),
             "none",
-            r"^Nothing was learned .* commonest class \(50.0 %\): about 55.0 %",
+            r"^Nothing was learned: about 55.0 % .* not clearly more than the 50.0 % .* commonest class",
         ),
         (
             Honest(0.95, (0.9, 0.98), 0.91, 40),
             "none",
-            r"^Retrain nothing but the head.*: about 95.0 % right .*90.0 to 98.0\)\.$",
+            r"^Retrain only the head.*: about 95.0 % of unseen samples right \(95 % 90.0 to 98.0\)\.$",
         ),
         (
             Honest(0.95, (0.9, 0.98), 0.91, 40),
             "all",
-            r"^Retrain everything: in a short trial about .* \+10.0 points over a new head .* on 40 samples\.$",
+            r"^Retrain everything: about 95.0 % .* in a short trial .* \+10.0 points over a new head .* \(n=40\)\.$",
         ),
         (
             Honest(0.95, (0.9, 0.98), 0.91, 40),
             "from:b.2",
-            r"^Retrain everything from b.2 on: in .* no gain on a new head \(\+0.0 points .*nearly always gained\.$",
+            r"^Retrain everything from b.2 on: .* no gain \(\+0.0 points .*nearly always gained on other data\.$",
         ),
         (
             Honest(0.95, (0.9, 0.98), 0.91, 40),
             "fewer",
-            r"everything: in a short trial on 600 samples .* \+20.0 points .* on the same, judged by 40 others\.$",
+            r"everything: .* in a short trial on 600 samples .* \+20.0 points .* on the same samples \(n=40\)\.$",
         ),
     ],
 )
@@ -259,11 +259,11 @@ def test_the_guides_agree_or_are_overruled() -> None:
 @pytest.mark.parametrize(
     ("loss", "error", "of", "text"),
     [
-        (0.1, 0.01, {}, "log loss clearly higher, by 0.100"),
-        (0.1, 0.09, {}, "log loss higher, by 0.100"),
-        (-0.01, 0.09, {}, "no more than chance may give"),
-        (-0.1, 0.02, {}, "too little for its trouble"),
-        (-0.1, 0.02, {"in_trial": True}, "a whole training is expected to give more"),
+        (0.1, 0.01, {}, "log loss 0.100 higher, clearly (SE 0.010, n=50)"),
+        (0.1, 0.09, {}, "log loss 0.100 higher (SE"),
+        (-0.01, 0.09, {}, "chance may give as much"),
+        (-0.1, 0.02, {}, "too small a gain for its trouble"),
+        (-0.1, 0.02, {"in_trial": True}, "a whole training is expected to gain more"),
         (-0.1, 0.02, {"in_trial": True, "shown_only": True}, "never chosen"),
     ],
 )

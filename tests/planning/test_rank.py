@@ -240,7 +240,7 @@ def test_where_none_can_be_opened_every_reason_is_told(photos: Dataset) -> None:
         (DEFAULT_MODEL, {}, f"at least two, to be compared; got {DEFAULT_MODEL}"),
         ([], {}, "at least two, to be compared; got none"),
         ("timm/a,timm/b,timm/a", {}, "models must be different; got timm/a 2 times"),
-        ("all", {}, f"this disk holds {DEFAULT_MODEL} alone"),
+        ("all", {}, f"this disk holds only {DEFAULT_MODEL}"),
         ("a,b", {"share": 0}, "share must be above 0 and at most 1; got 0"),
         ("a,b", {"share": 15}, "Write 0.1 for 10 %"),
         ("a,b", {"n_probe": 5}, r"n_probe \(--probe\) must be at least 20 pictures; got 5"),

@@ -17,7 +17,7 @@ from thawline.planning import Asked, make_plan
 from thawline.planning.afford import Affordable, samples_within
 from thawline.planning.budget import Budget
 from thawline.planning.fit_plan import check_plan
-from thawline.planning.sampling import sampled
+from thawline.planning.ground import Ground
 from thawline.planning.timing import FeaturesTimed, HeadTimed
 from thawline.runs.request import DataMark
 
@@ -33,6 +33,11 @@ def many() -> tl.Dataset:
 
 def plan_of(samples: int, seed: int = 0, opened: int = 0) -> tl.FitPlan:
     return check_plan({"model": "any", "samples": samples, "seed": seed, "opened": opened}, "a test")
+
+
+def sampled(data: tl.Dataset, plan: tl.FitPlan) -> tl.Dataset:
+    """The samples that a plan reads."""
+    return Ground.of(data, plan).data
 
 
 def test_all_of_them_where_nothing_is_said(many: tl.Dataset) -> None:
@@ -75,18 +80,22 @@ def test_a_split_that_was_given_is_kept(many: tl.Dataset) -> None:
     assert {fewer.digests[row] for row in tl.split_data(fewer).test} <= tested
 
 
+def affordable(data: tl.Dataset, backbone: tl.Backbone, budget: Budget) -> int:
+    return samples_within(Ground.of(data, plan_of(0)), backbone, plan_of(0), budget).samples
+
+
 def test_time_decides_how_many(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """0.05 s a picture, and heads for nothing: 8 s with 1.2 s to spare read 9/10 x 6.8 / 0.05 of them."""
     monkeypatch.setattr("thawline.planning.afford.time_features", lambda *_: FeaturesTimed(0.05 * 400, 0.05, 8, 0, 0.0))
     monkeypatch.setattr("thawline.planning.afford.time_head", lambda *_: HeadTimed(0.0, 8, 8))
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds)
     backbone = opened()
-    assert samples_within(many, backbone, plan_of(0), Budget(8.0)).samples == pytest.approx(0.9 * 6.8 / 0.05, abs=1)
-    assert samples_within(many, backbone, plan_of(0), Budget(30.0)).samples == 0
-    assert samples_within(many, backbone, plan_of(0), Budget(1.0)).samples == 30
-    assert samples_within(many, backbone, plan_of(0), Budget(None, 10**6)).samples == 0
+    assert affordable(many, backbone, Budget(8.0)) == pytest.approx(0.9 * 6.8 / 0.05, abs=1)
+    assert affordable(many, backbone, Budget(30.0)) == 0
+    assert affordable(many, backbone, Budget(1.0)) == 30
+    assert affordable(many, backbone, Budget(None, 10**6)) == 0
     few = subset(many, np.r_[:6, 300:306, 380:386])
-    assert samples_within(few, backbone, plan_of(0), Budget(1.0)).samples == 0  # fewer than ten of each class
+    assert affordable(few, backbone, Budget(1.0)) == 0  # fewer than ten of each class
 
 
 def test_a_fit_reads_no_more_than_its_plan_says(
@@ -94,7 +103,7 @@ def test_a_fit_reads_no_more_than_its_plan_says(
 ) -> None:
     monkeypatch.setattr("thawline.planning.afford.samples_within", lambda *_: Affordable(120))
     backbone = opened()
-    planned = make_plan(many, backbone, budget=Budget(3600.0))
+    planned = make_plan(many, backbone, Asked.of(budget=Budget(3600.0)))
     assert planned.plan.samples == 120
     run = tl.fit(many, planned, backbone=backbone, run=tmp_path / "run")
     assert sum(run.report.content["n"].values()) == 120
@@ -133,7 +142,7 @@ def test_what_is_opened_of_all_is_what_a_plan_takes_of_all(folder: Path) -> None
 def test_a_plan_says_how_many_were_opened_and_repeats_what_they_gave(folder: Path, tmp_path: Path) -> None:
     backbone = opened()
     drawn = tl.open_data(folder, most=60)
-    planned = make_plan(drawn, backbone, budget=Budget(3600.0))
+    planned = make_plan(drawn, backbone, Asked.of(budget=Budget(3600.0)))
     assert (planned.plan.opened, planned.plan.samples) == (60, 0)
     run = tl.fit(drawn, planned, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["features"] == {"computed": 60, "reused": 0}  # those that were timed, too
@@ -155,12 +164,12 @@ def test_a_line_that_was_asked_for_is_opened_for_alike(folder: Path, tmp_path: P
 
 
 def test_how_data_are_opened_for_a_plan_or_a_budget() -> None:
-    assert plan_of(0).opening() == Asked().opening() == Asked(budget=Budget(None, 10**6)).opening() == {}
+    assert plan_of(0).opening() == Asked.of().opening() == Asked.of(budget=Budget(None, 10**6)).opening() == {}
     assert plan_of(20, seed=3, opened=50).opening() == {"most": 50, "seed": 3}
-    asked = Asked(settings={"seed": 5}, budget=Budget(9.0)).opening()
+    asked = Asked.of(seed=5, budget=Budget(9.0)).opening()
     assert asked["seed"] == 5
     assert asked["within"] == pytest.approx((9 - 1.2) / 4, abs=0.1)
-    assert Asked(budget=Budget(5.0, None, time.monotonic() - 9)).opening()["within"] > 0
+    assert Asked.of(budget=Budget(5.0, None, time.monotonic() - 9)).opening()["within"] > 0
 
 
 def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +185,7 @@ def test_a_pace_that_changes_is_followed(many: tl.Dataset, monkeypatch: pytest.M
     monkeypatch.setattr("thawline.planning.afford.time_features", read)
     monkeypatch.setattr("thawline.planning.afford.time_head", lambda *_: HeadTimed(0.0, 8, 8))
     monkeypatch.setattr(Budget, "left", lambda self: self.seconds - clock[0])
-    n, computed, took_s = samples_within(many, opened(), plan_of(0), Budget(8.0))
+    n, computed, took_s = samples_within(Ground.of(many, plan_of(0)), opened(), plan_of(0), Budget(8.0))
     assert (computed, took_s) == (stored[0], pytest.approx(clock[0]))
     rest = 0.03 * (n - stored[0])
     assert 64 < stored[0] <= n < 400

@@ -145,7 +145,7 @@ def test_leep_by_hand() -> None:
 
 
 def test_leep_refuses_logits() -> None:
-    with pytest.raises(DataError, match="Pass them, not logits"):
+    with pytest.raises(DataError, match="Pass probabilities, not logits"):
         leep(np.array([[3.0, -1.0], [0.2, 0.8]]), [0, 1])
 
 
@@ -197,9 +197,9 @@ def test_losses_and_answers_fit_together() -> None:
 
 @pytest.mark.parametrize("score", [log_evidence, h_score, nleep])
 def test_what_cannot_be_scored_is_refused(score) -> None:
-    with pytest.raises(DataError, match=r"got \(4, 2\) with \(3,\)"):
+    with pytest.raises(DataError, match=r"got \(4, 2\) and \(3,\)"):
         score(np.ones((4, 2)), [0, 1, 0])
     with pytest.raises(DataError, match="row 1, column 0 is nan"):
         score(np.array([[1.0], [np.nan]]), [0, 1])
-    with pytest.raises(DataError, match="all 3 are of class 1"):
+    with pytest.raises(DataError, match="all 3 are 1"):
         score(np.ones((3, 2)), [1, 1, 1])

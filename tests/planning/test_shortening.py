@@ -64,7 +64,7 @@ def test_a_small_disk_keeps_as_many_views_as_fit(room: int, kept: int) -> None:
 def test_float32_takes_twice_the_room() -> None:
     ladder = tl.open_backbone(input_px=32).ladder
     line, plan = ladder.rungs[-2], plan_of(10, 8)
-    stages = (plan.stages[0].model_copy(update={"rung": line.name}),)
+    stages = (plan.stages[0].changed(rung=line.name),)
     for precision, views in (("bf16", 8), ("f32", 4)):
-        asked = plan.model_copy(update={"precision": precision, "stages": stages})
+        asked = plan.changed(precision=precision, stages=stages)
         assert within_bytes(asked, 8_000 * line.bytes_per_sample, ladder, n=1_000).stages[0].views == views

@@ -18,7 +18,7 @@ from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
 from thawline.errors import UsageError
-from thawline.planning import FitPlan, read_plan, settle, stage_plans, write_plan
+from thawline.planning import FitPlan, Ground, read_plan, settle, stage_plans, write_plan
 from thawline.planning.stage_plans import USUAL_VIEWS, progressive_rungs
 from thawline.records import Dataset
 
@@ -201,7 +201,7 @@ def test_a_complete_plan_survives_its_file_and_settles_to_itself(
     write_plan(plan, tmp_path / "plan.toml")
     read = read_plan(tmp_path / "plan.toml")
     assert read == plan
-    assert settle(read, data, backbone) == plan
+    assert settle(read, Ground.of(data, read), backbone) == plan
 
 
 def edited(plan: FitPlan, tmp_path: Path, *edits: tuple[str, str]) -> FitPlan:
@@ -232,7 +232,7 @@ def test_stages_that_are_not_those_of_the_thaw_setting(
     with pytest.raises(
         UsageError, match=r"stages of the plan must be those of its thaw setting last:. in .*Delete \[\["
     ):
-        settle(plan, data, backbone)
+        settle(plan, Ground.of(data, plan), backbone)
 
 
 def test_what_may_be_edited(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_what_may_be_edited(data: Dataset, backbone: Backbone, tmp_path: Path) -
     plan = edited(
         made, tmp_path, ("epochs = 40", "epochs = 3"), ("views = 8", "views = 0"), ("mixup = 0.0", "mixup = 0.3")
     )
-    settled = settle(plan, data, backbone)
+    settled = settle(plan, Ground.of(data, plan), backbone)
     assert settled == plan
     assert (settled.stages[0].epochs, settled.stages[0].views) == (3, 0)
     assert settled.training is not None
@@ -249,20 +249,21 @@ def test_what_may_be_edited(data: Dataset, backbone: Backbone, tmp_path: Path) -
 
 def test_deleted_stages_are_made_again_and_the_settings_stay(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
     made = tl.plan(data, backbone, thaw="last:2", training={"lr": 0.5})
-    plan = edited(made, tmp_path, ('thaw = "last:2"', 'thaw = "last:3"')).model_copy(update={"stages": ()})
-    settled = settle(plan, data, backbone)
+    plan = edited(made, tmp_path, ('thaw = "last:2"', 'thaw = "last:3"')).changed(stages=())
+    settled = settle(plan, Ground.of(data, plan), backbone)
     assert settled.training == made.training
     assert [stage.thaw for stage in settled.stages] == ["last:3"]
 
 
 def test_deleted_settings_are_made_again(data: Dataset, backbone: Backbone) -> None:
     made = tl.plan(data, backbone, thaw="last:2")
-    assert settle(made.model_copy(update={"training": None}), data, backbone) == made
+    assert settle(made.changed(training=None), Ground.of(data, made), backbone) == made
 
 
 def test_a_few_settings_are_completed(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(f'model = "{backbone.name}"\nthaw = "last:2"\n[training]\nmixup = 0.25\n')
-    settled = settle(read_plan(tmp_path / "plan.toml"), data, backbone)
+    read = read_plan(tmp_path / "plan.toml")
+    settled = settle(read, Ground.of(data, read), backbone)
     assert settled.training == tl.plan(data, backbone, thaw="last:2", training={"mixup": 0.25}).training
 
 
@@ -274,18 +275,18 @@ def test_a_few_settings_are_completed(data: Dataset, backbone: Backbone, tmp_pat
             r"settings of training \(lr, epochs\) must have something to train",
         ),
         ({"thaw": "last:2", "training": {"momentom": 0.5}}, r"momentom: no such setting. Did you mean 'momentum'"),
-        ({"thaw": "last:2", "training": {"lr": -1}}, r"lr: .*greater than 0, got -1 \(the settings of training\)"),
-        ({"thaw": "last:2", "training": {"lr": -1, "batch_size": 0}}, r"lr: .*; batch_size: "),
+        ({"thaw": "last:2", "training": {"lr": -1}}, r"training.lr: .*greater than 0, got -1 \(the settings given\)"),
+        ({"thaw": "last:2", "training": {"lr": -1, "batch_size": 0}}, r"lr: .*; training.batch_size: "),
         ({"thaw": "last:2", "training": {"mixup": 1, "cutmix": 1}}, r"mixup and cutmix cannot both be on"),
         ({"thaw": "last:2", "training": {"epochs": 0}}, r"epochs: .*greater than or equal to 1, got 0"),
         ({"thaw": "last:2", "training": {"epochs": "many"}}, r"epochs: .*valid integer.*got 'many'"),
         ({"thaw": "last:2", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
         ({"head": "mlp", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
-        ({"thaw": "last:2", "layer": "layer4.0"}, r"layer must be pooled where something is thawed; got 'layer4.0'"),
+        ({"thaw": "last:2", "layer": "layer4.0"}, r"layer must be pooled if something is thawed; got 'layer4.0'"),
         ({"thaw": "last:0"}, "last:0"),
         ({"thaw": "stage:layer5"}, r"layer5.*Did you mean"),
         ({"thaw": "lst:2"}, "thaw"),
-        ({"thaw": "progressive", "fractions": (0.8, 0.0, 0.2)}, r"thaw progressive must have a validation part"),
+        ({"thaw": "progressive", "fractions": (0.8, 0.0, 0.2)}, r"thaw progressive must have a validation set"),
     ],
 )
 def test_what_is_refused(data: Dataset, backbone: Backbone, asked: dict[str, Any], text: str) -> None:
@@ -297,7 +298,5 @@ def test_what_is_refused(data: Dataset, backbone: Backbone, asked: dict[str, Any
 def test_a_plan_that_trains_nothing_brings_no_settings(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
     made = tl.plan(data, backbone, thaw="last:2")
     plan = edited(made, tmp_path, ('thaw = "last:2"', 'thaw = "none"'))
-    with pytest.raises(
-        UsageError, match=r"plan must have no \[training\] and no \[\[stages\]\] where nothing is trained"
-    ):
-        settle(plan, data, backbone)
+    with pytest.raises(UsageError, match=r"plan must have no \[training\] and no \[\[stages\]\] if nothing is trained"):
+        settle(plan, Ground.of(data, plan), backbone)

@@ -151,7 +151,7 @@ def test_settings_reach_the_bundle(data: tl.Dataset, tmp_path: Path, settings: d
 
 
 def test_a_plan_for_other_weights_is_refused(run: Run, data: tl.Dataset, tmp_path: Path) -> None:
-    plan = run.plan.model_copy(update={"weights_sha256": "0" * 64})
+    plan = run.plan.changed(weights_sha256="0" * 64)
     with pytest.raises(UsageError, match="plan was made for weights 000000000000; got"):
         tl.fit(data, plan, run=tmp_path / "other")
 

@@ -155,6 +155,6 @@ def test_a_given_split_lends_a_validation_part_only_where_something_is_trained(
 
 
 def test_progressive_without_a_validation_part_is_refused(data: tl.Dataset, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="progressive must have a validation part"):
+    with pytest.raises(UsageError, match="progressive must have a validation set"):
         fit(data, tmp_path / "run", thaw="progressive", fractions=(0.8, 0.0, 0.2))
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Which rungs of a ladder are worth measuring."""
+"""Choose the rungs of a ladder that are worth measuring."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
 
 MOST_DEPTHS, MOST_COLUMNS = 9, 16_384
-"""Depths that are put side by side, and their columns."""
+"""Most depths that are put side by side, and most columns of them together."""
 
 
 def depth_rungs(ladder: Ladder) -> list[str]:
-    """Layers whose outputs are put side by side: the last of each stage, a few where there are many, and ``pooled``."""
+    """Return layers to put side by side: the last of each stage, a few of them if there are many, and ``pooled``."""
     ends: dict[str, tuple[str, int]] = {}
     for rung in ladder.rungs[:-1]:
         if rung.parameters:
@@ -32,11 +32,11 @@ def depth_rungs(ladder: Ladder) -> list[str]:
 
 
 LINES = (0.75, 0.4)
-"""Where a line is tried: the layer whose share of the backbone's FLOPs below it is nearest to this; and all."""
+"""Lines are tried at the layers with nearest to these shares of the backbone's FLOPs below them; and at all."""
 
 
 def thaw_lines(ladder: Ladder) -> list[str]:
-    """Thaw settings worth trying, from the end of the backbone to its beginning; the last one is ``all``."""
+    """Return thaw settings worth trying, from the end of the backbone to its beginning; the last one is ``all``."""
     layers = [rung for rung in ladder.rungs if rung.parameters]
     below = [0.0, *(rung.flops_below_frac for rung in layers[:-1])]  # FLOPs below each layer
     settings = []

@@ -100,18 +100,16 @@ def _asked(data: DataOptions, model: ModelOptions, training: TrainingOptions, co
     """What the plan is to be made of."""
     from thawline.planning import Asked
 
-    return Asked(
-        settings={
-            "thaw": training.thaw,
-            "from_scratch": training.from_scratch,
-            "head": training.head,
-            "hidden": training.widths(),
-            "dropout": training.dropout,
-            "layer": model.layer,
-            "fractions": data.fractions(),
-            "seed": compute.seed,
-            **compute.hardware(),
-        },
+    return Asked.of(
+        thaw=training.thaw,
+        from_scratch=training.from_scratch,
+        head=training.head,
+        hidden=training.widths(),
+        dropout=training.dropout,
+        layer=model.layer,
+        fractions=data.fractions(),
+        seed=compute.seed,
+        **compute.hardware(),
         training=training.settings(),
         budget=training.spend(),
     )

@@ -55,26 +55,20 @@ def plan(
         raise UsageError(f"--out must be a new file; {out} is there. Choose another, or replace it with --force.")
     if not out.parent.is_dir():
         raise UsageError(f"--out must lie in a folder that exists; {out.parent} does not. Make it first.")
-    asked = planning.Asked(
-        settings={"thaw": training.thaw, "fractions": data_options.fractions(), "seed": compute.seed}
-        | compute.hardware(),
+    asked = planning.Asked.of(
+        thaw=training.thaw,
+        fractions=data_options.fractions(),
+        seed=compute.seed,
+        **compute.hardware(),
         training=training.settings(),
         budget=training.spend(),
     )
     with listening(quiet=output.silent) as listener:
         backbone = opened_backbone(model)
         opened_data = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
-        planned = planning.make_plan(
-            opened_data,
-            backbone,
-            watcher=listener,
-            explain=True,
-            budget=asked.budget,
-            training=dict(asked.training),
-            **asked.settings,
-        )
-        # where nothing was measured, nothing is known yet of what it takes
-        ahead = None if planned.plan.candidates else forecast(opened_data, backbone, planned.plan)
+        planned = planning.make_plan(opened_data, backbone, asked, watcher=listener, explain=True)
+        # if nothing was measured, nothing is known yet of what the fit takes
+        ahead = None if planned.plan.candidates else forecast(planned.on(opened_data), backbone, planned.plan)
         with storage_errors(out):
             planning.write_plan(planned.plan, out)
     if output.json_:

@@ -1,7 +1,7 @@
 """Decide what to retrain, and how, before anything is trained.
 
 Takes a data set, a backbone and what the user asked for. Gives a FitPlan: every setting that decides the result, in a
-file that a person can read, edit and replay. Refuses settings that cannot be, all of them in one sentence.
+file that a person can read, edit and replay. Refuses settings that cannot be, and lists all of them at once.
 """
 
 from typing import TYPE_CHECKING
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from thawline.lazy import lazily
 
 if TYPE_CHECKING:
+    from thawline.planning.asked import Asked as Asked
     from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
     from thawline.planning.fit_plan import read_plan as read_plan
     from thawline.planning.fit_plan import write_plan as write_plan
-    from thawline.planning.making import Asked as Asked
+    from thawline.planning.ground import Ground as Ground
     from thawline.planning.making import make_plan as make_plan
     from thawline.planning.making import plan as plan
     from thawline.planning.planned import Planned as Planned
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from thawline.planning.stage_plans import settle as settle
 
 _HOME = {
-    "Asked": "thawline.planning.making",
+    "Asked": "thawline.planning.asked",
     "Candidate": "thawline.planning.fit_plan",
     "FitPlan": "thawline.planning.fit_plan",
+    "Ground": "thawline.planning.ground",
     "Planned": "thawline.planning.planned",
     "Ranking": "thawline.planning.ranking",
     "make_plan": "thawline.planning.making",

@@ -1,4 +1,4 @@
-"""How many samples a budget of seconds lets be read, by the clock and from a few that are timed."""
+"""Find out how many samples a budget of seconds lets be read: time a few, then follow the clock."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from bisect import bisect_right
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from thawline.data import split_data
 from thawline.data.sampling import FEWEST_OF_A_CLASS
-from thawline.planning.sampling import reading_order
 from thawline.planning.timing import time_features, time_head
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.planning.budget import Budget
     from thawline.planning.fit_plan import FitPlan
-    from thawline.records import Dataset
+    from thawline.planning.ground import Ground
 
 FOR_READING = 0.9
-"""Share of the time left that features and heads may take together, where nothing else can be had for it."""
+"""Features and heads together may take this share of the time left."""
 HEADS = 4.5
-"""Times that a head is solved: in each of three folds, on two thirds of the samples, and on all; and some to spare."""
+"""Heads to solve, in units of one on all samples: three on two thirds each, and one on all; with some to spare."""
 TIMED_FIRST = 64
-"""Pictures that are timed before it is known whether there is time for more."""
+"""Samples that are timed first."""
 MOST_STEPS, AT_ONCE, CLOSE = 4, 0.6, 0.15
-"""Reading goes on in steps, each of that share of what seems to fit, so that the end is met although the pace may
-change; the last share of it is read without being timed."""
+"""Samples are read in at most so many steps, each of that share of what seems to fit, because the pace may change. The
+last share is read without being timed."""
 
 
 class Affordable(NamedTuple):
-    """How many samples can be read, and what it took to find out."""
+    """Number of samples that can be read, and what finding it out took."""
 
     samples: int = 0
     """0 for all."""
     computed: int = 0
-    """Samples whose features were computed and stored by the way."""
+    """Samples whose features were computed and stored as a side effect."""
     seconds: float = 0.0
-    """That those took."""
+    """Seconds that these features took."""
 
 
-def samples_within(data: Dataset, backbone: Backbone, plan: FitPlan, budget: Budget) -> Affordable:
-    """Find out how many samples can be read, a head be chosen and solved on them, and all be over in time.
+def samples_within(whole: Ground, backbone: Backbone, plan: FitPlan, budget: Budget) -> Affordable:
+    """Find out for how many samples there is time to read them and to choose and solve a head on them.
 
-    However little time is left, it is ten of each class: with fewer there would be nothing to say about the model.
+    At least ten of each class, however little time is left: fewer would say nothing about the model.
+
+    Args:
+        whole: All samples that were opened.
     """
     if budget.seconds is None:
         return Affordable()
-    order = reading_order(data, plan)  # so that what is timed is of what will be read
+    data, split, order = whole.data, whole.split, whole.order  # times those that will be read first
 
     def left() -> float:
         return FOR_READING * (budget.left() - budget.spare())
 
     timed = time_features(data, backbone, plan, order, TIMED_FIRST)
     computed, took_s = timed.computed, timed.took_s
-    split = split_data(data, fractions=plan.fractions, seed=plan.seed)
     learned = (len(split.train) + len(split.val)) / len(data)
-    most = learned * left() / max(timed.picture_s, 1e-9)  # could learn, if heads took no time
+    most = learned * left() / max(timed.picture_s, 1e-9)  # samples to learn from, if heads took no time
     head = time_head(split, data, plan, timed.width, max(math.ceil(most), TIMED_FIRST))
 
     def cost(n: int, stored: float, picture_s: float) -> float:

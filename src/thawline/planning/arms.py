@@ -1,4 +1,4 @@
-"""Arms: ways to use a pre-trained model on the data at hand, each judged on samples that it did not learn from.
+"""Arms: ways to use a pre-trained model on the data, each judged on samples that it did not learn from.
 
 All arms share one deal of the samples to three folds. An arm is judged on a fold by what it learned from the other two,
 so any two arms can be compared sample by sample on the folds that both were judged on.
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 N_FOLDS = 3
 MOST_ROWS = 6_000
-"""Samples that arms are measured on, at most: 2,000 judged in each fold tell apart what matters."""
+"""Most samples that arms are measured on: 2,000 judged in each fold tell apart what matters."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """The samples that arms compete on: those to learn from, none of the test part, dealt to folds."""
+    """Samples that arms compete on: training and validation set, dealt to folds."""
 
     rows: NDArray[np.int64]
     """(n,) rows of the data set, ascending."""
@@ -48,12 +48,12 @@ class Field:
         return int(self.fold.max()) + 1
 
     def inside(self, fold: int) -> NDArray[np.bool_]:
-        """(n,) which samples are judged in this fold."""
+        """Return (n,) which samples are judged in this fold."""
         return np.asarray(self.fold == fold)
 
 
 def mark_out(data: Dataset, split: Split, seed: int) -> Field:
-    """Deal the training and validation parts to folds, copies and groups kept together.
+    """Deal the training set and the validation set to folds, copies and groups kept together.
 
     Raises:
         DataError: All of them are one group, so that nothing can be held out.
@@ -64,14 +64,14 @@ def mark_out(data: Dataset, split: Split, seed: int) -> Field:
     fold = stratified_group_folds(labels, groups, N_FOLDS, seed)
     if fold.max() == 0:
         raise DataError(
-            f"data must let something be held out; all {len(rows)} samples to learn from are one group. "
-            "Choose what to thaw yourself: --thaw none, or last:2."
+            f"data must have two groups to learn from, so that one can be held out; all {len(rows)} samples are one "
+            "group. Say what to thaw: --thaw none, or last:2."
         )
     return Field(rows, labels, groups, fold, len(data.classes))
 
 
 def fewer(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
-    """(n,) which samples to take, where there are more than ``most``: about as many, in whole groups.
+    """Return (n,) which samples to take: about ``most`` of them, in whole groups; all if there are no more.
 
     Args:
         labels: (n,) whose shares are kept.
@@ -86,35 +86,35 @@ def fewer(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int, seed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arm:
-    """One way, and what it reached on samples that it had not seen."""
+    """One way, and its answers on samples that it did not learn from."""
 
     name: str
-    """For people: ``last layer, logistic``."""
+    """Shown to people: ``last layer, logistic``."""
     thaw: str
-    """Thaw setting: ``none`` where nothing of the backbone learns."""
+    """Thaw setting; ``none`` if nothing of the backbone learns."""
     layer: str
     """Where features are read: ``pooled``, a layer, or several with commas."""
     head: Literal["logistic", "ridge", "svm", "knn"]
     logits: NDArray[np.float64]
-    """(n, C) of the samples of the field; rows of nan where it was not judged."""
+    """(n, C) of the samples of the field; rows of nan for those not judged."""
     seconds: float
-    """That judging took."""
+    """Taken by judging."""
     thawed: float = 0.0
     """Share of the backbone's FLOPs that learn."""
     over: str = ""
     """Name of the arm that it is compared with; by default its start or, without one, the first arm."""
     start: Arm | None = None
-    """The head that a training began from, which learned from the same samples."""
+    """The head that a training started from; it learned from the same samples."""
     learned: int = 0
-    """Samples that a trial learned from, where these were fewer than those that heads learned from."""
+    """Samples that a trial learned from, if fewer than heads learned from; else 0."""
 
     @property
     def judged(self) -> NDArray[np.bool_]:
-        """(n,) whether a sample was judged."""
+        """Return (n,) whether a sample was judged."""
         return np.asarray(np.isfinite(self.logits).all(axis=1))
 
     def losses(self, labels: NDArray[np.int64], among: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-        """(n,) log loss of each sample after one temperature for all of them; nan where it was not judged.
+        """Return (n,) log loss of each sample after one temperature for all; nan for those not judged.
 
         Args:
             among: (n,) the samples that the temperature is fitted on and the losses are of; by default all.
@@ -126,7 +126,7 @@ class Arm:
         return losses
 
     def correct(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(n,) 1 where it names the right class, else 0; nan where it was not judged."""
+        """Return (n,) 1 for a right answer, 0 for a wrong one; nan for samples not judged."""
         return np.where(self.judged, self.logits.argmax(axis=1) == labels, np.nan)
 
 
@@ -140,11 +140,11 @@ def judge_head(
     widths: Sequence[int] = (),
     seed: int,
 ) -> Arm:
-    """Judge a head on frozen features: fitted on two folds, its strength chosen within them, asked about the third.
+    """Judge a head on frozen features: fit it on two folds, choose its strength within them, ask about the third.
 
     Args:
         values: (n, D) features of the samples of the field.
-        widths: Columns of each depth, where there are several.
+        widths: Columns of each depth, if there are several.
     """
     from thawline.heads import fit_head
 

@@ -1,4 +1,4 @@
-"""From a plan to what training is asked."""
+"""Turn a plan into what training is asked to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def precision_of(plan: FitPlan) -> Precision:
-    """What a plan's layers compute in on this machine."""
+    """Return the precision that a plan's layers compute in on this machine."""
     return hardware(plan.precision, plan.device)[1]
 
 
@@ -28,12 +28,12 @@ def ask_for(
     ends_at: float | None = None,
     must_improve: bool = False,
 ) -> Ask:
-    """Say what a plan has trained, on this machine.
+    """Return what training is asked to do by a plan, on this machine.
 
     Args:
-        stages, settings: In place of the plan's own; one stage alone is no progressive unfreezing.
-        ends_at: When it must be over, as ``time.monotonic`` tells.
-        must_improve: Keep only what is better on the validation part than what was there before.
+        stages, settings: In place of the plan's own. Given stages are not progressive.
+        ends_at: When training must be over, as ``time.monotonic`` tells.
+        must_improve: Keep a stage only if it is better on the validation set than what was there before.
     Raises:
         UsageError: The plan does not say how to train.
     """

@@ -1,4 +1,4 @@
-"""What a run may take: seconds on the clock, bytes on the disk."""
+"""Read a budget, and count what is left of it: seconds on the clock, bytes on the disk."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
 LEAST_S = 1.0
 SPARE_S, OF_ALL = (1.2, 2.0), 0.1
-"""Least and most that is kept for the end, and its share of the whole between."""
+"""Least and most seconds kept for the end, and the share of the whole between them."""
 FOR_OPENING = 0.25
-"""Share of the time left that opening may take. What is opened must be read by the backbone too, which takes longer:
-many times, but for the smallest pictures and the largest files."""
+"""Opening may take this share of the time left. The backbone must read what is opened, which takes longer: many times
+as long, except for the smallest pictures and the largest files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may take; None where it may take what it needs."""
+    """Limits of a run; None for no limit."""
 
     seconds: float | None = None
     bytes: int | None = None
     """Of the boundary cache."""
     started: float = field(default_factory=time.monotonic)
-    """From when on the seconds are counted."""
+    """Start of the count, as ``time.monotonic`` tells."""
 
     def spare(self) -> float:
-        """Seconds that are kept for testing, and for writing the run folder."""
+        """Return the seconds that are kept for testing and for writing the run folder."""
         return 0.0 if self.seconds is None else min(max(OF_ALL * self.seconds, SPARE_S[0]), SPARE_S[1])
 
     def left(self) -> float:
-        """Seconds until it is spent; below 0 when it is overdrawn."""
+        """Return the seconds left; below 0 when the budget is overdrawn."""
         return float("inf") if self.seconds is None else self.started + self.seconds - time.monotonic()
 
     def for_opening(self) -> float | None:
-        """Seconds that opening the data may take; None where it may take what it needs."""
+        """Return the seconds that opening the data may take; None for no limit."""
         return None if self.seconds is None else max(FOR_OPENING * (self.left() - self.spare()), 1e-3)
 
 
@@ -45,9 +45,9 @@ def parse_budget(text: str, *, started: float | None = None) -> Budget:
     """Read ``10min``, ``90s``, ``2h``, ``2GB``, or a time and a size with a comma.
 
     Args:
-        started: From when on the seconds are counted, as ``time.monotonic`` tells; by default from now.
+        started: Start of the count, as ``time.monotonic`` tells; by default now.
     Raises:
-        UsageError: It is none of these, or too little for anything.
+        UsageError: The text is none of these, or less than a second.
 
     Example:
         >>> budget = parse_budget("1.5min, 2GB")

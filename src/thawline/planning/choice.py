@@ -1,4 +1,4 @@
-"""Choose between arms, and say how good the choice is on samples that had no say in it."""
+"""Choose between arms, and estimate how good the choice is on samples that had no say in it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from thawline.planning.arms import Arm
 
 PRICE = 0.01
-"""Share of the first arm's log loss that another must save to be worth its trouble."""
+"""Another arm must save this share of the first arm's log loss to be worth its trouble."""
 _BOOTSTRAPS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What one arm has over another, on the samples that both were judged on."""
+    """Gain of one arm over another, on the samples that both were judged on."""
 
     loss: float
-    """Mean log loss saved; above 0 the first arm is better."""
+    """Mean log loss saved; above 0, the first arm is better."""
     loss_se: float
     """Standard error of that mean."""
     accuracy: float
@@ -37,14 +37,14 @@ class Gain:
     n: int
 
     def at_least(self, z: float) -> float:
-        """Lower end of a one-sided interval of the log loss saved."""
+        """Return the lower end of a one-sided interval of the log loss saved."""
         return self.loss - z * self.loss_se
 
 
 def gain(arm: Arm, over: Arm, labels: NDArray[np.int64]) -> Gain:
     """Compare two arms sample by sample."""
     both = arm.judged & over.judged
-    # a temperature for other samples, too, would favour one of the two
+    # one temperature on the common samples: a temperature fitted on more would favour one of the two
     saved = (over.losses(labels, both) - arm.losses(labels, both))[both]
     right = (arm.correct(labels) - over.correct(labels))[both]
     n = int(both.sum())
@@ -54,7 +54,7 @@ def gain(arm: Arm, over: Arm, labels: NDArray[np.int64]) -> Gain:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What is expected of a gain before it is measured, as a share of the first arm's log loss: a normal distribution.
+    """Normal distribution of a gain before it is measured, as a share of the first arm's log loss.
 
     Source:
         Shrinkage against the winner's curse as in Efron 2011, JASA 106:1602.
@@ -64,35 +64,35 @@ class Belief:
     sd: float
 
     def after(self, measured: float, error: float) -> float:
-        """Expected gain, given a measured one and its standard error."""
+        """Return the expected gain, given a measured one and its standard error."""
         return (self.mean * error**2 + measured * self.sd**2) / (self.sd**2 + error**2)
 
     def density(self, measured: float, error: float) -> float:
-        """Of measuring this, but for a constant factor."""
+        """Return the density of measuring this gain, but for a constant factor."""
         variance = self.sd**2 + error**2
         return math.exp(max(-((measured - self.mean) ** 2) / (2 * variance), -700.0)) / math.sqrt(variance)
 
 
 NOTHING, MUCH = Belief(0.0, 0.05), Belief(0.10, 0.25)
-"""Other features of the frozen model: as likely as not they change next to nothing, else they may change much."""
+"""Other features of the frozen model: half of them change next to nothing, half may change much."""
 LINE = Belief(0.15, 0.20)
-"""What the line in the middle takes of what the best frozen features leave. Fine-tuning up to 600 pictures from there
-took 4 to 27 % of a new head's errors away on four data sets, 17 % in the mean (benchmarks/thaw_lines.md); a part of
-that would have come from earlier features alone."""
+"""Share that the line in the middle saves of what the best frozen features leave. Fine-tuning up to 600 pictures from
+there removed 4 to 27 % of a new head's errors on four data sets, 17 % in the mean (benchmarks/thaw_lines.md); earlier
+features alone would have removed a part of that."""
 SHORT = Belief(-0.15, 0.15)
-"""What a trial of a line shows less than the whole training gives: it is a third as long, on two thirds of the samples.
-From the cells of benchmarks/judgement.md with 50 and 200 samples, where both were measured."""
+"""Gain of a trial less that of the whole training: a trial is a third as long, on two thirds of the samples. From the
+cells of benchmarks/judgement.md with 50 and 200 samples, where both were measured."""
 OTHER_LINE_SD, SHORT_BOTH_SD = 0.08, 0.10
-"""How much two lines differ, and how far off the difference of their trials is: these fall short in the same way."""
+"""Spread of the difference of two lines, and error of the difference of their trials, which fall short alike."""
 LESS_THAN_MIDDLE = -0.10
-"""What a line nearer to the end is expected to have over the one in the middle."""
+"""Expected gain of a line nearer to the end over the line in the middle."""
 
 
 def more_than_middle(n: int) -> float:
-    """What thawing everything is expected to have over the line in the middle: nothing, with 150 samples and fewer.
+    """Return the expected gain of thawing everything over the line in the middle: none with 150 samples and fewer.
 
-    With up to 600 it took another 6 % of the errors away, in the mean of four data sets (-2 to 20 %;
-    benchmarks/thaw_lines.md); with 50 it made no difference, in the mean of 21 cells of benchmarks/judgement.md. It
+    With up to 600 samples it removed another 6 % of the errors, in the mean of four data sets (-2 to 20 %;
+    benchmarks/thaw_lines.md). With 50 it made no difference, in the mean of 21 cells of benchmarks/judgement.md. It
     takes twice as long.
 
     Args:
@@ -102,16 +102,16 @@ def more_than_middle(n: int) -> float:
 
 
 class Choice:
-    """Arms that were judged, the first of them being what the others are compared with."""
+    """Arms that were judged; the others are compared with the first."""
 
     def __init__(self, arms: Sequence[Arm], labels: NDArray[np.int64], n_folds: int = N_FOLDS) -> None:
         """Compare them sample by sample.
 
         Args:
-            arms: The first was judged on all samples; frozen ones come before lines, and a line before what is compared
-                with it.
+            arms: The first was judged on all samples. Frozen arms come before lines, and a line comes before the arms
+                that are compared with it.
             labels: (n,)
-            n_folds: Folds that the samples were dealt to.
+            n_folds: Number of folds that the samples were dealt to.
         """
         self.arms, first = tuple(arms), arms[0]
         self._right = np.stack([arm.correct(labels) for arm in arms])  # (A, n), nan where one was not judged
@@ -124,11 +124,11 @@ class Choice:
         self._n, self._n_folds = len(labels), n_folds
 
     def worths(self, weight: NDArray[Any] | None = None) -> list[float]:
-        """What each arm is believed to save, as a share of the first one's log loss, less the price of its trouble.
+        """Return what each arm is believed to save, as a share of the first arm's log loss, less its price.
 
-        What one believes of such arms is changed by what was measured, as Bayes has it, so that the luckiest of several
-        on few samples is not taken for the best. Lines are believed in step by step: the one in the middle goes on from
-        the best of the frozen features, as training begins where these end; the others from the one in the middle.
+        Measurements update prior beliefs by Bayes' rule, so the luckiest of several arms on few samples is not taken
+        for the best. The belief in the middle line builds on the best of the frozen features, where its training
+        starts; the belief in another line builds on the middle line.
 
         Args:
             weight: (n,) how often each sample counts; by default once.
@@ -152,12 +152,12 @@ class Choice:
         return [0.0, *(gained - PRICE for gained in believed[1:])]
 
     def best(self) -> Arm:
-        """The arm that is worth most; the first among equals."""
+        """Return the arm that is worth most; the first among equals."""
         worths = self.worths()
         return self.arms[worths.index(max(worths))]
 
     def _measured(self, i: int, weight: NDArray[Any]) -> tuple[float, float]:
-        """What an arm saved over the one it goes on from, as a share of the log loss of a new head; and its error."""
+        """Return what an arm saved over its rival, as a share of a new head's log loss; and the standard error."""
         weight = np.where(np.isfinite(self._saved[i]), weight, 0)
         n = weight.sum()
         if n < 2:
@@ -169,9 +169,9 @@ class Choice:
         return mean / loss, error / loss
 
     def judged_honestly(self, seed: int) -> Honest:
-        """Estimate what choosing gives: choose on a bootstrap sample, judge on the samples outside it, many times.
+        """Estimate the accuracy of the choice: choose on a bootstrap sample, judge on the samples outside, many times.
 
-        The best of several equal arms looks better than it is; a sample that did not help to choose does not flatter.
+        The best of several equal arms looks better than it is; samples that did not help to choose do not flatter it.
 
         Source:
             Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107:1895 (BBC-CV).
@@ -193,11 +193,11 @@ class Choice:
 
 
 _UNKNOWN = 1e3
-"""Error of a gain that was not measured."""
+"""Standard error given to a gain that was not measured."""
 
 
 def _either(measured: float, error: float) -> float:
-    """Expected gain of what changes either next to nothing or much, the two being equally likely beforehand."""
+    """Return the expected gain of an arm that changes either next to nothing or much, equally likely beforehand."""
     narrow, wide = NOTHING.density(measured, error), MUCH.density(measured, error)
     return (narrow * NOTHING.after(measured, error) + wide * MUCH.after(measured, error)) / (narrow + wide)
 

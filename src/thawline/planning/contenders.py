@@ -1,4 +1,4 @@
-"""The models that a ranking compares: from what was asked for to backbones."""
+"""Turn what a ranking was asked to compare into backbones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 ON_DISK = ("all", "all on this disk")
 """Every model that opens without a network."""
 RANDOM = "random/"
-"""Begins the name of an architecture whose weights are drawn instead of read."""
+"""Begins the name of an architecture with random weights."""
 _SUFFIX = ".safetensors"
 
 
 def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
-    """Spell out what was asked for: one entry for each model, in the order given.
+    """List the models asked for, one entry for each, in the order given.
 
     Args:
         models: Names as ``open_backbone`` takes them, with commas or as a sequence, or open backbones. Also ``all`` (on
@@ -50,7 +50,7 @@ def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
     if len(found) < 2:
         only = f"got {_name(found[0])}" if found else "got none"
         if any(model in ON_DISK for model in explicit):
-            only = f"this disk holds {_name(found[0])} alone"
+            only = f"this disk holds only {_name(found[0])}"
         raise UsageError(
             f"models must be at least two, to be compared; {only}. Name more with commas, such as {DEFAULT_MODEL},"
             "timm/mobilenetv2_100 or a file of weights; `thawline models QUERY` lists them."
@@ -59,18 +59,18 @@ def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
 
 
 def on_disk() -> list[str]:
-    """Names of the models that open without a network: those that ship, then those in the hub's cache."""
+    """Return the names of models that open without a network: those that ship, then those in the hub's cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from thawline.backbones import list_models
 
-    # only where there is a cache is it worth the second that timm's list of models takes
+    # timm's list of models takes a second, wasted without a cache
     query = "*" if any(Path(HF_HUB_CACHE).glob("models--*")) else None
     return [entry.name for entry in list_models(query) if entry.offline]
 
 
 def open_contender(model: str | Backbone, seed: int) -> Backbone:
-    """Open one of what ``names_of`` gave.
+    """Open one of the models that ``names_of`` gave.
 
     Args:
         seed: Decides random weights.
@@ -85,7 +85,7 @@ def open_contender(model: str | Backbone, seed: int) -> Backbone:
         architecture = open_weights(Path(model).expanduser()).architecture
         if architecture is None:
             raise WeightsError(
-                f"weights must say their architecture; {model} does not. Write timm/ARCHITECTURE@{model}."
+                f"weights must name their architecture; {model} does not. Write timm/ARCHITECTURE@{model}."
             )
         return open_backbone(f"timm/{architecture}@{model}")
     return open_backbone(model)
@@ -96,12 +96,12 @@ def _name(model: str | Backbone) -> str:
 
 
 def _is_path(model: str) -> bool:
-    """Whether a name is that of a file or folder of weights, and not of a model."""
+    """Whether a name is a path to weights, and not the name of a model."""
     return "@" not in model and (model.endswith(_SUFFIX) or Path(model).expanduser().is_dir())
 
 
 def _in_folder(model: str) -> list[str | Backbone]:
-    """The files of a folder of weights; a folder with a ``config.json``, as the hub has them, is one model."""
+    """Return the files of a folder of weights; a folder with a ``config.json``, as on the hub, is one model."""
     folder = Path(model).expanduser()
     if not _is_path(model) or not folder.is_dir() or (folder / "config.json").is_file():
         return [model]
@@ -112,7 +112,7 @@ def _in_folder(model: str) -> list[str | Backbone]:
 
 
 def _random(name: str, seed: int) -> Backbone:
-    """An architecture with weights drawn as training from scratch would draw them, kept in the cache folder."""
+    """Return an architecture with weights as training from scratch draws them; they are kept in the cache folder."""
     import torch
 
     rest = name.removeprefix(RANDOM)

@@ -1,4 +1,4 @@
-"""Which depth of the backbone tells most about the data, and by how much more than the last one."""
+"""Find the depth of the backbone that tells most about the data, and its gain over the last depth."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class DepthProfile:
     best: int
     """Depth with the fewest errors, the later among equals."""
     saved: float
-    """Error of the last depth less that of the best one, the best chosen on other rows than it is judged by; so below 0
-    where the choice is luck."""
+    """Error of the last depth less that of the best, which is chosen on other rows than those that judge it: below 0 if
+    the choice is luck."""
     saved_ci95: tuple[float, float]
     """Paired: both depths are asked the same rows."""
     n: int
 
     @property
     def gap(self) -> float:
-        """Share of the last depth's errors that reading the best depth saves; 0 where the last one makes none."""
+        """Share of the last depth's errors that the best depth saves; 0 if the last depth makes none."""
         return self.saved / self.errors[-1] if self.errors[-1] else 0.0
 
     @property
     def gap_ci95(self) -> tuple[float, float]:
-        """That of ``saved``, as a share of the last depth's errors, taken as known."""
+        """``saved_ci95`` as a share of the last depth's errors, taken as known."""
         low, high = self.saved_ci95
         return (low / self.errors[-1], high / self.errors[-1]) if self.errors[-1] else (0.0, 0.0)
 
@@ -55,28 +55,28 @@ def depth_profile(
     groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> DepthProfile | None:
-    """Compare the best depth with the last one: the best is chosen on one half of the groups and judged on the other.
+    """Compare the best depth with the last: choose the best on one half of the groups, judge it on the other.
 
     Args:
-        fitted: Its depths from input to output, the last one being what a classifier would see.
-        labels: (N,) of the rows that it was fitted on.
+        fitted: Depths from input to output; a classifier would see the last.
+        labels: (N,) of the rows that the probes were fitted on.
         names: One for each depth.
-        groups: (N,) as it was fitted with.
+        groups: (N,) as the probes were fitted with.
         seed: Decides the halves.
     Returns:
-        None where all rows are one group, so that nothing was left out.
+        None if all rows are one group, so that nothing could be left out.
     Raises:
-        DataError: Names, labels or groups that do not go with what was fitted.
+        DataError: Names, labels or groups do not fit the probes.
     """
     if len(names) != len(fitted.depths):
-        raise DataError(f"Names must be one for each of {len(fitted.depths)} depths; got {len(names)}.")
+        raise DataError(f"names must be one for each of {len(fitted.depths)} depths; got {len(names)}.")
     classes = np.asarray(labels)
     numbered = np.unique(np.arange(len(classes)) if groups is None else np.asarray(groups), return_inverse=True)[1]
     held_out = [path.held_out_logits for path in fitted.depths]
     if any(logits is None for logits in held_out):
         return None
     if any(logits is not None and len(logits) != len(classes) for logits in held_out) or len(numbered) != len(classes):
-        raise DataError("Labels and groups must be those of the rows that the depths were fitted on; lengths differ.")
+        raise DataError("labels and groups must be those of the rows that the depths were fitted on; lengths differ.")
     wrong = np.stack([_mistakes(path, classes, numbered) for path in fitted.depths])  # (depths, N)
     saved = _saved(wrong, numbered, seed)
     errors = wrong.mean(axis=1)
@@ -91,7 +91,7 @@ def depth_profile(
 
 
 def _mistakes(path: RidgePath, labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,) 1 where the probe errs on a row that it was not fitted on."""
+    """Return (N,) 1 for a wrong answer on a row that the probe was not fitted on, else 0."""
     assert path.held_out_logits is not None
     temperature = next(step["temperature"] for step in path.steps if step["lambda"] == path.penalty)
     targets = 2 * np.eye(path.held_out_logits.shape[1])[labels] - 1
@@ -100,7 +100,7 @@ def _mistakes(path: RidgePath, labels: NDArray[np.int64], groups: NDArray[np.int
 
 
 def _saved(wrong: NDArray[np.float64], groups: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """(N,) mistakes of the last depth less those of the best depth of the other half, mean over several halvings."""
+    """Return (N,) mistakes of the last depth less those of the other half's best depth, mean over several halvings."""
     saved = np.zeros(wrong.shape[1])
     deals = halvings(int(groups.max()) + 1, seed)
     for halves in deals:

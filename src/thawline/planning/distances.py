@@ -1,4 +1,4 @@
-"""Numbers that are read against their own null: what they would be if there were nothing to see."""
+"""Distances that are read against their own null: their value if there were no difference to see."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from thawline.randomness import generator
 
 N_HALVINGS = 8
-"""Ways to deal a sample to two halves that a null is averaged over."""
+"""A null is the mean over so many ways to deal a sample to two halves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """A squared distance, and how much of it a sample of this size has by chance alone."""
+    """A squared distance, and the distance that a sample of this size has by chance alone."""
 
     value: float
     null: float
@@ -23,7 +23,7 @@ class Distance:
 
     @property
     def excess(self) -> float:
-        """The distance without what chance explains; never below 0."""
+        """The distance less what chance explains; never below 0."""
         return max(0.0, self.value - self.null)
 
     def to_json(self) -> dict[str, float]:
@@ -31,7 +31,7 @@ class Distance:
 
 
 def halvings(n: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Deal rows 0..n-1 to two halves, eight times, each time anew.
+    """Deal rows 0..n-1 to two halves, eight times.
 
     Raises:
         ValueError: n is below 2.
@@ -43,9 +43,9 @@ def halvings(n: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def by_chance(between_halves: list[float], n: int) -> float:
-    """Turn squared distances between halves of a sample into what chance adds to that of the whole from elsewhere.
+    """Turn squared distances between halves of a sample into what chance adds to the whole sample's distance.
 
-    The mean of n rows strays by s/n, squared; the difference of means of a and b rows by s/a + s/b. So the one is
-    ab/n^2, a quarter for equal halves, of the other.
+    The mean of n rows strays by s/n, squared; the difference of means of a and b rows by s/a + s/b. So the first is
+    ab/n^2 of the second, a quarter for equal halves.
     """
     return float(np.mean(between_halves)) * (n // 2) * (n - n // 2) / n**2

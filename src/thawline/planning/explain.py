@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,32 +14,13 @@ if TYPE_CHECKING:
 
     from thawline.planning.arms import Arm
     from thawline.planning.scenarios import ArmKind, Scenario
-    from thawline.planning.similarity import SimilarityReport
-    from thawline.planning.size import SizeReport
 
 LEAST_HALF = 0.4
-"""Share of the backbone's FLOPs that learn from which on a thaw line is called half."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """How much data there is, how like the source, and what the guides make of the two."""
-
-    size: SizeReport
-    similarity: SimilarityReport
-    scenario: Scenario
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values for ``--json``."""
-        return {
-            "size": self.size.to_json(),
-            "similarity": self.similarity.to_json(),
-            "scenario": self.scenario.to_json(),
-        }
+"""A thaw line counts as half if more than this share of the backbone's FLOPs learn."""
 
 
 def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64]) -> str:
-    """One sentence: what to retrain, what it reaches, and what that is more than a new head.
+    """Say in one sentence what to retrain, what that reaches, and what it gains over a new head.
 
     Args:
         first: A new linear head on the last layer of the frozen model.
@@ -48,61 +28,60 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
         labels: (n,) of the samples that arms were judged on.
     """
     majority = float(np.bincount(labels).max() / len(labels))
-    reached = (
-        f"about {100 * honest.accuracy:.1f} % right on samples not seen "
-        f"(95 % {100 * honest.ci95[0]:.1f} to {100 * honest.ci95[1]:.1f})"
-    )
+    right = f"about {100 * honest.accuracy:.1f} % of unseen samples right"
+    interval = f"(95 % {100 * honest.ci95[0]:.1f} to {100 * honest.ci95[1]:.1f})"
     if honest.at_least <= majority:
         return (
-            "Nothing was learned that could be told from always naming the commonest class "
-            f"({100 * majority:.1f} %): {reached}. Look at the labels, or bring more samples, before anything else."
+            f"Nothing was learned: {right} {interval} is not clearly more than the {100 * majority:.1f} % of always "
+            "naming the commonest class. Check the labels, or bring more samples."
         )
     if chosen is first:
-        return f"Retrain nothing but the head, on the frozen model's last layer: {reached}."
+        return f"Retrain only the head, on the frozen model's last layer: {right} {interval}."
     over = gain(chosen, chosen.start or first, labels)
-    more = f"{100 * over.accuracy:+.1f} points over a new head on the frozen last layer, on {over.n} samples"
+    more = f"{100 * over.accuracy:+.1f} points over a new head on the frozen last layer (n={over.n})"
     trial = "in a short trial"
     if chosen.learned:
         trial += f" on {chosen.learned} samples"
-        more = f"{100 * over.accuracy:+.1f} points over a new head on the same, judged by {over.n} others"
+        more = f"{100 * over.accuracy:+.1f} points over a new head on the same samples (n={over.n})"
     if chosen.thaw == "none":
-        return f"Retrain nothing but the head ({chosen.name}): {reached}, {more}."
+        return f"Retrain only the head ({chosen.name}): {right} {interval}, {more}."
     if over.loss > 0:
-        return f"Retrain {_what(chosen.thaw)}: {trial} {reached}, {more}."
+        return f"Retrain {_what(chosen.thaw)}: {right} {trial} {interval}, {more}."
     return (
-        f"Retrain {_what(chosen.thaw)}: {trial} {reached}. That is no gain on a new head ({more}), but so few "
-        "samples say little of a whole training, and on other data it has nearly always gained."
+        f"Retrain {_what(chosen.thaw)}: {right} {trial} {interval}, no gain ({more}). So few samples say little about "
+        "a whole training, which has nearly always gained on other data."
     )
 
 
 def untried(thaw: str) -> str:
-    """What is added where a line is trained without having been tried."""
+    """Say that a line is trained without having been tried."""
     return (
-        f"There is no time to try more, but to train {_what(thaw)}: that ships if it is better on the validation part."
+        f"The budget leaves time to train {_what(thaw)} but not to try it first: it ships if it is better on the "
+        "validation set."
     )
 
 
 def why_not(behind: Gain, *, shown_only: bool, in_trial: bool) -> str:
-    """What an arm lost by, from the gain of the chosen one over it.
+    """Say what an arm lost by, from the gain of the chosen one over it.
 
     Args:
         in_trial: Whether the chosen one was measured in a trial shorter than its whole training.
     """
     if behind.loss > 0:
-        clearly = "clearly " if behind.at_least(Z_95) > 0 else ""
-        return f"log loss {clearly}higher, by {behind.loss:.3f} (SE {behind.loss_se:.3f}, n={behind.n})"
-    less = f"log loss lower by {-behind.loss:.3f} (SE {behind.loss_se:.3f}, n={behind.n})"
+        clearly = ", clearly" if behind.at_least(Z_95) > 0 else ""
+        return f"log loss {behind.loss:.3f} higher{clearly} (SE {behind.loss_se:.3f}, n={behind.n})"
+    less = f"log loss {-behind.loss:.3f} lower (SE {behind.loss_se:.3f}, n={behind.n})"
     if shown_only:
         return f"{less}: shown for comparison, never chosen"
     if behind.at_least(-Z_95) > 0:
-        return f"{less}: no more than chance may give"
+        return f"{less}: chance may give as much"
     if in_trial:
-        return f"{less}: a whole training is expected to give more than the trial did"
-    return f"{less}: too little for its trouble"
+        return f"{less}: a whole training is expected to gain more than its trial"
+    return f"{less}: too small a gain for its trouble"
 
 
 def against_guides(found: Scenario, chosen: Arm) -> str:
-    """Whether measuring agrees with what the guides would have tried."""
+    """Say whether measuring agrees with what the guides would have tried."""
     same: dict[ArmKind, ArmKind] = {"thaw last half": "freeze first part", "freeze first part": "thaw last half"}
     kind = _kind(chosen)
     kinds = {kind, same.get(kind, kind)}
@@ -114,7 +93,7 @@ def against_guides(found: Scenario, chosen: Arm) -> str:
 
 
 def _kind(arm: Arm) -> ArmKind:
-    """What the guides would call an arm."""
+    """Return what the guides would call an arm."""
     if arm.thaw == "none":
         return "last-layer linear" if arm.layer == "pooled" else "all-depth linear"
     if arm.thaw == "all":

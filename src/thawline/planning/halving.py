@@ -1,4 +1,4 @@
-"""Halving: few pictures for every model, more for those in front."""
+"""Rank by halving: few pictures for every model, more for the models in front."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 POOLED = "pooled"
 ETA = 3
-"""One in so many goes on to the next round."""
+"""One model in so many goes on to the next round."""
 FINALISTS = 3
-"""So few models are not halved any more."""
+"""So few models are measured in one last round."""
 LEAST_PICTURES, LEAST_PER_CLASS = 20, 3
-"""Pictures of the first round, whatever the budget; the second has at least twice as many, and so on."""
+"""Pictures of the first round, whatever the budget; round k has at least k times as many."""
 
 
 def probe_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -47,14 +47,14 @@ def probe_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
-    """What the two heads said of the pictures of one round."""
+    """Answers of the two heads on the pictures of one round."""
 
     ridge: LeftOut
     knn: LeftOut
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """(n,) nats."""
+        """(n,) mean of the two heads' log losses, nats."""
         return (self.ridge.losses + self.knn.losses) / 2
 
 
@@ -83,11 +83,11 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """The pictures that models are shown, and how."""
+    """Pictures that models are shown, and how they are run."""
 
     data: Dataset
     rows: NDArray[np.int64]
-    """Of the training part, in the order in which they are shown."""
+    """Of the training set, in the order in which they are shown."""
     depths: bool
     run: Mapping[str, Any]
     watcher: Watcher
@@ -98,7 +98,7 @@ class Probe:
         return self.data.labels[self.rows]
 
     def show(self, contender: Contender, n: int, phase: str, done: int, total: int) -> None:
-        """Let a model run on the first ``n`` pictures, and judge it.
+        """Run a model on the first ``n`` pictures, and judge it.
 
         Args:
             phase, done, total: Of the progress that is reported.
@@ -126,7 +126,7 @@ class Probe:
         self.watcher.progress(phase, done + n, total)
 
     def beside(self, contender: Contender) -> dict[str, float | None]:
-        """The scores that decide nothing."""
+        """Return the scores that decide nothing."""
         started = time.perf_counter()
         pooled = contender.values[-1]
         labels = self.labels[: len(pooled)]
@@ -142,7 +142,7 @@ class Probe:
 
 
 def _leep(backbone: Backbone, pooled: NDArray[np.float32], labels: NDArray[np.int64]) -> float | None:
-    """LEEP, where the weights hold the classifier that they were trained with."""
+    """Return LEEP, if the weights hold the classifier that they were trained with; else None."""
     head = read_source_head(backbone)
     if not isinstance(head, SourceHead) or head.weight.shape[1] != pooled.shape[1]:
         return None
@@ -150,7 +150,7 @@ def _leep(backbone: Backbone, pooled: NDArray[np.float32], labels: NDArray[np.in
 
 
 def round_sizes(n_models: int) -> list[int]:
-    """Models of each round, the largest pre-trained one not counted where it comes along."""
+    """Return the models of each round, without the largest pre-trained one that comes along."""
     sizes = [n_models]
     while sizes[-1] > FINALISTS:
         sizes.append(max(2, -(-sizes[-1] // ETA)))
@@ -164,11 +164,11 @@ def halve(
     budget_pictures: float,
     leave_out: Callable[[str, Exception], None],
 ) -> tuple[list[tuple[int, int]], float]:
-    """Show pictures, round by round.
+    """Show pictures to models, round by round.
 
     Args:
-        n_probe: Pictures of the last round at most.
-        budget_pictures: Times the multiply-adds of one picture in all models, what may be spent.
+        n_probe: Most pictures of the last round.
+        budget_pictures: What may be spent, in units of one picture run through all models.
         leave_out: Told the name of a model that cannot be run, and why.
     Returns:
         (models, pictures) of each round, and the multiply-adds spent.
@@ -199,7 +199,7 @@ def halve(
 
 
 def _going_on(alive: Sequence[Contender], size: int) -> list[Contender]:
-    """The best by what was measured, and the pre-trained one that computes most: the best guess without measuring."""
+    """Return the best as measured, and the pre-trained one that computes most: the best guess without measuring."""
     largest = max(
         (contender for contender in alive if contender.is_pretrained),
         key=lambda contender: contender.multiply_adds,

@@ -1,4 +1,4 @@
-"""Means over rows that were held out: what their answers are worth, and how sure that is."""
+"""Means over rows that were held out, with intervals."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from thawline.evaluation.intervals import Z_95
 def mean_interval(
     terms: NDArray[np.float64], groups: NDArray[np.int64], lowest: float, highest: float
 ) -> tuple[float, float]:
-    """Return a 95 % interval for the mean of terms (N,) in [lowest, highest], groups being what was drawn.
+    """Return a 95 % interval for the mean of terms (N,) in [lowest, highest]; groups are the units.
 
-    A normal interval, with a few made-up rows at both ends of the range so that it keeps a width where all rows agree:
-    two at each end for shares (Agresti and Coull), one for differences (Bonett and Price).
+    A normal interval with made-up rows at both ends of the range, so that it keeps a width if all rows agree: two at
+    each end for shares (Agresti and Coull), one for differences (Bonett and Price).
 
     Args:
         terms: (N,), of shares in [0, 1] or of differences around 0.
@@ -37,14 +37,14 @@ def mean_interval(
 def with_all_shares(
     decisions: NDArray[np.float64], targets: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return decisions (N, C) on rows left out as if the fit had known the class shares of all rows.
+    """Return decisions (N, C) on rows left out, with the bias of a fit that knows the class shares of all rows.
 
-    Leaving out a row takes one from its own class, and the bias of a least-squares fit is the shares of what is left:
-    where features tell little, that alone makes every answer wrong, and a head that learned nothing comes out far below
-    chance. The bias is put back to that of all rows; the weights are still those of the fit without the row.
+    Leaving out a row takes one from its own class, and the bias of a least-squares fit is the class shares of the rest.
+    With features that tell little, that alone makes every answer wrong: a head that learned nothing comes out far below
+    chance. So the bias is that of all rows; the weights stay those of the fit without the row.
 
     Args:
-        decisions: (N, C) of ridge, each row's by the fit without its group, before any temperature.
+        decisions: (N, C) of ridge, for each row from the fit without its group, before any temperature.
         targets: (N, C) of -1 and +1.
         groups: (N,) numbered 0..G-1, at least two.
     """

@@ -1,4 +1,4 @@
-"""How far the data are from the source, as the backbone's own batch norms remember it: needs no source pictures."""
+"""Measure how far the data are from the source by the backbone's batch-norm statistics; needs no source pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thawline.planning.distances import Distance, by_chance, halvings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NormInputs:
-    """What came into one batch norm, picture by picture, beside what it remembers of the source."""
+    """Inputs of one batch norm, picture by picture, beside its stored statistics of the source."""
 
     name: str
     means: NDArray[np.float64]
@@ -24,7 +24,7 @@ class NormInputs:
     source_mean: NDArray[np.float64]
     """(C,)"""
     source_var: NDArray[np.float64]
-    """(C,), with the layer's epsilon: a channel that never spoke must not count for everything."""
+    """(C,), with the layer's epsilon, so that a channel without variance does not outweigh all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class NormShift:
 def norm_shift(layers: Sequence[NormInputs], *, seed: int = 0) -> NormShift:
     """Return mean over channels of ((mu_t - mu_s)^2 + (sd_t - sd_s)^2) / var_s for each layer and third of the depth.
 
-    The null is the same number between two halves of the sample, brought to the size of the whole sample.
+    The null is the same number between two halves of the sample, scaled to the size of the whole sample.
 
     Args:
         layers: At least one, all of the same N >= 2 pictures, in the order in which they run.
@@ -86,7 +86,7 @@ def _between(layer: NormInputs, one: NDArray[np.int64], other: NDArray[np.int64]
 
 
 def _moments(layer: NormInputs, rows: slice | NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation (C,) over the positions of all pictures in ``rows``."""
+    """Return mean and standard deviation (C,) over the positions of all pictures in ``rows``."""
     mean = layer.means[rows].mean(axis=0)
     return mean, np.sqrt(np.maximum(layer.squares[rows].mean(axis=0) - mean**2, 0))
 

@@ -1,4 +1,4 @@
-"""Show a few pictures to the frozen backbone once, and keep what every measure of similarity needs."""
+"""Run the frozen backbone on a few samples once, and keep what the measures of similarity need."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """What the backbone said of N pictures."""
+    """What a backbone made of N samples."""
 
     norms: tuple[NormInputs, ...]
-    """What came into each batch norm, in the order in which they ran; none where the model has none."""
+    """Inputs of each batch norm, in the order in which they ran; empty if the model has none."""
     features: Mapping[str, NDArray[np.float32]]
     """Rung -> (N, D)"""
 
@@ -82,7 +82,7 @@ def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str
 
 
 class _NormWatch:
-    """Takes the moments of what comes into each batch norm, picture by picture."""
+    """Takes the moments of the inputs of each batch norm, sample by sample."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -104,13 +104,13 @@ class _NormWatch:
             hook.remove()
 
     def inputs(self, n: int) -> tuple[NormInputs, ...]:
-        """Those that saw each of ``n`` pictures."""
+        """Return the inputs of the norms that saw each of ``n`` samples."""
         return tuple(self._inputs(name) for name, seen in self._seen.items() if sum(len(m) for m, _ in seen) == n)
 
     def _catch(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_layer: nn.Module, arguments: tuple[Any, ...]) -> None:
             values = arguments[0]
-            # patches as a batch of their own, or a layer that runs twice, would not be one row per picture
+            # skips layers that take patches as a batch of their own or run twice: not one row for each sample
             if len(values) == self._n and name not in self._this_batch:
                 self._this_batch.add(name)
                 self._seen.setdefault(name, []).append(_moments(values))
@@ -125,14 +125,14 @@ class _NormWatch:
 
 
 def _remembers(layer: nn.Module) -> bool:
-    """Whether it is a batch norm with stored statistics, of whatever class."""
+    """Whether a layer is a batch norm with stored statistics, of whatever class."""
     import torch
 
     return isinstance(getattr(layer, "running_mean", None), torch.Tensor) and hasattr(layer, "eps")
 
 
 def _moments(values: torch.Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and mean square (B, C) over the positions of (B, C, ...)."""
+    """Return mean and mean square (B, C) over the positions of (B, C, ...)."""
     values = values.float()
     positions = tuple(range(2, values.ndim))
     both = (values, values.square())

@@ -1,4 +1,4 @@
-"""A plan that was made, and what making it took."""
+"""A plan, and what making it took."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from thawline.planning.fit_plan import FitPlan
 
 if TYPE_CHECKING:
     from thawline.planning.budget import Budget
-    from thawline.planning.explain import Evidence
+    from thawline.planning.evidence import Evidence
+    from thawline.planning.ground import Ground
+    from thawline.records import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, and what making it took: a run that follows at once counts that as its own."""
+    """A plan, and what making it took, which a run that follows at once counts as its own."""
 
     plan: FitPlan
+    ground: Ground | None = None
+    """Samples and split that the plan was made on; None if making it needed no split."""
     budget: Budget | None = None
-    """What the fit that follows must be over in."""
+    """Budget that the fit that follows must keep within, too."""
     evidence: Evidence | None = None
-    """How much data there is and how like the source, where that was measured."""
+    """Size of the data and likeness to the source, if these were measured."""
     computed: int = 0
     """Samples whose features at the layer of the plan were computed for it."""
     features_s: float = 0.0
     """Seconds that computing them took."""
     seconds: float = 0.0
-    """All others that planning took."""
+    """All other seconds that planning took."""
+
+    def on(self, data: Dataset) -> Ground:
+        """Return the ground that the plan was made on, or make it from the data that were opened for it."""
+        from thawline.planning.ground import Ground
+
+        return self.ground or Ground.of(data, self.plan)

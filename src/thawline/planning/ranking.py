@@ -1,4 +1,4 @@
-"""Which pre-trained model suits the data: few pictures for all of them, more for those in front."""
+"""Rank pre-trained models by how well they suit the data."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 2_000
 SHARE = 0.06
-"""Of the multiply-adds that running every model on every picture would take."""
+"""Share of the multiply-adds that running every model on every picture would take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedModel:
-    """One model, and how well a simple classifier on its frozen features did on the pictures it was shown."""
+    """One model, and how well simple heads on its frozen features did on the pictures it was shown."""
 
     name: str
     title: str
@@ -38,16 +38,16 @@ class RankedModel:
     score: Score
     """Accuracy of ridge on pictures left out in turn, with Wilson's interval."""
     log_loss: float
-    """Mean of ridge's and kNN's on the same pictures, nats. The ranking goes by it: it is steadier than an accuracy."""
+    """Mean of ridge's and kNN's on the same pictures, nats. It decides the ranking: it is steadier than an accuracy."""
     behind: Score | None
     """Log loss above the leader's on the same pictures, paired; None for the leader."""
     tied: bool
-    """Whether these pictures cannot tell it from the leader (5 % over all comparisons); True for the leader itself."""
+    """Whether its gap to the leader may be chance (5 % over all comparisons); True for the leader itself."""
     scores: Mapping[str, float | None]
-    """Reported beside, on the same pictures, higher is better: knn (accuracy), log_evidence, h_score, leep, nleep; None
-    where there is none."""
+    """Shown for comparison, on the same pictures, higher is better: knn (accuracy), log_evidence, h_score, leep, nleep;
+    None if one cannot be computed."""
     rounds: int
-    """Rounds that it took part in."""
+    """Rounds that the model took part in."""
     parameters: int
     seconds: float
     """Opening, features and scores."""
@@ -79,7 +79,7 @@ class NotRanked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Models, the one that suits the data best first."""
+    """Models, best first."""
 
     data: str
     models: tuple[RankedModel, ...]
@@ -87,7 +87,7 @@ class Ranking:
     verdict: str
     """One sentence or two."""
     n_train: int
-    """Pictures of the training part, which those shown were drawn from; no other part was looked at."""
+    """Pictures of the training set; those shown were drawn from it, and no other set was looked at."""
     rounds: tuple[tuple[int, int], ...]
     """(models, pictures) of each."""
     work_frac: float
@@ -122,30 +122,30 @@ def rank(
     store: FeatureStore | None = None,
     listener: Watcher | None = None,
 ) -> Ranking:
-    """Rank pre-trained models by what two simple heads on frozen features say of training pictures left out in turn.
+    """Rank pre-trained models by two simple heads on frozen features, on training pictures left out in turn.
 
-    The heads are ridge and kNN, the measure is the mean of their log losses. In each round every model that is left is
-    shown the same pictures, those of the round before among them; the better third, never fewer than two, goes on
-    together with the pre-trained model that computes most. Every round may cost the same, so that those in front are
-    judged on more. Random weights lead only where they are clearly better than every pre-trained model.
+    The heads are ridge and kNN; the measure is the mean of their log losses. In each round, every model still in is
+    shown the same pictures, those of the round before among them. The better third, at least two models, goes on with
+    the pre-trained model that computes most. Every round may cost the same, so models in front are judged on more
+    pictures. Random weights lead only if they are clearly better than every pre-trained model.
 
     Args:
-        data: As ``open_data`` gives it. Pictures are drawn from its training part, classes in proportion.
+        data: As ``open_data`` gives it. Pictures are drawn from its training set, classes in proportion.
         models: What ``planning.contenders.names_of`` takes: names with commas or as a sequence, ``all``, files.
         seed: Decides the split, the draw, random weights and the mixture of NLEEP. A fit with the same seed has the
-            same test part.
-        n_probe: Pictures of the last round at most.
-        share: Of the multiply-adds of every model on every picture, what may be spent; small data cost more, as every
-            model sees at least 20 pictures and 3 for each class.
-        depths: Let ridge see several depths side by side instead of the pooled features. On few pictures it ranks
-            less well, and it costs more.
+            same test set.
+        n_probe: Most pictures of the last round.
+        share: Share that may be spent of the multiply-adds of every model on every picture. Small data cost more,
+            because every model sees at least 20 pictures and 3 for each class.
+        depths: Let ridge see several depths side by side instead of the pooled features. That ranks less well on few
+            pictures, and costs more.
         fractions: As in ``split_data``.
         engine, precision, device, store: As in ``extract_features``.
         listener: Hears progress, and of models that are left out.
     Raises:
         UsageError: Fewer than two models, one twice, or an option that cannot be.
         ModelError: None of the models can be opened and run; says why for each.
-        DataError: A picture cannot be read any more, or the training part does not have two groups to tell apart.
+        DataError: A picture cannot be read any more, or the training set does not have two groups to tell apart.
     Source:
         Hybrid of measured and static: Renggli et al. 2022, arXiv:2010.06402. Halving: Jamieson and Talwalkar 2016,
         arXiv:1502.07943.
@@ -155,7 +155,7 @@ def rank(
     names = names_of(models)
     run = {"engine": engine, "precision": precision, "device": device, "store": store}
     watcher = listener or default_listener()
-    split = split_data(data, fractions=fractions, seed=seed)
+    split = split_data(data, fractions=fractions, seed=seed)  # no training follows that would need a validation set
     order = probe_order(data.labels[split.train], seed)
     probe = Probe(data, split.train[order], depths, run, watcher, seed)
     failed: list[NotRanked] = []
@@ -169,7 +169,7 @@ def rank(
     measured = [contender for contender in contenders if contender.rounds]
     if not measured:
         reasons = " ".join(f"{model.name}: {model.reason}" for model in failed)
-        raise ModelError(f"models must hold one at least that can be opened and run; none could. {reasons}")
+        raise ModelError(f"models must include one that can be opened and run; none could. {reasons}")
     measured.sort(key=lambda contender: (-len(contender.rounds), contender.loss))
     measured = _pretrained_first(measured, probe)
     ranked = tuple(_ranked(contender, measured[0], probe, len(measured) - 1) for contender in measured)
@@ -220,10 +220,10 @@ def _pretrained_first(measured: list[Contender], probe: Probe) -> list[Contender
 def _behind(contender: Contender, leader: Contender, probe: Probe, n_comparisons: int) -> tuple[Score, bool]:
     """Return how much higher a model's log loss is than the leader's, and whether that may be chance.
 
-    Student's interval of the mean difference, on the pictures that both were shown, groups being the units.
+    Student's interval of the mean difference, over groups, on the pictures that both were shown.
 
     Args:
-        n_comparisons: Of this kind; in all of them together, chance is mistaken for a difference in 5 % of cases.
+        n_comparisons: Comparisons of this kind; all together mistake chance for a difference in 5 % of cases.
     """
     from scipy.special import stdtrit
 
@@ -259,7 +259,7 @@ def _ranked(contender: Contender, leader: Contender, probe: Probe, n_others: int
 
 
 def _verdict(data: str, ranked: Sequence[RankedModel], labels: NDArray[np.int64]) -> str:
-    """Say which model, how sure that is, and whether it is any good."""
+    """Say which model suits best, how sure that is, and whether it is any good."""
     leader, *others = ranked
     score = leader.score
     low, high = score.ci95
@@ -284,7 +284,5 @@ def _verdict(data: str, ranked: Sequence[RankedModel], labels: NDArray[np.int64]
         found += ", the only one that could be run."
     commonest = np.bincount(labels).max() / len(labels)
     if low <= commonest:
-        found += (
-            f" But always naming the commonest class reaches {commonest:.3f}, which lies within that interval or above."
-        )
+        found += f" But always naming the commonest class reaches {commonest:.3f}, so the model may tell nothing."
     return found

@@ -1,4 +1,4 @@
-"""What a backbone says of its source pictures, kept in a small file beside its weights, and the distance to it."""
+"""Measure the distance to the moments of source features, kept in a small file beside the weights of a backbone."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class RungMoments:
     mean: NDArray[np.float64]
     """(D,)"""
     basis: NDArray[np.float64]
-    """(K, D), orthonormal rows; K is 64, or D where that is less."""
+    """(K, D), orthonormal rows; K is 64, or D if that is less."""
     variance: NDArray[np.float64]
     """(K,) along each row of the basis."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceMoments:
-    """Of several rungs of one backbone."""
+    """Moments at several rungs of one backbone."""
 
     rungs: Mapping[str, RungMoments]
     n: int
-    """Source pictures."""
+    """Number of source pictures."""
     source: str
-    """What they were."""
+    """What the source pictures were."""
 
 
 def measure_moments(features: Mapping[str, NDArray[np.floating[Any]]], source: str) -> ReferenceMoments:
-    """Take the moments of features (N, D) at each rung, of the same N pictures of the source.
+    """Compute the moments of features (N, D) at each rung, of the same N source pictures.
 
     Raises:
         ValueError: Fewer than two pictures.
@@ -67,8 +67,8 @@ def measure_moments(features: Mapping[str, NDArray[np.floating[Any]]], source: s
 def frechet(values: NDArray[np.floating[Any]], moments: RungMoments, *, seed: int = 0) -> Distance:
     """Return the squared Frechet distance of features (N, D) to the source's, as a share of the source's variance.
 
-    1 says: as far from the source as its own pictures are from their mean. Both are seen in the source's leading
-    components. The null is the distance between two halves of the sample, brought to the size of the whole.
+    1 means as far from the source as source pictures are from their mean. Both are projected on the source's leading
+    components. The null is the distance between two halves of the sample, scaled to the size of the whole.
 
     Source:
         Dowson and Landau 1982, Journal of Multivariate Analysis 12:450.
@@ -101,12 +101,12 @@ def _frechet(one: _Gaussian, other: _Gaussian) -> float:
 
 
 def moments_path(weights: Path) -> Path:
-    """Where the moments of a weights file are looked for."""
+    """Return the path of the moments of a weights file."""
     return weights.with_name(weights.name.removesuffix(".safetensors") + SUFFIX)
 
 
 def write_moments(path: Path, moments: ReferenceMoments, backbone: Backbone) -> None:
-    """Write moments measured with this backbone; half precision for the basis.
+    """Write moments measured with this backbone, the basis in half precision.
 
     Raises:
         StorageError: The disk is full, or the place cannot be written.
@@ -151,7 +151,7 @@ def read_moments(backbone: Backbone) -> ReferenceMoments | str:
 
 
 def _fingerprint(backbone: Backbone) -> dict[str, str]:
-    """What the features depend on."""
+    """Return digests of everything that the features depend on."""
     from dataclasses import asdict
 
     seen_as = json.dumps(asdict(backbone.preparation), sort_keys=True)

@@ -1,4 +1,4 @@
-"""The map of the guides: how much data, how like the source, and what one would retrain before measuring anything."""
+"""The map of the guides: from size and likeness to what one would retrain before measuring anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ArmKind = Literal[
     "thaw all",
     "from scratch",
 ]
-"""What the guides speak of, from the cheapest to the dearest."""
+"""Ways that the guides name, from the cheapest to the dearest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Scenario:
     """One cell of the map: what to try first, and what then."""
 
     name: str
-    """``small, similar``; ``unclear`` where size or similarity is."""
+    """``small, similar``; ``unclear`` in place of a size or likeness that is."""
     first_arm: ArmKind
     then: tuple[ArmKind, ...]
     words: str
@@ -56,7 +56,7 @@ _ADVICE: Mapping[tuple[str, str], str] = {
 
 
 def scenario(size: SizeReport, similarity: SimilarityReport | None = None) -> Scenario:
-    """Look up what the guides would retrain; where size or similarity is unclear, all cells that it may be."""
+    """Look up what the guides would retrain; if size or likeness is unclear, in all cells that may be meant."""
     return look_up(
         size.reading,
         "unclear" if similarity is None else similarity.reading,
@@ -65,7 +65,7 @@ def scenario(size: SizeReport, similarity: SimilarityReport | None = None) -> Sc
 
 
 def look_up(size: SizeReading, likeness: Likeness, *, shifts_early: bool = False) -> Scenario:
-    """Return the cell of the map, or the union of those that it may be, the cheaper cell's arms first.
+    """Return the cell of the map, or the union of the cells that may be meant, the cheaper cell's arms first.
 
     Args:
         shifts_early: Whether the first layers are shifted far more than the last ones.
@@ -88,4 +88,4 @@ def _words(size: SizeReading, likeness: Likeness, cells: list[tuple[str, str]]) 
         "unclear": "of unclear likeness to the source",
     }[likeness]
     advice = "; or ".join(_ADVICE[cell] for cell in cells)
-    return f"For {data} {like} the guides say: {advice}. This is where measuring starts, not what it finds."
+    return f"For {data} {like}, the guides say: {advice}. Measuring may overrule them."

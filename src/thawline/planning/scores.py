@@ -1,8 +1,8 @@
-"""Transferability scores: how well features already hold the classes, before anything is trained on them.
+"""Score how well features already hold the classes, before anything is trained on them.
 
-All take features (N, D) and labels (N,), work in float64, and are higher where the features suit better. ``rank``
-decides by the two that leave each row out in turn, kNN and ridge; the others are known to rank weakly, and it reports
-them beside.
+All take features (N, D) and labels (N,), work in float64, and are higher for features that suit better. ``rank``
+decides by the two that leave each row out in turn, kNN and ridge. The others are known to rank weakly; ``rank`` shows
+them for comparison.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RATIOS = (1e-10, 1e8)
-"""alpha / beta is looked for between these, in units of the largest eigenvalue of F F'."""
+"""alpha / beta is searched between these, in units of the largest eigenvalue of F F'."""
 _PER_DECADE = 6
 _GOLDEN = (5**0.5 - 1) / 2
 _REFINEMENTS = 80
 """Golden-section steps: from a third of a decade to the precision of the number format."""
 ENERGY = 0.8
-"""Share of the variance that the mixture of NLEEP sees."""
+"""The mixture of NLEEP sees this share of the variance."""
 PER_CLASS, ROWS_PER_COMPONENT = 5, 8
-"""Components of that mixture: so many for each class, and no more than leave so many rows to each."""
+"""Components of that mixture for each class, and rows that each component must have on average."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassEvidence:
-    """The largest evidence of one class, and where it is reached."""
+    """Largest evidence of one class, and the precisions that reach it."""
 
     value: float
     """Natural logarithm, of all N rows."""
@@ -53,8 +53,8 @@ class ClassEvidence:
 def log_evidence(features: ArrayLike, labels: ArrayLike) -> float:
     """Return LogME with the exact evidence: the mean over classes of ``class_evidence``, per row. Higher is better.
 
-    The published code leaves out (D - k) / 2 log(alpha), k being the rank of F. That is zero for full rank and N > D;
-    for N < D it lets noise of many columns outrank signal of few. Here columns of zeros change nothing.
+    The published code leaves out (D - k) / 2 log(alpha), where k is the rank of F. That term is zero for full rank and
+    N > D; for N < D, noise of many columns outranks signal of few without it. Here columns of zeros change nothing.
 
     Args:
         features: F (N, D)
@@ -76,13 +76,12 @@ def class_evidence(features: ArrayLike, labels: ArrayLike) -> tuple[ClassEvidenc
 
         log p(y) = -1/2 (N log(2 pi) + log det S + y' S^-1 y),    S = I/beta + F F'/alpha
 
-    For a given t = alpha/beta the best beta is N / q with q = y' (I + F F'/t)^-1 y, so that one number is left to find:
+    For a given t = alpha/beta the best beta is N / q with q = y' (I + F F'/t)^-1 y, so only t is left to find:
 
         log p(y) = -1/2 (N log(2 pi e q / N) + sum_i log(1 + e_i/t)),    e the eigenvalues of F F'
 
-    t is looked for over eighteen decades (``RATIOS``), on a grid and then around its best place, as there may be
-    several maxima. Where the features reproduce y without any error the evidence grows towards the lower end, and stops
-    there.
+    t is searched over eighteen decades (``RATIOS``), on a grid and then around its best place, because there may be
+    several maxima. If the features reproduce y without error, the evidence grows towards the lower end and stops there.
 
     Args:
         features: F (N, D)
@@ -105,7 +104,7 @@ def class_evidence(features: ArrayLike, labels: ArrayLike) -> tuple[ClassEvidenc
         return np.asarray(n / (shrunk.sum(axis=1) + beyond))
 
     def evidence(log_t: Floats) -> Floats:
-        """Of each class (C,), at its own log t (C,)."""
+        """Return the evidence of each class (C,), at its own log t (C,)."""
         log_det = np.log1p(eigenvalues / np.exp(log_t)[:, None]).sum(axis=1)
         return np.asarray(-(n * np.log(2 * np.pi * np.e / best_beta(log_t)) + log_det) / 2)
 
@@ -120,7 +119,7 @@ def class_evidence(features: ArrayLike, labels: ArrayLike) -> tuple[ClassEvidenc
 
 
 def _highest(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
-    """Find where a function of (C,) numbers is highest, each in its own bracket, ends included, by golden section."""
+    """Find by golden section where a function of (C,) numbers is highest, each in its own bracket, ends included."""
     ends = low, high
     for _ in range(_REFINEMENTS):
         left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
@@ -136,7 +135,7 @@ def h_score(features: ArrayLike, labels: ArrayLike) -> float:
 
         H = (1 - s) tr(T^-1 cov(E[f|y])),    T = (1 - s) cov(f) + s tr(cov(f))/D I,    s by Ledoit and Wolf
 
-    Without shrinkage any features of N < D reach the largest value, C - 1. Lies in [0, C - 1]; higher is better.
+    Without shrinkage, any features with N < D reach the largest value, C - 1. In [0, C - 1]; higher is better.
 
     Args:
         features: f (N, D)
@@ -165,7 +164,7 @@ def h_score(features: ArrayLike, labels: ArrayLike) -> float:
 def _ledoit_wolf(squared_lengths: Floats, variances: Floats, width: int) -> float:
     """Shrinkage of the covariance of centred rows towards a multiple of I, from what is known of it already.
 
-    As sklearn.covariance.ledoit_wolf_shrinkage, which goes through all pairs of columns instead.
+    The same number as sklearn.covariance.ledoit_wolf_shrinkage, which goes through all pairs of columns.
 
     Args:
         squared_lengths: (N,) of the rows.
@@ -180,22 +179,24 @@ def _ledoit_wolf(squared_lengths: Floats, variances: Floats, width: int) -> floa
 
 
 def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Return LEEP: how surely the classes the model was trained for tell the new ones. At most 0; higher is better.
+    """Return LEEP: how surely the model's source classes predict the new ones. At most 0; higher is better.
 
         LEEP = 1/N sum_i log sum_z P(y_i|z) p_iz,    P(y, z) = 1/N sum_{i: y_i = y} p_iz
 
     Args:
-        source_probabilities: p (N, Z), what the model's own classifier says of each row; rows sum to 1.
+        source_probabilities: p (N, Z) of the model's own classifier; rows sum to 1.
         labels: y (N,)
     Raises:
-        DataError: As ``log_evidence``, or rows that are no probabilities.
+        DataError: As ``log_evidence``, or rows that are not probabilities.
     Source:
         Nguyen, Hassner, Seeger and Archambeau 2020, "LEEP: A New Measure to Evaluate Transferability of Learned
         Representations", arXiv:2002.12462.
     """
     p, classes = _checked(source_probabilities, labels)
     if p.min() < 0 or not np.allclose(p.sum(axis=1), 1, atol=1e-4):
-        raise DataError("LEEP needs probabilities: rows of numbers from 0 that sum to 1. Pass them, not logits.")
+        raise DataError(
+            "source_probabilities must be rows of numbers from 0 that sum to 1. Pass probabilities, not logits."
+        )
     joint = _one_hot(classes).T @ p  # (C, Z), times N
     given_z = joint / np.maximum(joint.sum(axis=0), np.finfo(np.float64).tiny)
     expected = (p @ given_z.T)[np.arange(len(p)), classes]  # (N,)
@@ -203,15 +204,15 @@ def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 
 def nleep(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> float:
-    """Return NLEEP: LEEP with the components of a Gaussian mixture in place of source classes, so without a classifier.
+    """Return NLEEP: LEEP with the components of a Gaussian mixture in place of source classes; needs no classifier.
 
-    The mixture is fitted to the principal components that hold 80 % of the variance. Against the paper, its covariances
-    are diagonal and its components keep eight rows each on average: with fewer it would know the rows by heart.
+    The mixture is fitted to the principal components that hold 80 % of the variance. Unlike in the paper, its
+    covariances are diagonal and its components keep eight rows each on average: with fewer it would memorise the rows.
 
     Args:
         features: (N, D)
         labels: (N,)
-        seed: Decides where the mixture starts.
+        seed: Decides the start of the mixture.
     Raises:
         DataError: As ``log_evidence``.
     Source:
@@ -232,7 +233,7 @@ def nleep(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> float:
 
 
 def _principal(values: Floats) -> Floats:
-    """Coordinates (N, R) along the first directions that hold ``ENERGY`` of the variance, of unit variance over all."""
+    """Return coordinates (N, R) along the first directions that hold ``ENERGY`` of the variance, scaled to 1."""
     centred: Floats = values - values.mean(axis=0)
     wide = is_wide(centred.shape)
     eigenvalues, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
@@ -246,7 +247,7 @@ def _principal(values: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeftOut:
-    """What a simple classifier says of each row from the others."""
+    """Answers of a simple classifier on each row, fitted on the others."""
 
     logits: Floats
     """(N, C)"""
@@ -276,12 +277,12 @@ class LeftOut:
 def knn_left_out(
     features: ArrayLike, labels: ArrayLike, n_classes: int, *, groups: ArrayLike | None = None, k: int = 5
 ) -> LeftOut:
-    """Ask of each row its k nearest others by cosine, none of its own group among them.
+    """Classify each row by its k nearest others by cosine, outside its own group.
 
     Args:
         features: (N, D)
         labels: (N,) in 0..n_classes-1.
-        groups: (N,) rows with equal numbers never ask each other.
+        groups: (N,) rows with equal numbers are never neighbours.
     Raises:
         DataError: What ``fit_head`` refuses.
     Source:
@@ -296,17 +297,17 @@ def knn_left_out(
 def ridge_left_out(
     depths: Sequence[ArrayLike], labels: ArrayLike, n_classes: int, *, groups: ArrayLike | None = None
 ) -> LeftOut:
-    """Ask of each row a ridge classifier on the features of one or several depths that was fitted to the others.
+    """Classify each row by ridge on the features of one or several depths, fitted on the others.
 
-    The penalty is the one that serves all rows best; every depth has the same say, however many columns it has. Class
-    shares are those of all rows, as leaving a row out would else speak against its own class.
+    The penalty serves all rows best; every depth weighs the same, however many columns it has. Class shares are those
+    of all rows: leaving a row out would otherwise count against its own class.
 
     Args:
         depths: Features (N, D_d) of each depth.
         labels: (N,) in 0..n_classes-1.
         groups: (N,) rows with equal numbers are left out together.
     Raises:
-        DataError: What ``fit_depths`` refuses, or rows that are all of one group.
+        DataError: What ``fit_depths`` refuses, or all rows are one group.
     Source:
         ``thawline.heads.ridge`` and, of several depths, ``thawline.heads.fit_depths``.
     """
@@ -316,7 +317,7 @@ def ridge_left_out(
     else:
         path = fit_depths(depths, labels, n_classes, groups=groups, weighting="depth").path
     if path.held_out_logits is None:
-        raise DataError("Rows must be of at least two groups, so that one can be left out; all are of one.")
+        raise DataError("rows must be of at least two groups, so that one can be left out; all are of one.")
     step = next(step for step in path.steps if step["lambda"] == path.penalty)
     targets = 2 * np.eye(n_classes)[rows.labels] - 1
     decisions = with_all_shares(path.held_out_logits * step["temperature"], targets, rows.groups)
@@ -327,10 +328,10 @@ def ridge_left_out(
 def _seen_from(values: Floats, columns: Floats) -> tuple[Floats, Floats, Floats]:
     """Describe columns (N, C) along the directions of the rows.
 
-    With X = U sqrt(e) V', the smaller of X X' and X' X is decomposed, and U itself is not needed where that is X' X.
+    With X = U sqrt(e) V', the smaller of X X' and X' X is decomposed; for X' X, U itself is not needed.
 
     Returns:
-        e (R,) above zero, U' columns (R, C), and the squared length (C,) of what lies outside of U.
+        e (R,) above zero, U' columns (R, C), and the squared length (C,) outside of U.
     """
     wide = is_wide(values.shape)
     eigenvalues, vectors = np.linalg.eigh(values @ values.T if wide else values.T @ values)
@@ -355,11 +356,11 @@ def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[Floats, Integers]:
     """Return features in float64, and the classes that occur numbered 0..C-1."""
     values, given = np.asarray(features, np.float64), np.asarray(labels)
     if values.ndim != 2 or not values.size or given.shape != values.shape[:1]:
-        raise DataError(f"A score needs features (N, D) with labels (N,); got {values.shape} with {given.shape}.")
+        raise DataError(f"features must be (N, D) and labels (N,); got {values.shape} and {given.shape}.")
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        raise DataError(f"Features must be finite; row {row}, column {column} is {values[row, column]}.")
+        raise DataError(f"features must be finite; row {row}, column {column} is {values[row, column]}.")
     found, classes = np.unique(given, return_inverse=True)
     if len(found) < 2:
-        raise DataError(f"A score needs rows of at least two classes; all {len(given)} are of class {found[0]}.")
+        raise DataError(f"labels must be of at least two classes; all {len(given)} are {found[0]}.")
     return values, classes.astype(np.int64)

@@ -14,41 +14,40 @@ if TYPE_CHECKING:
     from thawline.training.settings import StagePlan
 
 LEAST_VIEWS = 2
-"""Fewer in the boundary cache are not worth keeping."""
+"""Fewer views in the boundary cache are not worth keeping."""
 
 
 def within_bytes(plan: FitPlan, most: int, ladder: Ladder, n: int) -> FitPlan:
-    """A plan that keeps no more views in the boundary cache than fit.
+    """Return a plan that keeps no more views in the boundary cache than fit.
 
     Args:
-        most: Bytes that they may take.
+        most: Bytes that the views may take.
         n: Samples whose views are kept.
     """
     precision = precision_of(plan)
     at = {rung.name: rung.row_bytes(precision) for rung in ladder.rungs}
     stages = tuple(_with_views(stage, most // max(at[stage.rung] * n, 1)) for stage in plan.stages)
-    return plan.model_copy(update={"stages": stages})
+    return plan.changed(stages=stages)
 
 
 def within_seconds(plan: FitPlan, left: float, cost: Callable[[FitPlan], float]) -> FitPlan:
-    """A plan that can be done in the seconds left, or the shortest there is; what the clock still finds too long, it
-    cuts short.
+    """Return a plan that can be done in the seconds left, or the shortest there is; the clock cuts that one short.
 
-    Training again on the validation part goes first; then views in the boundary cache, down to two; then epochs.
+    Training again on the validation set goes first, then views in the boundary cache, down to two, then epochs.
 
     Args:
         plan: With one stage.
-        cost: Seconds that a plan takes.
+        cost: From a plan to the seconds that it takes.
     """
     assert plan.training is not None
     if cost(plan) <= left:
         return plan
-    plan = plan.model_copy(update={"training": plan.training.model_copy(update={"refit": False})})
+    plan = plan.changed(training=plan.training.changed(refit=False))
     (stage,) = plan.stages
 
     def of(epochs: int, views: int) -> FitPlan:
-        shorter = _with_views(stage.model_copy(update={"epochs": epochs}), min(views, epochs))
-        return plan.model_copy(update={"stages": (shorter,)})
+        shorter = _with_views(stage.changed(epochs=epochs), min(views, epochs))
+        return plan.changed(stages=(shorter,))
 
     # the more epochs or views, the longer it takes
     epochs = max(bisect_left(range(1, stage.epochs + 1), True, key=lambda n: cost(of(n, LEAST_VIEWS)) > left), 1)
@@ -57,7 +56,7 @@ def within_seconds(plan: FitPlan, left: float, cost: Callable[[FitPlan], float])
 
 
 def _with_views(stage: StagePlan, most: int) -> StagePlan:
-    """A stage that keeps no more views than that; none where so few are left that they are not worth keeping."""
+    """Return a stage that keeps no more views than that, or none if so few are not worth keeping."""
     if stage.views <= most:
         return stage
-    return stage.model_copy(update={"views": most if most >= LEAST_VIEWS else 0})
+    return stage.changed(views=most if most >= LEAST_VIEWS else 0)

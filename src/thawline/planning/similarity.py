@@ -1,4 +1,4 @@
-"""How like the source the data are: four measures, each with its own null, none of which decides alone."""
+"""Measure how like the source the data are: four measures, each with its own null, none of which decides alone."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ Likeness = Literal["similar", "unclear", "different"]
 
 N_PICTURES, FEWEST_PICTURES = 64, 8
 SHIFT_SIMILAR, SHIFT_DIFFERENT = 0.1, 0.4
-"""Batch-norm shift, in source variances: a mean that is off by 0.3, and by 0.6, standard deviations."""
+"""Batch-norm shift, in source variances: means that are off by 0.3, and by 0.6, standard deviations."""
 REFERENCE_SIMILAR, REFERENCE_DIFFERENT = 0.5, 1.0
 """Distance to the source's moments, in source variances: at 1 the data are as far from the source as its own pictures
 are from their mean."""
 GAP_SIMILAR, GAP_DIFFERENT = 0.1, 0.1
-"""Share of the last depth's errors that an earlier depth saves: surely less, or at least that and surely some."""
+"""Share of the last depth's errors that an earlier depth saves: similar if surely less, different if at least that much
+and surely some."""
 LITTLE = 0.02
-"""Error that an earlier depth may save at most for it not to matter, however few the errors are."""
+"""An earlier depth that saves less error than this does not matter, however few the errors are."""
 EARLY_SHIFT = 3.0
-"""Times that the shift in the first third of the layers is that in the last, from which on it counts as early.
+"""A shift counts as early if the first third of the layers shifts more than so many times as much as the last third.
 
 All thresholds are rules of thumb, set by what the numbers mean and not fitted to data.
 """
@@ -44,28 +45,28 @@ All thresholds are rules of thumb, set by what the numbers mean and not fitted t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarityReport:
-    """What was measured, what each measure reads, and what they read together."""
+    """Four measures, the reading of each, and their reading together."""
 
     reading: Likeness
-    """Only where at least two measures agree and more do than disagree."""
+    """``unclear`` unless at least two measures agree and more do than disagree."""
     readings: Mapping[str, Likeness]
-    """Of each measure that has one: norm_shift, depth_profile, reference."""
+    """Of each measure that could be taken: norm_shift, depth_profile, reference."""
     norm_shift: NormShift | None
     depth_profile: DepthProfile | None
     source_confidence: SourceConfidence | None
-    """Shown, and never read: high confidence far from the source is common."""
+    """Shown only: high confidence far from the source is common."""
     reference: Mapping[str, Distance] | None
     """Rung -> distance to the moments of source pictures."""
     missing: Mapping[str, str]
     """Measure -> why there is none."""
     n_pictures: int
-    """That the backbone was shown."""
+    """Pictures that the backbone was shown."""
     seconds: float
     words: str
 
     @property
     def shifts_early(self) -> bool:
-        """Whether the first layers are shifted far more than the last: what differs is how the pictures look."""
+        """Whether the first layers shift far more than the last: the pictures differ in how they look."""
         shift = self.norm_shift
         return shift is not None and shift.early.excess > max(EARLY_SHIFT * shift.late.excess, SHIFT_SIMILAR)
 
@@ -96,15 +97,15 @@ def measure_similarity(
     n_pictures: int = N_PICTURES,
     seed: int = 0,
 ) -> SimilarityReport:
-    """Show up to ``n_pictures`` training pictures to the frozen backbone and compare with what it knows of its source.
+    """Show training pictures to the frozen backbone, and compare with what it knows of its source.
 
     Args:
         backbone: Nothing in it changes.
         data: Where the pictures are.
         rows: Training rows that may be looked at; all by default.
-        profile: Of closed-form probes at several depths, where they were fitted.
+        profile: Of closed-form probes at several depths, if they were fitted.
         n_pictures: At most that many, one of each group.
-        seed: Decides which, and the halves of every null.
+        seed: Decides which pictures, and the halves of every null.
     Raises:
         UsageError: Fewer than eight pictures asked for.
         DataError: A sample cannot be read any more, or has changed, since the data was opened.
@@ -128,7 +129,7 @@ def measure_similarity(
         seen = observe(backbone, pictures, [*rungs, POOLED])
         measures["norm_shift"] = norm_shift(seen.norms, seed=seed) if seen.norms else None
         if not seen.norms:
-            missing["norm_shift"] = "the backbone has no batch norm, so it stores no statistics of its source"
+            missing["norm_shift"] = "the backbone has no batch norm, so it keeps no statistics of its source"
         pooled = seen.features[POOLED]
         if isinstance(head, SourceHead) and head.weight.shape[1] == pooled.shape[1]:
             measures["source_confidence"] = source_confidence(head.logits(pooled), seed=seed)
@@ -154,7 +155,7 @@ def read_similarity(
     missing: Mapping[str, str] | None = None,
     n_pictures: int = 0,
 ) -> SimilarityReport:
-    """Read each measure by itself, then all of them together, and say so in words."""
+    """Read each measure by itself, then all of them together, and put it into words."""
     readings: dict[str, Likeness] = {}
     if norm_shift is not None:
         readings["norm_shift"] = _between(norm_shift.overall.excess, SHIFT_SIMILAR, SHIFT_DIFFERENT)
@@ -189,7 +190,7 @@ def _read_gap(profile: DepthProfile) -> Likeness:
 
 
 def _together(readings: Mapping[str, Likeness]) -> Likeness:
-    """Two measures must agree, and be more than those that say the opposite."""
+    """Return what at least two measures say, if more say it than say the opposite."""
     similar, different = (list(readings.values()).count(reading) for reading in ("similar", "different"))
     if max(similar, different) < 2 or similar == different:
         return "unclear"
@@ -204,33 +205,33 @@ def _words(report: SimilarityReport) -> str:
     opening = {
         "similar": "The pictures look like those that the backbone learned from.",
         "different": "The pictures look different from those that the backbone learned from.",
-        "unclear": "Whether the pictures are like those that the backbone learned from is unclear.",
+        "unclear": "It is unclear whether the pictures look like those that the backbone learned from.",
     }[report.reading]
     found = []
     if (shift := report.norm_shift) is not None:
         found.append(
-            f"inside it, channels stray from what it remembers by {shift.overall.excess:.2f} of their variance "
-            f"(early {shift.early.excess:.2f}, late {shift.late.excess:.2f}; 0 at home): "
+            f"inside the backbone, channels are {shift.overall.excess:.2f} variances off its stored statistics "
+            f"(early {shift.early.excess:.2f}, late {shift.late.excess:.2f}; 0 on its source): "
             f"{report.readings['norm_shift']}"
         )
     if report.reference:
         found.append(
-            f"its features lie {_mean_excess(report.reference):.2f} source variances from those of source pictures "
-            f"(0 at home): {report.readings['reference']}"
+            f"its features are {_mean_excess(report.reference):.2f} source variances off those of source pictures "
+            f"(0 on its source): {report.readings['reference']}"
         )
     if (profile := report.depth_profile) is not None:
         low, high = (100 * share for share in profile.saved_ci95)
         found.append(
-            f"on features of an earlier depth a linear head errs {100 * profile.saved:.1f} points less ({low:.1f} to "
-            f"{high:.1f}) than on those of the last, which errs {100 * profile.errors[-1]:.1f} %: "
+            f"a linear head on an earlier depth errs {100 * profile.saved:.1f} points less ({low:.1f} to {high:.1f}) "
+            f"than on the last depth, where it errs on {100 * profile.errors[-1]:.1f} %: "
             f"{report.readings['depth_profile']}"
         )
     if (confidence := report.source_confidence) is not None:
         found.append(
-            f"its own {confidence.n_classes:,} classes explain a picture with {100 * confidence.max_softmax:.0f} % "
-            f"confidence (energy {confidence.energy:.1f}), which without source pictures is neither much nor little"
+            f"the backbone's own {confidence.n_classes:,} classes get {100 * confidence.max_softmax:.0f} % confidence "
+            f"(energy {confidence.energy:.1f}), which says little without source pictures to compare with"
         )
     if not found:
         return f"{opening} Nothing could be measured."
     listed = "; ".join(found)
-    return f"{opening} {listed[0].upper()}{listed[1:]}. These are rules of thumb; two must agree, and none decides."
+    return f"{opening} {listed[0].upper()}{listed[1:]}. These are rules of thumb: two must agree, none decides."

@@ -1,4 +1,4 @@
-"""How many samples there are, and whether more would help: the prior by number, corrected by a learning curve."""
+"""Measure how much data there is and whether more would help: a prior by number, corrected by a learning curve."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Verdict = Literal["variance-limited", "bias-limited", "levelling off", "nothing 
 SizeReading = Literal["small", "between", "large"]
 
 SMALL_N, LARGE_Z = 1_000, 1 / 3
-"""Up to a thousand samples are few; from 10,000 on (a third of the way to a million, in powers of ten) they are many.
-Heuristic, like all thresholds here: the curve may overrule it."""
+"""Up to 1,000 samples are few. From 10,000 on they are many: a third of the way to a million, in powers of ten. All
+thresholds here are rules of thumb; the curve may overrule these two."""
 STILL_FALLS = 0.10
-"""Share of the errors that the last doubling must have saved for data to be what is missing."""
+"""If the last doubling saved more than this share of the errors, data are what is missing."""
 MEMORISED = 0.5
-"""Errors on the training rows, as a share of those on rows left out, from which on the head itself is what limits."""
+"""If errors on the training rows reach this share of those on rows left out, the head itself is what limits."""
 N_PARTITIONS = 3
-"""Partitions of the rows into eight pieces; each serves twice, its halves exchanged, so that every row is asked three
-times at every size."""
+"""Partitions of the rows into eight pieces. Each serves twice, its halves exchanged: every row is asked three times at
+every size."""
 MOST_ROWS, MOST_COLUMNS = 4_000, 384
-"""More rows are sampled, more columns turned into that many principal components: a curve is to cost seconds."""
+"""More rows are sampled, more columns reduced to that many principal components: a curve must cost seconds."""
 _PIECES = 8
 _FIT_PIECES = {8: 1, 4: 2, 2: 4}
-"""Divisor of N -> pieces that are fitted on; the other half of the pieces is always what is asked."""
+"""Divisor of N -> pieces that are fitted on; the other half of the pieces is always asked."""
 _PENALTIES = PENALTIES[::2]
-"""One per decade: the curve compares sizes, and needs no finer ones."""
+"""One a decade: the curve compares sizes and needs no finer steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """What the cheap head reaches with that many rows."""
+    """Error of the ridge head with that many rows."""
 
     n: int
     """Rows it was fitted on, on average."""
@@ -57,7 +57,7 @@ class SizeReport:
 
     n: int
     n_groups: int
-    """Rows that may not be told apart by chance count once."""
+    """Rows of one group (copies, one patient) count once."""
     n_classes: int
     z: float
     """Prior: 0 up to 1,000 samples, 1 from a million on, by powers of ten."""
@@ -71,14 +71,14 @@ class SizeReport:
     train_error: float | None
     """On the rows that the head was fitted on, all N."""
     last_doubling: tuple[float, float, float] | None
-    """Error saved from N/2 to N (same rows asked): value and 95 % interval; below 0 where more data did harm."""
+    """Error saved from N/2 to N (same rows asked): value and 95 % interval; below 0 if more data did harm."""
     next_doubling_at_most: float | None
-    """Error that N to 2N may save at most, if the curve goes on to flatten; None where nothing bounds it."""
+    """Largest error that N to 2N may save if the curve keeps flattening; None if nothing bounds it."""
     measured_rows: int
     measured_columns: int
     seconds: float
     words: str
-    """For people: what this means, in a few short sentences."""
+    """What this means, in a few short sentences."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``--json``."""
@@ -99,18 +99,18 @@ def prior_z(n: int) -> float:
 def measure_size(
     values: ArrayLike, labels: ArrayLike, n_classes: int, *, groups: ArrayLike | None = None, seed: int = 0
 ) -> SizeReport:
-    """Measure the learning curve of a ridge head and say whether data or the head is what limits.
+    """Measure the learning curve of a ridge head, and say whether the data or the head is what limits.
 
-    At N/8, N/4 and N/2, nested, a head is fitted and asked about the half of the rows it has nothing to do with; at N
-    every row is asked of the fit on all others (leave-one-out in closed form, with its group). All sizes are asked the
-    same rows, and the penalty used for a row at N was chosen on rows of the other half. So one thing differs: the
-    number of rows. The intervals know which rows were asked, not which were drawn to fit on.
+    At N/8, N/4 and N/2, nested, a head is fitted and asked about the half of the rows that it did not see. At N, each
+    row is asked of a fit on all others (leave-one-out in closed form, with its group). All sizes are asked the same
+    rows, and the penalty for a row at N was chosen on rows of the other half, so only the number of rows differs. The
+    intervals cover which rows were asked, not which were drawn to fit on.
 
     Args:
         values: (N, D) features of the training rows.
         labels: (N,) in 0..n_classes-1.
         groups: (N,) rows with equal numbers (copies, one patient) are always on one side.
-        seed: Decides the pieces, and the rows and columns where there are too many.
+        seed: Decides the pieces, and the rows and columns kept of too many.
     Raises:
         DataError: What ``fit_head`` refuses.
     """
@@ -160,7 +160,7 @@ def _reduced(rows: TrainingRows, seed: int) -> TrainingRows:
 
 
 def _measure(rows: TrainingRows, seed: int) -> _Curve | None:
-    """Return the curve, or None where not even half of the rows can be fitted on."""
+    """Return the curve, or None if not even half of the rows can be fitted on."""
     if rows.groups.max() == 0:
         return None
     at_n = _AtN.of(rows)
@@ -188,7 +188,7 @@ def _measure(rows: TrainingRows, seed: int) -> _Curve | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _AtN:
-    """Fits on all rows, every penalty, and what each says of the rows that it left out."""
+    """Fits on all rows with every penalty, and the answers of each on the rows that it left out."""
 
     basis: Spectrum
     labels: NDArray[np.int64]
@@ -211,15 +211,15 @@ class _AtN:
         return cls(basis, rows.labels, penalties, np.stack(mistaken), np.stack(losses))
 
     def wrong(self, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Mistakes on the rows asked (M,), at the penalty that is best for all the others.
+        """Return mistakes on the rows asked (M,), at the penalty that is best for all the others.
 
-        A penalty chosen on the rows that it is judged by would make N look better than N/2, where none was.
+        A penalty chosen on the rows that judge it would make N look better than N/2, which has no such choice.
         """
         best = int(self.losses[:, ~asked].sum(axis=1).argmin())
         return np.asarray(self.mistaken[best, asked])
 
     def misfit(self) -> NDArray[np.bool_]:
-        """Mistakes (N,) on the rows that were fitted on."""
+        """Return mistakes (N,) on the rows that were fitted on."""
         penalty = self.penalties[int(self.losses.sum(axis=1).argmin())]
         mean, eigenvalues = self.basis.targets.mean(axis=0), self.basis.space.eigenvalues
         explained = self.basis.left.T @ (self.basis.targets - mean)
@@ -268,9 +268,9 @@ def _report(rows: TrainingRows, measured: TrainingRows, curve: _Curve | None, st
 
 
 def _next_at_most(curve: _Curve, groups: NDArray[np.int64], saved: tuple[float, float, float]) -> float | None:
-    """Bound what the next doubling saves by what the last one did: learning curves flatten, once they fall.
+    """Bound what the next doubling saves by what the last one saved: learning curves flatten once they fall.
 
-    No law is fitted and nothing is said of a second doubling: extrapolated power laws miss by factors.
+    No law is fitted, and nothing is said of a second doubling: extrapolated power laws miss by factors.
     """
     if 4 in curve.wrong:
         steepening = (curve.wrong[2] - curve.wrong[1]) - (curve.wrong[4] - curve.wrong[2])
@@ -298,7 +298,7 @@ def _judge(
 
 
 def _corrected(prior: SizeReading, verdict: Verdict, sure: bool) -> SizeReading:
-    """Move the prior by one step at most, where the curve is sure and says the opposite."""
+    """Move the prior by at most one step, if the curve is sure and says the opposite."""
     if not sure:
         return prior
     if verdict == "variance-limited":
@@ -314,26 +314,28 @@ def _words(report: SizeReport) -> str:
     if report.verdict == "unknown":
         return f"{samples} in {report.n_classes} classes: {prior}; too few to measure whether more would help."
     before, last = report.curve[-2:]
-    measured = f", measured on {report.measured_rows:,} of them" if report.measured_rows < report.n else ""
-    curve = f"Fitted on {before.n:,}, a linear head on frozen features errs on {_percent(before.error)} of new samples"
-    curve += f"; on {last.n:,}, on {_percent(last.error)}{measured}"
+    measured = f" (measured on {report.measured_rows:,} of the samples)" if report.measured_rows < report.n else ""
+    curve = (
+        f"A linear head on frozen features errs on {_percent(last.error)} of new samples if fitted on {last.n:,}, and "
+        f"on {_percent(before.error)} if fitted on {before.n:,}{measured}"
+    )
     doubt = "" if report.sure else " (too few mistakes to be sure)"
     meaning = {
-        "variance-limited": f"the last doubling still saved over a tenth of the errors, more data would help{doubt}",
-        "bias-limited": f"it errs on {_percent(report.train_error or 0)} even of what it was fitted on, so the head "
+        "variance-limited": f"The last doubling saved over a tenth of the errors, so more data would help{doubt}",
+        "bias-limited": f"The head errs on {_percent(report.train_error or 0)} even of what it was fitted on, so it "
         f"limits more than the data do{doubt}",
-        "levelling off": f"the curve levels off{doubt}",
-        "nothing learned": "that is not shown to be better than always naming the commonest class",
+        "levelling off": f"The curve levels off{doubt}",
+        "nothing learned": "That is not clearly better than always naming the commonest class",
     }[report.verdict]
     if report.verdict == "nothing learned":
-        return f"{samples} in {report.n_classes} classes. {curve}: {meaning}."
+        return f"{samples} in {report.n_classes} classes. {curve}. {meaning}."
     more = (
         "The curve still steepens, so nothing bounds what twice the data would save."
         if report.next_doubling_at_most is None
-        else f"Twice the data would save at most about {_points(report.next_doubling_at_most)} of error, as far as the "
-        "last doubling tells; nothing is said beyond that."
+        else f"Twice the data would save at most about {_points(report.next_doubling_at_most)} of error, by the last "
+        "doubling."
     )
-    return f"{samples} in {report.n_classes} classes: {prior}. {curve}: {meaning}. {more}"
+    return f"{samples} in {report.n_classes} classes: {prior}. {curve}. {meaning}. {more}"
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""What the classifier that the backbone was trained with says of the data; where its weights still hold it."""
+"""Ask the classifier that the backbone was trained with about the data, if its weights still hold it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfidence:
-    """How sure the source classifier is of the data. Without source pictures no level of it is high or low."""
+    """How sure the source classifier is on the data. Without source pictures, no level is high or low."""
 
     n_classes: int
-    """Of the source."""
+    """Classes of the source."""
     energy: float
-    """Mean of -log sum exp(logits); lower where the classifier recognises more."""
+    """Mean of -log sum exp(logits); lower means that the classifier recognises more."""
     energy_between_halves: float
-    """Mean distance between two halves of the sample: differences smaller than this are nothing."""
+    """Mean distance between two halves of the sample; smaller differences mean nothing."""
     max_softmax: float
     """Mean probability of the likeliest source class."""
     max_softmax_between_halves: float
@@ -46,7 +46,7 @@ class SourceHead:
     """(C,)"""
 
     def logits(self, pooled: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """(N, D) -> (N, C)"""
+        """Return logits: (N, D) -> (N, C)."""
         values: NDArray[np.float64] = pooled @ self.weight.T + self.bias
         return values
 
@@ -76,7 +76,7 @@ def read_source_head(backbone: Backbone) -> SourceHead | str:
 def source_confidence(logits: NDArray[np.float64], *, seed: int = 0) -> SourceConfidence:
     """Return mean energy and mean largest probability of logits (N, C), N >= 2, C >= 2.
 
-    Softmax is overconfident far from the source: noise can raise it. So this is shown, and decides nothing.
+    Softmax is overconfident far from the source: noise can raise it. So both are shown only, and decide nothing.
 
     Source:
         Energy: Liu et al. 2020, arXiv:2010.03759. Largest probability: Hendrycks and Gimpel 2017, arXiv:1610.02136.

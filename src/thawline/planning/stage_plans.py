@@ -1,4 +1,4 @@
-"""From a thaw setting to stages of training: which lines, how long, how fast, and what is cached."""
+"""Turn a thaw setting into stages of training: which lines, how long, how fast, and what is cached."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.thaw import resolve_thaw
-from thawline.data import split_data
 from thawline.errors import UsageError
 from thawline.planning.asking import precision_of
-from thawline.planning.sampling import sampled
-from thawline.training.settings import StagePlan, TrainPlan
+from thawline.training.settings import StagePlan, TrainAsk, TrainPlan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,83 +17,84 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder, Rung
     from thawline.backbones.thaw import Thaw
     from thawline.planning.fit_plan import FitPlan
-    from thawline.records import Dataset, Precision
+    from thawline.planning.ground import Ground
+    from thawline.records import Precision
 
-PROGRESSIVE, AUTO, NONE, ALL = "progressive", "auto", "none", "all"
+PROGRESSIVE, NONE = "progressive", "none"
 
 SAMPLES_SEEN = 9_000
-"""A stage shows about this many samples: 15 epochs of 600, as careful fine-tuning of small sets was measured with."""
+"""A stage shows about this many samples: 15 epochs of 600, as in the measured fine-tuning of small sets."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
 PROGRESSIVE_SHARE = 0.6
 """A stage of progressive unfreezing that starts from the one before needs fewer epochs than one alone."""
 SCRATCH_TIMES = 3
-"""Random weights have more to learn: that many times the epochs."""
+"""Random weights need so many times the epochs."""
 HEAD_STEPS = 1_500
-"""Steps of an MLP on features, which cost next to nothing."""
+"""Steps of an MLP on features; they cost next to nothing."""
 N_GROUPS = 5
-"""Groups of layers that progressive unfreezing adds one after the other, balanced by FLOPs."""
+"""Groups of layers, balanced by FLOPs, that progressive unfreezing adds one after the other."""
 WIDEST_SPREAD = 30
-"""The layer furthest from the head never learns more than this many times slower than the head."""
+"""The layer furthest from the head learns at most this many times slower than the head."""
 USUAL_VIEWS, FEWEST_VIEWS = 8, 4
-"""Views in the boundary cache; with fewer, augmentation would repeat itself too soon."""
+"""Views in the boundary cache; fewer would repeat themselves too soon."""
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
 WORTH_CACHING = 0.05
-"""Share of the FLOPs below the line from which on a boundary is kept."""
+"""A boundary is kept if at least this share of the FLOPs lies below the line."""
 
 
-def settle(plan: FitPlan, data: Dataset, backbone: Backbone, training: dict[str, Any] | None = None) -> FitPlan:
-    """Complete a plan: resolve its thaw setting into stages, and settings of training into numbers.
+def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: TrainAsk | None = None) -> FitPlan:
+    """Complete a plan: resolve its thaw setting into stages, and its settings of training into numbers.
 
     A plan that has its stages is checked against its thaw setting instead.
 
     Args:
         plan: What was asked.
-        data: What it will be fitted to; sizes decide epochs and views.
+        ground: What it will be fitted to; sizes decide epochs and views. None is enough for a plan that trains nothing.
         backbone: What the line stands in.
-        training: Settings of training that were asked for by name, ``epochs`` and ``views`` among them.
+        training: Settings of training that were asked for.
     Raises:
-        UsageError: The setting is none of this model, or nothing would be trained by what was asked.
+        UsageError: The model has no such line, or what was asked would train nothing.
     """
-    asked = dict(training or {})
+    asked: dict[str, Any] = {} if training is None else training.model_dump(exclude_unset=True)
     if not plan.trains:
         if asked:
             raise UsageError(
                 f"settings of training ({', '.join(asked)}) must have something to train; with thaw none, a "
-                f"{plan.head} head is solved without steps. Add --thaw last:2, say, or --head mlp."
+                f"{plan.head} head is solved without steps. Add --thaw last:2 or --head mlp."
             )
         if plan.training or plan.stages:
             raise UsageError(
-                "plan must have no [training] and no [[stages]] where nothing is trained; with thaw none, a "
+                "plan must have no [training] and no [[stages]] if nothing is trained; with thaw none, a "
                 f"{plan.head} head is solved without steps. Delete them, or thaw something."
             )
         return plan
     if plan.layer != "pooled" and plan.thaw != NONE:
         raise UsageError(
-            f"layer must be pooled where something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Leave --layer "
+            f"layer must be pooled if something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Leave --layer "
             "out, or thaw none."
         )
-    split = split_data(sampled(data, plan), fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
-    if plan.thaw == PROGRESSIVE and not len(split.val):
+    assert ground is not None
+    if plan.thaw == PROGRESSIVE and not len(ground.split.val):
         raise UsageError(
-            "thaw progressive must have a validation part to stop by; this split has none. Change --split, or choose "
+            "thaw progressive must have a validation set to stop by; this split has none. Change --split, or choose "
             "a fixed line such as last:2."
         )
     ladder, module = backbone.ladder, backbone.blueprint()
     epochs, views = asked.pop("epochs", None), asked.pop("views", None)
-    plan = plan.model_copy(update={"training": _training(plan, ladder, module, asked)})
+    plan = plan.changed(training=_training(plan, ladder, module, asked))
     if plan.stages:
         _check_stages(plan, ladder, module)
         return plan
     stages = [
-        _stage(thaw, before, ladder, len(split.train), plan, epochs, views)
+        _stage(thaw, before, ladder, len(ground.split.train), plan, epochs, views)
         for before, thaw in _with_previous(stage_thaws(plan, ladder, module))
     ]
-    return plan.model_copy(update={"stages": tuple(stages)})
+    return plan.changed(stages=tuple(stages))
 
 
 def stage_thaws(plan: FitPlan, ladder: Ladder, module: nn.Module) -> list[Thaw]:
-    """The thaw settings of a plan, stage by stage, resolved."""
+    """Return the resolved thaw setting of each stage of a plan."""
     settings = [NONE] if plan.head == "mlp" and not plan.from_scratch else []
     if plan.thaw == PROGRESSIVE:
         settings += [f"from:{rung.name}" for rung in progressive_rungs(ladder)]
@@ -105,7 +104,7 @@ def stage_thaws(plan: FitPlan, ladder: Ladder, module: nn.Module) -> list[Thaw]:
 
 
 def progressive_rungs(ladder: Ladder) -> list[Rung]:
-    """The lowest layer of each stage of progressive unfreezing, from the end to the first layer of the backbone.
+    """Return the lowest layer of each stage of progressive unfreezing, from the end of the backbone to its first layer.
 
     The groups hold whole layers and about equal shares of the FLOPs.
     """
@@ -120,7 +119,7 @@ def progressive_rungs(ladder: Ladder) -> list[Rung]:
 
 
 def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str, Any]) -> TrainPlan:
-    """Settings of training: what was asked for or stands in the plan, and for the rest what suits the architecture."""
+    """Return settings of training: those asked for or in the plan, and for the rest what suits the architecture."""
     from torch.nn.modules.batchnorm import _NormBase
 
     has_batch_norm = any(isinstance(layer, _NormBase) for layer in module.modules())
@@ -154,7 +153,7 @@ def _stage(
     )
     if views is not None and thaw.thawed:
         return stage
-    return stage.model_copy(update={"views": _views(thaw, ladder, n, stage.epochs, precision_of(plan))})
+    return stage.changed(views=_views(thaw, ladder, n, stage.epochs, precision_of(plan)))
 
 
 def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
@@ -168,7 +167,7 @@ def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
 
 
 def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int, precision: Precision) -> int:
-    """Views to keep at this line: as many as fit and are of use; 0 where fresh ones are better."""
+    """Return how many views to keep at this line: as many as fit and are of use; 0 if fresh ones are better."""
     rung = next(rung for rung in ladder.rungs if rung.name == thaw.rung)
     if not thaw.thawed or rung.flops_below_frac < WORTH_CACHING:
         return 0

@@ -1,4 +1,4 @@
-"""What a fit will take, in seconds, disk and memory: timed on a few batches before it runs, then multiplied out."""
+"""Forecast what a fit takes in seconds, disk and memory: time a few batches of everything, then multiply."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from thawline.data import split_data, subset
+from thawline.data import subset
 from thawline.listening import ProgressOnly
 from thawline.planning.asking import ask_for, precision_of
-from thawline.planning.sampling import sampled
 from thawline.randomness import generator
 from thawline.records import Split
 from thawline.training.schedule import steps_per_epoch
@@ -27,26 +26,27 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Rung
     from thawline.heads import HeadKind
     from thawline.planning.fit_plan import FitPlan
+    from thawline.planning.ground import Ground
     from thawline.records import Dataset, Features
     from thawline.training.settings import StagePlan, TrainPlan
 
 WARM_UP = 2
-"""Steps, or reports of progress, that prepare what all others use: they say nothing about these."""
+"""Steps, or reports of progress, that warm up; their pace says nothing about the others."""
 TIMED_STEPS = 6
-"""Steps of training, the first of them to warm up, on as many samples as half of them show."""
+"""Steps of training, the first ones to warm up, on as many samples as half of the steps show."""
 TIMED_PICTURES = 256
-"""Pictures that the frozen backbone is timed on: several batches are under way at once, and come out together, so that
-the pace of a few would be that of the last wave. They are kept, and not run again."""
+"""Samples that the frozen backbone is timed on. Several batches are under way at once and come out together, so fewer
+samples would show the pace of the last wave only. Their features are kept."""
 CACHING = "boundary"
-"""The phase of training that makes what crosses the thaw line."""
+"""Phase of training that computes the boundary cache."""
 FORWARD = 1 / 3
-"""Share of a step that judging takes, which goes forward only."""
+"""Judging takes this share of a training step: it only goes forward."""
 TUNED_S = 2.5
-"""To convert a backbone that was just trained, and start its engine."""
+"""Seconds to convert a backbone after training and start its engine."""
 EVALUATION_S = 0.3
-"""Scoring, simpler methods, and writing the run folder, for few samples; many take more in proportion to the rest."""
+"""Seconds for scores, simpler methods and the run folder, of few samples."""
 HEAD_ROWS, WARM_ROWS = 600, 20
-"""Samples that a head is timed on, at most; and those that warm it up."""
+"""Most samples that a head is timed on, and samples that warm it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Forecast:
     disk_bytes: int
     """Kept in the cache: features, and activations at the thaw line."""
     memory_bytes: int
-    """At the peak, of the process."""
+    """Peak of the process."""
 
     def __str__(self) -> str:
         from thawline.store.sizes import format_bytes
@@ -81,25 +81,25 @@ class _Phase:
     at: float
     reports: int = 0
     warm: tuple[int, float] = (0, 0.0)
-    """Units that warmed up, and the seconds that they took."""
+    """Units that warmed up, and their seconds."""
     timed: tuple[int, float] = (0, 0.0)
-    """All others."""
+    """All other units, and their seconds."""
 
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Reads paces off the progress that training reports."""
+    """Reads paces off the progress of training."""
 
     began: float = field(default_factory=time.monotonic)
     _phases: dict[str, _Phase] = field(default_factory=dict)
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Those that were heard of."""
+        """Phases that were heard of."""
         return tuple(self._phases)
 
     def hear(self, phase: str, done: int) -> None:
-        """``done`` units of a phase are done by now; fewer than before where it begins again."""
+        """Note that ``done`` units of a phase are done; fewer than before mean that it began again."""
         now = time.monotonic()
         known = self._phases.setdefault(phase, _Phase(done, now))
         if done > known.done:
@@ -113,51 +113,51 @@ class Stopwatch:
         known.done, known.at = done, now
 
     def is_warm(self, phase: str) -> bool:
-        """Whether what was heard tells of what is to come."""
+        """Whether the phase has gone on long enough to tell its pace."""
         return phase in self._phases and self._phases[phase].timed[0] > 0
 
     def pace(self, phase: str) -> float:
-        """Seconds for one unit; 0 where nothing was heard of."""
+        """Return seconds for one unit; 0 for a phase that was not heard of."""
         if phase not in self._phases:
             return 0.0
         units, seconds = self._phases[phase].timed if self.is_warm(phase) else self._phases[phase].warm
         return seconds / max(units, 1)
 
     def units(self, phase: str) -> int:
-        """What was done of a phase since it was first heard of."""
+        """Return the units of a phase that were done since it was first heard of."""
         known = self._phases.get(phase)
         return known.warm[0] + known.timed[0] if known else 0
 
     def around(self) -> float:
-        """Seconds since it began that no phase accounts for."""
+        """Return the seconds since the start that no phase accounts for."""
         return max(time.monotonic() - self.began - sum(self.units(p) * self.pace(p) for p in self._phases), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Paces:
-    """Of one stage of training."""
+    """Paces of one stage of training."""
 
     row_s: float
-    """One view of one sample, through the frozen part, to the disk."""
+    """Seconds for one view of one sample through the frozen part to the disk."""
     step_s: float
-    """One step above the line, its inputs read."""
+    """Seconds for one step above the line, reading its inputs included."""
     around_s: float
-    """Everything before the first step and after the last, made once for each training."""
+    """Seconds before the first step and after the last, once for each training."""
 
 
-def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
-    """Say what ``fit`` will take with a plan, by doing a little of everything that it does.
+def forecast(ground: Ground, backbone: Backbone, plan: FitPlan) -> Forecast:
+    """Forecast what ``fit`` takes with a plan, by doing a little of everything that it does.
 
-    Nothing stored for these data is counted on but what is stored of the frozen features; what is computed for timing
-    them is kept. The forecast of progressive unfreezing is that of all its stages: it may stop sooner.
+    The forecast counts on stored features of the frozen model, and on nothing else that is stored for these data.
+    Features computed for timing are kept. The forecast of progressive unfreezing covers all stages; it may stop sooner.
 
     Args:
+        ground: What the plan is made for.
         plan: Complete, as ``thawline.plan`` gives it.
     Raises:
         ThawlineError: As the fit would.
     """
-    data = sampled(data, plan)
-    split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
+    data, split = ground.data, ground.split
     seconds, disk, picture_s = EVALUATION_S, 0, 0.0
     if plan.from_scratch:
         width = backbone.ladder.rungs[-1].shape[0]
@@ -181,7 +181,7 @@ def forecast(data: Dataset, backbone: Backbone, plan: FitPlan) -> Forecast:
 
 
 def _loading_s() -> float:
-    """Seconds to load what trains: a fit in a process of its own has to, whatever this one has loaded by then."""
+    """Return the seconds to load what trains, which a fit in a process of its own needs."""
     started = time.perf_counter()
     import thawline.training.finetune  # noqa: F401
 
@@ -191,11 +191,11 @@ def _loading_s() -> float:
 def stage_cost(
     stage: StagePlan, paces: Paces, split: Split, rung: Rung, plan: FitPlan, *, n_stored: int = 0
 ) -> tuple[float, int]:
-    """Seconds and bytes on disk of a stage and, where the plan trains again on all samples, of that.
+    """Return seconds and bytes on disk of a stage, training again on all samples included if the plan does that.
 
     Args:
         rung: Where the line of the stage stands.
-        n_stored: Rows of the boundary, one for each view of a sample, that are there already.
+        n_stored: Rows of the boundary cache, one for each view of a sample, that are there already.
     """
     assert plan.training is not None
     n_train, n_val = len(split.train), len(split.val)
@@ -211,14 +211,14 @@ def stage_cost(
 
 
 def training_s(stage: StagePlan, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:
-    """Seconds of training on ``n`` samples what the boundary holds of them, judged by others now and then."""
+    """Return the seconds of training on ``n`` cached samples, with ``judged`` others at each evaluation."""
     steps = stage.epochs * steps_per_epoch(n, settings.batch_size)
     judging = (min(settings.evaluations, steps) + 1) * judged
     return paces.around_s + paces.step_s * (steps + judging * FORWARD / settings.batch_size)
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most, until now; 0 where the system does not say."""
+    """Return the peak memory of this process so far, in bytes; 0 if the system does not say."""
     try:
         import resource
     except ImportError:  # Windows
@@ -228,26 +228,26 @@ def peak_memory() -> int:
 
 
 class FeaturesTimed(NamedTuple):
-    """What a few pictures tell of the features of all."""
+    """Pace of the frozen backbone, and seconds for the features of all samples."""
 
     left_s: float
-    """Seconds that those take which are not stored yet."""
+    """Seconds for the features that are not stored yet."""
     picture_s: float
-    """Seconds of one picture."""
+    """Seconds for one sample."""
     width: int
     computed: int
-    """Pictures that were run, and stored."""
+    """Samples that were run; their features are stored."""
     took_s: float
 
 
 def time_features(
     data: Dataset, backbone: Backbone, plan: FitPlan, order: NDArray[np.int64] | None = None, n: int = TIMED_PICTURES
 ) -> FeaturesTimed:
-    """Make the engine, and time it on a few pictures, whose features are stored.
+    """Make the engine, and time it on a few samples; their features are stored.
 
     Args:
-        order: (N,) row numbers: the first that are not stored are timed; by default any.
-        n: So many.
+        order: (N,) row numbers; the first that are not stored are timed. By default a random order.
+        n: Most samples to time.
     """
     from thawline.features import extract_features
     from thawline.features.extract import layers_in, missing_samples
@@ -262,7 +262,7 @@ def time_features(
             subset(data, rows),
             backbone,
             rung=plan.layer,
-            engine=engine,  # that of all of them: for a few, it might not be worth converting the backbone
+            engine=engine,  # chosen for all samples: for a few, converting the backbone might not pay
             precision=plan.precision,
             device=plan.device,
             progress=lambda done, _: watch.hear("pictures", done),
@@ -279,27 +279,29 @@ def time_features(
 
 
 class HeadTimed(NamedTuple):
-    """What a head on few samples tells of one on more."""
+    """Seconds of a head on few samples, and what they tell of one on more."""
 
     seconds: float
     n: int
-    """Samples that it was solved on."""
+    """Samples that the head was solved on."""
     width: int
-    """Features of each."""
+    """Features of a sample."""
 
     def of(self, n: int) -> float:
-        """Seconds of a head on n samples: each of them takes part in products with as many others as there are, or as
-        there are features, where these are fewer; with fewer samples, what every product costs however small remains.
+        """Return the seconds of a head on n samples.
+
+        Each sample takes part in products with all others, or with all features if these are fewer. With fewer samples
+        than were timed, the fixed cost of every product remains.
         """
         wider = min(n, self.width) / max(min(self.n, self.width), 1)
         return self.seconds * n / max(self.n, 1) * max(wider, 1.0)
 
 
 def time_head(split: Split, data: Dataset, plan: FitPlan, width: int, most: int = HEAD_ROWS) -> HeadTimed:
-    """Solve the head, its strength chosen by cross-validation, on noise, for some of these labels.
+    """Time the head, cross-validation of its strength included, on noise with some of these labels.
 
     Args:
-        most: Samples, where that is less than usual.
+        most: Most samples, if fewer than usual.
     """
     from thawline.heads import fit_head
 
@@ -318,25 +320,25 @@ def time_head(split: Split, data: Dataset, plan: FitPlan, width: int, most: int 
 
 
 def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePlan, width: int) -> Paces:
-    """Train a stage for a few steps, on a few samples, from a head that knows nothing.
+    """Time a stage: train it for a few steps on a few samples, from a head that knows nothing.
 
     Args:
-        width: Of the features, which an MLP on them is timed with.
+        width: Of the features, for an MLP on them.
     """
     from thawline.training.finetune import fine_tune
 
     assert plan.training is not None
-    settings = plan.training.model_copy(update={"refit": False, "evaluations": 1})
+    settings = plan.training.changed(refit=False, evaluations=1)
     rng = generator(plan.seed, "stage to time")
     few = subset(data, rng.permutation(len(data))[: settings.batch_size * TIMED_STEPS // 2])
     rows = np.arange(len(few))
     split = Split(rows, rows[:0], rows[:0], "a few samples", rows[:0])
     steps = steps_per_epoch(len(rows), settings.batch_size)
-    short = stage.model_copy(update={"epochs": math.ceil(TIMED_STEPS / steps), "views": min(stage.views, 1)})
+    short = stage.changed(epochs=math.ceil(TIMED_STEPS / steps), views=min(stage.views, 1))
     ask = ask_for(plan, stages=(short,), settings=settings)
     watch = Stopwatch()
     listener = ProgressOnly(lambda phase, done, _: watch.hear(phase, done))
-    # noise: of zeros, nothing could be learned, and the receipt would say so
+    # noise, because zeros would teach nothing and the receipt would refuse that
     features = rng.standard_normal((len(few), width)).astype(np.float32) if stage.rung == "pooled" else None
     with tempfile.TemporaryDirectory(prefix="thawline-forecast-") as state:
         fine_tune(ask, few, split, backbone, features, None, Path(state), listener)
@@ -344,11 +346,11 @@ def time_stage(data: Dataset, backbone: Backbone, plan: FitPlan, stage: StagePla
 
 
 def paces_of(watch: Stopwatch) -> Paces:
-    """What a training of one stage went at, which is just over."""
+    """Return the paces of a stage whose training is just over."""
     around = watch.around()
     return Paces(watch.pace(CACHING), sum(watch.pace(phase) for phase in watch.phases if phase != CACHING), around)
 
 
 def rung_of(backbone: Backbone, stage: StagePlan) -> Rung:
-    """Where the line of a stage stands."""
+    """Return the rung where the line of a stage stands."""
     return next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)

@@ -1,4 +1,4 @@
-"""Short trials of a thaw line: a fraction of a fine-tuning, on the folds that every other arm is judged on."""
+"""Try a thaw line by a short fine-tuning, on the folds that every other arm is judged on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thawline.listening import ProgressOnly
-from thawline.planning.arms import Arm, Field, fewer
+from thawline.planning.arms import Arm, fewer
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
@@ -25,83 +25,78 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.backbones.ladder import Rung
     from thawline.planning.fit_plan import FitPlan
-    from thawline.records import Dataset
+    from thawline.planning.ground import Ground
     from thawline.training import Fitted
     from thawline.training.settings import StagePlan, TrainPlan
 
 
 class OutOfTimeError(Exception):
-    """A trial would take more of the budget than it may; it was given up."""
+    """A trial was given up: it would take more of the budget than it may."""
 
 
 SHARE = 1 / 3
-"""Of the epochs of a whole fine-tuning. The learning rate falls to 0 within them: a short training, not a torn one."""
+"""Share of the epochs of a whole fine-tuning. The learning rate falls to 0 within them: a trial is not cut off."""
 FEWEST_EPOCHS, LEAST_STEPS = 3, 60
-"""A trial has no fewer, if the whole training has as many: few samples are shown more often, or it would promise
+"""A trial has at least so many, if the whole training has as many: it shows few samples more often, or it would promise
 nothing."""
 MOST_VIEWS = 4
 LEAST_OF_ALL = 0.5
-"""Share of a whole training, the second half of which is the one on all samples, that a budget must leave time for
-when a trial of it is over: a quarter of an epoch on 3,000 pictures ended behind the head that it began from."""
+"""After a trial, a budget must leave time for this share of a whole training, whose second half is the one on all
+samples. With less, a quarter of an epoch on 3,000 pictures ended behind the head that it started from."""
 MOST_TO_LEARN, MOST_TO_JUDGE = 600, 1_000
-"""Samples of a trial, of few classes. A thousand tell apart what matters, and what 600 gain over a head on the same 600
-is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md): more samples would make the trial as
-dear as the training that it is to save."""
+"""Most samples of a trial with few classes. 1,000 tell apart what matters, and the gain of 600 over a head on the same
+600 is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md). More would make the trial cost as
+much as the training that it may save."""
 OF_CLASS = 20
-"""Samples of a class that a trial learns from at least, in the mean, where there are as many."""
+"""Samples a class that a trial learns from at least, in the mean, if there are as many."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trials:
-    """Runs trials, and keeps what they share: the heads that they start from."""
+    """Runs trials, and keeps what they share: the heads that they start from, and the paces that they showed."""
 
-    data: Dataset
+    ground: Ground
     backbone: Backbone
-    field: Field
     values: NDArray[np.float32]
-    """(N, D) features of all samples of the data set; only rows of the field are read."""
+    """(N, D) features of all samples; only rows of the field are read."""
     planned: Callable[[str], FitPlan]
     """From a thaw setting to the whole plan of a fit with it."""
     progress: Callable[[str, int, int], None]
     """Called with (what, done, total)."""
-    seed: int
     budget: Budget
-    split: Split
-    """What the plan that comes of it will learn from."""
     _starts: dict[int, Fitted] = dataclasses.field(default_factory=dict)
     _paces: dict[str, Paces] = dataclasses.field(default_factory=dict)
     _rows: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Rows of the boundary that were made for a line."""
+    """Rows of the boundary cache that were computed for a line."""
 
     def thawed_share(self, setting: str) -> float:
-        """Share of the backbone's FLOPs that learn, by which a line costs."""
+        """Return the share of the backbone's FLOPs that learn at a line."""
         rung = self._rung(setting)
         return 1 - rung.flops_below_frac
 
     def cost(self, setting: str, plan: FitPlan | None = None) -> tuple[float, int]:
-        """Seconds and bytes on disk of a training, on what the trials have left; 0 where none was timed.
+        """Return seconds and bytes on disk of a training after the trials; 0 if none was timed.
 
         Args:
-            plan: In place of the whole one, where it is shortened.
+            plan: A shortened plan in place of the whole one.
         """
         if setting not in self._paces:
             return 0.0, 0
         plan = plan or self.planned(setting)
         (stage,) = plan.stages
-        return stage_cost(
-            stage, self._paces[setting], self.split, self._rung(setting), plan, n_stored=self._rows.get(setting, 0)
-        )
+        paces, n_stored = self._paces[setting], self._rows.get(setting, 0)
+        return stage_cost(stage, paces, self.ground.split, self._rung(setting), plan, n_stored=n_stored)
 
     def has_paces(self, setting: str) -> bool:
-        """Whether it is known what training at a line takes."""
+        """Whether training at a line was timed."""
         return setting in self._paces
 
     def _check_time(self, plan: FitPlan, folds: range) -> None:
-        """Refuse a trial that leaves no time to do what it shows, from a few timed batches."""
+        """Refuse a trial that leaves no time for the training it is for, by a few timed batches."""
         assert plan.training is not None
         (stage,) = plan.stages
         if stage.thaw not in self._paces:
-            self._paces[stage.thaw] = time_stage(self.data, self.backbone, plan, stage, self.values.shape[1])
+            self._paces[stage.thaw] = time_stage(self.ground.data, self.backbone, plan, stage, self.values.shape[1])
         paces, needed = self._paces[stage.thaw], 0.0
         settings = _once(plan.training)
         for fold in folds:
@@ -109,7 +104,7 @@ class Trials:
             short = self._short(stage, split, settings)
             n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
             needed += training_s(short, paces, len(split.train), len(split.val), settings) + n_rows * paces.row_s
-        least = LEAST_OF_ALL * stage_cost(stage, paces, self.split, self._rung(stage.thaw), plan)[0]
+        least = LEAST_OF_ALL * stage_cost(stage, paces, self.ground.split, self._rung(stage.thaw), plan)[0]
         left = self.budget.left() - self.budget.spare()
         if needed + least > left:
             raise OutOfTimeError(
@@ -117,15 +112,15 @@ class Trials:
             )
 
     def judge(self, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
-        """Fine-tune briefly on the other folds, for each of these; go on from what ``before`` knows of other folds.
+        """Judge a line on some folds by a short fine-tuning on the others, and add the folds of ``before``.
 
         Args:
-            over: Name of the arm that it is compared with; by default the head that it starts from, or as ``before``.
+            over: Name of the arm to compare with; by default the head that the trial starts from, or as ``before``.
         Raises:
             OutOfTimeError: It would take too much of the budget.
         """
         started = time.perf_counter()
-        nothing = np.full((len(self.field.rows), self.field.n_classes), np.nan)
+        nothing = np.full((len(self.ground.field.rows), self.ground.field.n_classes), np.nan)
         logits, of_start = nothing, nothing.copy()
         if before is not None:
             assert before.start is not None
@@ -134,10 +129,10 @@ class Trials:
         if self.budget.seconds is not None:
             self._check_time(plan, folds)
         for fold in folds:
-            judged = np.searchsorted(self.field.rows, self._split(fold).val)
+            judged = np.searchsorted(self.ground.field.rows, self._split(fold).val)
             logits[judged] = self._trained(plan, fold)
             of_start[judged] = _logits(self._start(fold))
-        rest = int(np.count_nonzero(~self.field.inside(folds[0])))
+        rest = int(np.count_nonzero(~self.ground.field.inside(folds[0])))
         learned = len(self._split(folds[0]).train)
         seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
         trial = Arm(
@@ -155,7 +150,7 @@ class Trials:
         return dataclasses.replace(trial, start=start)
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
-        """(n_fold, C) logits of the samples of a fold, by a backbone and head fine-tuned on the others."""
+        """Return (n_fold, C) logits of the samples of a fold, from a backbone and head fine-tuned on the others."""
         from thawline.training.finetune import fine_tune
 
         assert plan.training is not None
@@ -174,28 +169,28 @@ class Trials:
 
         with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
             start, listener = self._start(fold), ProgressOnly(heard)
-            fitted = fine_tune(ask, self.data, split, self.backbone, self.values, start, Path(state), listener)
+            fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, Path(state), listener)
         self._paces[stage.thaw] = paces_of(watch)
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
         return _logits(fitted)
 
     def _short(self, stage: StagePlan, split: Split, settings: TrainPlan) -> StagePlan:
-        """A stage as it is tried on the training part of a split."""
+        """Return a stage as it is tried on the training set of a split."""
         per_epoch = steps_per_epoch(len(split.train), settings.batch_size)
-        whole = stage.epochs * steps_per_epoch(len(self.field.rows), settings.batch_size)
+        whole = stage.epochs * steps_per_epoch(len(self.ground.field.rows), settings.batch_size)
         enough = min(LEAST_STEPS, whole) // per_epoch
         epochs = max(min(FEWEST_EPOCHS, stage.epochs), round(stage.epochs * SHARE), enough)
-        return stage.model_copy(update={"epochs": epochs, "views": min(stage.views, MOST_VIEWS, epochs)})
+        return stage.changed(epochs=epochs, views=min(stage.views, MOST_VIEWS, epochs))
 
     def _split(self, fold: int) -> Split:
-        """The samples of a trial: those of a fold are judged, others learned from; no more of both than are needed."""
-        inside, enough = self.field.inside(fold), OF_CLASS * self.field.n_classes
+        """Return the samples of a trial: some of the fold to judge it, some of the others to learn from."""
+        inside, enough = self.ground.field.inside(fold), OF_CLASS * self.ground.field.n_classes
         learned, judged = self._fewer(~inside, max(MOST_TO_LEARN, enough)), self._fewer(inside, MOST_TO_JUDGE)
         return Split(learned, judged, learned[:0], "a fold", learned[:0])
 
     def _fewer(self, among: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
-        taken = fewer(self.field.labels[among], self.field.groups[among], most, self.seed)
-        return self.field.rows[among][taken]
+        taken = fewer(self.ground.field.labels[among], self.ground.field.groups[among], most, self.ground.seed)
+        return self.ground.field.rows[among][taken]
 
     def _start(self, fold: int) -> Fitted:
         if fold not in self._starts:
@@ -204,11 +199,11 @@ class Trials:
             self._starts[fold] = fit_probe(
                 "logistic",
                 self.values,
-                self.data.labels,
+                self.ground.data.labels,
                 self._split(fold),
-                self.field.n_classes,
-                groups=self.data.groups,
-                seed=self.seed,
+                self.ground.field.n_classes,
+                groups=self.ground.data.groups,
+                seed=self.ground.seed,
                 backbone_parameters=self.backbone.n_parameters(),
             )
         return self._starts[fold]
@@ -219,12 +214,12 @@ class Trials:
 
 
 def _once(settings: TrainPlan) -> TrainPlan:
-    """Judged once, at its end: the best of ten evaluations would flatter a trial."""
-    return settings.model_copy(update={"refit": False, "evaluations": 1})
+    """Return settings with one evaluation, at the end: the best of ten would flatter a trial."""
+    return settings.changed(refit=False, evaluations=1)
 
 
 def _logits(fitted: Fitted) -> NDArray[np.float64]:
-    """(n, C) of the samples that it was judged by."""
+    """Return (n, C) logits of the samples that judged a training."""
     assert fitted.validation_probabilities is not None
     return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
 

@@ -13,7 +13,7 @@ from thawline.errors import RunError
 from thawline.evaluation.baselines import METHODS
 from thawline.listening import Listener, Silent
 from thawline.notebook import default_listener
-from thawline.planning import Asked, FitPlan
+from thawline.planning import Asked, FitPlan, Ground
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.compared import Comparison, Strategy, page_of, words_of
@@ -68,7 +68,7 @@ def compare(
         told = _Named(listener, name)
         run = _finished(place / name) or _stopped(place / name, data, told)
         if run is None:
-            wanted = Asked(settings={**settings_of(name, backbone), **asked})
+            wanted = Asked.of(**{**settings_of(name, backbone), **asked})
             run = fit(data, wanted, backbone=backbone, run=place / name, force=force, listener=told)
         found.append(Strategy(name, STRATEGIES[name], run.plan, run, _probabilities(run)))
     # leaves out the probe that training started from: here it is a strategy of its own, last-layer
@@ -89,11 +89,11 @@ def _from_pixels(name: str, data: Dataset, plan: FitPlan, listener: _Named) -> M
     """Train a small network on pixels, on training and validation set together; return its metrics."""
     import numpy as np
 
-    from thawline.data import split_data
     from thawline.evaluation import score, to_json
     from thawline.training.pixel_nets import fit_pixels, read_pixels
 
-    split = split_data(data, fractions=plan.fractions, seed=plan.seed)
+    ground = Ground.of(data, plan)
+    data, split = ground.data, ground.split
     learned = np.sort(np.concatenate([split.train, split.val]))
     pictures = read_pixels(data, partial(listener.progress, "reading"))
     net = fit_pixels(

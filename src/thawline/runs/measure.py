@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.backbones import Backbone, Receipt
 from thawline.bundles import Bundle, Predictions
-from thawline.data import split_data, subset
+from thawline.data import subset
 from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
@@ -20,7 +20,6 @@ from thawline.inputs import kind_of
 from thawline.listening import Listener
 from thawline.planning import FitPlan, Planned
 from thawline.planning.asking import ask_for
-from thawline.planning.sampling import sampled
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.listener import EventLog
 from thawline.runs.run import PROBE
@@ -115,8 +114,8 @@ def measure(
         planned: What planning took; the run counts it as its own.
     """
     with clock.phase("split"):
-        data = sampled(data, plan)
-        split = split_data(data, fractions=plan.fractions, seed=plan.seed, validating=plan.trains)
+        ground = planned.on(data)
+    data, split = ground.data, ground.split
     _check_sets(data, split)
     features, receipt = None, None
     if not plan.from_scratch:
@@ -194,7 +193,7 @@ class _Frozen:
 
 
 def _frozen(data: Dataset, split: Split, plan: FitPlan, backbone: Backbone, listener: Listener) -> _Frozen:
-    features = _extract(data, backbone, plan.model_copy(update={"layer": plan.otherwise}), listener)
+    features = _extract(data, backbone, plan.changed(layer=plan.otherwise), listener)
     return _Frozen(features, _solve(data, split, plan, backbone, features))
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from thawline.errors import DataError, RunError
 from thawline.planning import FitPlan
 from thawline.records import Dataset
 from thawline.scale.disk import written_whole
+from thawline.training.settings import Settings
 from thawline.version import __version__
 
 if TYPE_CHECKING:
@@ -23,10 +24,8 @@ FORMAT = 2
 """Version of ``request.json`` and of everything else in a draft."""
 
 
-class DataMark(BaseModel):
+class DataMark(Settings):
     """Digests of everything in the data that decides a run's numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int
     classes: tuple[str, ...]
@@ -66,10 +65,8 @@ class DataMark(BaseModel):
         return None
 
 
-class Request(BaseModel):
+class Request(Settings):
     """The content of ``request.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
     thawline: str = __version__

@@ -13,7 +13,7 @@ from thawline.backbones import Backbone, open_backbone
 from thawline.errors import RunError, UsageError
 from thawline.listening import Listener
 from thawline.notebook import default_listener
-from thawline.planning import Asked, FitPlan, Planned
+from thawline.planning import Asked, FitPlan, Ground, Planned
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
@@ -62,13 +62,14 @@ def fit(
         run_folder.check_place(wanted, force=force)
     if tensorboard:
         check_tensorboard()
-    given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked()
+    given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked.of()
     asked = given.plan if isinstance(given, Planned) else given
     if backbone is None:
         backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
     opened = _opened(data, asked, backbone, listener, opening)
     if isinstance(given, Planned):
-        given = replace(given, plan=planning.settle(given.plan, opened, backbone))
+        ground = Ground.of(opened, given.plan) if given.plan.trains else None
+        given = replace(given, plan=planning.settle(given.plan, ground, backbone), ground=ground)
         _check_weights(given.plan, backbone)
     request = Request(
         opened=None if opened.opened is None else dict(opened.opened),
@@ -152,7 +153,7 @@ def _walk(
     spent_s = data.seconds + (given.features_s + given.seconds if isinstance(given, Planned) else 0.0)
     log = EventLog(draft.folder / run_folder.EVENTS, spent_s=spent_s, tensorboard=curves)
     try:
-        seed = given.plan.seed if isinstance(given, Planned) else int(given.settings.get("seed", 0))
+        seed = given.plan.seed if isinstance(given, Planned) else given.seed
         log.write(event, model=backbone.name, data=data.name, n=len(data), seed=seed)
         both = Both(log, listener)
         planned = _decided(given, draft, request, data, backbone, both)
@@ -172,18 +173,17 @@ def _decided(
     """Return the plan; if it was only asked for, make it and keep it for a later ``resume``."""
     planned = given
     if isinstance(planned, Asked):
-        planned = planned.plan(data, backbone, listener)
-        write_request(draft, request.model_copy(update={"plan": planned.plan}))
+        planned = planning.make_plan(data, backbone, planned, watcher=listener)
+        write_request(draft, request.changed(plan=planned.plan))
     planning.write_plan(planned.plan, draft.folder / run_folder.PLAN)  # for people who look into the folder meanwhile
     return planned
 
 
 def _opened_again(request: Request) -> Backbone:
     """Open the backbone as the run did, its weights from the same absolute path."""
-    asked = (request.asked or {}).get("settings", {})
-    scratch = request.plan.from_scratch if request.plan else bool(asked.get("from_scratch"))
+    asked = request.plan or Asked.from_json(request.asked or {})
     name = request.model if request.weights is None else f"{request.model.partition('@')[0]}@{request.weights}"
-    backbone = open_backbone(name, **request.model_settings, architecture_only=scratch)
+    backbone = open_backbone(name, **request.model_settings, architecture_only=asked.from_scratch)
     backbone.name = request.model
     return backbone
 
@@ -208,10 +208,9 @@ def _opened(
         if how:
             raise UsageError(f"{', '.join(how)} must come with a path; got data that are open already. Leave it out.")
         return data
-    settings = asked.settings if isinstance(asked, Asked) else vars(asked)
-    if settings.get("from_scratch"):
+    if asked.from_scratch:
         return open_for(data, listener, **asked.opening(), **how)
-    ahead = {name: settings[name] for name in ("layer", "engine", "precision", "device") if name in settings}
+    ahead = {"layer": asked.layer, "engine": asked.engine, "precision": asked.precision, "device": asked.device}
     return open_for(data, listener, backbone=backbone, **ahead, **asked.opening(), **how)
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
-class TrainPlan(BaseModel):
-    """Settings of gradient training; with data and weights they decide every bit of the result on one machine."""
+class Settings(BaseModel):
+    """A frozen record of settings that are checked together, also after a change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def changed(self, **changes: Any) -> Self:
+        """Return a copy with other values, every rule checked again; settings that were left open stay open.
+
+        Raises:
+            pydantic.ValidationError: The changed settings cannot be.
+        """
+        return self.model_validate({name: getattr(self, name) for name in self.model_fields_set} | changes)
+
+
+class TrainPlan(Settings):
+    """Settings of gradient training; with data and weights they decide every bit of the result on one machine."""
 
     optimiser: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd (with momentum).")
     lr: float = Field(1e-3, gt=0, le=10, description="Learning rate of the head, after warm-up.")
@@ -77,15 +89,24 @@ class TrainPlan(BaseModel):
         return self
 
 
-class StagePlan(BaseModel):
-    """One stage of training, decided: where the line stands, and exactly what learns."""
+MOST_EPOCHS, MOST_VIEWS = 100_000, 1_000
+"""That a stage may have."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class TrainAsk(TrainPlan):
+    """Settings of training that were asked for; a plan decides those that are not set."""
+
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="Epochs of every stage.")
+    views: int | None = Field(None, ge=0, le=MOST_VIEWS, description="Views in the boundary cache of every stage.")
+
+
+class StagePlan(Settings):
+    """One stage of training, decided: where the line stands, and exactly what learns."""
 
     thaw: str = Field(description="Thaw setting of the stage.")
     rung: str = Field(description="Where the line stands: nothing at or below this layer learns.")
-    epochs: int = Field(ge=1, le=100_000, description="Passes over the training part.")
+    epochs: int = Field(ge=1, le=MOST_EPOCHS, description="Passes over the training part.")
     views: int = Field(
-        ge=0, le=1000, description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch."
+        ge=0, le=MOST_VIEWS, description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch."
     )
     adds: tuple[str, ...] = Field(description="Parameters that begin to learn in this stage.")

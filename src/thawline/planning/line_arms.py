@@ -1,0 +1,146 @@
+"""Measure thaw lines by short trials: the middle one first, others if it helps, more folds if that is unclear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from thawline.backbones.lines import thaw_lines
+from thawline.planning.choice import more_than_middle
+from thawline.planning.shortening import within_seconds
+from thawline.planning.timing import TUNED_S, peak_memory
+from thawline.planning.trials import OutOfTimeError, Trials
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thawline.backbones import Backbone
+    from thawline.listening import Watcher
+    from thawline.planning.arms import Arm
+    from thawline.planning.budget import Budget
+    from thawline.planning.fit_plan import FitPlan
+    from thawline.planning.frozen import FrozenFeatures
+    from thawline.planning.ground import Ground
+    from thawline.planning.standing import Standing
+
+FEW_ROWS = 150
+"""Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
+UNCLEAR = 0.1
+"""A line and the best of the frozen features that are believed to differ by less than this share of the log loss are
+told apart by more folds."""
+MOST_OF_EPOCHS = 0.4
+"""Share of the usual epochs that there must be time for if a line is trained that could not be tried."""
+
+
+class Cost(NamedTuple):
+    """What a fit takes on features that are there."""
+
+    seconds: float
+    bytes: int
+    """Kept in the cache on disk, beside the features."""
+    memory: int
+    """Bytes that the process holds at its peak."""
+
+
+class LineArms:
+    """Tries lines, adds them to the standing, and knows from their trials what a fit with each takes."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        backbone: Backbone,
+        planned: Callable[[str], FitPlan],
+        pooled: NDArray[np.float32],
+        features: FrozenFeatures,
+        standing: Standing,
+        watcher: Watcher,
+        budget: Budget,
+    ) -> None:
+        """Try lines on one ground.
+
+        Args:
+            planned: From a thaw setting to the whole plan of a fit with it.
+            pooled: (N, D) features of the last layer, which trials start from.
+        """
+        self._ground, self._backbone, self._planned = ground, backbone, planned
+        self._features, self._standing, self._budget = features, standing, budget
+        self._trials = Trials(
+            ground=ground,
+            backbone=backbone,
+            values=pooled,
+            planned=planned,
+            progress=watcher.progress,
+            budget=budget,
+        )
+        self._tried: dict[str, Arm] = {}
+        self.costs: dict[str, Cost] = {}
+        """Of each thaw setting that was tried, or is trained untried."""
+        self.reasons: list[str] = []
+        self.untried = ""
+        """Thaw setting that is trained in the time left, with no time to try it before."""
+
+    def measure(self) -> None:
+        """Try what may pay."""
+        lines, tried, standing = thaw_lines(self._backbone.ladder), self._tried, self._standing
+        middle = lines[-2] if len(lines) > 1 else lines[-1]
+        n, every = len(standing.field.rows), range(standing.field.n_folds)
+        first = every if n <= FEW_ROWS else every[:1]
+        self._judge(middle, first)
+        # less if half is too much or takes too long; everything if that may gain more
+        too_much = middle not in tried or standing.worths(tried.values())[tried[middle]] <= 0
+        other = lines[0] if too_much else "all"
+        if other != middle and (too_much or more_than_middle(n) > 0):
+            self._judge(other, first, over=middle)
+        if tried:
+            self._judge_more(every[1:])
+        else:
+            self._leave_untried((middle, other))
+        standing.arms += tried.values()
+        if learned := max((arm.learned for arm in tried.values()), default=0):
+            self.reasons.append(
+                f"Each trial of fine-tuning learned from {learned:,} samples and is compared with a head on the same "
+                "ones. The heads of the table had more samples, and the whole training will have more, too."
+            )
+        for setting in tried:
+            self.costs[setting] = self._cost(setting)
+
+    def _judge(self, setting: str, folds: range, *, over: str = "") -> None:
+        compared = self._tried[over].name if over in self._tried else ""
+        try:
+            self._tried[setting] = self._trials.judge(setting, folds, self._tried.get(setting), over=compared)
+        except OutOfTimeError as error:
+            self.reasons.append(f"The budget leaves no time to try thaw {setting}: it {error}.")
+
+    def _judge_more(self, folds: range) -> None:
+        """Judge the best line on the other folds if it is unclear whether it beats the frozen features."""
+        worths = self._standing.worths(self._tried.values())
+        top = max(self._tried.values(), key=worths.__getitem__)
+        if not top.judged.all() and abs(worths[top] - worths[self._standing.frozen]) < UNCLEAR:
+            self._judge(top.thaw, folds)
+
+    def _leave_untried(self, settings: Iterable[str]) -> None:
+        """Choose a line that there is time to train but not to try: the validation set will judge it."""
+        for setting in settings:
+            if not self._trials.has_paces(setting):
+                continue
+            whole = self._planned(setting)
+            short = within_seconds(whole, self.left(), self.seconds)
+            epochs = [sum(stage.epochs for stage in plan.stages) for plan in (short, whole)]
+            if self.seconds(short) <= self.left() and epochs[0] >= MOST_OF_EPOCHS * epochs[1]:
+                self.untried = setting
+                self.costs[setting] = self._cost(setting)
+                return
+
+    def seconds(self, plan: FitPlan) -> float:
+        """Seconds of a fit with a plan on features that are there, by the trial of its line."""
+        return self._cost(plan.thaw, plan).seconds
+
+    def _cost(self, setting: str, plan: FitPlan | None = None) -> Cost:
+        seconds, disk = self._trials.cost(setting, plan)
+        shipped_s = TUNED_S + self._features.picture_s * len(self._ground.split.test)
+        return Cost(seconds + shipped_s, disk, peak_memory())
+
+    def left(self) -> float:
+        """Seconds for a training, once there is a head that ships if training is no better."""
+        return self._budget.left() - self._budget.spare() - self._standing.solving_s(self._standing.frozen)

@@ -1,0 +1,106 @@
+"""From what was measured to the plan: the best arm, shortened to the budget, with every candidate and reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thawline.evaluation.intervals import cross_validated
+from thawline.planning.choice import gain
+from thawline.planning.explain import against_guides, untried, verdict_of, why_not
+from thawline.planning.fit_plan import Candidate
+from thawline.planning.line_arms import Cost
+from thawline.planning.shortening import within_bytes, within_seconds
+from thawline.planning.standing import is_shippable
+from thawline.planning.timing import peak_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thawline.backbones import Backbone
+    from thawline.planning.arms import Arm
+    from thawline.planning.budget import Budget
+    from thawline.planning.choice import Honest
+    from thawline.planning.fit_plan import FitPlan
+    from thawline.planning.measuring import Measurements
+
+
+def write(
+    found: Measurements,
+    chosen: Arm,
+    honest: Honest,
+    asked: FitPlan,
+    planned: Callable[[str], FitPlan],
+    budget: Budget,
+    backbone: Backbone,
+) -> FitPlan:
+    """Return the plan of the chosen arm, or of the line that there is time to train but not to try.
+
+    Args:
+        honest: What choosing reaches on samples that had no say in it.
+        asked: A plan that thaws nothing.
+        planned: From a thaw setting to the whole plan of a fit with it.
+    """
+    standing, labels = found.standing, found.standing.field.labels
+    without_trial = found.lines.untried if found.lines else ""
+    thaw, reasons = without_trial or chosen.thaw, list(found.reasons)
+    plan = asked if thaw == "none" else _within_budget(planned(thaw), found, budget, backbone, reasons)
+    verdict = verdict_of(chosen, standing.first, honest, labels)
+    if without_trial:
+        verdict += f" {untried(thaw)}"
+    if (evidence := found.evidence) is not None:
+        words = evidence.size.words, evidence.similarity.words, evidence.scenario.words
+        reasons += [*words, against_guides(evidence.scenario, chosen)]
+    return plan.changed(
+        layer="pooled" if without_trial else chosen.layer,
+        otherwise=standing.frozen.layer if thaw != "none" and budget.seconds is not None else "",
+        head=chosen.head,
+        verdict=verdict,
+        reasons=tuple(reasons),
+        candidates=tuple(_candidate(arm, chosen, found) for arm in standing.ordered()),
+    )
+
+
+def _within_budget(
+    plan: FitPlan, found: Measurements, budget: Budget, backbone: Backbone, reasons: list[str]
+) -> FitPlan:
+    """Shorten a plan so that its fit keeps within the budget, and add what that leaves out to the reasons."""
+    if budget.bytes is not None:
+        plan = within_bytes(plan, budget.bytes, backbone.ladder, len(found.standing.field.rows))
+    if plan.training is None or budget.seconds is None:
+        return plan
+    assert found.lines is not None
+    short = within_seconds(plan, found.lines.left(), found.lines.seconds)
+    if short.training != plan.training:
+        reasons.append("The budget leaves no time to train again on the validation set.")
+    (before,), (after,) = plan.stages, short.stages
+    if after.epochs < before.epochs:
+        reasons.append(f"The budget leaves time for {after.epochs} epoch{'s' if after.epochs > 1 else ''}.")
+    return short
+
+
+def _candidate(arm: Arm, chosen: Arm, found: Measurements) -> Candidate:
+    labels, n_folds = found.standing.field.labels, found.standing.field.n_folds
+    right, n = int(np.nansum(arm.correct(labels))), int(arm.judged.sum())
+    behind = gain(chosen, arm, labels)
+    solved = Cost(found.standing.solving_s(arm), 0, peak_memory())
+    cost = found.lines.costs.get(arm.thaw, solved) if found.lines else solved
+    why = "chosen"
+    if arm is not chosen:
+        why = why_not(behind, shown_only=not is_shippable(arm), in_trial=chosen.thaw != "none")
+    return Candidate(
+        name=arm.name,
+        thaw=arm.thaw,
+        layer=arm.layer,
+        head=arm.head,
+        score=right / n,
+        ci95=cross_validated(right / n, n, of=len(labels), folds=n_folds),
+        log_loss=float(np.nanmean(arm.losses(labels))),
+        n=n,
+        behind=None if arm is chosen else (round(behind.loss, 4), round(behind.loss_se, 4)),
+        seconds=round(cost.seconds, 2),
+        bytes=cost.bytes,
+        memory=cost.memory,
+        why=why,
+    )
