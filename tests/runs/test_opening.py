@@ -26,7 +26,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Build:
 
 
 def test_a_path_is_opened_while_the_engine_is_built(tiny_photos: Path, tmp_path: Path, built: Build) -> None:
-    asked = Asked(settings={"layer": "layer3", "precision": "f32"})
+    asked = Asked.of(layer="layer3", precision="f32")
     tl.fit(tiny_photos, asked, run=tmp_path / "run")
     how = {"layer": "layer3", "engine": "auto", "precision": "f32", "device": "auto"}
     assert built == [("embedded/resnet18_half", how)]
@@ -39,8 +39,8 @@ def test_nothing_is_built_for_data_that_are_open_or_for_random_weights(
     tiny_photos: Path, tmp_path: Path, built: Build
 ) -> None:
     tl.fit(tl.open_data(tiny_photos), run=tmp_path / "open")
-    with pytest.raises(UsageError, match="epochs"):
-        tl.fit(tiny_photos, Asked(settings={"from_scratch": True}, training={"epochs": 0}), run=tmp_path / "scratch")
+    with pytest.raises(UsageError, match="layer must be pooled"):  # refused once the data are open
+        tl.fit(tiny_photos, Asked.of(from_scratch=True, layer="layer3"), run=tmp_path / "scratch")
     assert built == []
 
 
