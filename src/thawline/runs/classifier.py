@@ -131,11 +131,15 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit_plan(self, X: Any, labels: NDArray[np.int64], groups: ArrayLike | None) -> None:
         """Plan and fit in a folder of its own, and keep its model in memory."""
-        settings = {
-            "thaw": self.thaw, "layer": self.layer, "head": self.head, "precision": self.precision, "seed": self.seed,
-            "fractions": FRACTIONS,
-        }  # fmt: skip
-        asked = Asked(settings=settings, budget=parse_budget(self.budget) if self.budget else None)
+        asked = Asked.of(
+            thaw=self.thaw,
+            layer=self.layer,
+            head=self.head,
+            precision=self.precision,
+            seed=self.seed,
+            fractions=FRACTIONS,
+            budget=parse_budget(self.budget) if self.budget else None,
+        )
         with tempfile.TemporaryDirectory(prefix="thawline-classifier-") as place:
             data = open_data(
                 _openable(X, Path(place)),
