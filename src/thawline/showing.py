@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
 MAX_NAME = 80
 """Characters of a name that are shown."""
@@ -65,4 +64,6 @@ def _cells(row: Sequence[object], sides: Sequence[str]) -> str:
 
 
 def _shown(text: object, limit: int = MAX_NAME) -> str:
+    from html import escape  # loads tables of entities, which a run in a terminal does without
+
     return f"<bdi>{escape(printable(text, limit))}</bdi>"
