@@ -32,10 +32,10 @@ from thawline.listening import Silent
 from thawline.runs.reporting import environment
 from thawline.scale.allocator import keep_freed_memory
 from thawline.store.store import FeatureStore
-from thawline.training.lesson import Batches, Lesson, Task
-from thawline.training.loop import Stage
+from thawline.training.loop import StageTrainer
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
+from thawline.training.stage import Batches, StageSpec, TrainingSetup
 
 MODELS = ("mobilenetv2_100", "resnet18")
 SHARES = (0.25, 0.50, 0.75, 0.90)
@@ -76,11 +76,11 @@ def rung_at(ladder: Ladder, share: float) -> Rung:
     )
 
 
-def epochs_s(above: Above, inputs: Any, lesson: Lesson, task: Task, folder: Path) -> float:
-    """Seconds of the epochs of a lesson, from the same start every time."""
+def epochs_s(above: Above, inputs: Any, spec: StageSpec, setup: TrainingSetup, folder: Path) -> float:
+    """Seconds of the epochs of a spec, from the same start every time."""
     start = above.snapshot()
     began = time.perf_counter()
-    stage = Stage(lesson, above, inputs, task, folder / f"{time.monotonic_ns()}.safetensors")
+    stage = StageTrainer(spec, above, inputs, setup, folder / f"{time.monotonic_ns()}.safetensors")
     began = time.perf_counter()
     stage.run()
     seconds = time.perf_counter() - began
@@ -109,15 +109,15 @@ def compare(backbone: tl.Backbone, ladder: Ladder, rung: Rung, data: tl.Dataset,
                       [views.sample_seed(view, data.digests[row]) for view in range(EPOCHS)])
         for row in range(N)
     ])  # fmt: skip  # (N, V, H, W, 3)
-    task = Task(
+    setup = TrainingSetup(
         labels=data.labels, n_classes=N_CLASSES, settings=TrainPlan(evaluations=1), seed=0, device="cpu",
         precision=precision, listener=Silent(),
     )  # fmt: skip
-    lesson = Lesson(name="epoch", number=1, of=1, rows=np.arange(N), judged=np.arange(0), epochs=EPOCHS, views=EPOCHS)
+    spec = StageSpec(name="epoch", number=1, of=1, rows=np.arange(N), judged=np.arange(0), epochs=EPOCHS, views=EPOCHS)
     rival = EveryTime(above, pixels, backbone, precision)
     for inputs in (boundary, rival):  # kernels are chosen and memory is taken
-        epochs_s(above, inputs, lesson, task, folder)
-    pairs = [tuple(epochs_s(above, inputs, lesson, task, folder) for inputs in (boundary, rival)) for _ in range(PAIRS)]
+        epochs_s(above, inputs, spec, setup, folder)
+    pairs = [tuple(epochs_s(above, inputs, spec, setup, folder) for inputs in (boundary, rival)) for _ in range(PAIRS)]
     below = ladder.rungs[[r.name for r in ladder.rungs].index(thaw.rung)].flops_below_frac
     return {
         "rung": thaw.rung,

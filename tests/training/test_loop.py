@@ -30,9 +30,9 @@ from thawline.randomness import derived_seed, generator
 from thawline.training import loop
 from thawline.training.checkpoint import read_checkpoint
 from thawline.training.judging import Judgement, judge
-from thawline.training.lesson import Lesson, Outcome
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
+from thawline.training.stage import StageResult, StageSpec
 
 EPOCHS, VIEWS = 3, 2
 
@@ -74,10 +74,10 @@ def _plain_steps(
     n_steps, step, norms = EPOCHS * per_epoch, 0, []
     warm = round(settings.warmup_frac * n_steps)
     for epoch in range(EPOCHS):
-        order = generator(toy.SEED, "order", "lesson", epoch).permutation(toy.TRAIN)
+        order = generator(toy.SEED, "order", "spec", epoch).permutation(toy.TRAIN)
         for rows in np.array_split(order, per_epoch):
             crossing, labels = crossing_of.of(rows, epoch % VIEWS), torch.from_numpy(toy.LABELS[rows])
-            torch.manual_seed(derived_seed(toy.SEED, "step", "lesson", step))
+            torch.manual_seed(derived_seed(toy.SEED, "step", "spec", step))
             done = (step - warm) / (n_steps - warm)
             share = (step + 1) / (warm + 1) if step < warm else (1 + math.cos(math.pi * done)) / 2
             for group, rate in zip(optimiser.param_groups, rates.values(), strict=True):
@@ -106,7 +106,7 @@ def _head_names(net: Net) -> list[str]:
 def _loss(
     net: Net, forward: Callable[..., Any], crossing: Any, labels: torch.Tensor, settings: TrainPlan, step: int
 ) -> torch.Tensor:
-    rng, n, size = generator(toy.SEED, "mix", "lesson", step), len(labels), settings.accumulate
+    rng, n, size = generator(toy.SEED, "mix", "spec", step), len(labels), settings.accumulate
     total = torch.zeros(())
     for part in np.array_split(np.arange(n), size):
         x, y, other, share = tuple(t[part] for t in crossing), labels[part], labels[part], 1.0
@@ -153,18 +153,18 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
 }
 
 
-def stage_of(case: str, checkpoint: Path, watcher: toy.Watcher | None = None, **lesson: Any) -> toy.Toy:
+def stage_of(case: str, checkpoint: Path, watcher: toy.Watcher | None = None, **spec: Any) -> toy.Toy:
     changes, setting, made_of = CASES[case]
     net = pristine(case)
     name = made_of.get("name", "toy")
-    usual = {"epochs": EPOCHS, "views": VIEWS} | lesson
+    usual = {"epochs": EPOCHS, "views": VIEWS} | spec
     return toy.make_stage(
         toy.quick(**changes),
         checkpoint,
         setting=setting,
         name=name,
         net=net,
-        lesson=toy.make_lesson(**usual),
+        spec=toy.make_spec(**usual),
         watcher=watcher,
         precision=made_of.get("precision", "f32"),
     )
@@ -195,23 +195,23 @@ def test_a_stage_is_the_plain_loop_bit_for_bit(tmp_path: Path, case: str) -> Non
 def finished(case: str, checkpoint: Path, **changes: Any) -> tuple[Any, ...]:
     """Everything that a stage leaves behind, to be compared with another one's."""
     toyed = stage_of(case, checkpoint, **changes)
-    outcome = toyed.run()
-    return left_behind(toyed, outcome, checkpoint)
+    result = toyed.run()
+    return left_behind(toyed, result, checkpoint)
 
 
-def left_behind(toyed: toy.Toy, outcome: Outcome, checkpoint: Path) -> tuple[Any, ...]:
+def left_behind(toyed: toy.Toy, result: StageResult, checkpoint: Path) -> tuple[Any, ...]:
     kept = read_checkpoint(checkpoint)
     assert kept is not None
-    assert outcome.judgement is not None
+    assert result.judgement is not None
     return (
         toy.state(toyed.net),
         kept[0],
         toy.timeless(kept[1]),
-        outcome.history,
-        outcome.best_step,
-        outcome.receipt,
-        outcome.judgement.logits.tolist(),
-        outcome.judgement.temperature,
+        result.history,
+        result.best_step,
+        result.receipt,
+        result.judgement.logits.tolist(),
+        result.judgement.temperature,
     )
 
 
@@ -347,13 +347,13 @@ def scripted(losses: list[float], monkeypatch: pytest.MonkeyPatch) -> list[dict[
     seen: list[dict[str, torch.Tensor]] = []
     noise = generator(0, "noise").normal(size=len(toy.VAL)) * 0.01
 
-    def judged(stage: loop.Stage) -> Judgement:
+    def judged(stage: loop.StageTrainer) -> Judgement:
         with loop.swapped(stage.above, stage._ema):
             seen.append(stage.above.snapshot())
         loss = losses[len(seen) - 1]
         return Judgement(np.zeros((len(toy.VAL), toy.CLASSES)), loss + noise, 1.0, 0.5)
 
-    monkeypatch.setattr(loop.Stage, "judge", judged)
+    monkeypatch.setattr(loop.StageTrainer, "judge", judged)
     return seen
 
 
@@ -373,15 +373,15 @@ def test_the_best_evaluation_is_kept_where_it_was_clearly_better(
     monkeypatch.setattr("thawline.training.loop.LEAST_TO_GO_BACK", 1)
     seen = scripted(losses, monkeypatch)
     toyed = toy.make_stage(toy.quick(**changes), tmp_path / "step")
-    outcome = toyed.run()
+    result = toyed.run()
     assert len(seen) == len(losses)
-    assert outcome.best_step == [6, 11, 16][chosen]
+    assert result.best_step == [6, 11, 16][chosen]
     kept = {name: tensor for name, tensor in toy.state(toyed.net).items() if name in seen[chosen]}
     assert toy.differing(kept, seen[chosen]) == []
     others = [i for i in range(3) if i != chosen]
     assert all(toy.differing(kept, seen[i]) for i in others)
-    assert outcome.judgement is not None
-    assert outcome.judgement.loss == pytest.approx(losses[-1], abs=0.01)
+    assert result.judgement is not None
+    assert result.judgement.loss == pytest.approx(losses[-1], abs=0.01)
 
 
 def test_few_samples_do_not_make_it_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,20 +395,20 @@ def test_what_is_judged_is_what_ships(tmp_path: Path) -> None:
     for changes in ({}, {"ema_decay": 0.95}, {"statistics": "moving", "ema_decay": 0.9}):
         watcher = toy.Watcher()
         toyed = toy.make_stage(toy.quick(**changes), tmp_path / f"step{len(changes)}", watcher=watcher)
-        outcome = toyed.run()
+        result = toyed.run()
         toyed.net.eval()
         with torch.no_grad():
             logits = toyed.net.head(toyed.net.backbone(toy.pictures(None, 16)[toy.VAL])).double().numpy()
-        assert outcome.judgement is not None
-        assert outcome.judgement.logits == pytest.approx(logits, abs=1e-4)
-        expected = judge(outcome.judgement.logits, toy.LABELS[toy.VAL])
-        assert outcome.judgement.loss == expected.loss
-        if outcome.best_step == outcome.n_steps:
-            assert watcher.reports[-1].val_loss == outcome.judgement.loss
+        assert result.judgement is not None
+        assert result.judgement.logits == pytest.approx(logits, abs=1e-4)
+        expected = judge(result.judgement.logits, toy.LABELS[toy.VAL])
+        assert result.judgement.loss == expected.loss
+        if result.best_step == result.n_steps:
+            assert watcher.reports[-1].val_loss == result.judgement.loss
 
 
 def test_the_average_ships_and_the_present_weights_go_on(tmp_path: Path) -> None:
-    plain = toy.make_stage(toy.quick(), tmp_path / "plain", lesson=toy.make_lesson(judged=toy.VAL[:0]))
+    plain = toy.make_stage(toy.quick(), tmp_path / "plain", spec=toy.make_spec(judged=toy.VAL[:0]))
     plain.run()
     averaged = toy.make_stage(toy.quick(ema_decay=0.9), tmp_path / "averaged")
     averaged.run()
@@ -424,7 +424,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     toyed = toy.make_stage(toy.quick(), tmp_path / "step")
     with torch.no_grad():
         toyed.net.head.get_parameter("weight")[0, 0] = float("nan")
-    with pytest.raises(ModelError, match=r"loss must stay a number; it became nan in stage 'lesson', step 1\."):
+    with pytest.raises(ModelError, match=r"loss must stay a number; it became nan in stage 'spec', step 1\."):
         toyed.run()
     assert not (tmp_path / "step").exists()
 
@@ -446,13 +446,13 @@ def test_a_stage_may_end_before_its_schedule_does(tmp_path: Path) -> None:
     watcher = toy.Watcher()
     nobody = toy.VAL[:0]
     short = toy.make_stage(
-        toy.quick(), tmp_path / "short", lesson=toy.make_lesson(until=0.5, judged=nobody), watcher=watcher
+        toy.quick(), tmp_path / "short", spec=toy.make_spec(until=0.5, judged=nobody), watcher=watcher
     )
-    outcome = short.run()
-    assert (outcome.best_step, outcome.n_steps, outcome.judgement) == (8, 16, None)
-    assert watcher.progressed[-1] == ("lesson", 8, 8)
+    result = short.run()
+    assert (result.best_step, result.n_steps, result.judgement) == (8, 16, None)
+    assert watcher.progressed[-1] == ("spec", 8, 8)
     stopped = toy.make_stage(
-        toy.quick(), tmp_path / "whole", lesson=toy.make_lesson(judged=nobody), watcher=toy.Watcher(8 + 1, interrupt)
+        toy.quick(), tmp_path / "whole", spec=toy.make_spec(judged=nobody), watcher=toy.Watcher(8 + 1, interrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
@@ -461,11 +461,11 @@ def test_a_stage_may_end_before_its_schedule_does(tmp_path: Path) -> None:
 
 def test_what_is_reported(tmp_path: Path) -> None:
     watcher = toy.Watcher()
-    outcome = toy.make_stage(toy.quick(), tmp_path / "step", watcher=watcher).run()
+    result = toy.make_stage(toy.quick(), tmp_path / "step", watcher=watcher).run()
     assert [report.step for report in watcher.reports] == [6, 11, 16]
     last = watcher.reports[-1]
     assert (last.stage, last.stage_number, last.n_stages, last.epoch, last.n_steps) == (
-        "lesson",
+        "spec",
         1,
         1,
         4.0,
@@ -474,8 +474,8 @@ def test_what_is_reported(tmp_path: Path) -> None:
     assert last.seconds_left == 0
     assert last.samples_per_s > 0
     assert 0 < last.lr < 0.02
-    assert [point.val_loss for point in outcome.history] == [report.val_loss for report in watcher.reports]
-    assert outcome.history[-1].train_loss < outcome.history[0].train_loss
+    assert [point.val_loss for point in result.history] == [report.val_loss for report in watcher.reports]
+    assert result.history[-1].train_loss < result.history[0].train_loss
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
@@ -486,9 +486,9 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 
 
 def test_judging_does_not_change_what_follows(tmp_path: Path) -> None:
-    often = toy.make_stage(toy.quick(evaluations=16, ema_decay=0.9), tmp_path / "often", lesson=toy.make_lesson())
+    often = toy.make_stage(toy.quick(evaluations=16, ema_decay=0.9), tmp_path / "often", spec=toy.make_spec())
     never = toy.make_stage(
-        toy.quick(evaluations=1, ema_decay=0.9), tmp_path / "never", lesson=toy.make_lesson(judged=toy.VAL[:0])
+        toy.quick(evaluations=1, ema_decay=0.9), tmp_path / "never", spec=toy.make_spec(judged=toy.VAL[:0])
     )
     often.run()
     never.run()
@@ -500,10 +500,10 @@ def test_judging_does_not_change_what_follows(tmp_path: Path) -> None:
 
 
 def test_a_lesson_for_one_sample(tmp_path: Path) -> None:
-    lesson: Lesson = toy.make_lesson(rows=toy.TRAIN[:1], judged=toy.VAL[:1], epochs=2)
-    outcome = toy.make_stage(toy.quick(), tmp_path / "step", lesson=lesson).run()
-    assert outcome.judgement is not None
-    assert math.isfinite(outcome.judgement.loss)
+    spec: StageSpec = toy.make_spec(rows=toy.TRAIN[:1], judged=toy.VAL[:1], epochs=2)
+    result = toy.make_stage(toy.quick(), tmp_path / "step", spec=spec).run()
+    assert result.judgement is not None
+    assert math.isfinite(result.judgement.loss)
 
 
 def test_a_deep_copy_of_the_start_is_not_what_was_trained(tmp_path: Path) -> None:

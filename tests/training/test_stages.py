@@ -1,4 +1,4 @@
-"""A course of stages: what is kept, what is rolled back, what is refitted, and that no kill changes any bit of it."""
+"""A sequence of stages: what is kept, what is rolled back, what is refitted, and that no kill changes any bit of it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from thawline.randomness import generator
 from thawline.records import InputsReport, StageReport, TrainingReport
 from thawline.training import loop, stages
 from thawline.training.judging import Judgement, judge
-from thawline.training.lesson import Outcome
 from thawline.training.net import Net
-from thawline.training.stages import Course, Step, Trained, train
+from thawline.training.stage import StageResult
+from thawline.training.stages import Stage, StageSequence, TrainingResult, train
 
 TRAIN, VAL, BOTH = toy.TRAIN, toy.VAL, np.arange(toy.N)
 NAMES = ("last:1", "last:3", "all")
@@ -56,11 +56,11 @@ def start_logits() -> NDArray[np.float64]:
     return logits
 
 
-def make_course(state: Path, **changes: Any) -> Course:
+def make_sequence(state: Path, **changes: Any) -> StageSequence:
     names = changes.pop("names", NAMES)
     state.mkdir(exist_ok=True)
     usual: dict[str, Any] = {
-        "steps": [Step(name, toy.thaw(name), 2, 2) for name in names],
+        "stages": [Stage(name, toy.thaw(name), 2, 2) for name in names],
         "progressive": True,
         "train": TRAIN,
         "val": VAL,
@@ -71,31 +71,31 @@ def make_course(state: Path, **changes: Any) -> Course:
         "inputs": toy.ToyInputs(),
         "state": state,
     }
-    return Course(**usual | changes)
+    return StageSequence(**usual | changes)
 
 
 quick = partial(toy.quick, evaluations=2, stages_from="incumbent")
 
 
 def script(monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float]) -> None:
-    """Judge every stage by its name: this much worse than the net that the course started from."""
+    """Judge every stage by its name: this much worse than the net that the sequence started from."""
     base = judge(start_logits(), toy.LABELS[VAL])
     noise = generator(0, "noise").normal(size=len(VAL)) * 0.001
     stage_of: dict[bytes, str] = {}
 
-    def judged(stage: loop.Stage) -> Judgement:
+    def judged(stage: loop.StageTrainer) -> Judgement:
         with loop.swapped(stage.above, stage._ema):
-            logits = loop.predict(stage.above, stage.inputs, stage.lesson.judged, stage.task, stage._fast)
-        stage_of[logits.tobytes()] = stage.lesson.name
+            logits = loop.predict(stage.above, stage.inputs, stage.spec.judged, stage.setup, stage._fast)
+        stage_of[logits.tobytes()] = stage.spec.name
         return judged_again(logits, toy.LABELS[VAL])
 
     def judged_again(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
-        """As the course does with the logits that it kept."""
+        """As the sequence does with the logits that it kept."""
         if logits.tobytes() not in stage_of:
             return judge(logits, labels)
         return Judgement(logits, base.losses + offsets[stage_of[logits.tobytes()]] + noise, 1.0, 0.5)
 
-    monkeypatch.setattr(loop.Stage, "judge", judged)
+    monkeypatch.setattr(loop.StageTrainer, "judge", judged)
     monkeypatch.setattr(stages, "judge", judged_again)
 
 
@@ -104,7 +104,7 @@ def training_of(report: StageReport) -> TrainingReport:
     return report.training
 
 
-def left_behind(trained: Trained) -> dict[str, Any]:
+def left_behind(trained: TrainingResult) -> dict[str, Any]:
     return {
         "net": toy.digest(trained.net),
         "temperature": trained.temperature,
@@ -118,21 +118,21 @@ def left_behind(trained: Trained) -> dict[str, Any]:
 
 def test_a_fixed_course_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": 1.0, "all": 2.0})
-    course = make_course(tmp_path / "a", progressive=False, names=("last:1", "all"))
-    trained = train(course, toy.make_task(quick(refit=False)))
+    sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:1", "all"))
+    trained = train(sequence, toy.make_setup(quick(refit=False)))
     assert [record.kept for record in trained.stages] == [True, True]
     assert (trained.kept, trained.kept_any) == ("all", True)
     # the same by hand: one stage, then the other
     net = start(TRAIN)
     for number, name in enumerate(("last:1", "all")):
-        lesson = toy.make_lesson(name=name, number=number + 1, of=2, epochs=2)
-        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, lesson=lesson).run()
+        spec = toy.make_spec(name=name, number=number + 1, of=2, epochs=2)
+        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, spec=spec).run()
     assert toy.digest(trained.net) == toy.digest(net)
 
 
 def test_a_stage_that_helps_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": -0.1, "last:3": -0.2, "all": -0.3})
-    trained = train(make_course(tmp_path / "a"), toy.make_task(quick(refit=False)))
+    trained = train(make_sequence(tmp_path / "a"), toy.make_setup(quick(refit=False)))
     assert [record.kept for record in trained.stages] == [True, True, True]
     assert trained.kept == "all"
     assert [record.score for record in trained.stages] == sorted((r.score for r in trained.stages), reverse=True)  # type: ignore[type-var]
@@ -143,9 +143,9 @@ def test_a_stage_that_does_not_help_is_rolled_back_byte_for_byte(
 ) -> None:
     script(monkeypatch, {"last:1": -0.2, "last:3": -0.1, "all": 0.5})
     settings = quick(refit=False, statistics="moving")
-    first = make_course(tmp_path / "first", names=NAMES[:1], moving_statistics=True)
-    expected = train(first, toy.make_task(settings))
-    trained = train(make_course(tmp_path / "all", moving_statistics=True), toy.make_task(settings))
+    first = make_sequence(tmp_path / "first", names=NAMES[:1], moving_statistics=True)
+    expected = train(first, toy.make_setup(settings))
+    trained = train(make_sequence(tmp_path / "all", moving_statistics=True), toy.make_setup(settings))
     assert [record.kept for record in trained.stages] == [True, False, False]
     assert toy.digest(trained.net) == toy.digest(expected.net)
     assert trained.kept == "last:1"
@@ -157,7 +157,7 @@ def test_a_stage_that_does_not_help_is_rolled_back_byte_for_byte(
 def test_where_nothing_helps_the_start_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, dict.fromkeys(NAMES, 0.3))
     for refit, rows in ((False, TRAIN), (True, BOTH)):
-        trained = train(make_course(tmp_path / str(refit)), toy.make_task(quick(refit=refit)))
+        trained = train(make_sequence(tmp_path / str(refit)), toy.make_setup(quick(refit=refit)))
         assert toy.digest(trained.net) == toy.digest(start(rows))
         assert (trained.kept, trained.kept_any) == ("none", False)
         assert len(trained.stages) == 2  # as many as patience allows
@@ -176,24 +176,24 @@ def test_where_nothing_helps_the_start_is_left(tmp_path: Path, monkeypatch: pyte
 )
 def test_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float], n_run: int) -> None:
     script(monkeypatch, offsets)
-    trained = train(make_course(tmp_path / "a", names=tuple(offsets)), toy.make_task(quick(refit=False)))
+    trained = train(make_sequence(tmp_path / "a", names=tuple(offsets)), toy.make_setup(quick(refit=False)))
     assert [record.name for record in trained.stages] == list(offsets)[:n_run]
 
 
 def test_the_refit_repeats_what_was_kept_on_both_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": -0.3})
     inputs = toy.ToyInputs()
-    trained = train(make_course(tmp_path / "a", inputs=inputs), toy.make_task(quick()))
+    trained = train(make_sequence(tmp_path / "a", inputs=inputs), toy.make_setup(quick()))
     assert [record.name for record in trained.stages] == [*NAMES, "refit last:1", "refit all"]
     assert [asked[2:] for asked in inputs.asked] == [(32, 16)] * 3 + [(48, 0)] * 2
     net = start(BOTH)
     for number, name in enumerate(("last:1", "all")):
         chosen = next(record for record in trained.stages if record.name == name)
         share = training_of(chosen).best_step / 8
-        lesson = toy.make_lesson(
+        spec = toy.make_spec(
             name=f"refit {name}", number=number + 1, of=2, epochs=2, rows=BOTH, judged=VAL[:0], until=share
         )
-        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, lesson=lesson).run()
+        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, spec=spec).run()
     assert toy.digest(trained.net) == toy.digest(net)
     assert [record.score for record in trained.stages[3:]] == [None, None]
 
@@ -201,13 +201,13 @@ def test_the_refit_repeats_what_was_kept_on_both_parts(tmp_path: Path, monkeypat
 def test_each_stage_may_start_where_training_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": -0.3})
     settings = quick(stages_from="probe", statistics="moving")
-    course = make_course(tmp_path / "a", moving_statistics=True)
-    trained = train(course, toy.make_task(settings))
+    sequence = make_sequence(tmp_path / "a", moving_statistics=True)
+    trained = train(sequence, toy.make_setup(settings))
     assert [record.name for record in trained.stages] == [*NAMES, "refit all"]
     assert [record.kept for record in trained.stages] == [True, False, True, True]
     # the last stage alone, and its refit, as if the others had never been
-    alone = make_course(tmp_path / "b", names=("all",), moving_statistics=True)
-    expected = train(alone, toy.make_task(settings))
+    alone = make_sequence(tmp_path / "b", names=("all",), moving_statistics=True)
+    expected = train(alone, toy.make_setup(settings))
     assert toy.digest(trained.net) == toy.digest(expected.net)
     assert trained.val_logits is not None
     assert expected.val_logits is not None
@@ -217,39 +217,39 @@ def test_each_stage_may_start_where_training_began(tmp_path: Path, monkeypatch: 
 def test_a_rolled_back_stage_leaves_the_best_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": 0.3})
     settings = quick(stages_from="probe", refit=False)
-    trained = train(make_course(tmp_path / "a"), toy.make_task(settings))
-    expected = train(make_course(tmp_path / "b", names=("last:1",)), toy.make_task(settings))
+    trained = train(make_sequence(tmp_path / "a"), toy.make_setup(settings))
+    expected = train(make_sequence(tmp_path / "b", names=("last:1",)), toy.make_setup(settings))
     assert trained.kept == "last:1"
     assert toy.digest(trained.net) == toy.digest(expected.net)
 
 
 def test_the_refit_stops_where_the_choice_was_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = loop.Stage._finish
+    real = loop.StageTrainer._finish
     monkeypatch.setattr(
-        loop.Stage,
+        loop.StageTrainer,
         "_finish",
-        lambda stage: _replaced(real(stage), best_step=4) if len(stage.lesson.judged) else real(stage),
+        lambda stage: _replaced(real(stage), best_step=4) if len(stage.spec.judged) else real(stage),
     )
-    trained = train(make_course(tmp_path / "a", names=("last:3",), progressive=False), toy.make_task(quick()))
+    trained = train(make_sequence(tmp_path / "a", names=("last:3",), progressive=False), toy.make_setup(quick()))
     chosen, again = trained.stages
     assert (training_of(chosen).best_step, training_of(chosen).steps) == (4, 8)
     assert training_of(again).steps == 6  # half of the twelve that 48 samples make
     assert training_of(again).epochs == 1.0
 
 
-def _replaced(outcome: Outcome, **changes: Any) -> loop.Outcome:
+def _replaced(result: StageResult, **changes: Any) -> loop.StageResult:
     from dataclasses import replace
 
-    return replace(outcome, **changes)
+    return replace(result, **changes)
 
 
 def test_without_a_validation_part_a_fixed_course_is_walked_once(tmp_path: Path) -> None:
-    course = make_course(tmp_path / "a", progressive=False, names=("last:1", "all"), val=VAL[:0], start_logits=None)
-    trained = train(course, toy.make_task(quick()))
+    sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:1", "all"), val=VAL[:0], start_logits=None)
+    trained = train(sequence, toy.make_setup(quick()))
     assert [record.name for record in trained.stages] == ["last:1", "all"]
     assert [record.score for record in trained.stages] == [None, None]
     assert (trained.temperature, trained.val_logits, trained.kept) == (1.0, None, "all")
-    again = train(course, toy.make_task(quick()))
+    again = train(sequence, toy.make_setup(quick()))
     assert left_behind(again) == left_behind(trained)
 
 
@@ -257,14 +257,14 @@ def test_a_head_that_knows_nothing_is_kept_and_then_compared_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(monkeypatch, {"none": 0.9, "last:1": 0.95})
-    course = make_course(tmp_path / "a", names=("none", "last:1"), start_logits=None)
-    trained = train(course, toy.make_task(quick(refit=False)))
+    sequence = make_sequence(tmp_path / "a", names=("none", "last:1"), start_logits=None)
+    trained = train(sequence, toy.make_setup(quick(refit=False)))
     assert [record.kept for record in trained.stages] == [True, False]
     assert (trained.kept, trained.kept_any) == ("none", True)
 
 
 def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
-    trained = train(make_course(tmp_path / "a", names=("last:2",), progressive=False), toy.make_task(quick()))
+    trained = train(make_sequence(tmp_path / "a", names=("last:2",), progressive=False), toy.make_setup(quick()))
     record, refit = trained.stages
     assert (record.trainable, record.frozen) == (72 + 27, 918 - 72)
     training = training_of(record)
@@ -283,12 +283,12 @@ def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    course = make_course(
+    sequence = make_sequence(
         tmp_path / "a",
-        steps=[Step(name, toy.thaw(name), 6, 2) for name in NAMES],
+        stages=[Stage(name, toy.thaw(name), 6, 2) for name in NAMES],
         inputs=toy.ToyInputs(signal=0.5),
     )
-    trained = train(course, toy.make_task(quick()))
+    trained = train(sequence, toy.make_setup(quick()))
     before = judge(start_logits(), toy.LABELS[VAL])
     assert trained.kept_any
     assert trained.val_logits is not None
@@ -309,10 +309,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }
 
 
-def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -> Trained:
+def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -> TrainingResult:
     settings = quick(batch_size=16, **SCENARIOS[scenario].get("settings", {}))
-    course = make_course(state, inputs=inputs or toy.ToyInputs(), moving_statistics=settings.statistics == "moving")
-    return train(course, toy.make_task(settings, watcher))
+    sequence = make_sequence(state, inputs=inputs or toy.ToyInputs(), moving_statistics=settings.statistics == "moving")
+    return train(sequence, toy.make_setup(settings, watcher))
 
 
 @pytest.mark.parametrize(
@@ -401,9 +401,9 @@ def test_being_killed_again_and_again_changes_nothing(tmp_path: Path, monkeypatc
 
 def test_a_walk_that_is_over_is_not_walked_again(tmp_path: Path) -> None:
     settings = quick(evaluations=1)
-    trained = train(make_course(tmp_path / "a"), toy.make_task(settings))
+    trained = train(make_sequence(tmp_path / "a"), toy.make_setup(settings))
     watcher, inputs = toy.Watcher(), toy.ToyInputs()
-    again = train(make_course(tmp_path / "a", inputs=inputs), toy.make_task(settings, watcher))
+    again = train(make_sequence(tmp_path / "a", inputs=inputs), toy.make_setup(settings, watcher))
     assert (watcher.calls, inputs.asked) == (0, [])
     assert left_behind(again) == left_behind(trained)
 
@@ -416,7 +416,7 @@ def test_what_crosses_the_line_is_made_by_the_net_as_it_is(tmp_path: Path) -> No
         seen.append(toy.digest(model))
         return toy.ToyInputs()(model, cut, *rest)
 
-    course = make_course(tmp_path / "a", progressive=False, names=("last:3", "last:1"), inputs=inputs)
-    trained = train(course, toy.make_task(quick(refit=False)))
+    sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:3", "last:1"), inputs=inputs)
+    trained = train(sequence, toy.make_setup(quick(refit=False)))
     assert seen[0] == toy.digest(start(TRAIN).backbone)
     assert len({*seen, toy.digest(trained.net.backbone)}) == 3

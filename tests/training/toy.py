@@ -22,10 +22,10 @@ from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.randomness import generator
 from thawline.records import Evaluated, InputsReport
 from thawline.training.fused.chains import Chain, installed, usable_chains
-from thawline.training.lesson import Batches, Lesson, Outcome, Task
-from thawline.training.loop import Stage
+from thawline.training.loop import StageTrainer
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
+from thawline.training.stage import Batches, StageResult, StageSpec, TrainingSetup
 
 N, CLASSES = 48, 3
 TRAIN, VAL = np.arange(32), np.arange(32, N)
@@ -177,14 +177,14 @@ def _stop() -> None:
     raise Stopped
 
 
-def make_task(
+def make_setup(
     settings: TrainPlan,
     watcher: Watcher | None = None,
     labels: NDArray[np.int64] = LABELS,
     precision: str = "f32",
-) -> Task:
+) -> TrainingSetup:
     watcher = watcher or Watcher()
-    return Task(
+    return TrainingSetup(
         labels=labels,
         n_classes=CLASSES,
         settings=settings,
@@ -195,9 +195,9 @@ def make_task(
     )
 
 
-def make_lesson(**changes: Any) -> Lesson:
-    usual: dict[str, Any] = {"name": "lesson", "number": 1, "of": 1, "rows": TRAIN, "judged": VAL, "epochs": 4}
-    return Lesson(**usual | {"views": 2} | changes)
+def make_spec(**changes: Any) -> StageSpec:
+    usual: dict[str, Any] = {"name": "spec", "number": 1, "of": 1, "rows": TRAIN, "judged": VAL, "epochs": 4}
+    return StageSpec(**usual | {"views": 2} | changes)
 
 
 @contextlib.contextmanager
@@ -214,9 +214,9 @@ class Toy:
 
     net: Net
     above: Above
-    stage: Stage
+    stage: StageTrainer
 
-    def run(self) -> Outcome:
+    def run(self) -> StageResult:
         return self.stage.run()
 
 
@@ -227,7 +227,7 @@ def make_stage(
     setting: str = "all",
     name: str = "toy",
     net: Net | None = None,
-    lesson: Lesson | None = None,
+    spec: StageSpec | None = None,
     watcher: Watcher | None = None,
     labels: NDArray[np.int64] = LABELS,
     precision: str = "f32",
@@ -238,8 +238,8 @@ def make_stage(
     px = SIDE[name]
     moving = settings.statistics == "moving"
     above = Above(net, thaw(setting, name), Signature("timm", (3, px, px)), moving_statistics=moving)
-    task = make_task(settings, watcher, labels, precision)
-    return Toy(net, above, Stage(lesson or make_lesson(), above, Crossing(above.cut, px), task, checkpoint))
+    setup = make_setup(settings, watcher, labels, precision)
+    return Toy(net, above, StageTrainer(spec or make_spec(), above, Crossing(above.cut, px), setup, checkpoint))
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,8 +1,14 @@
 """Train what is above the thaw line.
 
 Takes features (or, above a lowered line, activations), labels and a plan's settings. Gives a Fitted: the head, and a
-record of each stage with what it thawed, cost and reached. Refuses labels that it cannot learn from; nothing here ever
-sees the test part.
+report of each stage with what it thawed, cost and reached. Refuses labels that it cannot learn from; nothing here ever
+sees the test set.
+
+The path of a training, from the top:
+    finetune.fine_tune     sets up: from what a plan asks (Ask) to a net, its stages and their inputs. -> Fitted
+    stages.train           trains one stage after the other, keeps it or rolls it back, refits. -> TrainingResult
+    loop.StageTrainer.run  makes the steps of one stage: (B, ...) -> logits (B, C) -> loss -> step. -> StageResult
+A Net is backbone and head; Above is the part of it above the thaw line; TrainingSetup is what all stages share.
 """
 
 from typing import TYPE_CHECKING

@@ -18,10 +18,10 @@ from thawline.inputs.image.views import Augmentation, Views
 from thawline.randomness import derived_seed
 from thawline.scale.allocator import keep_freed_memory
 from thawline.training.inputs import FrozenBelow
-from thawline.training.lesson import Task
 from thawline.training.net import Net
 from thawline.training.probe import Fitted
-from thawline.training.stages import Course, Step, Trained, train
+from thawline.training.stage import TrainingSetup
+from thawline.training.stages import Stage, StageSequence, TrainingResult, train
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,8 +93,8 @@ def fine_tune(
         keep_freed_memory()
     starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
     known = starts.logits(features) if to_beat is None else np.log(np.maximum(to_beat, LEAST_PROBABILITY))
-    course = _course(ask, data, split, backbone, features, starts, known, state, listener)
-    task = Task(
+    sequence = _course(ask, data, split, backbone, features, starts, known, state, listener)
+    setup = TrainingSetup(
         labels=data.labels,
         n_classes=len(data.classes),
         settings=ask.settings,
@@ -103,7 +103,7 @@ def fine_tune(
         precision=ask.precision,
         listener=listener,
     )
-    return _fitted(train(course, task), ask, backbone, probe, state)
+    return _fitted(train(sequence, setup), ask, backbone, probe, state)
 
 
 def _course(
@@ -116,16 +116,16 @@ def _course(
     known: NDArray[np.float64] | None,
     state: Path,
     listener: Listener,
-) -> Course:
+) -> StageSequence:
     ladder, module = backbone.ladder, backbone.blueprint()
     for stage in ask.stages:
         listener.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
-    steps = [
-        Step(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.views) for stage in ask.stages
+    stages = [
+        Stage(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.views) for stage in ask.stages
     ]
-    return Course(
-        steps=[replace(step, name="mlp head") if step.thaw.setting == "none" else step for step in steps],
+    return StageSequence(
+        stages=[replace(stage, name="mlp head") if stage.thaw.setting == "none" else stage for stage in stages],
         progressive=ask.progressive,
         must_improve=ask.must_improve,
         train=split.train,
@@ -204,7 +204,7 @@ class _Starts:
         return LinearHead(head.kind, head.weight / head.temperature, head.bias / head.temperature)
 
 
-def _fitted(trained: Trained, ask: Ask, backbone: Backbone, probe: Fitted | None, state: Path) -> Fitted:
+def _fitted(trained: TrainingResult, ask: Ask, backbone: Backbone, probe: Fitted | None, state: Path) -> Fitted:
     """Gather what ships. Where every stage was rolled back, that is the solved head on the backbone as it came."""
     stages = (*(probe.stages if probe else ()), *trained.stages)
     if probe is not None and not trained.kept_any:

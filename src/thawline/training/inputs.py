@@ -12,7 +12,7 @@ import torch
 from thawline.backbones import POOLED
 from thawline.features.boundary import Boundary, FreshActivations
 from thawline.records import InputsReport
-from thawline.training.lesson import Activations, Batches
+from thawline.training.stage import Activations, Batches
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,7 +1,7 @@
-"""One stage of training: from where the net stands to the best that this stage finds.
+"""Train one stage: from where the net stands to the best that this stage finds.
 
-Every number is a function of (plan, stage, step): the order of samples, the views, dropout, mixing and the learning
-rate are drawn or computed anew for each step, so that a stage that was killed and resumed passes through the same bits.
+Order of samples, views, dropout, mixing and learning rate of a step depend on (plan, stage, step) alone. A stage that
+was killed and resumed therefore passes through the same bits.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_
 from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
-from thawline.training.lesson import Activations, Batches, Lesson, Outcome, Task
 from thawline.training.mixing import Mixed, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
 from thawline.training.schedule import Order, evaluation_steps, rate
+from thawline.training.stage import Activations, Batches, StageResult, StageSpec, TrainingSetup
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
     from thawline.training.settings import TrainPlan
 
 CHECKPOINT_S = 20.0
-"""A checkpoint is written at every evaluation, and when the last one is older than this."""
+"""A checkpoint is written at every evaluation, and when the last checkpoint is older than this."""
 _JUDGED_ROWS = 64
 """Samples in one run of the net while judging."""
 
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """What moves while a stage runs, beside weights and optimiser."""
+    """What changes from step to step, beside weights and optimiser."""
 
     step: int = 0
     loss_sum: float = 0.0
@@ -63,7 +63,7 @@ class _Progress:
 
 
 class _Clock:
-    """How much of a lesson's time is spent; nothing, ever, where it may take what it needs."""
+    """Tells the share of a stage's time that is spent; always 0 without a limit."""
 
     def __init__(self, ends_at: float | None) -> None:
         self._began, self._ends_at = time.monotonic(), ends_at
@@ -77,69 +77,72 @@ class _Clock:
         return self.spent() >= 1
 
 
-class Stage:
-    """The running of one lesson."""
+class StageTrainer:
+    """Trains one stage: set up, make steps, judge, keep the best."""
 
-    def __init__(self, lesson: Lesson, above: Above, inputs: Activations, task: Task, checkpoint: Path) -> None:
-        """Prepare a stage; where its checkpoint exists, go on from there.
+    def __init__(
+        self, spec: StageSpec, above: Above, inputs: Activations, setup: TrainingSetup, checkpoint: Path
+    ) -> None:
+        """Set up a stage, and resume it if its checkpoint exists.
 
         Args:
-            lesson: What to do.
-            above: What learns, as the stage before left it (also when going on: the receipt is over the whole stage).
-            inputs: Gives what crosses the line.
-            task: All else.
-            checkpoint: File to keep the state in; one of another stage is ignored.
+            spec: The samples to train on and for how long.
+            above: What learns, as the stage before left it. Also when resuming: the receipt is over the whole stage.
+            inputs: Gives what crosses the thaw line.
+            setup: What all stages share.
+            checkpoint: File to keep the state in; the checkpoint of another stage is ignored.
         """
-        self.lesson, self.above, self.inputs, self.task = lesson, above, inputs, task
-        settings = task.settings
+        self.spec, self.above, self.inputs, self.setup = spec, above, inputs, setup
+        settings = setup.settings
         _check_cutmix(above, settings)
         self._order = Order(
-            lesson.rows,
+            spec.rows,
             batch_size=settings.batch_size,
-            epochs=lesson.epochs,
-            seed=task.seed,
-            stage=lesson.name,
-            views=lesson.views,
+            epochs=spec.epochs,
+            seed=setup.seed,
+            stage=spec.name,
+            views=spec.views,
         )
-        self._stop = max(1, round(lesson.until * self._order.n_steps))
+        self._stop = max(1, round(spec.until * self._order.n_steps))
         self._evaluations = evaluation_steps(self._order.n_steps, settings.evaluations) | {self._stop}
-        self._watch = FreezeWatch(lesson.name, above.net, thawed=above.learning, buffers=above.moving)
+        self._watch = FreezeWatch(spec.name, above.net, thawed=above.learning, buffers=above.moving)
         self._start = above.snapshot() if settings.l2_sp else {}
         self._optimiser = build_optimiser(above.learning, above.distance, settings)
         self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
-        self._weights = _class_weights(task, lesson.rows)
-        self._fast = FastSteps(above, torch.device(task.device), task.precision)
+        self._weights = _class_weights(setup, spec.rows)
+        # before the checkpoint is loaded: a stage that is resumed must decide as it did with its first weights
+        self._fast = FastSteps(above, torch.device(setup.device), setup.precision)
         self._best: Tensors = {}
-        self._clock = _Clock(lesson.ends_at)
+        self._clock = _Clock(spec.ends_at)
         self._now = _Progress()
         self._path = checkpoint
         self._load()
 
-    def run(self) -> Outcome:
+    def run(self) -> StageResult:
         """Train to the end of the stage.
 
         Raises:
             ReceiptError: Something frozen moved, or something thawed did not learn.
-            ModelError: The loss is not a number any more.
-            KeyboardInterrupt: Somebody asked to stop; a checkpoint is written first.
+            ModelError: The loss is no longer a number.
+            KeyboardInterrupt: The user asked to stop; a checkpoint is written first.
         """
         saved = time.monotonic()
         began = saved - self._now.seconds
         with (
             HeldInterrupts() as held,
-            repeatable(torch.device(self.task.device)),
+            repeatable(torch.device(self.setup.device)),
             _seeded(),
             self._fast,
             closing(self._stream()) as stream,
         ):
-            for crossing in stream:
-                labels = self._labels(self._now.step)
+            for crossing in stream:  # what crosses the thaw line, each (B, ...)
+                labels = self._labels(self._now.step)  # (B,)
                 self._step(crossing, labels)
                 self._now.step += 1
                 if self._clock.is_over():
                     self._stop = self._now.step
                     self._evaluations |= {self._stop}
-                self.task.listener.progress(self.lesson.name, self._now.step, self._stop)
+                self.setup.listener.progress(self.spec.name, self._now.step, self._stop)
                 due = self._now.step in self._evaluations
                 self._now.seconds = time.monotonic() - began
                 if due:
@@ -156,17 +159,22 @@ class Stage:
         return self.inputs.stream(self._order.batches(self._now.step, self._stop))
 
     def _labels(self, step: int) -> torch.Tensor:
-        return torch.from_numpy(self.task.labels[self._order.batch(step)[0]]).to(self.task.device)
+        return torch.from_numpy(self.setup.labels[self._order.batch(step)[0]]).to(self.setup.device)
 
     def _step(self, crossing: tuple[torch.Tensor, ...], labels: torch.Tensor) -> None:
-        """One step of the optimiser over one batch (B,)."""
-        settings, step = self.task.settings, self._now.step
-        rng = generator(self.task.seed, "mix", self.lesson.name, step)
-        torch.manual_seed(derived_seed(self.task.seed, "step", self.lesson.name, step))  # dropout, stochastic depth
-        # where time runs out before the steps do, the rate follows the clock: it is at 0 when both are over
+        """Make one step of the optimiser: gradients of the loss of a batch, receipt, clipping, update.
+
+        Args:
+            crossing: What crosses the thaw line, each (B, ...).
+            labels: (B,)
+        """
+        settings, step = self.setup.settings, self._now.step
+        rng = generator(self.setup.seed, "mix", self.spec.name, step)
+        torch.manual_seed(derived_seed(self.setup.seed, "step", self.spec.name, step))  # dropout, stochastic depth
+        # If time runs out before the steps do, the rate follows the clock, and falls to 0 all the same.
         at = max(step, round(self._clock.spent() * (self._stop - 1)))
-        if self.lesson.ends_at is not None:
-            # it may come to no more than this step, which must neither be the first of a long warm-up nor of rate 0
+        if self.spec.ends_at is not None:
+            # This step may be the only one: its rate must be neither that of a warm-up's first step nor 0.
             warm = round(settings.warmup_frac * self._order.n_steps)
             at = warm if step == 0 and at else max(at, self._order.n_steps // 100)
         set_rate(self._optimiser, rate(at, self._order.n_steps, settings))
@@ -181,7 +189,7 @@ class Stage:
             total += self._fast.backward(loss_of, learning, len(part))
         if not np.isfinite(total):
             raise ModelError(
-                f"loss must stay a number; it became {total} in stage {self.lesson.name!r}, step {step + 1}. Try a "
+                f"loss must stay a number; it became {total} in stage {self.spec.name!r}, step {step + 1}. Try a "
                 "lower --lr, or --precision f32."
             )
         self._watch.saw_gradients()
@@ -194,15 +202,16 @@ class Stage:
         self._now.loss_n += len(labels)
 
     def _loss(self, mixed: Mixed, labels: torch.Tensor, n: int, part: slice) -> torch.Tensor:
-        """Loss of a part of the samples, its share in the mean over all ``n`` of the step.
+        """Return the share of a part of the samples in the mean loss over all ``n`` of the step.
 
-        The sum is divided by their number: by their weights, one class alone would have none.
+        The sum is divided by the number of samples, not by the sum of their class weights: a part that holds one class
+        only would lose the weight of that class.
         """
-        with _arithmetic(self.task):
-            logits = self.above.logits(tuple(tensor[part] for tensor in mixed.crossing))
+        with _arithmetic(self.setup):
+            logits = self.above.logits(tuple(tensor[part] for tensor in mixed.crossing))  # (B, ...) -> (B, C)
 
         def entropy(wanted: torch.Tensor) -> torch.Tensor:
-            smoothing = self.task.settings.label_smoothing
+            smoothing = self.setup.settings.label_smoothing
             return functional.cross_entropy(
                 logits, wanted[part], weight=self._weights, label_smoothing=smoothing, reduction="sum"
             )
@@ -214,27 +223,31 @@ class Stage:
 
     @torch.no_grad()
     def _pull_back(self) -> None:
-        """L2-SP, decoupled from the gradient as weight decay is in AdamW (Li et al. 2018, arXiv:1802.01483)."""
+        """Pull weights towards where they started (L2-SP), apart from the gradient, as AdamW decays weights.
+
+        Source:
+            Li et al. 2018, arXiv:1802.01483.
+        """
         if not self._start:
             return
         names = {id(parameter): name for name, parameter in self.above.learning.items()}
         for group in self._optimiser.param_groups:
             for parameter in group["params"]:
                 if not (name := names[id(parameter)]).startswith("head."):  # a head has no pre-trained start
-                    parameter.lerp_(self._start[name], min(group["lr"] * self.task.settings.l2_sp, 1.0))
+                    parameter.lerp_(self._start[name], min(group["lr"] * self.setup.settings.l2_sp, 1.0))
 
     def _average(self) -> None:
         if self._ema is None:
             return
         step = self._now.step
-        decay = min(self.task.settings.ema_decay, (1 + step) / (10 + step))  # the first steps must not weigh for long
+        decay = min(self.setup.settings.ema_decay, (1 + step) / (10 + step))  # else the first would count for long
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(list(self._ema.values()), [p.detach() for p in self.above.learning.values()], step)
 
     def _evaluate(self, seconds: float) -> None:
-        """Judge what was learned so far, remember the best, and say so."""
-        now, lesson = self._now, self.lesson
-        judgement = self.judge() if len(lesson.judged) else None
+        """Judge what was learned so far, remember the best weights, and tell the listener."""
+        now, spec = self._now, self.spec
+        judgement = self.judge() if len(spec.judged) else None
         loss = None if judgement is None else judgement.loss
         point = Point(
             step=now.step,
@@ -249,11 +262,11 @@ class Stage:
             now.best_loss, now.best_step = loss, now.step
             self._best = self.above.snapshot() | (self._ema or {})
             self._best = {name: tensor.clone() for name, tensor in self._best.items()}
-        speed = now.step * len(lesson.rows) / self._order.per_epoch / max(seconds, 1e-9)
+        speed = now.step * len(spec.rows) / self._order.per_epoch / max(seconds, 1e-9)
         row = Evaluated(
-            stage=lesson.name,
-            stage_number=lesson.number,
-            n_stages=lesson.of,
+            stage=spec.name,
+            stage_number=spec.number,
+            n_stages=spec.of,
             epoch=point.epoch,
             step=now.step,
             n_steps=self._stop,
@@ -264,21 +277,21 @@ class Stage:
             seconds_left=(self._stop - now.step) * seconds / now.step,
             lr=max(group["lr"] for group in self._optimiser.param_groups),
         )
-        self.task.listener.evaluated(row)
+        self.setup.listener.evaluated(row)
 
     def judge(self) -> Judgement:
-        """Judge the net as it is now (its average, where one is kept) on the samples to be judged by."""
+        """Judge the net as it is now, or its average if one is kept."""
         with swapped(self.above, self._ema):
-            logits = predict(self.above, self.inputs, self.lesson.judged, self.task, self._fast)
-        return judge(logits, self.task.labels[self.lesson.judged])
+            logits = predict(self.above, self.inputs, self.spec.judged, self.setup, self._fast)
+        return judge(logits, self.setup.labels[self.spec.judged])
 
-    def _finish(self) -> Outcome:
-        """Leave the net at the end of the stage, or at an earlier evaluation that was clearly better."""
+    def _finish(self) -> StageResult:
+        """Leave the net with its last weights, or with those of an earlier evaluation that was clearly better."""
         if self._ema is not None:
             self.above.restore(self.above.snapshot() | self._ema)
             self._ema = None
         now, judgement = self._now, None
-        if len(self.lesson.judged):
+        if len(self.spec.judged):
             judgement = self.judge()
             if now.best_step not in (0, now.step) and len(judgement.losses) < LEAST_TO_GO_BACK:
                 now.best_step = now.step
@@ -291,7 +304,7 @@ class Stage:
                 else:
                     self.above.restore(last)
                     now.best_step = now.step
-        return Outcome(
+        return StageResult(
             judgement=judgement,
             n_trainable=sum(parameter.numel() for parameter in self.above.learning.values()),
             receipt=self._watch.issue(),  # over the weights that ship
@@ -305,11 +318,11 @@ class Stage:
         tensors = prefixed("weights", self.above.snapshot()) | prefixed("optimiser", state_tensors(self._optimiser))
         tensors |= prefixed("average", self._ema or {}) | prefixed("best", self._best)
         tensors |= prefixed("watch", self._watch.state())
-        write_checkpoint(self._path, tensors, {"stage": self.lesson.name, "now": asdict(self._now)})
+        write_checkpoint(self._path, tensors, {"stage": self.spec.name, "now": asdict(self._now)})
 
     def _load(self) -> None:
         found = read_checkpoint(self._path)
-        if found is None or found[1]["stage"] != self.lesson.name:
+        if found is None or found[1]["stage"] != self.spec.name:
             return
         tensors, now = found[0], found[1]["now"]
         self.above.restore(having_prefix("weights", tensors))
@@ -323,13 +336,13 @@ class Stage:
 
 
 def predict(
-    above: Above, inputs: Activations, rows: NDArray[np.int64], task: Task, fast: FastSteps
+    above: Above, inputs: Activations, rows: NDArray[np.int64], setup: TrainingSetup, fast: FastSteps
 ) -> NDArray[np.float64]:
-    """Logits (n, C) of samples as they are, without augmentation."""
+    """Return logits (n, C) of samples as they are, without augmentation."""
     batches: Batches = [(rows[i : i + _JUDGED_ROWS], None) for i in range(0, len(rows), _JUDGED_ROWS)]
 
     def logits_of(crossing: tuple[torch.Tensor, ...], part: slice) -> torch.Tensor:
-        with torch.no_grad(), _arithmetic(task):
+        with torch.no_grad(), _arithmetic(setup):
             return above.logits(tuple(tensor[part] for tensor in crossing))
 
     above.eval()
@@ -342,7 +355,7 @@ def predict(
 
 
 def _check_cutmix(above: Above, settings: TrainPlan) -> None:
-    """Refuse a rectangle where the last two axes are not height and width; other shapes are seen when mixing.
+    """Refuse cutmix if the last two axes are not height and width; ``mix`` refuses other shapes.
 
     Raises:
         UsageError: Names what to do instead.
@@ -354,22 +367,22 @@ def _check_cutmix(above: Above, settings: TrainPlan) -> None:
         )
 
 
-def _class_weights(task: Task, rows: NDArray[np.int64]) -> torch.Tensor | None:
-    """(C,) inverse frequencies in the training rows, with mean 1 over the samples."""
-    if task.settings.class_weights == "none":
+def _class_weights(setup: TrainingSetup, rows: NDArray[np.int64]) -> torch.Tensor | None:
+    """Return the inverse frequencies (C,) of the classes in ``rows``, mean 1 over these samples; None if off."""
+    if setup.settings.class_weights == "none":
         return None
-    counts = np.bincount(task.labels[rows], minlength=task.n_classes)
+    counts = np.bincount(setup.labels[rows], minlength=setup.n_classes)
     weights = len(rows) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return torch.tensor(weights, dtype=torch.float32, device=task.device)
+    return torch.tensor(weights, dtype=torch.float32, device=setup.device)
 
 
-def _arithmetic(task: Task) -> AbstractContextManager[None]:
-    return arithmetic(torch.device(task.device), task.precision)
+def _arithmetic(setup: TrainingSetup) -> AbstractContextManager[None]:
+    return arithmetic(torch.device(setup.device), setup.precision)
 
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """Steps seed torch's global generator; leave it as it was."""
+    """Keep torch's global generator as it is outside the block: steps seed it anew."""
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
         yield

@@ -1,4 +1,4 @@
-"""What a stage of training is asked, and what it answers."""
+"""What one stage of training is asked, and what it answers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thawline.training.settings import TrainPlan
 
 Batches = Sequence[tuple["NDArray[np.int64]", int | None]]
+"""For each batch the rows (B,) of its samples, and the view of them; None for the samples as they are."""
 
 
 class Activations(Protocol):
@@ -32,8 +33,8 @@ class Activations(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Task:
-    """What stays the same from stage to stage."""
+class TrainingSetup:
+    """What all stages of a training share."""
 
     labels: NDArray[np.int64]
     """(N,) of all samples."""
@@ -48,34 +49,38 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lesson:
-    """One stage to be run."""
+class StageSpec:
+    """One stage to train: on which samples, for how long."""
 
     name: str
     number: int
+    """From 1."""
     of: int
+    """How many stages there are."""
     rows: NDArray[np.int64]
     """(n,) samples to train on."""
     judged: NDArray[np.int64]
-    """Samples to be judged by; may be empty."""
+    """(m,) samples to judge by; may be empty."""
     epochs: int
     views: int
-    """0: fresh ones each epoch."""
+    """Augmented views of each sample that epochs take in turn; 0: a new one in each epoch."""
     until: float = 1.0
-    """Share of the steps after which to stop; the schedule is that of the whole."""
+    """Share of the steps after which the stage stops; learning rates are those of all steps."""
     ends_at: float | None = None
-    """When it must be over, as ``time.monotonic`` tells; steps that do not fit in are left out."""
+    """When the stage must be over, on the clock of ``time.monotonic``; it makes no step after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
-    """What a stage came to; the net holds the weights of its best evaluation."""
+class StageResult:
+    """What a stage reached; the net holds the weights that it ended with."""
 
     judgement: Judgement | None
     n_trainable: int
-    """Size of what learned, the head included."""
+    """Parameters that learned, the head included."""
     receipt: Receipt
     history: tuple[Point, ...]
     best_step: int
+    """The weights are those after this step."""
     n_steps: int
+    """Of the schedule; the stage may have stopped before."""
     seconds: float
