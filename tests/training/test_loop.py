@@ -499,7 +499,7 @@ def test_judging_does_not_change_what_follows(tmp_path: Path) -> None:
     assert toy.differing(shared, other[0]) == []
 
 
-def test_a_lesson_for_one_sample(tmp_path: Path) -> None:
+def test_a_stage_of_one_sample(tmp_path: Path) -> None:
     spec: StageSpec = toy.make_spec(rows=toy.TRAIN[:1], judged=toy.VAL[:1], epochs=2)
     result = toy.make_stage(toy.quick(), tmp_path / "step", spec=spec).run()
     assert result.judgement is not None

@@ -116,7 +116,7 @@ def left_behind(trained: TrainingResult) -> dict[str, Any]:
     }
 
 
-def test_a_fixed_course_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_sequence_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": 1.0, "all": 2.0})
     sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:1", "all"))
     trained = train(sequence, toy.make_setup(quick(refit=False)))
@@ -243,7 +243,7 @@ def _replaced(result: StageResult, **changes: Any) -> loop.StageResult:
     return replace(result, **changes)
 
 
-def test_without_a_validation_part_a_fixed_course_is_walked_once(tmp_path: Path) -> None:
+def test_without_a_validation_part_a_fixed_sequence_is_walked_once(tmp_path: Path) -> None:
     sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:1", "all"), val=VAL[:0], start_logits=None)
     trained = train(sequence, toy.make_setup(quick()))
     assert [record.name for record in trained.stages] == ["last:1", "all"]

@@ -93,7 +93,7 @@ def fine_tune(
         keep_freed_memory()
     starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
     known = starts.logits(features) if to_beat is None else np.log(np.maximum(to_beat, LEAST_PROBABILITY))
-    sequence = _course(ask, data, split, backbone, features, starts, known, state, listener)
+    sequence = _sequence(ask, data, split, backbone, features, starts, known, state, listener)
     setup = TrainingSetup(
         labels=data.labels,
         n_classes=len(data.classes),
@@ -106,7 +106,7 @@ def fine_tune(
     return _fitted(train(sequence, setup), ask, backbone, probe, state)
 
 
-def _course(
+def _sequence(
     ask: Ask,
     data: Dataset,
     split: Split,
