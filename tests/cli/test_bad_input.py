@@ -122,7 +122,7 @@ def test_strict_refuses_what_is_otherwise_skipped(thawline, tiny_photos: Path) -
 @pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
 def test_a_run_folder_that_is_none(thawline, tiny_photos: Path, verb: str) -> None:
     more = [] if verb == "report" else [tiny_photos]
-    refused(thawline(verb, "nowhere", *more), "nowhere does not exist")
+    refused(thawline(verb, "nowhere", *more), "nowhere is not there")
 
 
 @pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
@@ -255,5 +255,5 @@ def test_a_disk_that_cannot_be_written_is_one_sentence(
         real(self, *asked, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    refused(thawline("fit", tiny_photos, "--quiet", "--run", "deep/run"), "Read-only file system. Choose another place")
+    refused(thawline("fit", tiny_photos, "--quiet", "--run", "deep/run"), "Read-only file system. Choose a place that can be written")
     assert not Path("deep").exists()
