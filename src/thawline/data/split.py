@@ -136,6 +136,7 @@ def _draw(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> ND
         # Into the set where the fewest rows exceed the target, then where the most fill a lack.
         short = np.minimum(lacking[:, classes], counts).clip(min=0).sum(axis=1)
         over = (counts - lacking[:, classes]).clip(min=0).sum(axis=1)
+        # Last key first: least overshoot, then what fills most, then the set that lacks most, then the larger share.
         part = int(np.lexsort((-np.array(shares), -lacking[:, classes].sum(axis=1), -short, over))[0])
         parts[rows] = part
         lacking[part, classes] -= counts
@@ -149,6 +150,7 @@ def _draw(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> ND
 
 def _random_rank(dataset: Dataset, seed: int) -> NDArray[np.int64]:
     """Return (N,) a random order of the rows that content and seed decide; equal content has equal rank."""
+    # A hash of the content rather than a shuffled position: renaming, sorting or adding files moves no other sample.
     keys = np.array([hashlib.sha256(f"split {seed} {digest}".encode()).hexdigest() for digest in dataset.digests])
     rank: NDArray[np.int64] = np.unique(keys, return_inverse=True)[1]
     return rank
@@ -164,6 +166,8 @@ def _targets(dataset: Dataset, shares: tuple[float, float, float]) -> NDArray[np
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     wanted = np.zeros((3, len(counts)), dtype=np.int64)
     for part in (_TEST, _VAL):
+        # Largest remainders (Hamilton): floors first, then one more where most was cut off. The set then has its share
+        # of all rows even if no class can give it exactly. 1e-9, because 0.29 x 100 is 28.999999999999996.
         exact = shares[part] * counts
         wanted[part] = np.floor(exact + 1e-9)
         missing = round(shares[part] * counts.sum()) - wanted[part].sum()

@@ -84,6 +84,7 @@ class FromSamples:
             return self.prepared.read(int(wanted.rows[place]), wanted.views_of(place))
 
         places = np.flatnonzero(wanted.mask.any(axis=1)).tolist()
+        # A sample is decoded once for all its views, however many are wanted of it: rows wait until a batch is full.
         at_once = max(1, BATCH // len(wanted.views))
         pairs: list[Pair] = []
         ready = empty_rows(0, self.part.start)
@@ -130,13 +131,16 @@ class FromLine:
 
 def pays(line: Origin, pictures: Origin, trial: Wanted) -> bool:
     """Try on a few samples whether stored rows of a lower line give the same bits as the samples, and sooner."""
+    # Bits, not closeness: rows of both origins are stored under one key, and training must not depend on which of them
+    # came first.
     (expected, longer), (found, shorter) = _tried(pictures, trial), _tried(line, trial)
     return expected == found and shorter < longer
 
 
 def _tried(origin: Origin, trial: Wanted) -> tuple[dict[Pair, bytes], float]:
     """(bytes of each row, seconds)"""
-    for _ in range(2):  # the first run prepares kernels
+    # The first run chooses kernels and takes memory; only the second one tells how long the work takes.
+    for _ in range(2):
         started = time.perf_counter()
         with closing(origin.make(trial)) as parts:
             made = {pair: row.tobytes() for pairs, rows in parts for pair, row in zip(pairs, rows, strict=True)}

@@ -78,13 +78,15 @@ def choose_strength(
     """
     fold = stratified_group_folds(rows.labels, rows.groups, N_FOLDS, seed)
     held_out = fold == np.arange(1 if len(rows) >= ONE_FOLD_ROWS else fold.max() + 1)[:, None]  # (F, N)
-    held_out = held_out[~held_out.all(axis=1)]
+    held_out = held_out[~held_out.all(axis=1)]  # with one group, its fold would leave nothing to fit
     judged = (held_out & _learnable(rows, held_out)).any(axis=0)
     if not judged.any():
         return StrengthPath((), UNCHOSEN_STRENGTH, None, 1.0, None, None)
     problems = rough_problems(rows, space, loss, ~held_out)
     order = np.arange(len(rows))
+    # A fold has no use for the rows that it holds out; below this size, products over blocks cost more than they save.
     if problems.scores.size >= WORTH_BLOCKS:
+        # Rows of one fold side by side are a slice: each problem skips its own without a copy.
         order = np.argsort(fold, kind="stable")
         problems = with_blocks(problems, order)
     trial = _Trial(problems, judged[order], rows.groups[order], calibrate)
@@ -110,7 +112,8 @@ def fit_all_rows(
         strength: C on globally scaled features.
     """
     rough = rough_problems(rows, space, loss, np.ones((1, len(rows)), dtype=np.bool_))
-    # The first part of the way in float32, in which a pass takes half the time.
+    # The first part of the way in float32, in which a pass takes half the time; the rest in float64, as rounding hides
+    # a gradient of 1e-7 in float32.
     start = start or rough.start()
     near = solve(rough, strength, start, tolerance=NEAR_TOLERANCE, max_iterations=NEAR_ITERATIONS)
     exact = _exact(rough, space)
@@ -127,6 +130,8 @@ def rough_problems(rows: TrainingRows, space: RowSpace, loss: Loss, counted: NDA
     """Return the problems in float32; ``counted`` is (F, N)."""
     present, labels = np.unique(rows.labels, return_inverse=True)
     turn = None
+    # Either all columns are turned once (N x D x R), or the weights in every pass (F x K x D x R, 150 times, there and
+    # back): with many rows and few classes the latter is less.
     if space.left_of_wide is not None:
         scores = (space.left_of_wide * np.sqrt(space.eigenvalues)).astype(np.float32)
     else:
@@ -170,6 +175,7 @@ class _Trial:
         self.steps: dict[float, dict[str, float]] = {}
 
     def run(self, strength: float) -> None:
+        # From strong to weak: each solution is near the one before, and the extrapolation nearer still.
         start = extrapolate(self.solutions, strength) if self.solutions else self.problems.start()
         solution = solve(self.problems, strength, start, tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS)
         decisions = self.problems.held_out_decisions(solution)[self.judged].astype(np.float64)
@@ -191,6 +197,7 @@ class _Trial:
 
     def search(self, report: Progress) -> None:
         """Walk the decades until the loss clearly rises, then close in on the best."""
+        # Weak penalties take most iterations by far, and are seldom best: walking up from strong ones leaves them out.
         foreseen = len(DECADES) + 2 * len(REFINEMENT)
         for strength in DECADES:
             self.run(strength)
@@ -220,6 +227,7 @@ class _Trial:
         """Return the mean of the folds' solutions, near that of all rows; None where a fold lacks a class."""
         solution = self.solutions[strength]
         mean = Weights(solution.weight.mean(axis=0, keepdims=True), solution.bias.mean(axis=0, keepdims=True))
+        # A class that one fold lacks has bias -inf there; the mean would keep it out of the softmax for good.
         return mean if np.isfinite(mean.bias).all() else None
 
     def logits(self, strength: float, rows: TrainingRows) -> NDArray[np.float64]:
@@ -236,9 +244,10 @@ def extrapolate(known: dict[float, Weights], strength: float, n_points: int = 3)
     """Guess the solution at another strength: the parabola in log C through the three nearest known ones."""
     near = sorted(known, key=lambda c: abs(math.log(c / strength)))[:n_points]
     at = [math.log(c / strength) for c in near]
+    # Lagrange's weights; with one or two known solutions the parabola is a constant or a line.
     shares = [math.prod(other / (other - own) for other in at if other != own) for own in at]
     weight = sum(share * known[c].weight for share, c in zip(shares, near, strict=True))
-    finite = np.isfinite(known[near[0]].bias)  # -inf stays what it is
+    finite = np.isfinite(known[near[0]].bias)  # -inf stays what it is: the shares have both signs, inf - inf is nan
     bias = known[near[0]].bias.copy()
     bias[finite] = sum(share * known[c].bias[finite] for share, c in zip(shares, near, strict=True))
     return Weights(np.asarray(weight, bias.dtype), bias)
@@ -254,5 +263,6 @@ def _learnable(rows: TrainingRows, held_out: NDArray[np.bool_]) -> NDArray[np.bo
 def _mean_and_error(losses: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[float, float]:
     """Return the mean over rows and its standard error, groups being the units that vary independently."""
     mean = losses.mean()
+    # Rows of a group err together, so that their deviations are added before they are squared.
     by_group = np.bincount(groups, weights=losses - mean)
     return float(mean), float(np.sqrt(np.square(by_group).sum()) / len(losses))

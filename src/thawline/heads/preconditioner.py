@@ -14,6 +14,7 @@ TOP, BLOCK = 24, 400
 """Directions in which the features spread most, whose Hessian is used as it is, with the bias and across the classes;
 no more of them than make a matrix of 400 rows. In all others only each direction's own curvature is."""
 LEAST_CURVATURE = 1e-5
+"""A class that is never in doubt has none, and a step of 1 / sqrt(0) would be infinite."""
 DAMPING = 1e-6
 """Of the trace, added to the diagonal: what is the same for all classes bends no softmax, and rounding may not make it
 less than nothing."""
@@ -78,6 +79,7 @@ def precondition(
     bends = problems.loss.bends(slopes, problems.labels)
     own = bends * (1 - bends) if problems.loss.coupled else bends
     curvature = np.maximum(np.einsum("akn,an->ak", own, row_weight).astype(np.float64), LEAST_CURVATURE)
+    # The Hessian in coordinates that do not correlate, as if its curvature were the same for every row: diagonal.
     hessian = curvature[:, :, None] * (problems.eigenvalues / len(problems.labels)) + penalty[:, None, None]
     unit, bias_unit = (1 / np.sqrt(hessian)).astype(dtype), (1 / np.sqrt(curvature)).astype(dtype)
     n_top = min(TOP, len(problems.eigenvalues), BLOCK // problems.n_classes - 1)
@@ -88,9 +90,12 @@ def precondition(
     counted = np.maximum(mean_weight, np.finfo(dtype).tiny)
     mean_bends = np.einsum("akn,an->kn", bends, row_weight) / (len(row_weight) * counted)
     block = _block(problems.top(n_top), mean_bends, mean_weight, coupled=problems.loss.coupled).astype(np.float64)
+    # Factorised in float64: what is added to all classes alike bends no softmax, so the block has as many eigenvalues
+    # of 0 as one class has columns. In float32 their rounding, 400 x 1e-7 of the trace, would outweigh the damping.
     damping = np.full((problems.n_classes, n_top + 1), penalty.mean())
     damping[:, -1] = LEAST_CURVATURE
     block[np.diag_indices_from(block)] += damping.ravel() + DAMPING * np.trace(block)
+    # The inverse, as it is made once and multiplied by in each step.
     return Preconditioner(unit, bias_unit, np.linalg.inv(np.linalg.cholesky(block)).astype(dtype))
 
 
@@ -101,6 +106,7 @@ def _block(top: Floats, bends: Floats, row_weight: Floats, *, coupled: bool) -> 
     hessian = np.zeros((len(bends) * width, len(bends) * width), top.dtype)
     own = bends
     if coupled:
+        # The second derivatives are diag(p) - p p', times x x': the second term of all pairs of classes is one product.
         spread = (bends.T[:, :, None] * (columns * np.sqrt(row_weight)[:, None])[:, None]).reshape(len(top), -1)
         hessian = -(spread.T @ spread)
         # p (1 - p) with 1 - p as the sum of the others, which keeps its digits where p is nearly 1.

@@ -38,6 +38,7 @@ def solve(problems: Problems, strength: float, start: Weights, *, tolerance: flo
     memory = _Memory(np.ones((len(state.which), 1), state.bias.dtype))
     iterations = 0
     for iterations in range(max_iterations + 1):
+        # A problem leaves when it has converged, or when its floats can tell no better point from its own.
         going = (np.abs(state.gradient).max(axis=1) > tolerance) & (state.idle < N_IDLE)
         if not going.all() or iterations == max_iterations:
             solution.weight[state.which], solution.bias[state.which] = state.weight, state.bias
@@ -94,6 +95,8 @@ class Objective:
         """Return the objectives, and where they stand at the start."""
         dtype = problems.scores.dtype
         n_counted = problems.counted.sum(axis=1)
+        # scikit-learn minimises C * sum + penalty. Divided by C n, gradients have one size for every fold and every C,
+        # so that one tolerance serves all of them.
         row_weight = (problems.counted / n_counted[:, None]).astype(dtype)
         penalty = problems.loss.penalty_factor(problems.n_classes) / (strength * n_counted)
         which = np.arange(len(n_counted))
@@ -130,6 +133,8 @@ class Objective:
         direction = memory.direction(state.gradient)
         slope = np.einsum("ap,ap->a", direction, state.gradient).astype(np.float64)
         weight_move, bias_move = self.scale.moved(state.which, direction)
+        # In float32 a mean loss near 1 is known to about 1e-6, and the last steps gain less. A rise within the rounding
+        # is no rise: without this allowance the search would halve good steps until nothing is left of them.
         noise = 8 * np.finfo(direction.dtype).eps * np.abs(state.value)
         length = np.ones(len(slope))
         for _ in range(N_HALVINGS):
@@ -138,14 +143,18 @@ class Objective:
             bias = state.bias + factor[:, None] * bias_move
             value, gradient = self.value_and_gradient(state.which, weight, bias)
             rise = value - state.value
+            # Sufficient decrease with the usual constant (Nocedal and Wright 2006, section 3.1).
             high = rise > 1e-4 * length * slope + noise
             if not high.any():
                 break
+            # The lowest point of the parabola through value and slope at 0 and the value here; its curvature is above 0
+            # in exact arithmetic, and rounding may make it 0.
             vertex = -slope * length**2 / (2 * np.maximum(rise - slope * length, np.finfo(np.float64).tiny))
             length = np.where(high, np.clip(vertex, 0.1 * length, 0.5 * length), length)
         memory.add(factor[:, None] * direction, gradient - state.gradient)
         steepness = np.abs(gradient).max(axis=1)
         gained = (rise < -noise) | (steepness < state.lowest)
+        # Near the end the value stands still for its rounding while the gradient still falls: either is a gain.
         idle = np.where(high, N_IDLE, np.where(gained, 0, state.idle + 1))
         lowest = np.minimum(steepness, state.lowest)
         return State(state.which, weight, bias, value, gradient, lowest, idle)
@@ -163,6 +172,7 @@ class _Memory:
     """(A,) 1 / (step . change); 0 where a problem's pair says nothing."""
 
     def direction(self, gradient: Floats) -> Floats:
+        # The two loops of Nocedal 1980, Mathematics of Computation 35:773, for all problems at once.
         rest, taken = -gradient, []
         for step, change, weight in zip(self.steps[::-1], self.changes[::-1], self.weights[::-1], strict=True):
             taken.append((weight * np.einsum("ap,ap->a", step, rest))[:, None])
@@ -174,11 +184,14 @@ class _Memory:
 
     def add(self, step: Floats, change: Floats) -> None:
         both, own = np.einsum("ap,ap->a", step, change), np.einsum("ap,ap->a", change, change)
+        # The loss is convex, so step . change is above 0 but for rounding. A pair at rounding level would turn the
+        # inverse Hessian into noise: its weight is 0, and it stays in the lists, which all problems share.
         useful = both > np.finfo(step.dtype).eps * own
         safe = np.where(useful, both, 1)
         self.steps.append(step)
         self.changes.append(change)
         self.weights.append((useful / safe).astype(step.dtype))
+        # Scale of the rest: Nocedal and Wright 2006, equation 7.20.
         self.size[useful, 0] = both[useful] / own[useful]
         for pairs in (self.steps, self.changes, self.weights):
             del pairs[:-N_PAIRS]

@@ -93,6 +93,7 @@ def usable_chains(above: Above) -> list[Chain]:
     pooled, chains = find_chains(above, crossing)
     if not chains:
         return []
+    # Outputs alone would not do: they are right with a backward pass that is wrong.
     expected = _gradients(above, pooled)
     with installed(chains):
         fused = _run(above, crossing)
@@ -131,6 +132,8 @@ def find_chains(above: Above, crossing: tuple[torch.Tensor, ...]) -> tuple[torch
     Returns:
         Pooled features (B, D) with their graph, and the chains in the order in which they run.
     """
+    # Neither names nor the order of calls tell who reads a tensor. A shortcut beside the batch norm may read it, too,
+    # and would get something else if the chain skipped it. The graph of autograd has every reader.
     calls: dict[nn.Module, list[_Call]] = {}
     hooks = []
     for layer in above.cut.suffix.modules():
@@ -146,11 +149,13 @@ def find_chains(above: Above, crossing: tuple[torch.Tensor, ...]) -> tuple[torch
         for hook in hooks:
             hook.remove()
     readers = _readers(pooled)
+    # A layer that is called twice may be followed by different ones.
     once = {layer: made[0] for layer, made in calls.items() if len(made) == 1}
 
     def follower(layer: nn.Module) -> nn.Module | None:
         """The layer that alone reads what a layer gives."""
         this = once[layer]
+        # A change in place leaves a tensor its identity, and gives it another place in the graph: both must agree.
         if readers[this.gave_by] != 1:
             return None
         return next((n for n, o in once.items() if o.given is this.gave and o.given_by is this.gave_by), None)
@@ -207,6 +212,7 @@ def _readers(pooled: torch.Tensor) -> Counter[object]:
 def _run(above: Above, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Pooled features (B, D), in training mode but for running statistics, which must not move; always the same."""
     moving = [layer for layer in above.cut.suffix.modules() if isinstance(layer, _NormBase) and layer.training]
+    # Dropout and stochastic depth draw the same numbers in both runs, or the outputs would differ by them.
     with torch.enable_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(0)
         for layer in moving:
@@ -239,6 +245,7 @@ def _installed(chain: Chain) -> Iterator[None]:
     pads_of = same_pads if isinstance(conv, Conv2dSame) else own_pads
 
     def whole(x: torch.Tensor) -> torch.Tensor:
+        # Autocast casts what torch's own layers are given; a function of ours must do it by itself.
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         w, b = chain.shared or chain.fold(x.dtype)
@@ -249,6 +256,7 @@ def _installed(chain: Chain) -> Iterator[None]:
         replaced[norm] = _given
     if activation is not None:
         replaced[activation] = _given
+    # timm's batch norm holds an activation and runs it: an activation that is not in the chain must still run.
     own: Any = norm.act if isinstance(norm, BatchNormAct2d) else None
     if norm is not None and own is not None and own is not activation:
         drop: Any = norm.drop
@@ -273,6 +281,7 @@ def _given(x: torch.Tensor) -> torch.Tensor:
 
 def _with_gradients(forward: _Forward, usual: _Forward) -> _Forward:
     def choose(x: torch.Tensor) -> torch.Tensor:
+        # Judging runs the layers that will predict: folded weights would round differently in bf16.
         return forward(x) if torch.is_grad_enabled() else usual(x)
 
     return choose

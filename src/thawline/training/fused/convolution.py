@@ -98,7 +98,7 @@ class _Fold(torch.autograd.Function):
         b = fixed.mean.neg() if bias is None else bias - fixed.mean
         ctx.fixed = fixed
         ctx.save_for_backward(weight, bias, slope)
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(False)  # one of the two may get no gradient: None, not zeros
         w = (weight * slope.view(-1, 1, 1, 1)).to(dtype)
         return w, b * slope if shift is None else torch.addcmul(shift, b, slope)
 
@@ -108,6 +108,8 @@ class _Fold(torch.autograd.Function):
         weight, bias, slope = ctx.saved_tensors
         for_weight, for_bias, for_scale, for_shift, *_ = ctx.needs_input_grad
         fixed: Fixed = ctx.fixed
+        # W' = W s and b' = (bias - mean) s + shift with s = scale / std, so that
+        # dW = dW' s, dbias = db' s, dshift = db', dscale = (sum of dW' W over all but C + db' (bias - mean)) / std.
         dw = None if dw is None else dw.to(weight.dtype)
         dscale = None
         if for_scale and dw is not None and db is not None:
@@ -135,9 +137,11 @@ class _Convolve(torch.autograd.Function):
         ctx.size, ctx.fixed, ctx.pads = x.shape[2:], fixed, pads
         left, right, top, bottom = pads
         ctx.native = (top, left)
+        # torch pads alike on both sides; TensorFlow's SAME wants one zero more right and below at stride 2.
         if (left, top) != (right, bottom):
             x, ctx.native = _padded(x, pads), (0, 0)
         y = _forward(x, w, None if b is None else b.to(x.dtype), fixed, ctx.native)
+        # Both activations tell from what they gave where they were on; what they were given was never written.
         ctx.save_for_backward(x, w, b, None if fixed.activation == "none" else y)
         return y
 
@@ -175,6 +179,7 @@ def _activates_while_writing(dtype: torch.dtype) -> bool:
     x = torch.linspace(-9, 9, 32 * 9 * 2).view(2, 32, 3, 3).to(dtype)
     w = torch.linspace(-1, 1, 32 * 32).view(32, 32, 1, 1).to(dtype)
     expected = torch.conv2d(x, w)
+    # A private operator, which inductor calls: it is asked before it is trusted, and other builds do without it.
     try:
         found = [
             torch.ops.mkldnn._convolution_pointwise(x, w, None, (0, 0), (1, 1), (1, 1), 1, *_FUSED[name], "")
@@ -183,6 +188,7 @@ def _activates_while_writing(dtype: torch.dtype) -> bool:
     except (AttributeError, RuntimeError):
         return False
     right = (expected.relu(), expected.clamp(0, 6))
+    # bf16 has 8 bits: one rounding is up to 0.4 %, and the two ways round at different places.
     return all(torch.allclose(*pair, rtol=0.02, atol=0.1) for pair in zip(found, right, strict=True))
 
 
@@ -218,6 +224,7 @@ def _gradients(
         dx = _depthwise_input_gradient(g, w, fixed.stride, ctx.pads, ctx.size)
     if for_w and own_w:
         dw = _depthwise_weight_gradient(g, x, w, fixed.stride, ctx.native)
+    # In float32: a bf16 sum of equal terms stands still at 256 of them.
     if for_b and (own_w or not for_w):  # with the bias, torch would compute the gradient of the weights all the same
         db = g.sum((0, 2, 3), dtype=torch.float32)
     left = (for_x and dx is None, for_w and dw is None, for_b and db is None)
@@ -227,6 +234,7 @@ def _gradients(
             g, x, w, sizes, fixed.stride, ctx.native, fixed.dilation, False, (0, 0), fixed.groups, left
         )
         dx, dw, db = (mine if other is None else other for mine, other in zip((dx, dw, db), found, strict=True))
+    # x was padded by hand: the gradient of the zeros is cut off again.
     if dx is not None and dx.shape[2:] != ctx.size:
         from_left, _, from_top, _ = ctx.pads
         dx = dx[:, :, from_top : from_top + ctx.size[0], from_left : from_left + ctx.size[1]]
@@ -245,6 +253,7 @@ def _detours(w: torch.Tensor, fixed: Fixed, pads: tuple[int, int, int, int]) -> 
     if not depthwise or w.device.type != "cpu" or w.dtype != torch.bfloat16:
         return False, False
     height, width = w.shape[2:]
+    # With more padding than that, the spread gradient would begin before its first row or column.
     narrow = max(pads[:2]) < width and max(pads[2:]) < height
     return narrow and max(fixed.stride) > 1, max(height, width) > _QUICK_TAPS
 
@@ -258,6 +267,8 @@ def _depthwise_input_gradient(
 ) -> torch.Tensor:
     """Spread the gradient out with zeros between, and convolve it with the kernel turned round: (B, C, H, W)."""
     (height, width), (n, channels) = w.shape[2:], g.shape[:2]
+    # The transpose of a convolution with stride: zeros between the rows and columns of g, then the kernel turned round
+    # (Dumoulin and Visin 2016, arXiv:1603.07285, section 4). oneDNN's own is 4 times slower and more in bf16.
     spread_size = (n, channels, size[0] + height - 1, size[1] + width - 1)
     spread = torch.empty(spread_size, dtype=g.dtype, memory_format=torch.channels_last).zero_()
     rows, columns = (
@@ -274,6 +285,8 @@ def _depthwise_weight_gradient(
     """Put the gradient of a large kernel (C, 1, K, L) together from those of kernels of 3 x 3, which are quick."""
     if any(padding):
         x = _padded(x, (padding[1], padding[1], padding[0], padding[0]))
+    # The gradient of a tap sees x shifted by that tap only, so any window of taps is a convolution of its own. Windows
+    # that overlap write the same numbers twice.
     dw, channels = torch.empty_like(w), len(w)
     for rows in _pieces(w.shape[2]):
         for columns in _pieces(w.shape[3]):
