@@ -25,14 +25,6 @@ from thawline.heads import Head, LinearHead
 from thawline.heads.modules import from_module, new_mlp
 
 
-@pytest.fixture
-def saved(bundle: Bundle, tmp_path: Path) -> Path:
-    folder = tmp_path / "saved"
-    folder.mkdir()
-    save_bundle(bundle, folder)
-    return folder
-
-
 def test_the_file_holds_backbone_and_head_bit_for_bit(bundle: Bundle, saved: Path) -> None:
     written = load_file(saved / "model.safetensors")
     source = bundle.backbone.tensors.load()
@@ -117,8 +109,8 @@ def edit(folder: Path, **fields: object) -> None:
 
 
 def test_a_newer_format_is_refused(saved: Path) -> None:
-    edit(saved, format=2)
-    with pytest.raises(RunError, match=r"must have format 1.*newer version.*pip install -U thawline"):
+    edit(saved, format=3)
+    with pytest.raises(RunError, match=r"must have format 1 or 2.*newer version.*pip install -U thawline"):
         load_bundle(saved)
 
 
@@ -138,7 +130,7 @@ def test_an_incomplete_folder_is_refused(saved: Path, missing: str) -> None:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="none is not there"):
+    with pytest.raises(RunError, match="none does not exist"):
         load_bundle(tmp_path / "none")
 
 
@@ -148,6 +140,8 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
         ({"precision": "f8"}, "precision: Input should be 'f32' or 'bf16'"),
         ({"classes": "ants"}, "classes"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+        ({"provider": "elsewhere"}, "provider: Value error, must be embedded or timm; got 'elsewhere'"),
+        ({"input_kind": "smell"}, "input_kind: Value error, must be image; got 'smell'"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused(saved: Path, fields: dict[str, object], text: str) -> None:
@@ -157,13 +151,15 @@ def test_a_description_that_cannot_be_is_refused(saved: Path, fields: dict[str, 
 
 
 def test_a_description_that_is_no_json_is_refused(saved: Path) -> None:
-    (saved / "bundle.json").write_bytes(b"\xff\x00{")
-    with pytest.raises(RunError, match=r"bundle.json must be readable"):
-        load_bundle(saved)
+    for content in (b"\xff\x00{", b"[1]", b""):
+        (saved / "bundle.json").write_bytes(content)
+        with pytest.raises(RunError, match=r"bundle.json must be a JSON object"):
+            load_bundle(saved)
 
 
 def test_a_hostile_description_cannot_point_elsewhere(saved: Path, photos: tl.Dataset) -> None:
-    edit(saved, architecture="hf-hub:somebody/model")
+    shutil.rmtree(saved / "graphs")
+    edit(saved, graphs_sha256=None, engine="torch", architecture="hf-hub:somebody/model")
     with pytest.raises(tl.ThawlineError, match="architecture must be one that timm knows"):
         load_bundle(saved).predict(photos)
     edit(saved, architecture="resnet34")
@@ -174,7 +170,7 @@ def test_a_hostile_description_cannot_point_elsewhere(saved: Path, photos: tl.Da
 def test_a_bundle_is_known_by_its_content(bundle: Bundle, saved: Path) -> None:
     """What it says of itself decides nothing: features of one model can never be taken for those of another."""
     assert load_bundle(saved).backbone.weights_sha256 == bundle.backbone.weights_sha256
-    edit(saved, weights_sha256="0" * 64)
+    edit(saved, weights_sha256="0" * 64, graphs_sha256=None)
     assert load_bundle(saved).backbone.weights_sha256 == bundle.backbone.weights_sha256
 
 
@@ -266,7 +262,7 @@ def test_a_bundle_can_be_saved_over_itself(bundle: Bundle, saved: Path, photos: 
 def test_a_full_disk_leaves_the_bundle_that_was_there(
     bundle: Bundle, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {path.name: path.read_bytes() for path in saved.iterdir()}
+    files = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "no room")
@@ -274,7 +270,7 @@ def test_a_full_disk_leaves_the_bundle_that_was_there(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="cannot be written: the disk is full"):
         save_bundle(bundle, saved)
-    assert {path.name: path.read_bytes() for path in saved.iterdir()} == files
+    assert {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()} == files
 
 
 def test_a_damaged_layer_of_an_mlp_is_refused(bundle: Bundle, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thawline.data import open_data, open_files, split_data, subset
+from thawline.data import open_data, split_data, subset
+from thawline.data.columns import Columns
+from thawline.data.doors import list_unlabelled
 from thawline.data.listing import first_few
 from thawline.errors import DataError, MissingDataError, UsageError
 
@@ -153,7 +155,7 @@ def test_hub_rows_without_label(photo):
     columns = {"picture": [photo(1)], "kind": [-1]}
     with pytest.raises(DataError, match="labels must not be missing; 1 of 9 rows have none"):
         open_data(datasets.concatenate_datasets([table, datasets.Dataset.from_dict(columns, features=features)]))
-    assert len(open_files(table.remove_columns("kind"))) == 8
+    assert len(list_files(table.remove_columns("kind")).files) == 8
 
 
 def test_subset(pixels):
@@ -167,43 +169,43 @@ def test_subset(pixels):
     np.testing.assert_array_equal(subset(part, np.array([2])).source.read(0), pixels[3])
 
 
-def test_open_files_never_aborts(class_folders, tmp_path):
+def list_files(what):
+    return list_unlabelled(what, Columns(), None)
+
+
+def test_list_files_reads_nothing(class_folders, tmp_path):
     root = class_folders({"cat": 2})
     (root / "bad.jpg").write_text("text")
-    found = open_files([root / "cat/0.png", root / "bad.jpg", root / "gone.png", root / "cat/1.png"])
-    assert found.files == (str(root / "cat/0.png"), str(root / "cat/1.png"))
-    assert found.labels.tolist() == [-1, -1]
-    assert found.classes == ()
-    assert [s.reason for s in found.skipped] == ["not a picture: its content is text", "no such file"]
-    assert found.source.read(1) == (root / "cat/1.png").read_bytes()
-    folder = open_files(root)
-    assert folder.files == ("cat/0.png", "cat/1.png")
-    assert [s.file for s in folder.skipped] == ["bad.jpg"]
-    assert open_files(root / "cat/0.png").files == (str(root / "cat/0.png"),)
+    asked = [root / "cat/0.png", root / "bad.jpg", root / "gone.png", root / "cat/1.png"]
+    found = list_files(asked)
+    assert found.files == tuple(map(str, asked))
+    assert found.labels is None and found.skipped == ()
+    assert found.source.read(3) == (root / "cat/1.png").read_bytes()
+    assert list_files(root).files == ("bad.jpg", "cat/0.png", "cat/1.png")
+    assert list_files(root / "cat/0.png").files == (str(root / "cat/0.png"),)
 
 
-def test_open_files_from_tables_and_arrays(class_folders, pixels, photo, encode):
+def test_list_files_from_tables_and_arrays(class_folders, pixels, photo, encode):
     root = class_folders({"cat": 2})
     (root / "t.csv").write_text("file\ncat/0.png\n../out.png\ngone.png\ncat/1.png\ncat/1.png\n")
-    found = open_files(root / "t.csv")
+    found = list_files(root / "t.csv")
     assert found.files == ("cat/0.png", "cat/1.png", "cat/1.png")
     assert [(s.file, s.reason.split(" /")[0]) for s in found.skipped] == [
         ("../out.png", "leads outside"),
         ("gone.png", "no such file"),
     ]
     pq.write_table(pa.table({"image": [encode(photo(1)), b""]}), root / "t.parquet")
-    assert open_files(root / "t.parquet").files == ("t.parquet#0",)
-    assert len(open_files(pixels)) == 8
+    assert list_files(root / "t.parquet").files == ("t.parquet#0", "t.parquet#1")
+    assert len(list_files(pixels).files) == 8
 
 
-def test_open_files_of_nothing(tmp_path):
+def test_list_files_of_nothing(tmp_path):
     with pytest.raises(MissingDataError, match="does not exist"):
-        open_files(tmp_path / "nope.png")
+        list_files(tmp_path / "nope.png")
     with pytest.raises(DataError, match="found no pictures"):
-        open_files(tmp_path)
+        list_files(tmp_path)
     with pytest.raises(DataError, match="the list: found no pictures"):
-        open_files([])
-    assert len(open_files([tmp_path / "nope.png"])) == 0
+        list_files([])
 
 
 def test_first_few():

@@ -1,56 +1,30 @@
-"""Save, load and predict."""
+"""A model that predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from thawline.backbones import Backbone
-from thawline.backbones.weights import TensorFile
 from thawline.bundles.predictions import Predictions
-from thawline.bundles.tensors import BACKBONE, read_head, write_model
-from thawline.errors import RunError
-from thawline.records import Precision, Preparation
-from thawline.scale.disk import file_sha256, written_whole
-from thawline.version import __version__
+from thawline.errors import ModelError
+from thawline.records import Dataset, Precision, Skipped
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thawline.backbones import Backbone
+    from thawline.engines.choices import Engine
+    from thawline.engines.graphs import StoredGraphs
     from thawline.heads import Head
-    from thawline.records import Dataset
-
-FORMAT: Literal[1] = 1
-"""Raised when an older Thawline could no longer read what is written."""
-MODEL_FILE, SPEC_FILE = "model.safetensors", "bundle.json"
-
-
-class BundleSpec(BaseModel):
-    """``bundle.json``: everything about a bundle but its tensors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    format: Literal[1] = FORMAT
-    thawline: str
-    model: str
-    architecture: str
-    model_args: dict[str, Any]
-    weights_sha256: str
-    """Digest of the backbone, as the feature store knows it."""
-    preparation: Preparation = Field(alias="preprocessing")
-    layer: str
-    engine: str
-    precision: Precision
-    head: Literal["linear", "mlp", "logistic", "ridge", "svm", "knn"]
-    head_settings: dict[str, Any]
-    classes: tuple[str, ...]
-    tensors_sha256: str
-    """Digest of ``model.safetensors``."""
+    from thawline.listening import Progress
 
 
 class Bundle:
-    """A model that predicts: backbone, head, classes, and how its input must be prepared."""
+    """Backbone, head, classes, and how a sample must be prepared; several threads may predict at once."""
 
     def __init__(
         self,
@@ -62,7 +36,16 @@ class Bundle:
         precision: Precision,
         engine: str = "auto",
         device: str = "auto",
+        graphs: StoredGraphs | None = None,
     ) -> None:
+        """Put a bundle together; nothing is built.
+
+        Args:
+            layer: ``pooled``, a layer, or several with commas whose features stand side by side.
+            engine: What runs the backbone if there are no graphs; see ``BundleSpec``.
+            device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``; graphs run on the processor only.
+            graphs: The backbone up to its layers, converted.
+        """
         self.backbone = backbone
         self.head = head
         self.classes = tuple(classes)
@@ -70,125 +53,129 @@ class Bundle:
         self.precision = precision
         self.engine = engine
         self.device = device
+        self.graphs = graphs
+        self._opened: Engine | None = None
+        self._opening = threading.Lock()
 
     def predict(
         self,
-        files: str | Path | Sequence[str | Path] | Dataset,
+        what: Any,
         *,
-        progress: Callable[[int, int], None] | None = None,
+        file_column: str | None = None,
+        image_column: str | None = None,
+        root: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
     ) -> Predictions:
-        """Predict the class of each picture.
+        """Predict the class of each picture. Needs no cache and writes nothing.
+
+        Every file is read and decoded once. The bits are those of the run on the same machine, whatever else is
+        predicted in the same call.
 
         Args:
-            files: A path, paths, a table of paths, or a data set; files that cannot be read land in ``failed``.
-            progress: Called with (done, total).
+            what: A path, a folder of pictures, a table, a PIL picture, an array, the bytes of a file, an open binary
+                file, a list of these, a column of a pandas or polars table, a Hugging Face data set, or a ``Dataset``.
+            file_column, image_column, root: How a table names its pictures, as in ``open_data``.
+            progress: Called with (pictures done, pictures in all).
         Returns:
-            Labels and probabilities (N, C), in the order given.
+            Labels and probabilities (N, C), in the order given; what cannot be read stands in ``failed``. A picture
+            without a name is called ``picture 1``, ``picture 2``, ... by its place.
+        Raises:
+            DataError: There is nothing to predict, or a sample of a ``Dataset`` has changed since it was opened.
+            ModelError: The backbone gives NaN or infinity, or needs torch, which is not installed.
+            UsageError: An item that is no picture.
         """
         import numpy as np
 
-        from thawline.data import open_files
-        from thawline.features import extract_features
-        from thawline.records import Dataset
+        from thawline.bundles.batches import in_blocks
+        from thawline.heads.head import BLOCK_ROWS
 
-        dataset = files if isinstance(files, Dataset) else open_files(files)
-        if not len(dataset):
+        files, skipped, prepare = self._asked(what, file_column, image_column, root)
+        if not files:
             nothing = np.empty((0, len(self.classes)))
-            return Predictions(files=(), classes=self.classes, probabilities=nothing, failed=dataset.skipped)
-        features = extract_features(
-            dataset,
-            self.backbone,
-            rung=self.layer,
-            engine=self.engine,
-            precision=self.precision,
-            device=self.device,
-            store=None,
-            progress=progress,
-        )
+            return Predictions(files=(), classes=self.classes, probabilities=nothing, failed=skipped)
+        rows: list[int] = []
+        failed: list[Skipped] = []
+        values = self._values(files, prepare, rows, failed, progress)
+        # Blocks as a head cuts many rows itself: a nearest-neighbours head rounds by the size of its blocks.
+        blocks = [self.head.predict_proba(block) for block in in_blocks(values, BLOCK_ROWS)]
         return Predictions(
-            files=dataset.files,
+            files=tuple(files[row] for row in rows),
             classes=self.classes,
-            probabilities=self.head.predict_proba(features.values),
-            failed=dataset.skipped,
+            probabilities=np.concatenate([*blocks, np.empty((0, len(self.classes)))]),
+            failed=(*skipped, *failed),
         )
 
+    def _asked(
+        self, what: Any, file_column: str | None, image_column: str | None, root: str | os.PathLike[str] | None
+    ) -> tuple[tuple[str, ...], tuple[Skipped, ...], Callable[[int], NDArray[np.uint8]]]:
+        """Return names, what cannot be predicted, and a function that reads and prepares the sample of a row."""
+        from thawline.inputs import kind_of
 
-def save_bundle(bundle: Bundle, folder: Path) -> None:
-    """Write ``model.safetensors`` and ``bundle.json`` into an existing folder."""
-    write_model(folder / MODEL_FILE, bundle.backbone.tensors, bundle.head.tensors())
-    spec = BundleSpec(
-        thawline=__version__,
-        model=bundle.backbone.name,
-        architecture=bundle.backbone.architecture,
-        model_args=bundle.backbone.model_args,
-        weights_sha256=bundle.backbone.weights_sha256,
-        preprocessing=bundle.backbone.preparation,
-        layer=bundle.layer,
-        engine=bundle.engine,
-        precision=bundle.precision,
-        head=cast("Any", bundle.head.kind),
-        head_settings=bundle.head.settings(),
-        classes=bundle.classes,
-        tensors_sha256=file_sha256(folder / MODEL_FILE),
-    )
-    with written_whole(folder / SPEC_FILE) as file:
-        file.write(spec.model_dump_json(indent=2, by_alias=True) + "\n")
+        preparation = self.backbone.preparation
+        kind = kind_of(preparation.kind)
+        if isinstance(what, Dataset):
+            from thawline.features.prepared import read_sample
 
+            data = what
+            return (
+                data.files,
+                data.skipped,
+                lambda row: read_sample(data, row, lambda payload: kind.prepare(payload, preparation)),
+            )
+        from thawline.bundles.pictures import list_pictures
 
-def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
-    """Load what ``save_bundle`` wrote; the backbone is built when first needed.
+        listing = list_pictures(what, file_column=file_column, image_column=image_column, root=root)
+        return listing.files, listing.skipped, lambda row: kind.prepare(listing.source.read(row), preparation)
 
-    Raises:
-        RunError: Incomplete, altered, unreadable, or from a newer version.
-    """
-    from thawline.heads import head_from_tensors
+    def _values(
+        self,
+        files: Sequence[str],
+        prepare: Callable[[int], NDArray[np.uint8]],
+        rows: list[int],
+        failed: list[Skipped],
+        progress: Progress | None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield features (n, D) of the samples that can be read; note their rows, and what failed."""
+        from thawline.bundles.batches import run_batches
 
-    folder = Path(folder)
-    spec = _read_spec(folder)
-    digest = file_sha256(folder / MODEL_FILE)
-    if digest != spec.tensors_sha256:
-        raise RunError(
-            f"{folder / MODEL_FILE} must have the SHA-256 that {SPEC_FILE} promises, {spec.tensors_sha256}; "
-            f"got {digest}. The file was damaged or replaced: copy the run folder again."
-        )
-    backbone = Backbone(
-        name=spec.model,
-        architecture=spec.architecture,
-        model_args=spec.model_args,
-        preparation=spec.preparation,
-        tensors=TensorFile(folder / MODEL_FILE, prefix=BACKBONE),
-    )
-    return Bundle(
-        backbone=backbone,
-        head=head_from_tensors(spec.head, read_head(folder / MODEL_FILE), spec.head_settings),
-        classes=spec.classes,
-        layer=spec.layer,
-        precision=spec.precision,
-        engine=spec.engine,
-        device=device,
-    )
+        report = progress or (lambda done, total: None)
+        report(0, len(files))
+        done = 0
+        with closing(run_batches(self._engine(len(files)), len(files), prepare)) as batches:
+            for batch in batches:
+                failed += [Skipped(files[row], reason) for row, reason in batch.failures]
+                rows += batch.rows
+                if batch.rows:
+                    self._refuse_non_finite(batch.values, [files[row] for row in batch.rows])
+                    yield batch.values
+                done += batch.size
+                report(done, len(files))
 
+    def _engine(self, n: int) -> Engine:
+        """Return the engine that every call runs on; the first call builds it."""
+        from thawline.bundles.engine import open_engine
 
-def _read_spec(folder: Path) -> BundleSpec:
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
-    if missing := [name for name in (SPEC_FILE, MODEL_FILE) if not (folder / name).is_file()]:
-        raise RunError(
-            f"a run folder must hold {SPEC_FILE} and {MODEL_FILE}; {folder} lacks {' and '.join(missing)}. "
-            "It is incomplete, or no run folder: make one with `thawline fit`."
-        )
-    text = (folder / SPEC_FILE).read_text(encoding="utf-8", errors="replace")
-    try:
-        return BundleSpec.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"][:1] == ("format",) or any(e["loc"][:1] == ("format",) for e in error.errors()):
-            raise RunError(
-                f"{folder / SPEC_FILE} must have format {FORMAT}, which this version of Thawline reads; "
-                "it was written by a newer version or altered. Upgrade with `pip install -U thawline`."
-            ) from error
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise RunError(
-            f"{folder / SPEC_FILE} must be readable; {where}: {first['msg']}. Copy the run folder again."
-        ) from error
+        with self._opening:
+            if self._opened is None:
+                layers = tuple(name.strip() for name in self.layer.split(","))
+                self._opened = open_engine(
+                    self.backbone,
+                    layers,
+                    self.graphs,
+                    n,
+                    engine=self.engine,
+                    precision=self.precision,
+                    device=self.device,
+                )
+            return self._opened
+
+    def _refuse_non_finite(self, values: NDArray[np.float32], files: Sequence[str]) -> None:
+        import numpy as np
+
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            advice = "Try --precision f32." if self.precision == "bf16" else "Its weights may be damaged."
+            raise ModelError(
+                f"{self.backbone.name} gives NaN or infinity at {self.layer!r} for {files[int(np.argmin(finite))]}. "
+                f"{advice}"
+            )

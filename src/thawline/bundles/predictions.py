@@ -1,16 +1,20 @@
-"""Predictions, and the two forms in which they are written."""
+"""Predictions, and the forms in which they are written and shown."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from thawline.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from thawline.records import Skipped
@@ -18,25 +22,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a bundle says about each file."""
+    """What a bundle says about each picture."""
 
     files: tuple[str, ...]
+    """(N,) names: paths as they were given, or ``picture 1``, ``picture 2``, ..."""
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
     """(N, C), rows sum to 1."""
     failed: tuple[Skipped, ...]
-    """Files that could not be read, with the reason; they have no row."""
+    """Pictures that could not be read, with the reason; they have no row."""
 
     def __len__(self) -> int:
         return len(self.files)
 
+    def __repr__(self) -> str:
+        return f"Predictions({self._summary()})"
+
+    def _repr_html_(self) -> str:
+        """Show the first rows, for notebooks."""
+        from thawline.showing import MAX_ROWS, card, table_html
+
+        first = zip(self.files[:MAX_ROWS], self.labels[:MAX_ROWS], self.probabilities[:MAX_ROWS], strict=True)
+        tables = [table_html(("file", "label", "probability"), [(f, label, f"{p.max():.3f}") for f, label, p in first])]
+        if self.failed:
+            rows = [(skipped.file, skipped.reason) for skipped in self.failed]
+            tables.append(table_html(("could not be read", "reason"), rows))
+        shown = [f"The first {MAX_ROWS} of {len(self):,}."] if len(self) > MAX_ROWS else []
+        return card("Predictions", (self._summary(), *shown), *tables)
+
+    def _summary(self) -> str:
+        from thawline.showing import counted, few
+
+        classes = [f"{n:,} {name}" for name, n in Counter(self.labels).most_common()]
+        failed = f", {len(self.failed):,} could not be read" if self.failed else ""
+        return f"{counted(len(self), 'picture')}{': ' if classes else ''}{few(classes)}{failed}"
+
     @property
     def labels(self) -> tuple[str, ...]:
-        """The most probable class of each file."""
+        """(N,) the most probable class of each picture."""
         return tuple(self.classes[index] for index in self.probabilities.argmax(1))
 
     def to_json(self, n_top: int = 5) -> dict[str, Any]:
-        """``{"predictions": [{"file", "label", "probability", "top"}], "failed": [{"file", "reason"}]}``."""
+        """Return ``{"predictions": [{"file", "label", "probability", "top"}], "failed": [{"file", "reason"}]}``."""
         order = (-self.probabilities).argsort(1, kind="stable")[:, :n_top]
         rows = zip(self.files, order, self.probabilities, strict=True)
         return {
@@ -52,14 +79,30 @@ class Predictions:
             "failed": [{"file": skipped.file, "reason": skipped.reason} for skipped in self.failed],
         }
 
-    def write_csv(self, target: IO[str], true_labels: Sequence[str] | None = None) -> None:
-        """One row per file: file, label, probability, then the probability of each class under its name.
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table with the columns of ``write_csv``.
 
-        Floats are written in full, so that reading them back gives the same bits.
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UsageError(
+                f"to_pandas needs pandas, which cannot be imported: {error}. Install it: pip install pandas"
+            ) from error
+        columns = {"file": self.files, "label": self.labels, "probability": self.probabilities.max(1, initial=0)}
+        classes = {f"p({name})": self.probabilities[:, i] for i, name in enumerate(self.classes)}
+        return pd.DataFrame(columns | classes)
+
+    def write_csv(self, target: IO[str], true_labels: Sequence[str] | None = None) -> None:
+        """Write a row for each picture: file, label, probability, then the probability of each class under its name.
+
+        Floats are written in full: reading them back gives the same bits.
 
         Args:
             target: Open text file.
-            true_labels: Written as a second column, ``true``, where they are known.
+            true_labels: Written as a second column, ``true``.
         """
         writer = csv.writer(target)
         known = [] if true_labels is None else ["true"]

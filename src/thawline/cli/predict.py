@@ -33,7 +33,6 @@ def predict(
 ) -> None:
     """Predict the class of new pictures. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
-    from thawline.data import open_files
     from thawline.scale.disk import check_new_file, written_whole
 
     if target is not None:
@@ -41,8 +40,13 @@ def predict(
     bundle = load_bundle(run, device=compute.device)
     with listening(quiet=output.silent or not sys.stderr.isatty()) as listener:
         asked = files[0] if len(files) == 1 else files  # one may be a table or a folder; several are pictures
-        opened = open_files(asked, file_column=data.file_column, image_column=data.image_column, root=data.root)
-        predictions = bundle.predict(opened, progress=partial(listener.progress, "features"))
+        predictions = bundle.predict(
+            asked,
+            file_column=data.file_column,
+            image_column=data.image_column,
+            root=data.root,
+            progress=partial(listener.progress, "features"),
+        )
         for skipped in predictions.failed:
             listener.note(f"{skipped.file} could not be read: {skipped.reason}")
     if not len(predictions):

@@ -10,13 +10,11 @@ from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.data.dataset import open_data as open_data
-    from thawline.data.dataset import open_files as open_files
     from thawline.data.split import split_data as split_data
     from thawline.data.subsets import subset as subset
 
 _HOME = {
     "open_data": "thawline.data.dataset",
-    "open_files": "thawline.data.dataset",
     "split_data": "thawline.data.split",
     "subset": "thawline.data.subsets",
 }

@@ -30,7 +30,7 @@ def open_array(
     Raises:
         DataError: Another shape or range, or not one label for each picture.
     """
-    values = _as_uint8(_checked_shape(pixels))
+    values = as_uint8(_checked_shape(pixels))
     n = len(values)
     return Listing(
         name="array",
@@ -110,7 +110,8 @@ def _checked_shape(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
-def _as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return pixels as they are, or scaled up from exact multiples of 1/255; raises DataError."""
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, dtype=np.uint8)
     low, high = pixels.min(), pixels.max()

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from thawline.data.checks import opened_remark, refuse_untrainable, remarks, skipped_remark
 from thawline.data.columns import Columns
-from thawline.data.doors import Kind, list_labelled, list_unlabelled
+from thawline.data.doors import Kind, list_labelled
 from thawline.data.duplicates import duplicate_groups
 from thawline.data.listing import Listing, name_classes
 from thawline.data.sampling import Hurry, look
-from thawline.data.scan import Scan, scan
+from thawline.data.scan import Scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
 from thawline.errors import DataError, UsageError
@@ -101,41 +101,6 @@ def open_data(
     if opened is not None and dataset.drawn:
         opened |= {"most": dataset.drawn, "seed": seed}
     return replace(dataset, seconds=time.perf_counter() - started, opened=opened)
-
-
-def open_files(
-    what: Any,
-    *,
-    file_column: str | None = None,
-    image_column: str | None = None,
-    root: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> Dataset:
-    """Open pictures without labels, to predict on: a path, a list of paths, a folder, a table, an array, a hub object.
-
-    A file that cannot be read is listed in ``skipped``; the others are opened all the same. All labels are -1, and
-    there are no classes.
-
-    Raises:
-        MissingDataError: The only path given does not exist.
-        DataError: The table or array cannot be understood, or there is nothing in it.
-    """
-    place = Path(os.fspath(root)).expanduser() if root is not None else None
-    listing = list_unlabelled(what, Columns(file=file_column, image=image_column), place)
-    seen = scan(listing.source, store=_store(), progress=progress)
-    rows, unreadable = _readable(listing, np.arange(len(listing.files)), seen)
-    return Dataset(
-        name=listing.name,
-        files=tuple(listing.files[row] for row in rows),
-        labels=np.full(len(rows), -1, dtype=np.int64),
-        classes=(),
-        source=SubsetSource(listing.source, rows),
-        digests=tuple(seen.digests[row] for row in rows),
-        sketches=seen.sketches[rows],
-        groups=np.arange(len(rows), dtype=np.int64),
-        skipped=(*listing.skipped, *unreadable),
-        root=listing.root,
-    )
 
 
 def _recorded(what: Any, **options: Any) -> dict[str, Any] | None:

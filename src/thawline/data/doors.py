@@ -63,7 +63,7 @@ def list_labelled(
 
 
 def list_unlabelled(what: Any, columns: Columns, place: Path | None) -> Listing:
-    """List samples to predict on; the arguments are those of ``open_files``.
+    """List samples to predict on; the arguments are those of ``open_data``, in a list only paths of pictures.
 
     Raises:
         MissingDataError: No such path.

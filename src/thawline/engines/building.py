@@ -48,7 +48,11 @@ class ConvertedBackbone:
 
     def are_there(self, precision: Precision) -> bool:
         """Tell whether the cache holds the graphs, whole."""
-        return GraphStore(self.root).find(self._key(precision)) is not None
+        return self.found(precision) is not None
+
+    def found(self, precision: Precision) -> StoredGraphs | None:
+        """Find the graphs in the cache; None if they are not there."""
+        return GraphStore(self.root).find(self._key(precision))
 
     def opened(self, precision: Precision) -> StoredGraphs:
         """Find the graphs, or convert the backbone and keep what comes out.

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones import Backbone, Receipt
-from thawline.bundles import Bundle, Predictions
+from thawline.bundles import Bundle, Predictions, make_bundle
 from thawline.data import subset
 from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
@@ -139,11 +139,23 @@ def measure(
     shipped = fitted.backbone or backbone
     with clock.phase("evaluation"):
         if features is not None and fitted.backbone is None:
-            tested, precision = features.values[split.test], features.precision
+            judging, tested = features, features.values[split.test]
         else:
-            seen_anew = _extract(subset(data, split.test), shipped, plan, listener)
-            tested, precision = seen_anew.values, seen_anew.precision
+            judging = _extract(subset(data, split.test), shipped, plan, listener)
+            tested = judging.values
         found = _evaluate(data, split, features, tested, fitted, plan)
+        bundle = make_bundle(
+            shipped,
+            fitted.head,
+            data.classes,
+            layer=judging.rung,
+            ran=judging.engine,
+            precision=judging.precision,
+            engine=plan.engine,
+            device=plan.device,
+            trained=fitted.backbone is not None,
+            seconds_left=float("inf") if planned.budget is None else planned.budget.left() - planned.budget.spare(),
+        )
     clock.seconds.setdefault("features", 0.0)
     clock.seconds["head"] = fitted.stages[0].seconds if fitted.probe else 0.0
     return Measured(
@@ -153,15 +165,7 @@ def measure(
         split=split,
         features=features,
         fitted=fitted,
-        bundle=Bundle(
-            backbone=shipped,
-            head=fitted.head,
-            classes=data.classes,
-            layer=plan.layer if features is None or fitted.backbone is not None else features.rung,
-            engine=plan.engine,
-            precision=precision,
-            device=plan.device,
-        ),
+        bundle=bundle,
         receipts=_receipts(receipt, fitted),
         seconds=clock.finish(data.seconds, planned),
         test=found.test,

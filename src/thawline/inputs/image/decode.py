@@ -137,6 +137,24 @@ def thumbnail(payload: Payload, px: int) -> Image.Image:
         return _upright(squashed, (0, 0, px, px), image)[0]
 
 
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an open picture of Pillow as its file would be decoded: upright, RGB, uint8 (H, W, 3).
+
+    Raises:
+        UndecodableError: As ``open_image``.
+    """
+    with _quiet_pillow():
+        try:
+            _refuse_size(*image.size)
+            image.load()
+            upright, _ = _upright(_to_rgb(image), (0, 0, *image.size), image)
+            return np.asarray(upright, dtype=np.uint8)
+        except UndecodableError:
+            raise
+        except Exception as error:  # see _decoded
+            raise UndecodableError(_why_damaged(error, image.format or "picture")) from error
+
+
 def prepare(payload: Payload, preparation: ImagePreparation) -> NDArray[np.uint8]:
     """Return the pixels that the backbone sees, uint8 (H, W, 3), before division by 255 and normalisation.
 
@@ -256,12 +274,15 @@ def _open_header(data: bytes) -> Image.Image:
         raise UndecodableError(_too_large(int(pixels[0]) if pixels else 2 * MAX_PIXELS)) from error
     except Exception as error:  # see open_image
         raise UndecodableError(_why_damaged(error, _known_format(data))) from error
-    width, height = image.size
+    _refuse_size(*image.size)
+    return image
+
+
+def _refuse_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UndecodableError(_too_large(width * height, f"{width} x {height} pixels, "))
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UndecodableError(f"{width} x {height} pixels: a strip, longer than {MAX_ASPECT} times its width")
-    return image
 
 
 def _upright(image: Image.Image, box: Box, stored: Image.Image) -> tuple[Image.Image, Box]:

@@ -1,0 +1,141 @@
+"""Save a bundle into a run folder, and load it again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from thawline.bundles.bundle import Bundle
+from thawline.bundles.spec import GRAPHS_FOLDER, MODEL_FILE, SPEC_FILE, BundleSpec, read_spec
+from thawline.bundles.tensors import BACKBONE, read_head, write_model
+from thawline.engines.graphs import DESCRIPTION, UNREADABLE, copy_graphs, read_graphs
+from thawline.errors import RunError
+from thawline.scale.disk import file_sha256, storage_errors, written_whole
+from thawline.store.keys import preparation_sha256
+
+if TYPE_CHECKING:
+    from thawline.engines.graphs import StoredGraphs
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Write ``model.safetensors``, ``graphs/`` if the bundle carries graphs, and ``bundle.json`` into a folder.
+
+    The folder may be the one that the bundle was loaded from.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    write_model(folder / MODEL_FILE, bundle.backbone.tensors, bundle.head.tensors())
+    with storage_errors(folder / GRAPHS_FOLDER):
+        _write_graphs(bundle.graphs, folder / GRAPHS_FOLDER)
+    spec = BundleSpec(
+        input_kind=bundle.backbone.preparation.kind,
+        provider=bundle.backbone.provider,
+        model=bundle.backbone.name,
+        architecture=bundle.backbone.architecture,
+        model_args=bundle.backbone.model_args,
+        weights_sha256=bundle.backbone.weights_sha256,
+        preparation=bundle.backbone.preparation,
+        layer=bundle.layer,
+        engine=bundle.engine,
+        precision=bundle.precision,
+        head=cast("Any", bundle.head.kind),
+        head_settings=bundle.head.settings(),
+        classes=bundle.classes,
+        tensors_sha256=file_sha256(folder / MODEL_FILE),
+        graphs_sha256=None if bundle.graphs is None else file_sha256(folder / GRAPHS_FOLDER / DESCRIPTION),
+    )
+    with written_whole(folder / SPEC_FILE) as file:
+        file.write(spec.model_dump_json(indent=2) + "\n")
+
+
+def _write_graphs(graphs: StoredGraphs | None, place: Path) -> None:
+    """Put graphs into their place, whole; what stands there goes."""
+    if graphs is not None and graphs.folder.resolve() == place.resolve():
+        return
+    draft = Path(tempfile.mkdtemp(prefix=".graphs-", dir=place.parent))
+    try:
+        if graphs is not None:
+            copy_graphs(graphs, draft)
+        if place.exists():
+            shutil.rmtree(place)
+        if graphs is not None:
+            draft.chmod(0o755)  # a temporary folder is its owner's alone
+            draft.rename(place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
+    """Load what ``save_bundle`` wrote, and check the SHA-256 of every file. Builds nothing and loads no torch.
+
+    Args:
+        device: What runs it: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+    Raises:
+        RunError: Incomplete, altered, unreadable, or from a newer version.
+    """
+    from thawline.backbones import Backbone
+    from thawline.backbones.weights import TensorFile
+    from thawline.heads import head_from_tensors
+
+    folder = Path(folder)
+    spec = read_spec(folder)
+    _check(folder / MODEL_FILE, spec.tensors_sha256)
+    backbone = Backbone(
+        name=spec.model,
+        architecture=spec.architecture,
+        model_args=spec.model_args,
+        preparation=spec.preparation,
+        tensors=TensorFile(folder / MODEL_FILE, prefix=BACKBONE),
+        provider=spec.provider,
+    )
+    return Bundle(
+        backbone=backbone,
+        head=head_from_tensors(spec.head, read_head(folder / MODEL_FILE), spec.head_settings),
+        classes=spec.classes,
+        layer=spec.layer,
+        precision=spec.precision,
+        engine=spec.engine,
+        device=device,
+        graphs=None if spec.graphs_sha256 is None else _graphs(folder, spec, spec.graphs_sha256),
+    )
+
+
+def _graphs(folder: Path, spec: BundleSpec, sha256: str) -> StoredGraphs:
+    """Read the graphs of a bundle, and see that they are of this model, prepared this way."""
+    place = folder / GRAPHS_FOLDER
+    if not (place / DESCRIPTION).is_file():
+        raise RunError(
+            f"{folder / SPEC_FILE} promises graphs in {place}; {DESCRIPTION} is missing there. "
+            "Copy the run folder again, with its subfolders."
+        )
+    _check(place / DESCRIPTION, sha256)
+    try:
+        graphs = read_graphs(place)
+    except UNREADABLE as error:
+        raise RunError(
+            f"graphs of a bundle must be as the fit wrote them; {error}. Copy the run folder again."
+        ) from error
+    key = graphs.key
+    if (key.weights_sha256, key.preparation_sha256, ", ".join(key.rungs), key.precision) != (
+        spec.weights_sha256,
+        preparation_sha256(spec.preparation),
+        ", ".join(name.strip() for name in spec.layer.split(",")),
+        spec.precision,
+    ):
+        raise RunError(
+            f"{place} must hold the graphs of the model that {SPEC_FILE} describes; they are of other weights, "
+            "another preparation, layer or precision. Copy the run folder again."
+        )
+    return graphs
+
+
+def _check(path: Path, sha256: str) -> None:
+    digest = file_sha256(path)
+    if digest != sha256:
+        raise RunError(
+            f"{path} must have the SHA-256 that {SPEC_FILE} promises, {sha256}; got {digest}. "
+            "The file was damaged or replaced: copy the run folder again."
+        )
