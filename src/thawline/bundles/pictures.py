@@ -139,6 +139,8 @@ def _checked(item: Any, index: int) -> Any:
             item = np.asarray(item)
         except ValueError as error:
             raise DataError(f"item {index + 1} must be a picture; its rows differ in length.") from error
+        if item.dtype.kind == "i" and item.size and item.min() >= 0 and item.max() <= 255:
+            item = item.astype(np.uint8)
     if isinstance(item, np.ndarray):
         return _pixels(item, index)
     if item is None or isinstance(item, str | os.PathLike | bytes | Image.Image) or hasattr(item, "read"):
