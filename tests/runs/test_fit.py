@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 import thawline as tl
 from thawline.errors import DataError, ReceiptError, RunError, StorageError, UsageError
 from thawline.runs import Run, evaluate, open_run
-from thawline.runs.folder import CONTENTS
+from thawline.runs.folder import CONTENTS, GRAPHS
 
 pytestmark = pytest.mark.usefixtures("warm_cache")
 
@@ -34,7 +34,7 @@ def rows_of(run: Run) -> list[dict[str, str]]:
 
 
 def test_the_folder_holds_what_it_must(run: Run) -> None:
-    assert sorted(path.name for path in run.folder.iterdir()) == sorted(CONTENTS)
+    assert {path.name for path in run.folder.iterdir()} == {*CONTENTS, GRAPHS}
     assert [path.name for path in run.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
