@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thawline.engines.batches import run_batches
 from thawline.errors import UndecodableError
-from thawline.scale import executor
 from thawline.scale.allocator import share_one_arena
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ BATCH_SIZE = 32
 class Batch:
     """What a few samples gave."""
 
-    size: int
-    """Samples, readable or not."""
     rows: list[int]
     """Numbers of the samples that could be read."""
     values: NDArray[np.float32]
@@ -34,19 +32,18 @@ class Batch:
     failures: list[tuple[int, str]]
     """(number, reason) of each sample that could not be read."""
 
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.failures)
 
-def run_batches(engine: Engine, n: int, prepare: Callable[[int], NDArray[np.uint8]]) -> Generator[Batch]:
-    """Prepare and run ``n`` samples, in order. Memory stays flat, however many there are.
 
-    An engine that runs batches side by side gets two threads for each of them, and each thread prepares what it runs:
-    while one waits for the interpreter, another has work. For any other engine, threads prepare ahead of it.
+def run_over(engine: Engine, n: int, prepare: Callable[[int], NDArray[np.uint8]]) -> Generator[Batch]:
+    """Prepare and run ``n`` samples, in order. Memory does not grow with their number.
 
     Args:
         prepare: Takes the number of a sample, and gives what the engine takes; called from several threads. Raises
             UndecodableError with the reason if the sample cannot be read.
     """
     share_one_arena()
-    size = min(BATCH_SIZE, engine.at_once or BATCH_SIZE)
 
     def one(number: int) -> NDArray[np.uint8] | str:
         try:
@@ -58,31 +55,26 @@ def run_batches(engine: Engine, n: int, prepare: Callable[[int], NDArray[np.uint
         found = [(i, array) for i, array in zip(numbers, prepared, strict=True) if not isinstance(array, str)]
         failures = [(i, reason) for i, reason in zip(numbers, prepared, strict=True) if isinstance(reason, str)]
         values = engine.run(np.stack([array for _, array in found])) if found else np.empty((0, 0), np.float32)
-        return Batch(len(numbers), [i for i, _ in found], values, failures)
+        return Batch([i for i, _ in found], values, failures)
 
-    if engine.workers == 1:
-        ahead = executor().pipelined(range(n), lambda i: (i, one(i)), list, batch_size=BATCH_SIZE)
-        with closing(ahead):
-            for numbers, pairs in ahead:
-                yield run(numbers, [array for _, array in pairs])
-        return
-    chunks = [range(start, min(start + size, n)) for start in range(0, n, size)]
-    side_by_side = executor().pipelined(
-        chunks, lambda chunk: run(chunk, [one(i) for i in chunk]), list, batch_size=1, workers=2 * engine.workers
-    )
-    with closing(side_by_side):
-        for _, (batch,) in side_by_side:
+    batches = run_batches(engine, range(n), one, run, batch_size=BATCH_SIZE)
+    with closing(batches):
+        for _, batch in batches:
             yield batch
 
 
 def in_blocks(arrays: Iterable[NDArray[np.float32]], size: int) -> Generator[NDArray[np.float32]]:
     """Yield the rows of (n, D) arrays again, ``size`` at a time; the last block may be shorter."""
     kept: list[NDArray[np.float32]] = []
+    n = 0
     for array in arrays:
         kept.append(array)
-        while sum(map(len, kept)) >= size:
+        n += len(array)
+        if n >= size:
             rows = np.concatenate(kept)
-            yield rows[:size]
-            kept = [rows[size:]] if len(rows) > size else []
-    if kept:
+            whole = n - n % size
+            for start in range(0, whole, size):
+                yield rows[start : start + size]
+            kept, n = [rows[whole:]], n - whole
+    if n:
         yield np.concatenate(kept)

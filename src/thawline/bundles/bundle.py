@@ -136,19 +136,19 @@ class Bundle:
         progress: Progress | None,
     ) -> Iterator[NDArray[np.float32]]:
         """Yield features (n, D) of the samples that can be read; note their rows, and what failed."""
-        from thawline.bundles.batches import run_batches
+        from thawline.bundles.batches import run_over
 
         report = progress or (lambda done, total: None)
         report(0, len(files))
         done = 0
-        with closing(run_batches(self._engine(len(files)), len(files), prepare)) as batches:
+        with closing(run_over(self._engine(len(files)), len(files), prepare)) as batches:
             for batch in batches:
                 failed += [Skipped(files[row], reason) for row, reason in batch.failures]
                 rows += batch.rows
                 if batch.rows:
                     self._refuse_non_finite(batch.values, [files[row] for row in batch.rows])
                     yield batch.values
-                done += batch.size
+                done += len(batch)
                 report(done, len(files))
 
     def _engine(self, n: int) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.engines.batches import run_batches
 from thawline.engines.building import ConvertedBackbone, build_engine
 from thawline.engines.choices import Engine, EngineChoice
 from thawline.errors import DataError, ModelError
 from thawline.features.prepared import PreparedSamples, Samples
 from thawline.listening import Progress
-from thawline.scale import executor
 from thawline.store.keys import FeatureKey
 from thawline.store.store import FeatureStore
 from thawline.store.writer import Writer
@@ -116,7 +116,10 @@ class _Run:
             store.prepare(key)
         self._report(0, len(positions))
         done = 0
-        with closing(self._batches(positions)) as batches, Writer(store) as writer:
+        batches = run_batches(
+            self.engine, positions, self.opened.prepared.of, self._infer, batch_size=self.job.batch_size
+        )
+        with closing(batches), Writer(store) as writer:
             for batch, values in batches:
                 digests = [samples.digests[i] for i in batch]
                 rungs = np.split(values, np.cumsum(self.engine.widths)[:-1], axis=1)
@@ -127,30 +130,7 @@ class _Run:
                 done += len(batch)
                 self._report(done, len(positions))
 
-    def _batches(self, positions: Sequence[int]) -> Generator[tuple[Sequence[int], NDArray[np.float32]]]:
-        """(positions, rows) of each batch, in order.
-
-        If batches can run side by side, one thread decodes and runs each: decoding and running then never wait for each
-        other. There are two such threads for each batch that can run, so that one has work while the other wakes up
-        or waits for the interpreter. Otherwise threads decode ahead of the one that runs.
-        """
-        most = self.job.batch_size
-        if self.engine.workers == 1:
-            yield from executor().pipelined(positions, self.opened.prepared.of, self._infer, batch_size=most)
-            return
-        size = min(most, self.engine.at_once or most)  # so that all threads end together
-        batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-        side_by_side = executor().pipelined(
-            batches, self._decode_and_infer, lambda rows: rows[0], batch_size=1, workers=2 * self.engine.workers
-        )
-        with closing(side_by_side):
-            for (batch,), rows in side_by_side:
-                yield batch, rows
-
-    def _decode_and_infer(self, positions: Sequence[int]) -> NDArray[np.float32]:
-        return self._infer([self.opened.prepared.of(position) for position in positions])
-
-    def _infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _infer(self, _positions: Sequence[int], pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.run(np.stack(pictures))
 
     def _report(self, done: int, total: int) -> None:

@@ -1,0 +1,59 @@
+"""Feed an engine: samples are prepared and run in batches, side by side if the engine can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from thawline.scale import executor
+
+if TYPE_CHECKING:
+    from thawline.engines.choices import Engine
+
+Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
+
+
+def run_batches(
+    engine: Engine,
+    positions: Sequence[int],
+    prepare: Callable[[int], Prepared],
+    run: Callable[[Sequence[int], list[Prepared]], Result],
+    *,
+    batch_size: int,
+) -> Generator[tuple[Sequence[int], Result]]:
+    """Yield (positions, what ``run`` gave) for each batch, in order. Memory does not grow with their number.
+
+    If batches can run side by side, one thread prepares and runs each: preparing and running then never wait for each
+    other. There are two such threads for each batch that can run, so that one has work while the other wakes up or
+    waits for the interpreter. Otherwise threads prepare ahead of the one that runs.
+
+    Args:
+        prepare: Prepares one sample; called from several threads.
+        run: Runs a batch of prepared samples on the engine.
+        batch_size: Samples in one batch, at most.
+    """
+    if engine.workers == 1:
+        ahead = executor().pipelined(
+            positions, lambda i: (i, prepare(i)), lambda pairs: run(*_unzipped(pairs)), batch_size=batch_size
+        )
+        with closing(ahead):
+            yield from ahead
+        return
+    size = min(batch_size, engine.at_once or batch_size)  # so that all threads end together
+    batches = [positions[start : start + size] for start in range(0, len(positions), size)]
+    side_by_side = executor().pipelined(
+        batches,
+        lambda batch: run(batch, [prepare(i) for i in batch]),
+        lambda results: results[0],
+        batch_size=1,
+        workers=2 * engine.workers,
+    )
+    with closing(side_by_side):
+        for (batch,), result in side_by_side:
+            yield batch, result
+
+
+def _unzipped(pairs: Sequence[tuple[int, Prepared]]) -> tuple[list[int], list[Prepared]]:
+    return [position for position, _ in pairs], [prepared for _, prepared in pairs]
