@@ -86,7 +86,7 @@ def write_graphs(converted: Converted, folder: Path, key: GraphKey, model: str) 
     Raises:
         OSError: The folder cannot be written.
     """
-    import openvino as ov
+    from thawline.engines.openvino_import import ov
 
     parts = []
     for number, (graph, precision) in enumerate(converted.graphs):

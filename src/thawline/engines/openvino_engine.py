@@ -8,12 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from thawline.engines.choices import check_batch
 from thawline.engines.graphs import Converted, StoredGraphs
 from thawline.engines.openvino_core import core
+from thawline.engines.openvino_import import ov
 from thawline.errors import ModelError
 from thawline.records import ArraySpec, Precision
 from thawline.scale.processors import usable_processors

@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino as ov
 import torch
 from numpy.typing import NDArray
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-from openvino.passes import ConstantFolding, Manager
 from torch import nn
 
 from thawline.engines.arithmetic import one_thread
 from thawline.engines.converting.batch_norm import folded, run_hooked
 from thawline.engines.converting.refining import Reference, in_bfloat16, in_float32, smallest_cosine
 from thawline.engines.graphs import N_STAND_INS, Converted
+from thawline.engines.openvino_import import ov
 from thawline.errors import NotConvertibleError
 from thawline.inputs import kind_of
 from thawline.records import Precision
@@ -110,6 +107,9 @@ def _traced(reader: _SampleReader, backbone: Backbone) -> ov.Model:
 
     The caller compares the graph's results with torch's.
     """
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # after ``openvino_import``
+    from openvino.passes import ConstantFolding, Manager
+
     shape = (reader.at_once, *backbone.preparation.spec.shape)
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -117,7 +117,7 @@ def _traced(reader: _SampleReader, backbone: Backbone) -> ov.Model:
             samples = torch.zeros(shape, dtype=torch.uint8)
             # A function, not the module: its weights then are constants, and no layer is wrapped.
             traced = torch.jit.trace(lambda given: reader(given), samples, check_trace=False)  # type: ignore[no-untyped-call]
-            manager, decoder = FrontEndManager(), TorchScriptPythonDecoder(traced, example_input=(samples,))
+            manager, decoder = ov.frontend.FrontEndManager(), TorchScriptPythonDecoder(traced, example_input=(samples,))
             frontend = manager.load_by_framework("pytorch")  # usable only as long as its manager
             model = frontend.convert(frontend.load(decoder))
             model.reshape(list(shape))

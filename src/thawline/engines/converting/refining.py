@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from thawline.engines.converting.rounding import Means, round_weights, run_watched, split, work
 from thawline.engines.graphs import Converted
 from thawline.engines.openvino_engine import compile_graphs
+from thawline.engines.openvino_import import ov
 from thawline.records import Precision
 
 Chain = tuple[tuple[ov.Model, Precision], ...]

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from thawline.engines.openvino_core import core
+from thawline.engines.openvino_import import ov
 
+ops = ov.opset13
 Means = Mapping[str, NDArray[np.float32]]
 """Name of a product with weights -> mean (C,) over samples and positions of each channel that it is given."""
 
