@@ -166,7 +166,7 @@ def test_sigterm_stops_as_ctrl_c_does(tiny_photos: Path, tmp_path: Path) -> None
 
 def test_the_data_may_have_moved(stopped: Path, tiny_photos: Path, tmp_path: Path) -> None:
     tiny_photos.rename(tmp_path / "elsewhere")
-    with pytest.raises(MissingDataError, match="photos is not there"):
+    with pytest.raises(MissingDataError, match="photos does not exist"):
         tl.resume(stopped)
     with pytest.raises(MissingDataError, match="nowhere"):
         tl.resume(stopped, data=tmp_path / "nowhere")
