@@ -13,13 +13,19 @@ MAX_NAME = 80
 """Characters of a name that are shown."""
 MAX_ROWS = 30
 """Longest table of a card."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of a line, halves of characters."""
 _RIGHT, _LEFT = (f' style="text-align:{side};padding:.15em .7em"' for side in ("right", "left"))
+
+
+def visible(text: object) -> str:
+    """Replace what a terminal would obey instead of showing; lines and tabs stay."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 def printable(text: object, limit: int = MAX_NAME) -> str:
     """Make one printable line, shortened in the middle: of a path, people recognise the folder and the end."""
-    line = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
+    line = visible(" ".join(str(text).split()))
     if len(line) <= limit:
         return line
     return f"{line[: limit // 2]}\N{HORIZONTAL ELLIPSIS}{line[-(limit - limit // 2 - 1) :]}"

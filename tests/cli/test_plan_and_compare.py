@@ -71,11 +71,11 @@ def test_a_thaw_that_was_asked_for_is_planned_without_measuring(photos: Path) ->
     assert 'thaw = "last:2"' in Path("plan.toml").read_text()
 
 
-def test_strategies_are_compared_and_gone_on_with(photos: Path) -> None:
+def test_strategies_are_compared_and_resumed(photos: Path) -> None:
     words = ("compare", photos, "--only", "last-layer, svm", "--out", "c", "--quiet")
     code, said, _ = run(*words)
     assert code == 0
-    verdict, table = said.split("on the test part  ", 1)
+    verdict, table = said.split("on the test set  ", 1)
     assert "new linear head on the frozen model, accuracy 1.000" in " ".join(verdict.split())  # the first of two equals
     assert "linear SVM on the frozen model" in table
     assert "always the commonest class" in table

@@ -28,7 +28,7 @@ def test_the_result_is_a_table_and_a_sentence(thawline, tiny_photos: Path) -> No
     assert f"2 {RANDOM} 20 " in said
     assert "left out: timm/nope: model must be one that timm knows; got 'timm/nope'" in said
     assert "embedded/resnet18_half suits photos best: accuracy " in said
-    assert "The test part was not looked at." in said
+    assert "The test set was not looked at." in said
     assert answer.err == ""
 
 

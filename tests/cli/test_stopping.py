@@ -149,7 +149,7 @@ def test_a_finished_run_is_printed_again(thawline, run_folder: Path) -> None:
     answer = thawline("fit", "--resume", run_folder)
     assert answer.code == 0
     assert f"note: {run_folder} is finished; there is nothing to resume. Report: " in answer.err
-    assert "on the test part" in answer.out
+    assert "on the test set" in answer.out
     assert thawline("fit", "--resume", run_folder, "--json").json["receipt"] == "clean"
 
 
@@ -176,7 +176,7 @@ def test_what_was_decided_is_not_typed_again(thawline, typed: str) -> None:
     answer = thawline("fit", "--resume", "here", *typed.split())
     names = ", ".join(word for word in typed.split() if word.startswith("--"))
     assert answer.code == 2
-    assert f"--resume goes on with what was asked when the run began; {names} was typed as well." in answer.err
+    assert f"--resume does what was asked when the run began; {names} was typed as well." in answer.err
 
 
 def test_fit_needs_data_or_a_run(thawline) -> None:

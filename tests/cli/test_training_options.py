@@ -155,7 +155,7 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None
 
 
 HEAD = {"name": "head", "trainable": 30, "frozen": 2_000_000, "score": 0.4, "seconds": 0.2,
-        "score_name": "cross-validated log loss on the training part", "details": {"kind": "logistic"}}  # fmt: skip
+        "score_name": "cross-validated log loss on the training set", "details": {"kind": "logistic"}}  # fmt: skip
 STAGE = {"name": "from:blocks.6.0", "trainable": 1_234_567, "frozen": 765_433, "score": 0.3456, "seconds": 12.34,
          "score_name": "log loss on the validation part, after a temperature",
          "details": {"thaw": "from:blocks.6.0", "rung": "blocks.5.2", "epochs": 9.0, "steps": 90, "kept": True,

@@ -1,7 +1,6 @@
-"""Every verb, by name.
+"""The command ``thawline`` and its verbs.
 
-The files of the verbs with many options do without postponed annotations: Typer would compile each of them again, at
-every start.
+The files of most verbs do without postponed annotations: each would be compiled again at every start.
 """
 
 from __future__ import annotations
@@ -41,6 +40,11 @@ def _root(
     pass
 
 
+def _flowing(text: str | None) -> str:
+    """Join the lines of each paragraph: help breaks them where the terminal ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+
+
 for _verb in (
     demo.demo,
     models.models,
@@ -54,5 +58,5 @@ for _verb in (
     features.features,
     report.report,
 ):
-    app.command(epilog=_verb.__globals__["EXAMPLES"])(guarded(grouped(_verb)))
+    app.command(epilog=_verb.__globals__["EXAMPLES"], help=_flowing(_verb.__doc__))(guarded(grouped(_verb)))
 app.add_typer(cache.app, name="cache")

@@ -1,4 +1,4 @@
-"""``thawline cache``: what the feature store holds, and how to empty it."""
+"""``thawline cache``: list what the cache holds, or delete it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thawline.cli.console import print_json, say
+from thawline.cli.console import plain, print_json, say
 from thawline.cli.groups import grouped
 from thawline.cli.guard import guarded
 from thawline.cli.options import OnlyJson
@@ -41,15 +41,15 @@ def show(context: typer.Context, *, output: OnlyJson) -> None:
     for entry in entries:
         rows.add_row(
             entry.key[:12],
-            entry.model,
-            entry.rung,
+            plain(entry.model),
+            plain(entry.rung),
             entry.precision,
             f"{entry.rows:,}" if entry.rows else "",
             format_bytes(entry.bytes),
             f"{entry.last_used:%Y-%m-%d %H:%M}",
         )
     say(rows)
-    say(f"{format_bytes(total)} of at most {format_bytes(store.limit_bytes)} in {store.root}", soft_wrap=True)
+    say(f"{format_bytes(total)} of at most {format_bytes(store.limit_bytes)} in {plain(store.root)}", soft_wrap=True)
 
 
 def _as_json(entry: CacheEntry) -> dict[str, Any]:
@@ -61,14 +61,12 @@ def _as_json(entry: CacheEntry) -> dict[str, Any]:
 def clear(
     *,
     older_than_days: Annotated[
-        float | None, typer.Option(min=0, help="Only what was not used for so many days.")
+        float | None, typer.Option(min=0, help="Only entries that were not used for so many days.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Only this key, or its beginning, as `thawline cache` shows it.")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="Only the entry with this key, or with a key that begins so.")] = None,
     output: OnlyJson,
 ) -> None:
-    """Delete stored features and converted models; they are made again when needed."""
+    """Delete stored features and converted models; they are computed again when needed."""
     from thawline.engines.graph_store import GraphStore
     from thawline.store.sizes import format_bytes
     from thawline.store.store import FeatureStore

@@ -18,7 +18,7 @@ EXAMPLES = (
     "Examples:\n\n"
     "thawline compare photos/\n\n"
     "thawline compare photos/ --only last-layer,half,all --model timm/mobilenetv2_100@weights.safetensors\n\n"
-    "thawline compare photos/ --out ants-compared   (again: goes on where it was stopped)\n\n"
+    "thawline compare photos/ --out ants-compared   (again, after it was stopped: resumes)\n\n"
     "thawline compare table.csv --label-column species --json"
 )
 
@@ -55,8 +55,9 @@ def compare(
     names = [name.strip() for name in only.split(",")] if only else []
     with listening(quiet=output.silent) as listener:
         backbone = opened_backbone(model)
+        labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware())
         found = runs.compare(
-            opened(data, data_options, listener, backbone=backbone, **compute.hardware()),
+            labelled,
             backbone,
             folder=out,
             only=names,
@@ -67,23 +68,26 @@ def compare(
             **compute.hardware(),
         )
     if output.json_:
-        print_json(found.to_json())
+        print_json(found.to_json() | {"classes": list(labelled.classes)})
     else:
         _print(found)
 
 
 def _print(found: "Comparison") -> None:
+    from thawline.cli.results import print_data_of
+
+    print_data_of(found.strategies[0].run.report.content)
     say(f"[bold]{plain(found.verdict)}[/]")
     console(stderr=False).print(_table(found))
     say(f"Runs: [bold]{plain(found.folder)}[/]   page: [bold]{plain(found.page)}[/]", soft_wrap=True)
 
 
 def _table(found: "Comparison") -> "Table":
-    """One row per strategy, the best on the test part first, then what does without the pre-trained model."""
+    """Make a table with a row for each strategy, the best on the test set first; then the simpler methods."""
     from thawline.cli.results import table
     from thawline.runs.strategies import PLAN
 
-    rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss", "learned", "s")
+    rows = table("on the test set", "accuracy", "95 % interval", "macro F1", "log loss", "learned", "s")
     for one in sorted(found.strategies, key=lambda one: -one.accuracy.value):
         low, high = one.accuracy.ci95
         metrics = one.run.report.content["test"]

@@ -1,4 +1,4 @@
-"""What the verbs print: results on standard output, progress and remarks on standard error.
+"""Print results on standard output, progress and remarks on standard error.
 
 Rich is loaded when something is printed, not before: ``thawline --help`` must be quick.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @functools.cache
 def console(*, stderr: bool) -> Console:
-    """The terminal, or the file or pipe in its place."""
+    """Return the console of a stream, be it a terminal, a file or a pipe."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
@@ -35,27 +35,33 @@ def say(what: RenderableType, *, soft_wrap: bool = False) -> None:
 
 
 def remark(kind: str, style: str, text: str) -> None:
-    """Print one sentence on standard error, taken as it is."""
+    """Print one sentence on standard error; it carries no markup."""
     from rich.text import Text
 
-    console(stderr=True).print(Text.assemble((f"{kind}: ", style), text), soft_wrap=True)
+    from thawline.showing import visible
+
+    console(stderr=True).print(Text.assemble((f"{kind}: ", style), visible(text)), soft_wrap=True)
 
 
 def plain(text: object) -> str:
-    """Escape what comes from outside, so that brackets in it are not taken for markup."""
+    """Escape text from outside: brackets in it are no markup, control characters do not reach the terminal."""
     from rich.markup import escape
 
-    return escape(str(text))
+    from thawline.showing import visible
+
+    return escape(visible(text))
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object, as the last and only thing on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # half a character, from a file name that is no UTF-8, cannot be encoded; JSON writes it as Python does: \udce9
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
     sys.stdout.flush()
 
 
 class BarListener:
-    """Draws a progress bar per phase, with rate and time left; remarks and a table of training stand above it."""
+    """Draws a progress bar for each phase, with rate and time left, below remarks and the table of training."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -78,7 +84,7 @@ class BarListener:
         remark("note", "yellow", text)  # the bars share this console, which prints it above them
 
     def evaluated(self, row: Evaluated) -> None:
-        """Print a row of the table, the names of its columns before the first."""
+        """Print a row of the table of training; the first row comes with a header."""
         from rich.text import Text
 
         if not self._stages:
@@ -90,7 +96,7 @@ class BarListener:
         self._progress.console.print(line, soft_wrap=True)
 
     def _hide_finished_stages(self) -> None:
-        """Their rows stay; a bar for each would push the table out of sight."""
+        """Hide the bars of stages that are over: their rows stay, and many bars would push the table out of sight."""
         for phase, task in self._tasks.items():
             if phase in self._stages and self._progress.tasks[task].finished:
                 self._progress.update(task, visible=False)
@@ -112,16 +118,16 @@ class NoteListener:
 
 _STAGE_WIDTH = 30
 _COLUMNS = {"epoch": 8, "train loss": 12, "val loss": 10, "val accuracy": 14, "samples/s": 11, "left": 9}
-"""Widths; with the stage's they make 94 columns."""
+"""Widths; with that of the stage they make 94 columns."""
 
 
 def training_header() -> str:
-    """Names of the columns of ``training_row``."""
+    """Return the names of the columns of ``training_row``."""
     return "stage".ljust(_STAGE_WIDTH) + "".join(name.rjust(width) for name, width in _COLUMNS.items())
 
 
 def training_row(row: Evaluated) -> str:
-    """One evaluation as a line of the table."""
+    """Return one evaluation as a line of the table."""
     stage = f"{row.stage_number}/{row.n_stages} {row.stage}"
     values = (
         f"{row.epoch:.1f}",

@@ -31,7 +31,7 @@ def demo(
     compute: OnlySeed,
     output: OutputOptions,
 ) -> None:
-    """Run the whole path offline, on digits. It learns from 10, 30 and 100 labelled handwritten digits of each kind."""
+    """Run the whole path offline, on digits. Learns from 10, 30 and 100 labelled handwritten digits of each kind."""
     from thawline import planning, runs
     from thawline.data.digits import open_digits
     from thawline.errors import RunError
@@ -56,7 +56,7 @@ def demo(
 
 
 def _ask(run: Run, folder: Path, listener: BarListener | NoteListener, seed: int) -> dict[str, Any]:
-    """Write some test digits as picture files and ask the saved bundle about them, as a user would."""
+    """Write some test digits as picture files and predict them with the saved bundle, as a user would."""
     import numpy as np
     from PIL import Image
 
@@ -78,7 +78,7 @@ def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
     from thawline.cli.results import table
     from thawline.evaluation.baselines import METHODS
 
-    say("Handwritten digits, accuracy on the same 600 that nothing was fitted on:")
+    say("Handwritten digits: accuracy on the same 600, which no method learned from")
     rows = table("labelled digits", *METHODS, "Thawline", "95 % interval")
     for n, run in zip(PER_CLASS, finished, strict=True):
         simpler = [run.report.content["baselines"][name]["accuracy"]["value"] for name in METHODS]
@@ -94,8 +94,8 @@ def _print(finished: list[Run], asked: dict[str, Any], place: Path) -> None:
     features = [run.report.content["features"] for run in finished]
     say(f"\nWith 100 of each: {plain(best.report.verdict)}")
     say(
-        f"Saved, loaded and asked about {len(asked['predictions'])} picture files, the model named {right} rightly. "
-        f"Features: {sum(f['computed'] for f in features):,} computed, {sum(f['reused'] for f in features):,} reused. "
+        f"The saved model, loaded again, labelled {right} of {len(asked['predictions'])} picture files correctly. "
+        f"{sum(f['computed'] for f in features):,} features computed, {sum(f['reused'] for f in features):,} reused. "
         f"Freeze receipts: {', '.join(run.report.content['receipt'] for run in finished)}."
     )
     say(f"\nReport: [bold]{plain(best.report_path)}[/]\n", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``thawline features``: what a frozen backbone says about each picture, as a file."""
+"""``thawline features``: features of a frozen backbone, as a file."""
 
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,8 @@ def features(
             labelled, backbone, rung=model.layer, **hardware, progress=partial(listener.progress, "features")
         )
     write_features(extracted, labelled, target)
+    from thawline.cli.results import print_data
+
     n, dim = extracted.values.shape
     if output.json_:
         print_json(
@@ -51,13 +53,15 @@ def features(
                 "layer": model.layer,
                 "n": n,
                 "dim": dim,
+                "classes": list(labelled.classes),
                 "features": {"computed": extracted.computed, "reused": extracted.reused},
                 "seconds": round(extracted.seconds, 4),
             }
         )
     else:
+        print_data(labelled)
         say(
-            f"{n:,} samples x {dim:,} features ({plain(model.layer)}) in {target}; {extracted.computed:,} computed, "
-            f"{extracted.reused:,} from the cache, {extracted.seconds:.1f} s.",
+            f"{extracted.computed:,} features computed, {extracted.reused:,} reused, {extracted.seconds:.1f} s. "
+            f"Written: {plain(target)}, {n:,} samples x {dim:,} numbers at {plain(model.layer)}",
             soft_wrap=True,
         )

@@ -21,10 +21,10 @@ EXAMPLES = (
     "thawline fit photos/\n\n"
     "thawline fit table.csv --file-column path --label-column species\n\n"
     "thawline fit photos/ --model timm/mobilenetv2_100@weights.safetensors --run runs/ants\n\n"
-    "thawline fit photos/ --budget 5min   (the best that can be found in five minutes)\n\n"
+    "thawline fit photos/ --budget 5min   (the best model found in five minutes)\n\n"
     "thawline fit photos/ --thaw last:2 --epochs 10   (the last two layers learn)\n\n"
-    "thawline fit photos/ --thaw progressive --run runs/ants   (thaws from the end while it helps)\n\n"
-    "thawline fit --resume runs/ants   (goes on where it was stopped)\n\n"
+    "thawline fit photos/ --thaw progressive --run runs/ants   (thaws stage after stage while that helps)\n\n"
+    "thawline fit --resume runs/ants   (resumes a run that was stopped)\n\n"
     "thawline fit photos/ --plan runs/ants/plan.toml --json"
 )
 
@@ -33,7 +33,7 @@ def fit(
     context: typer.Context,
     *,
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help=f"{DATA_HELP} With --resume only if it was moved.")
+        Path | None, typer.Argument(metavar="DATA", help=f"{DATA_HELP} With --resume: only if the data were moved.")
     ] = None,
     plan: Annotated[
         Path | None,
@@ -46,7 +46,7 @@ def fit(
         bool, typer.Option("--force", help="Replace a run in that folder, whether it is finished or not.")
     ] = False,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Resume a run that was stopped; it needs no other option.")
+        Path | None, typer.Option(metavar="RUN", help="Resume a run that was stopped; needs no DATA and no option.")
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder.")
@@ -86,7 +86,7 @@ def fit(
 
 
 def _refuse_early(run: Path | None, *, force: bool, tensorboard: bool) -> None:
-    """Refuse what a run cannot be written to before weights are fetched."""
+    """Refuse a place that is taken, or a missing package, before weights are fetched."""
     from thawline.runs.folder import check_place
     from thawline.runs.listener import check_tensorboard
 
@@ -97,7 +97,7 @@ def _refuse_early(run: Path | None, *, force: bool, tensorboard: bool) -> None:
 
 
 def _asked(data: DataOptions, model: ModelOptions, training: TrainingOptions, compute: ComputeOptions) -> "Asked":
-    """What the plan is to be made of."""
+    """Gather what the plan is to be made of."""
     from thawline.planning import Asked
 
     return Asked.of(
@@ -133,7 +133,7 @@ _GO_WITH_RESUME = ("data", "resume", "json_", "quiet")
 
 
 def _replay(context: typer.Context, path: Path) -> "FitPlan":
-    """Read a plan; what it decided must not be typed as well."""
+    """Read a plan; refuse options that it has decided."""
     from thawline.planning import read_plan
 
     if typed := _typed(context, _PLANNED):
@@ -142,17 +142,17 @@ def _replay(context: typer.Context, path: Path) -> "FitPlan":
 
 
 def _refuse_typed_with_resume(context: typer.Context) -> None:
-    """A run that was begun has decided everything."""
+    """Refuse options of a run that was begun: its request holds them."""
     names = [parameter.name or "" for parameter in context.command.params]
     if typed := _typed(context, [name for name in names if name not in _GO_WITH_RESUME]):
         raise UsageError(
-            f"--resume goes on with what was asked when the run began; {typed} was typed as well. Leave it out, or "
-            "begin a new run."
+            f"--resume does what was asked when the run began; {typed} was typed as well. Leave it out, or begin a new "
+            "run."
         )
 
 
 def _typed(context: typer.Context, names: Sequence[str]) -> str:
-    """Those of the options that were typed, as they were typed."""
+    """List those of the options that were typed, as they were typed."""
     return ", ".join(
         parameter.opts[0]
         for parameter in context.command.params

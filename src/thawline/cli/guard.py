@@ -1,4 +1,4 @@
-"""Errors become one sentence and the right exit code. Loads no rich: help must be quick."""
+"""Turn errors into one sentence and the right exit code. Loads no rich: help must be quick."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
-    """Wrap a verb so that errors become one sentence and the right exit code."""
+    """Wrap a verb: its errors become one sentence and the right exit code."""
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""``thawline ladder``: every place where the thaw line can stand, and what a setting thaws."""
+"""``thawline ladder``: every place for the thaw line, and the layers that a setting thaws."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLES = (
 )
 
 _WIDTH = 100
-"""Columns that the table needs at most."""
+"""Columns that the table may need."""
 
 
 def ladder(
@@ -43,15 +43,15 @@ def ladder(
         ),
     ] = "none",
     head: Annotated[
-        int | None, typer.Option(metavar="N_CLASSES", min=2, help="Count a new linear head of so many classes, too.")
+        int | None, typer.Option(metavar="N_CLASSES", min=2, help="Count a new linear head for so many classes, too.")
     ] = None,
     settings: Annotated[ModelOptions, without("model", "layer")],
     output: OnlyJson,
 ) -> None:
-    """Print the layers of a model. From input to output, and which of them a thaw setting lets learn.
+    """Print the layers of a model. From input to output, with those that a thaw setting lets learn.
 
-    A layer is one row that has parameters; `last:N` and `first-frozen:K` count these. Only the architecture is needed:
-    nothing is fetched.
+    `last:N` and `first-frozen:K` count the rows that have parameters. Only the architecture is needed: nothing is
+    fetched.
     """
     from thawline.backbones.thaw import resolve_thaw
 
@@ -69,7 +69,7 @@ def ladder(
         say(f"Exactly these learn: {plain(', '.join(resolved.thawed))}")
     say(_totals(resolved, n_head, head))
     if resolved.buffers:
-        say(f"{len(resolved.buffers):,} running statistics of thawed normalisation layers may move, too.")
+        say(f"{len(resolved.buffers):,} running statistics of thawed normalisation layers change, too.")
 
 
 def contract(ladder: Ladder, thaw: Thaw) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def contract(ladder: Ladder, thaw: Thaw) -> dict[str, Any]:
 
 
 def _said(ladder: Ladder, thaw: Thaw) -> str:
-    """Say in one clause what the setting came to."""
+    """Say in one clause what the setting thaws."""
     if not thaw.n_trainable:
         return f"all {ladder.layers} layers are frozen; only a new head would learn."
     n = sum(learns > 0 for learns in thaw.trainable_at)
@@ -107,7 +107,7 @@ def _said(ladder: Ladder, thaw: Thaw) -> str:
 
 
 def _rows(ladder: Ladder, thaw: Thaw) -> Table:
-    """One row per rung, input first, with a line drawn where the thaw line stands."""
+    """Make a table with a row for each rung, from the input, and a line at the thaw line."""
     from rich import box
     from rich.rule import Rule
     from rich.table import Table
@@ -140,11 +140,11 @@ def _rows(ladder: Ladder, thaw: Thaw) -> Table:
 def _state(rung: Rung, learns: int) -> str:
     if not rung.parameters:
         return "-"
-    return "[green]thawed[/]" if learns == rung.parameters else "[green]in part[/]" if learns else "frozen"
+    return "[green]thawed[/]" if learns == rung.parameters else "[green]partly[/]" if learns else "frozen"
 
 
 def _totals(thaw: Thaw, n_head: int, classes: int | None) -> Table:
-    """Parameters of the backbone and, where asked, with a new head on it."""
+    """Make a table of the parameters of the backbone and, if asked, of the backbone with a new head."""
     from thawline.cli.results import table
 
     rows = table("", "parameters", "trainable", "frozen")

@@ -1,4 +1,4 @@
-"""``thawline models``: what can be opened."""
+"""``thawline models``: list the models that can be opened."""
 
 from dataclasses import asdict
 from typing import Annotated

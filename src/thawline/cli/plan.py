@@ -24,11 +24,11 @@ EXAMPLES = (
     "thawline plan photos/ --model timm/mobilenetv2_100@weights.safetensors --out ants.toml\n\n"
     "thawline plan photos/ --budget 10min\n\n"
     "thawline plan table.csv --label-column species --json\n\n"
-    "thawline fit photos/ --plan plan.toml   (does what was decided)"
+    "thawline fit photos/ --plan plan.toml   (does what the plan says)"
 )
 
 _WIDTH = 100
-"""Columns that the table needs at most."""
+"""Columns that the table may need."""
 
 
 def plan(
@@ -48,6 +48,7 @@ def plan(
     several layers. The test set is never looked at.
     """
     from thawline import planning
+    from thawline.cli.results import print_data
     from thawline.planning.timing import forecast
     from thawline.scale.disk import storage_errors
 
@@ -65,15 +66,16 @@ def plan(
     )
     with listening(quiet=output.silent) as listener:
         backbone = opened_backbone(model)
-        opened_data = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
-        planned = planning.make_plan(opened_data, backbone, asked, watcher=listener, explain=True)
+        labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
+        planned = planning.make_plan(labelled, backbone, asked, watcher=listener, explain=True)
         # if nothing was measured, nothing is known yet of what the fit takes
-        ahead = None if planned.plan.candidates else forecast(planned.on(opened_data), backbone, planned.plan)
+        ahead = None if planned.plan.candidates else forecast(planned.on(labelled), backbone, planned.plan)
         with storage_errors(out):
             planning.write_plan(planned.plan, out)
     if output.json_:
-        print_json(contract(planned, out, ahead))
+        print_json(contract(planned, out, ahead) | {"classes": list(labelled.classes)})
     else:
+        print_data(labelled)
         _print(planned.plan, out, data, ahead)
 
 
@@ -107,16 +109,16 @@ def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None") ->
     if plan.candidates:
         console(stderr=False).print(_candidates(plan), crop=False)
         say(
-            "Judged on samples that they did not learn from. behind by: log loss above that of the chosen one on the "
-            "samples that both were judged on, and its standard error."
+            "Each candidate is judged on samples that it did not learn from. behind by: its log loss above that of the "
+            "chosen one, on the samples that both were judged on, and the standard error."
         )
     if ahead is not None:
-        say(f"It will take {plain(str(ahead))}: timed on a few batches, with nothing stored beforehand.")
-    say(f"Written: [bold]{plain(path)}[/]   do it: thawline fit {plain(data)} --plan {plain(path)}", soft_wrap=True)
+        say(f"It will take {plain(str(ahead))}: timed on a few batches, with an empty cache.")
+    say(f"Written: [bold]{plain(path)}[/]   next: thawline fit {plain(data)} --plan {plain(path)}", soft_wrap=True)
 
 
 def _candidates(plan: "FitPlan") -> "Table":
-    """One row per candidate, best first."""
+    """Make a table with a row for each candidate, the best first."""
     from rich import box
     from rich.table import Table
 

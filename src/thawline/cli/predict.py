@@ -1,4 +1,4 @@
-"""``thawline predict``: ask a run about new pictures."""
+"""``thawline predict``: label new pictures with a run."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thawline.cli.console import listening, print_json, say
+from thawline.cli.console import listening, plain, print_json, say
 from thawline.cli.groups import only
 from thawline.cli.options import ComputeOptions, OutputOptions, PictureData, RunFolder
 from thawline.errors import DataError
@@ -34,6 +34,7 @@ def predict(
     """Predict the class of new pictures. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
     from thawline.scale.disk import check_new_file, written_whole
+    from thawline.showing import counted
 
     if target is not None:
         check_new_file(target, "--out", (".csv", ".json"), force=force)
@@ -63,4 +64,5 @@ def predict(
     elif target is None:
         predictions.write_csv(sys.stdout)
     else:
-        say(f"{len(predictions):,} predictions in {target}; {len(predictions.failed):,} files could not be read.")
+        failed = counted(len(predictions.failed), "file")
+        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {failed} could not be read.")

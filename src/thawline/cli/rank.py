@@ -18,7 +18,7 @@ EXAMPLES = (
     "thawline rank photos/ --models timm/mobilenetv2_100,timm/resnet18,embedded/resnet18_half\n\n"
     "thawline rank photos/ --models all   (everything that opens without a network)\n\n"
     "thawline rank photos/ --models all,weights/   (and every file in a folder of weights)\n\n"
-    "thawline rank photos/ --models timm/resnet18@a.safetensors,random/resnet18   (is pre-training of any use?)\n\n"
+    "thawline rank photos/ --models timm/resnet18@a.safetensors,random/resnet18   (does pre-training help at all?)\n\n"
     "thawline rank photos/ --models all --share 1 --json   (up to 2,000 pictures for every model)"
 )
 
@@ -53,8 +53,9 @@ def rank(
 
     fractions = data_options.fractions()
     with listening(quiet=output.silent) as listener:
+        labelled = opened(data, data_options, listener)
         ranking = planning.rank(
-            opened(data, data_options, listener),
+            labelled,
             models,
             seed=compute.seed,
             n_probe=probe,
@@ -65,23 +66,27 @@ def rank(
             listener=listener,
         )
     if output.json_:
-        print_json(ranking.to_json())
+        print_json(ranking.to_json() | {"classes": list(labelled.classes)})
         return
-    shown = " then ".join(f"{n:,} pictures for {n_models}" for n_models, n in ranking.rounds)
-    say(f"[bold]{plain(ranking.data)}[/], {ranking.n_train:,} pictures in the training part; {shown}.")
+    from thawline.cli.results import print_data
+
+    print_data(labelled)
+    shown = ", then ".join(f"{n:,} to {n_models}" for n_models, n in ranking.rounds)
+    say(f"Shown of the training set's {ranking.n_train:,} pictures: {shown} models.")
     say(_measured(ranking))
+    say("Other scores, which do not decide:")
     say(_beside(ranking))
     for model in ranking.failed:
         say(f"[yellow]left out:[/] {plain(model.name)}: {plain(model.reason)}")
     say(f"[bold]{plain(ranking.verdict)}[/]")
     say(
         f"{ranking.seconds:.1f} s; {ranking.work_frac:.1%} of the work of running every model on every picture. "
-        "The test part was not looked at."
+        "The test set was not looked at."
     )
 
 
 def _measured(ranking: "Ranking") -> "Table":
-    """What decides, best first."""
+    """Make the table that decides, the best model first."""
     from thawline.cli.results import table
 
     rows = table("", "model", "pictures", "accuracy (95 %)", "log loss", "above the first (95 %)", "s")
@@ -107,10 +112,10 @@ def _measured(ranking: "Ranking") -> "Table":
 
 
 def _beside(ranking: "Ranking") -> "Table":
-    """What does not."""
+    """Make a table of scores that do not decide."""
     from thawline.cli.results import table
 
-    rows = table("beside", *_HEADINGS, "parameters")
+    rows = table("", *_HEADINGS, "parameters")
     for number, model in enumerate(ranking.models, start=1):
         values = ("-" if model.scores[name] is None else f"{model.scores[name]:.3f}" for name in _COLUMNS)
         rows.add_row(str(number), *values, f"{model.parameters:,}")

@@ -1,4 +1,4 @@
-"""``thawline report``: look at a finished run again."""
+"""``thawline report``: print the numbers of a finished run."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show report.html in the browser.")] = False,
     output: OnlyJson,
 ) -> None:
-    """Print the numbers of a finished run. Says where its report lies, and can open it."""
+    """Print the numbers of a finished run. Names the file of its report, and can open it."""
     from thawline import runs
     from thawline.cli.results import print_run
 

@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Print results for people: sentences and tables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from rich.table import Table
 
 from thawline.cli.console import plain, say
 from thawline.evaluation.baselines import METHODS
+from thawline.records import PARTS
+from thawline.showing import counted, few
 
 if TYPE_CHECKING:
+    from thawline.records import Dataset
     from thawline.runs import Evaluation, Run
 
 _PROBE = {"probe": "a new linear head on the frozen model"}
-"""Stands beside them where something was thawed."""
+"""A simpler method of runs that thawed something."""
+_SETS = {"train": "training", "val": "validation", "test": "test"}
+_CLASSES = 10
+"""Names of classes that are printed."""
 _METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -26,36 +32,51 @@ _METRICS = {
 
 
 def table(*columns: str) -> Table:
-    """A plain table; every column but the first is set to the right."""
+    """Make a plain table; every column but the first is set to the right."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     return grid
 
 
+def print_data(data: Dataset) -> None:
+    """Print how many samples of which classes were found."""
+    say(_found(len(data), data.classes, len(data.skipped)))
+
+
+def print_data_of(content: Mapping[str, Any]) -> None:
+    """Print the same of a run from its report, with the size of each set."""
+    n = {part: content["n"][part] for part in PARTS}
+    sets = ": " + ", ".join(f"{n[part]:,} {_SETS[part]}" for part in PARTS if n[part])
+    say(_found(sum(n.values()), content["classes"], len(content["skipped"]), sets))
+
+
+def _found(n: int, classes: Sequence[str], n_skipped: int, sets: str = "") -> str:
+    """``398 pictures, 2 classes (ants, bees): 245 training, 153 test, none skipped``."""
+    names = f"{counted(len(classes), 'class', 'classes')} ({few(classes, _CLASSES)})"
+    return f"{counted(n, 'picture')}, {plain(names)}{sets}, {f'{n_skipped:,}' if n_skipped else 'none'} skipped"
+
+
 def print_run(run: Run) -> None:
     """Print what a fit reached, beside the simpler methods, and where everything lies."""
     content = run.report.content
-    n, features, seconds = content["n"], content["features"], content["seconds"]
+    features, seconds = content["features"], content["seconds"]
     stages = content["stages"]
     trained = [stage for stage in stages if "epochs" in stage["details"]]
     last = next((stage for stage in reversed(trained) if stage["details"].get("kept", True)), stages[0])
-    what = "thawed, the new head among them" if last in trained else "in the new head"
+    what = "thawed, including the new head" if last in trained else "in the new head"
     kept = content.get("thawed", content["thaw"])
     came_to = "" if kept == content["thaw"] else f", which came to {kept}"
     say(
         f"[bold]{plain(content['model'])}[/], thaw {plain(content['thaw'] + came_to)} "
         f"({last['frozen']:,} parameters frozen, {last['trainable']:,} {what})"
     )
-    say(
-        f"{len(content['classes'])} classes; {n['train']:,} to train, {n['val']:,} to validate, {n['test']:,} to test; "
-        f"files skipped: {len(content['skipped'])}"
-    )
+    print_data_of(content)
     if decided := run.plan.verdict:
-        say(f"Decided on samples held out of the training part: {plain(decided[0].lower() + decided[1:])}")
+        say(f"Decided on samples held out of the training set: {plain(decided[0].lower() + decided[1:])}")
     if trained:
         say(_stages(stages))
-    rows = table("on the test part", "accuracy", "95 % interval", "macro F1", "log loss")
+    rows = table("on the test set", "accuracy", "95 % interval", "macro F1", "log loss")
     methods = {"[bold]this model[/]": content["test"]}
     titles = METHODS | _PROBE
     methods |= {titles.get(name, name): metrics for name, metrics in content["baselines"].items()}
@@ -76,7 +97,7 @@ def print_run(run: Run) -> None:
     planning = f"planning {seconds['planning']:.1f}, " if seconds.get("planning", 0) >= 0.05 else ""
     training = f"training {seconds['training']:.1f}" if trained else f"head {seconds['head']:.1f}"
     say(
-        f"Features: {features['computed']:,} computed, {features['reused']:,} from the cache. Receipt: "
+        f"{features['computed']:,} features computed, {features['reused']:,} reused. Freeze receipt: "
         f"{content['receipt']}. {seconds['total']:.1f} s: data {seconds['data']:.1f}, features "
         f"{seconds['features']:.1f}, {planning}{training}, evaluation and simpler methods {seconds['evaluation']:.1f}."
     )
@@ -87,9 +108,9 @@ def print_run(run: Run) -> None:
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> Table:
-    """One row per stage of training; what a stage does not say of itself is a dash."""
+    """Make a table with a row for each stage of training; a dash stands for an unknown value."""
     rows = table("stage", "thaw line", "thawed", "epochs", "val accuracy (95 %)", "val loss", "s", "kept")
-    rows.padding = (0, 0, 0, 1)  # so that names such as blocks.5.2 fit into 100 columns
+    rows.padding = (0, 0, 0, 1)  # names such as blocks.5.2 must fit into 100 columns
     for column in rows.columns[1:]:
         column.no_wrap = True
     for stage in stages:
@@ -121,11 +142,11 @@ def _with_interval(value: float | None, ci95: Sequence[float] | None) -> str:
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the scores of a run on other data."""
-    say(f"[bold]{plain(evaluation.run)}[/] on {plain(evaluation.data)}, {evaluation.n:,} samples")
+    say(f"[bold]{plain(evaluation.run)}[/] judged on {counted(evaluation.n, 'sample')} of {plain(evaluation.data)}")
     if evaluation.n_seen:
         say(
-            f"[yellow]note:[/] the model learned from {evaluation.n_seen:,} of them (same content): "
-            "the scores flatter it."
+            f"[yellow]note:[/] the model learned from {evaluation.n_seen:,} of them (same content), "
+            "so the scores flatter it."
         )
     print_metrics(evaluation.to_json()["test"])
     rows = table("class", "n", "recall", "precision", "F1")

@@ -1,6 +1,6 @@
-"""When this program began."""
+"""When this process began."""
 
 import time
 
 STARTED = time.monotonic()
-"""From when on a budget of seconds is counted."""
+"""A budget of seconds is counted from here."""
