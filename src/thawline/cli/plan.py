@@ -75,7 +75,7 @@ def plan(
     if output.json_:
         print_json(contract(planned, out, ahead) | {"classes": list(labelled.classes)})
     else:
-        print_data(labelled)
+        print_data(labelled, planned.on(labelled).split)
         _print(planned.plan, out, data, ahead)
 
 

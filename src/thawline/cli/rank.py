@@ -69,10 +69,11 @@ def rank(
         print_json(ranking.to_json() | {"classes": list(labelled.classes)})
         return
     from thawline.cli.results import print_data
+    from thawline.showing import counted
 
     print_data(labelled)
-    shown = ", then ".join(f"{n:,} to {n_models}" for n_models, n in ranking.rounds)
-    say(f"Shown of the training set's {ranking.n_train:,} pictures: {shown} models.")
+    shown = ", then ".join(f"{counted(n_models, 'model')} saw {n:,}" for n_models, n in ranking.rounds)
+    say(f"Of {ranking.n_train:,} pictures in the training set, {shown}.")
     say(_measured(ranking))
     say("Other scores, which do not decide:")
     say(_beside(ranking))
@@ -106,7 +107,7 @@ def _measured(ranking: "Ranking") -> "Table":
             f"{model.score.value:.3f} ({low:.3f} to {high:.3f})",
             f"{model.log_loss:.3f}",
             above,
-            f"{model.seconds:.1f}",
+            f"{model.seconds:,.0f}" if model.seconds >= 10 else f"{model.seconds:.1f}",
         )
     return rows
 

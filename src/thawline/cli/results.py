@@ -14,7 +14,7 @@ from thawline.records import PARTS
 from thawline.showing import counted, few
 
 if TYPE_CHECKING:
-    from thawline.records import Dataset
+    from thawline.records import Dataset, Split
     from thawline.runs import Evaluation, Run
 
 _PROBE = {"probe": "a new linear head on the frozen model"}
@@ -39,22 +39,24 @@ def table(*columns: str) -> Table:
     return grid
 
 
-def print_data(data: Dataset) -> None:
-    """Print how many samples of which classes were found."""
-    say(_found(len(data), data.classes, len(data.skipped)))
+def print_data(data: Dataset, split: Split | None = None) -> None:
+    """Print how many samples of which classes were found and, if they are split, the size of each set."""
+    n: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS if split is not None}
+    say(_found(sum(n.values()) or len(data), data.classes, len(data.skipped), n))
 
 
 def print_data_of(content: Mapping[str, Any]) -> None:
-    """Print the same of a run from its report, with the size of each set."""
-    n = {part: content["n"][part] for part in PARTS}
-    sets = ": " + ", ".join(f"{n[part]:,} {_SETS[part]}" for part in PARTS if n[part])
-    say(_found(sum(n.values()), content["classes"], len(content["skipped"]), sets))
+    """Print the same of the data of a run, from its report."""
+    n = content["n"]
+    say(_found(sum(n.values()), content["classes"], len(content["skipped"]), n))
 
 
-def _found(n: int, classes: Sequence[str], n_skipped: int, sets: str = "") -> str:
+def _found(n: int, classes: Sequence[str], n_skipped: int, n_of: Mapping[str, int]) -> str:
     """``398 pictures, 2 classes (ants, bees): 245 training, 153 test, none skipped``."""
-    names = f"{counted(len(classes), 'class', 'classes')} ({few(classes, _CLASSES)})"
-    return f"{counted(n, 'picture')}, {plain(names)}{sets}, {f'{n_skipped:,}' if n_skipped else 'none'} skipped"
+    names = plain(f"{counted(len(classes), 'class', 'classes')} ({few(classes, _CLASSES)})")
+    sets = ", ".join(f"{n_of[part]:,} {name}" for part, name in _SETS.items() if n_of.get(part))
+    skipped = f"{n_skipped:,} skipped" if n_skipped else "none skipped"
+    return f"{counted(n, 'picture')}, {names}{f': {sets}' if sets else ''}, {skipped}"
 
 
 def print_run(run: Run) -> None:
