@@ -255,5 +255,8 @@ def test_a_disk_that_cannot_be_written_is_one_sentence(
         real(self, *asked, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    refused(thawline("fit", tiny_photos, "--quiet", "--run", "deep/run"), "Read-only file system. Choose a place that can be written")
+    refused(
+        thawline("fit", tiny_photos, "--quiet", "--run", "deep/run"),
+        "Read-only file system. Choose a place that can be written",
+    )
     assert not Path("deep").exists()

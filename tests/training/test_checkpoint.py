@@ -131,9 +131,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, damage: str) -> None:
     else:
         path.unlink()
         path.mkdir()
-    with pytest.raises(
-        RunError, match=r"checkpoint must be one that this program wrote; .*step\.safetensors is damaged"
-    ):
+    with pytest.raises(RunError, match=r"checkpoint must be whole; .*step\.safetensors is damaged"):
         read_checkpoint(path)
     assert not Bomb.exploded
 

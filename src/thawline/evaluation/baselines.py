@@ -1,4 +1,4 @@
-"""What simpler methods reach on the same split: the least that a pre-trained model must beat."""
+"""Measure what simpler methods reach on the same split: a pre-trained model must beat them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MeasuredBaseline(Baseline):
     """A baseline that can be compared sample by sample."""
 
     probabilities: NDArray[np.float64]
-    """(N, C) on the test part."""
+    """(N, C) on the test set."""
     uses_backbone: bool
     """Whether it stands on the pre-trained model's features, too."""
 
@@ -44,13 +44,13 @@ def baselines(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> tuple[MeasuredBaseline, ...]:
-    """Fit on the training part and score on the test part: majority class, kNN on features, pixels.
+    """Fit on the training set and score on the test set: majority class, kNN on features, pixels.
 
     Args:
         train_features, test_features: (N, D); None where no pre-trained model is at hand.
         train_simple, test_simple: (N, d), as the kind of input makes them of its sketches.
         simple: What these are, for people.
-        groups: (N,) of the training part, held out together while the strength for pixels is chosen.
+        groups: (N,) of the training set, held out together while the strength for pixels is chosen.
     Returns:
         ``majority`` (class frequencies as probabilities), ``knn`` (where there are features) and ``pixels``.
     """

@@ -1,4 +1,4 @@
-"""How much better one classifier is than another on the same samples."""
+"""Measure how much better one classifier is than another on the same samples."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def paired_difference(
     *,
     n_bootstrap: int = 1000,
 ) -> Score:
-    """Return metric(a) - metric(b) with a 95 % interval that knows both were asked the same samples.
+    """Return metric(a) - metric(b) with a 95 % interval for predictions on the same samples.
 
-    Accuracy: the adjusted Wald interval of Bonett and Price, which stays honest where the two hardly disagree and a
-    bootstrap would give zero width. Balanced accuracy and log loss: percentile bootstrap of the paired rows, drawn
+    Accuracy: the adjusted Wald interval of Bonett and Price. It keeps its coverage if the two hardly disagree, when a
+    bootstrap would have no width. Balanced accuracy and log loss: percentile bootstrap of the paired rows, drawn
     within each class.
 
     Source:
@@ -76,7 +76,7 @@ def _accuracy_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Scor
 
 
 def _bootstrapped(metric: str, y: NDArray[np.int64], terms: NDArray[np.float64], seed: int, n_bootstrap: int) -> Score:
-    """Interval of a sum over rows; within-class draws leave the weight of each position as it is."""
+    """Return a sum over rows with its interval; draws within classes leave the weight of each position as it is."""
     draws = np.concatenate([terms[rows].sum(axis=1) for rows in stratified_resamples(y, seed, n_bootstrap)])
     value = float(terms.sum())
     return Score(f"{metric}_difference", value, percentile_interval(draws, value), len(y))

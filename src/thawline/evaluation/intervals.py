@@ -1,4 +1,4 @@
-"""95 % intervals for what is measured on a few hundred samples."""
+"""95 % intervals of numbers that are measured on a few hundred samples."""
 
 from __future__ import annotations
 

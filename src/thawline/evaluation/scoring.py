@@ -1,4 +1,4 @@
-"""Scores of one classifier on one set of samples, each with its interval."""
+"""Score one classifier on one set of samples, each number with its interval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thawline.randomness import early_generator
 from thawline.records import Score, Scores
 
 TOP5_FROM = 6
-"""Classes from which on "among the first five" says something."""
+"""From so many classes on, "among the first five" says something."""
 _BLOCK = 64
 """Resamples drawn at a time: 64 x 10,000 rows are 5 MB."""
 
@@ -70,10 +70,10 @@ def to_json(scores: Scores) -> dict[str, dict[str, object]]:
 def check_predictions(
     labels: ArrayLike, probabilities: ArrayLike, n_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels and probabilities as arrays; raises DataError where they cannot be scored."""
+    """Return labels and probabilities as arrays; raises DataError if they cannot be scored."""
     y, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if y.size == 0:
-        raise DataError("Scores need at least one sample; got none. Is the test part empty?")
+        raise DataError("Scores need at least one sample; got none. Is the test set empty?")
     if y.ndim != 1 or p.shape != (len(y), n_classes):
         raise DataError(f"Scores need labels (N,) and probabilities (N, {n_classes}); got {y.shape} and {p.shape}.")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= n_classes:

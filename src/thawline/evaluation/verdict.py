@@ -1,4 +1,4 @@
-"""One sentence: was the pre-trained model worth it?"""
+"""Say in one sentence whether the pre-trained model was worth it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thawline.records import Score, Scores
 
 MAJORITY = "majority"
 PRETRAINED, FROM_SCRATCH = "the pre-trained features are", "the architecture trained from random weights is"
-"""What a verdict is about."""
+"""Subjects of a verdict."""
 
 
 def verdict(
@@ -71,9 +71,9 @@ _JUDGEMENT = {1: "clearly better than", 0: "not distinguishable from", -1: "wors
 
 
 def _learned(labels: ArrayLike, probabilities: ArrayLike, commonest: MeasuredBaseline) -> bool:
-    """Whether classes or probabilities say more than how common the classes are, beyond chance.
+    """Say whether classes or probabilities tell more than how common the classes are, beyond chance.
 
-    Where one class is rare, naming it may never pay, and the probabilities may be worth knowing all the same.
+    If one class is rare, predicting it may never pay; the probabilities may be useful nevertheless.
     """
     right = paired_difference(labels, probabilities, commonest.probabilities)
     loss = paired_difference(labels, probabilities, commonest.probabilities, "log_loss")

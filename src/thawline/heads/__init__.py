@@ -1,8 +1,8 @@
 """Fit a new classifier on features, in seconds.
 
-Takes features (N, D) with labels and, where known, groups that must not be told apart by chance; gives a head, the
-strength that cross-validation or leave-one-out chose for it, and every strength that lost. Refuses features that are
-not finite, labels that are no classes and training parts with fewer than two classes; imports no torch.
+Takes features (N, D), labels and, if known, groups of samples that must stay together. Gives a head, the strength that
+cross-validation or leave-one-out chose for it, and every strength that lost. Refuses features that are not finite,
+labels that are no classes, and training sets with fewer than two classes; imports no torch.
 """
 
 from thawline.heads.depths import FittedDepths as FittedDepths

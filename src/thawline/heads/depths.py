@@ -1,4 +1,4 @@
-"""Ridge on the features of several depths at once, and on each by itself, from one pass over them."""
+"""Fit ridge on the features of several depths together, and on each depth alone, in one pass over them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Weighting = Literal["column", "depth"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedDepths:
-    """A head on all depths together, and what each depth reaches by itself."""
+    """A head on all depths together, and what each depth reaches alone."""
 
     head: LinearHead
     """Of kind ridge, for the depths' features side by side in the order given: (N, D1 + D2 + ...)."""
     path: RidgePath
     """Of all depths together."""
     depths: tuple[RidgePath, ...]
-    """Of each depth by itself, in the order given: same rows, same rows left out."""
+    """Of each depth alone, in the order given; all leave out the same rows."""
     seconds: float
 
 
@@ -42,15 +42,15 @@ def fit_depths(
 ) -> FittedDepths:
     """Fit ridge on several depths side by side, lambda chosen by leave-one-out in closed form.
 
-    Each depth is centred and divided by one global scale, so that no depth counts for its unit. Where rows are fewer
-    than columns, X X' of all depths is the sum of those of each, and one more eigendecomposition is all that they cost.
+    Each depth is centred and divided by one global scale: units do not count. With fewer rows than columns, X X' of all
+    depths together is the sum of X X' of each, so all together cost one more eigendecomposition.
 
     Args:
         values: For each depth its features (N, D_d), of the same N rows.
         labels: (N,) in 0..n_classes-1.
         groups: (N,) rows with equal numbers are left out together.
-        weighting: ``column``: every column has the same say, a depth of 1,280 columns ten times that of one of 128;
-            ``depth``: every depth has the same say.
+        weighting: ``column``: every column weighs the same, so that 1,280 columns weigh ten times as much as 128;
+            ``depth``: every depth weighs the same.
     Raises:
         DataError: No depth, depths of different length, or what ``fit_head`` refuses.
     """

@@ -1,4 +1,4 @@
-"""One door to all heads: features and labels in, a fitted head and what was tried out."""
+"""Fit any kind of head: features and labels in, a fitted head and every strength that was tried out."""
 
 from __future__ import annotations
 
@@ -29,21 +29,20 @@ HeadKind = Literal["logistic", "ridge", "svm", "knn"]
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FittedHead:
-    """A head, and why it is this one."""
+    """A head, and how its strength was chosen."""
 
     head: Head
     chosen: float
-    """What the path was searched for: C of logistic and svm, lambda of ridge (on features scaled to unit variance
-    overall), k of knn."""
+    """C of logistic and svm, lambda of ridge (on features scaled to unit variance overall), k of knn."""
     path: tuple[dict[str, float], ...]
-    """Each strength tried, with ``mean``, the log loss on rows it was not fitted on; empty where none was tried."""
+    """Each strength tried, with ``mean``, the log loss on rows that were held out; empty if none was tried."""
     cv_log_loss: float | None
-    """That of the chosen one; None where nothing could be held out."""
+    """Log loss of the chosen strength on rows that were held out; None if none could be."""
     held_out_logits: NDArray[np.float64] | None
-    """(N, C) logits of each training row by a fit that had seen neither it nor its group; rows of nan where there was
-    none."""
+    """(N, C) logits of each training row by a fit that had seen neither it nor its group; nan if there was no such
+    fit."""
     widths: tuple[int, ...]
-    """Columns of each depth, where the features are those of several depths side by side; else empty."""
+    """Columns of each depth if the features of several depths stand side by side; else empty."""
     seconds: float
 
 
@@ -58,15 +57,15 @@ def fit_head(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FittedHead:
-    """Fit a head on training rows, choosing its strength on parts of them held out in turn.
+    """Fit a head on training rows; rows that are held out in turn choose its strength.
 
     Args:
         kind: ``logistic`` or ``svm`` (cross-validated), ``ridge`` or ``knn`` (leave-one-out).
         values: (N, D) features.
         labels: (N,) in 0..n_classes-1. A class without a row gets next to no probability.
         groups: (N,) rows with equal numbers are held out together (duplicates, one patient).
-        widths: Columns of each depth, where the features are those of several depths side by side: every depth then
-            has the same say, whatever its unit and however many columns it has. Linear heads only.
+        widths: Columns of each depth, if the features of several depths stand side by side. Every depth then weighs the
+            same, whatever its unit and its number of columns. Linear heads only.
         seed: Decides the folds.
         progress: Called with strengths tried and strengths foreseen.
     Raises:
@@ -76,7 +75,7 @@ def fit_head(
     if kind not in get_args(HeadKind):
         raise UsageError(f"Head must be one of {', '.join(get_args(HeadKind))}; got {kind!r}.{nearest(kind, _KINDS)}")
     if widths and kind == "knn":
-        raise UsageError("Head knn must have the features of one depth; got several, which only linear heads weigh.")
+        raise UsageError("Head knn must have the features of one depth; got several. Choose logistic, ridge or svm.")
     started = time.perf_counter()
     rows, scales = _weighed(check_rows(values, labels, n_classes, groups), widths)
     with _fitting_threads(rows):
@@ -93,7 +92,7 @@ def fit_head(
 
 
 def _fitting_threads(rows: TrainingRows) -> AbstractContextManager[object]:
-    """Keep small problems on one thread: there is little to share, and threads that wait for each other spin."""
+    """Keep small problems on one thread: there is little to share, and waiting threads use up processors."""
     if rows.values.size >= WORTH_THREADS:
         return nullcontext()
     limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
@@ -138,7 +137,7 @@ _KINDS = tuple(_FIT)
 def refit_head(
     fitted: FittedHead, values: ArrayLike, labels: ArrayLike, n_classes: int, *, groups: ArrayLike | None = None
 ) -> Head:
-    """Fit the same kind of head on other (usually more) rows, at the strength that was chosen before.
+    """Fit the same kind of head at the strength chosen before, on other (usually more) rows.
 
     Args:
         fitted: Holds the kind and the chosen strength.
@@ -150,7 +149,7 @@ def refit_head(
 
 
 def _weighed(rows: TrainingRows, widths: Sequence[int]) -> tuple[TrainingRows, NDArray[np.float32] | None]:
-    """Divide the columns of each depth by one number, so that every depth has the same say."""
+    """Divide the columns of each depth by one number, so that every depth weighs the same."""
     if not widths:
         return rows, None
     scales = depth_scales(rows.values, widths)
@@ -158,7 +157,7 @@ def _weighed(rows: TrainingRows, widths: Sequence[int]) -> tuple[TrainingRows, N
 
 
 def _for_raw_features(head: Head, scales: NDArray[np.float32] | None) -> Head:
-    """The head for features as they come, where it was fitted on ones divided by ``scales`` (D,)."""
+    """Return the head for features as they come; it was fitted on features divided by ``scales`` (D,)."""
     if scales is None:
         return head
     linear = cast(LinearHead, head)

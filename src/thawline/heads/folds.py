@@ -1,4 +1,4 @@
-"""Deal rows to cross-validation folds: whole groups, and as many of each class to each fold as can be."""
+"""Deal rows to cross-validation folds: whole groups, and each class as evenly as possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def stratified_group_folds(
 
     Groups are dealt largest first, in an order drawn from the seed among equals, each to the fold that has the fewest
     rows of the group's commonest class, then the fewest rows. A class with two groups is therefore never wholly in one
-    fold: every training part holds it. There are never more folds than groups.
+    fold: every training set holds it. There are never more folds than groups.
 
     scikit-learn's StratifiedGroupKFold does the same in time that grows with groups x folds x classes, too slow where
     every row is a group of its own.

@@ -1,4 +1,4 @@
-"""Classifiers that stand on features, as plain arrays that can be saved and loaded bit for bit."""
+"""Classifiers on features, held as plain arrays that are saved and loaded bit for bit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BLOCK_ROWS = 1024
 
 
 _DECISION_ROWS = 256
-"""Every product has this many rows, padded where fewer are left: BLAS rounds a row differently beside fewer others, and
-one picture must get the bits that it gets among many."""
+"""Rows of every product, padded if fewer are left. BLAS rounds a row differently beside fewer others, and a picture
+must get the same bits alone as among many."""
 
 
 class Head(Protocol):
-    """What every head can do, whatever it learned from."""
+    """What every head can do."""
 
     @property
     def kind(self) -> str: ...
@@ -84,7 +84,7 @@ def in_blocks(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearHead:
-    """One weight vector and one bias per class: what logistic regression, ridge and gradient descent leave behind."""
+    """One weight vector and one bias for each class: the result of logistic regression, ridge, SVM and training."""
 
     kind: str
     weight: NDArray[np.float64]
@@ -125,10 +125,10 @@ class LinearHead:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NeighboursHead:
-    """The k nearest stored rows by cosine vote; one further vote is shared equally by all classes.
+    """The k stored rows nearest by cosine vote; one more vote is shared equally by all classes.
 
-    The shared vote (additive smoothing with 1/C) keeps every probability above zero, so that the log loss is finite,
-    and does not drown five votes where there are two hundred classes, as one vote for each class would.
+    The shared vote (additive smoothing with 1/C) keeps every probability above 0 and the log loss finite. One vote for
+    each class would drown five votes among two hundred classes.
     """
 
     values: NDArray[np.float32]

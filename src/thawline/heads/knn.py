@@ -1,4 +1,4 @@
-"""The k nearest neighbours by cosine: nothing is learned, so it is what a learned head must beat."""
+"""Classify by the k nearest neighbours: nothing is learned, so every learned head must beat it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ JUDGED_ROWS = 5_000
 def fit_knn(
     rows: TrainingRows, *, k: int = K_NEIGHBOURS, seed: int = 0
 ) -> tuple[NeighboursHead, float | None, NDArray[np.float64] | None]:
-    """Store the rows; return the head, the log loss of rows that could not ask their own group, and their logits.
+    """Store the rows, and judge them by neighbours outside their own group.
 
     Returns:
         The head; the mean log loss over at most 5,000 rows drawn by ``seed``; logits (N, C), nan for rows not drawn.
-        Loss and logits are None where all rows are one group.
+        Loss and logits are None if all rows are one group.
     """
     head = NeighboursHead(unit_rows(rows.values), rows.labels, rows.n_classes, k)
     if rows.groups.max() == 0:

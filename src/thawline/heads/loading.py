@@ -1,4 +1,4 @@
-"""A head from its tensors."""
+"""Rebuild a head from its tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, its L2 strength chosen by cross-validation on the rows given."""
+"""Fit multinomial logistic regression; cross-validation chooses its L2 strength."""
 
 from __future__ import annotations
 

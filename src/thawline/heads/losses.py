@@ -1,4 +1,4 @@
-"""What a linear head is fitted by: the loss of each row, and how it bends."""
+"""The losses that linear heads minimise: value, slope and curvature for each row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Loss(Protocol):
         ...
 
     def unweighted(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the best bias (F, K) where no feature may be used, from the class frequencies (F, K)."""
+        """Return the best bias (F, K) without any feature, from the class frequencies (F, K)."""
         ...
 
     def losses_and_slopes(self, decisions: Floats, labels: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -35,7 +35,7 @@ class Loss(Protocol):
 
 
 class LogLoss:
-    """Of the softmax; inf for a row whose class a problem lacks (bias -inf)."""
+    """Log loss of the softmax; inf for a row whose class a problem lacks (bias -inf)."""
 
     coupled = True
 

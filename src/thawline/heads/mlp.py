@@ -1,4 +1,4 @@
-"""A multilayer perceptron that gradient descent trained, as plain arrays: predicting with it needs no torch."""
+"""A trained multilayer perceptron as plain arrays: it predicts without torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MLPHead:
     biases: tuple[NDArray[np.float64], ...]
     """Each (outputs,)"""
     dropout: float = 0.0
-    """Share of each hidden layer that training left out; for the record, a prediction uses all of it."""
+    """Share of each hidden layer that training left out, for the record; predictions use all of it."""
     temperature: float = 1.0
     """The decision is divided by this before the softmax."""
 

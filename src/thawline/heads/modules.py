@@ -1,4 +1,4 @@
-"""Heads as torch modules, while gradient descent trains them, and back; loaded only for training."""
+"""Turn heads into torch modules for training, and back; loaded for training only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def from_module(
 def new_mlp(in_features: int, hidden: Sequence[int], n_classes: int, dropout: float, seed: int) -> nn.Module:
     """Return an untrained MLP: Linear, ReLU and Dropout for each hidden layer, then Linear.
 
-    So the layers' tensors are ``0.weight``, ``0.bias``, ``3.weight``, ``3.bias``, ..., whatever the dropout.
+    The tensors are named ``0.weight``, ``0.bias``, ``3.weight``, ``3.bias``, ..., whatever the dropout.
 
     Args:
         hidden: Widths, from the features to the classes; empty for a linear layer alone.
@@ -85,7 +85,7 @@ def _linear(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> nn.Linear
 
 
 def _empty_linear(n_in: int, n_out: int) -> nn.Linear:
-    """A layer whose weights were never drawn: the global generator must not move."""
+    """Return a layer without drawing weights: the global generator must not move."""
     return nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
 
 

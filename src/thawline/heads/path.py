@@ -1,4 +1,4 @@
-"""Choose how strongly a linear head is regularised: cross-validate along a path of strengths."""
+"""Choose the strength of regularisation of a linear head by cross-validation along a path of strengths."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Calibrate = Callable[[NDArray[np.float64], NDArray[np.int64]], float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StrengthPath:
-    """Every strength that was tried, and what it reached on rows it was not fitted on."""
+    """Every strength that was tried, and what it reached on rows that were held out."""
 
     steps: tuple[dict[str, float], ...]
     """In ascending C: C, mean and standard_error of the log loss, temperature, iterations."""
@@ -71,7 +71,7 @@ def choose_strength(
 ) -> StrengthPath:
     """Cross-validate C; the smallest mean log loss over the held-out rows wins, the stronger penalty among equals.
 
-    A row whose class no other group shows cannot be predicted by anything; it is left out of the mean.
+    A row whose class occurs in no other group cannot be predicted; it is left out of the mean.
 
     Args:
         strengths: Values of C, all of which are tried; without them, decades and then quarter decades around the best.

@@ -1,4 +1,4 @@
-"""Coordinates in which the Hessian of a linear classifier is close to the identity."""
+"""Find coordinates in which the Hessian of a linear classifier is close to the identity."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from thawline.heads.losses import Floats
 from thawline.heads.problems import Problems
 
 TOP, BLOCK = 24, 400
-"""Directions in which the features spread most, whose Hessian is used as it is, with the bias and across the classes;
-no more of them than make a matrix of 400 rows. In all others only each direction's own curvature is."""
+"""Directions in which features spread most. Their Hessian, with the bias and across the classes, is used as it is, but
+for no more of them than make a matrix of 400 rows. All other directions use their own curvature only."""
 LEAST_CURVATURE = 1e-5
 """A class that is never in doubt has none, and a step of 1 / sqrt(0) would be infinite."""
 DAMPING = 1e-6
-"""Of the trace, added to the diagonal: what is the same for all classes bends no softmax, and rounding may not make it
-less than nothing."""
+"""Share of the trace that is added to the diagonal: the softmax has no curvature along changes that all classes share,
+and rounding must not make it negative."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ class Preconditioner:
 def precondition(
     problems: Problems, slopes: Floats, row_weight: Floats, penalty: NDArray[np.float64]
 ) -> Preconditioner:
-    """Look at the curvature where the problems stand.
+    """Make the coordinates from the curvature where the problems stand.
 
     Args:
         slopes: (F, K, N) derivatives of the losses.

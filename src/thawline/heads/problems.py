@@ -1,4 +1,4 @@
-"""Several linear classifiers on the same features: what is asked, and the passes over the features that they share."""
+"""Several linear classifiers on the same features, and the passes over the features that they share."""
 
 from __future__ import annotations
 

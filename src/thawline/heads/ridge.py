@@ -1,4 +1,4 @@
-"""Ridge classification: least squares on -1/+1 targets, its penalty chosen by leave-one-out in closed form."""
+"""Fit ridge: least squares on -1/+1 targets; leave-one-out in closed form chooses the penalty."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thawline.heads.training_rows import TrainingRows
 PENALTIES = tuple(10 ** (half / 2) for half in range(-8, 9))
 """Lambda divided by D, on features of unit variance overall."""
 UNCHOSEN_PENALTY = 1.0
-"""Where all rows are one group, so that nothing can be left out."""
+"""If all rows are one group, nothing can be left out, and this penalty is used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class RidgePath:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spectrum:
-    """Centred, scaled features as U sqrt(e) V', and the targets seen from there."""
+    """Centred, scaled features as U sqrt(e) V', and the targets."""
 
     space: RowSpace
     left: NDArray[np.float64]
@@ -74,7 +74,7 @@ class Spectrum:
 
 
 def spectrum(space: RowSpace, rows: TrainingRows) -> Spectrum:
-    """See the rows' labels from their row space."""
+    """Join a row space with the targets of its rows."""
     return Spectrum(space, space.left(), 2 * np.eye(rows.n_classes)[rows.labels] - 1)
 
 
@@ -95,7 +95,7 @@ def fit_ridge(rows: TrainingRows, *, penalties: Sequence[float] = PENALTIES) -> 
 def solve_ridge(
     basis: Spectrum, rows: TrainingRows, penalties: Sequence[float] = PENALTIES
 ) -> tuple[LinearHead, RidgePath]:
-    """Do what ``fit_ridge`` says in a row space that is known."""
+    """Do what ``fit_ridge`` does in a row space that is known."""
     path = leave_one_out(basis, rows, penalties)
     temperature = next((step["temperature"] for step in path.steps if step["lambda"] == path.penalty), 1.0)
     return LinearHead("ridge", *basis.coefficients(path.penalty), temperature=temperature), path

@@ -1,4 +1,4 @@
-"""The span of the training rows, in coordinates that do not correlate: what every linear head is solved in."""
+"""The span of the training rows in coordinates that do not correlate; every linear head is solved there."""
 
 from __future__ import annotations
 

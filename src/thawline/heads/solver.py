@@ -18,9 +18,9 @@ from thawline.heads.problems import Problems, Weights
 N_PAIRS = 10
 """Steps that L-BFGS remembers."""
 N_HALVINGS = 20
-"""After so many the step is at rounding level: the precision of the features is used up."""
+"""After so many halvings a step is at rounding level: the precision of the features is used up."""
 N_IDLE = 10
-"""So many steps in a row that lower neither the value, beyond its rounding, nor the gradient say the same."""
+"""After so many steps in a row that lower neither value (beyond its rounding) nor gradient, it is used up, too."""
 
 
 def solve(problems: Problems, strength: float, start: Weights, *, tolerance: float, max_iterations: int) -> Weights:
@@ -52,7 +52,7 @@ def solve(problems: Problems, strength: float, start: Weights, *, tolerance: flo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Where the A problems that are still going stand."""
+    """Where the A problems stand that have not converged."""
 
     which: NDArray[np.intp]
     """(A,) numbers of the problems."""
@@ -129,7 +129,7 @@ class Objective:
         return value.astype(np.float64), self.scale.gradient(which, by_weight, slopes.sum(axis=2))
 
     def step(self, state: State, memory: _Memory) -> State:
-        """Go down by one L-BFGS step; a full one nearly always serves, else a shorter one is looked for."""
+        """Make one L-BFGS step down: nearly always a full one, else a shorter one."""
         direction = memory.direction(state.gradient)
         slope = np.einsum("ap,ap->a", direction, state.gradient).astype(np.float64)
         weight_move, bias_move = self.scale.moved(state.which, direction)
@@ -162,7 +162,7 @@ class Objective:
 
 @dataclass(slots=True, eq=False)
 class _Memory:
-    """The last steps of all problems and what each changed in the gradient: the inverse Hessian, as L-BFGS sees it."""
+    """The last steps of all problems and their changes of the gradient: the inverse Hessian as L-BFGS sees it."""
 
     size: Floats
     """(A, 1) of the inverse Hessian in directions of which nothing is remembered."""

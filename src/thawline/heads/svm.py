@@ -1,4 +1,4 @@
-"""Linear support vector machine, one class against the rest, its strength chosen by cross-validation."""
+"""Fit a linear support vector machine, each class against the rest; cross-validation chooses its strength."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn decisions into probabilities: one number divides them all before the softmax."""
+"""Fit temperatures: one number divides all decisions before the softmax makes probabilities of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows that a head is fitted on: checked once, at the door."""
+"""Check the rows that a head is fitted on, once and first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainingRows:
     labels: NDArray[np.int64]
     """(N,) in 0..n_classes-1; at least two classes occur."""
     groups: NDArray[np.int64]
-    """(N,) 0..G-1; rows of one group never help to predict each other while a strength is chosen."""
+    """(N,) 0..G-1; rows of one group are held out together."""
     n_classes: int
 
     def __len__(self) -> int:
@@ -28,7 +28,7 @@ class TrainingRows:
 
 
 def check_rows(values: ArrayLike, labels: ArrayLike, n_classes: int, groups: ArrayLike | None = None) -> TrainingRows:
-    """Return the rows as a head needs them; without ``groups`` each row is its own.
+    """Check rows and return them as a head needs them; without ``groups``, each row is a group of its own.
 
     Raises:
         DataError: Shapes that do not agree, a feature that is not finite (names the first), a label that is no class,
@@ -51,7 +51,7 @@ def check_rows(values: ArrayLike, labels: ArrayLike, n_classes: int, groups: Arr
 
 
 def depth_scales(values: NDArray[np.float32], widths: Sequence[int]) -> NDArray[np.float32]:
-    """Return what to divide each column (D,) by, so that every depth has the same say in an L2 penalty.
+    """Return the divisor of each column (D,) with which every depth weighs the same in an L2 penalty.
 
     Args:
         values: (N, D) features of several depths side by side.

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a stopped run needs, in one safetensors file that is there whole or not at all."""
+"""Write and read checkpoints: everything that a stopped run needs, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STATE = "state"
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON-able state at one stroke; a kill at any moment leaves the old file or the new one.
+    """Write tensors and a state fit for JSON at once; a kill at any moment leaves the old file or the new one.
 
     Raises:
         StorageError: The disk is full, or the place cannot be written.
@@ -34,7 +34,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Map
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]] | None:
-    """Read what ``write_checkpoint`` wrote, on the CPU; None where nothing was written yet.
+    """Read what ``write_checkpoint`` wrote, on the CPU; None if nothing was written yet.
 
     Raises:
         RunError: The file is damaged.
@@ -47,15 +47,15 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]] | None:
             return tensors, json.loads(file.metadata()[_STATE])
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         raise RunError(
-            f"checkpoint must be one that this program wrote; {path} is damaged ({error}). Begin again with --force."
+            f"checkpoint must be whole; {path} is damaged ({error}). Begin the run again with --force."
         ) from error
 
 
 def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """``name`` -> ``prefix.name``."""
+    """Rename ``name`` to ``prefix.name``."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def having_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """The tensors below a prefix, without it."""
+    """Return the tensors below a prefix, named without it."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}

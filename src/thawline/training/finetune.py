@@ -1,4 +1,4 @@
-"""Fine-tuning from a solved head (LP-FT), an MLP head, or everything from random weights: one walk for all of them."""
+"""Fine-tune from a solved head (LP-FT), train an MLP head, or train everything from random weights."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 TUNED_FILE = "tuned.safetensors"
 LEAST_PROBABILITY = 1e-30
-"""Below it, no logarithm is taken."""
+"""Smaller probabilities are raised to it before a logarithm is taken."""
 MOST_NAMED = 6
-"""Layers that are named one by one when a stage is announced."""
+"""Most layers that are named one by one when a stage is announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ask:
-    """What is to be trained, as the plan says."""
+    """What to train, as the plan says."""
 
     stages: Sequence[StagePlan]
     settings: TrainPlan
@@ -58,9 +58,9 @@ class Ask:
     """As torch names it; not ``auto``."""
     precision: Precision
     ends_at: float | None = None
-    """When training must be over, as ``time.monotonic`` tells; None where it may take what it needs."""
+    """When training must be over, on the clock of ``time.monotonic``; None without a limit."""
     must_improve: bool = False
-    """A stage is kept only if it is better on the validation part than what was there before, cut short or not."""
+    """Keep a stage only if it improves on the validation set, whether it was cut short or not."""
 
 
 def fine_tune(
@@ -75,17 +75,17 @@ def fine_tune(
     *,
     to_beat: NDArray[np.float64] | None = None,
 ) -> Fitted:
-    """Train what is above the line, stage by stage, from wherever the run was stopped.
+    """Train what is above the thaw line, stage by stage, from wherever the run was stopped.
 
     Args:
-        ask: What is to be trained.
+        ask: What to train.
         backbone: Pre-trained; with ``from_scratch`` only its architecture is used. It is not changed.
         features: (N, D) of the frozen backbone; None from scratch.
         probe: The head solved on them, where training starts; None for a head that starts from random weights.
         state: Folder of the checkpoints.
         listener: Hears of progress.
-        to_beat: (n_val, C) probabilities that a stage must improve on, where it must; by default those of the head that
-            training starts from.
+        to_beat: (n_val, C) probabilities that a stage must improve on; by default those of the head that training
+            starts from.
     Raises:
         ReceiptError: Something frozen moved, or something thawed did not learn.
     """
@@ -149,7 +149,7 @@ def _sequence(
 
 
 def _in_words(thaw: Thaw, ladder: Ladder) -> str:
-    """What learns in a stage; plan.toml has every name."""
+    """Say what learns in a stage; plan.toml has every name."""
     layers = [rung.name for rung, n in zip(ladder.rungs, thaw.trainable_at, strict=True) if n]
     named = ", ".join(layers if len(layers) <= MOST_NAMED else [*layers[:2], "...", layers[-1]])
     if not layers:
@@ -162,7 +162,7 @@ def _in_words(thaw: Thaw, ladder: Ladder) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Starts:
-    """Makes the net that the first stage starts from."""
+    """Makes the net that training starts from."""
 
     ask: Ask
     backbone: Backbone
@@ -170,7 +170,7 @@ class _Starts:
     split: Split
     probe: Fitted | None
     width: int | None
-    """Of the features; None where only the ladder tells."""
+    """Of the features; None without features, when the ladder tells."""
 
     def __call__(self, rows: NDArray[np.int64]) -> Net:
         backbone = self._random() if self.ask.from_scratch else copy.deepcopy(self.backbone.module())
@@ -179,7 +179,7 @@ class _Starts:
         return net
 
     def logits(self, features: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
-        """(n_val, C) of the solved head that saw the training part only."""
+        """Return (n_val, C) of the solved head that saw the training set only; None if there is none."""
         if self.probe is None or features is None or not len(self.split.val):
             return None
         return self._solved(self.split.train).decision(features[self.split.val])
@@ -197,7 +197,7 @@ class _Starts:
         return layers if self.ask.head == "mlp" else layers.get_submodule("0")
 
     def _solved(self, rows: NDArray[np.int64]) -> LinearHead:
-        """The head that was solved on these rows, its temperature taken into its weights."""
+        """Return the head that was solved on these rows, with its weights divided by its temperature."""
         assert self.probe is not None and self.probe.probe is not None
         solved = self.probe.probe.head if len(rows) == len(self.split.train) else self.probe.head
         head = cast(LinearHead, solved)
@@ -205,7 +205,7 @@ class _Starts:
 
 
 def _fitted(trained: TrainingResult, ask: Ask, backbone: Backbone, probe: Fitted | None, state: Path) -> Fitted:
-    """Gather what ships. Where every stage was rolled back, that is the solved head on the backbone as it came."""
+    """Gather what ships: if every stage was rolled back, the solved head on the backbone as it came."""
     stages = (*(probe.stages if probe else ()), *trained.stages)
     if probe is not None and not trained.kept_any:
         return replace(probe, stages=stages, receipts=trained.receipts)

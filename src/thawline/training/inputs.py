@@ -1,4 +1,4 @@
-"""What a stage trains on: features, activations from the boundary cache, or fresh views of the pictures."""
+"""Make what a stage trains on: features, activations from the boundary cache, or those of fresh views."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Kind = TypeVar("Kind", Boundary, FreshActivations)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureActivations:
-    """Pooled features in memory: what crosses the line above the whole backbone. They have one view only."""
+    """Pooled features in memory: what crosses a line that stands above the whole backbone. There is one view only."""
 
     values: NDArray[np.float32]
     """(N, D) of all samples."""
@@ -47,17 +47,17 @@ class FeatureActivations:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrozenBelow:
-    """Makes the inputs of a stage from the part of the backbone that is below its line."""
+    """Makes the inputs of a stage with the layers below its thaw line."""
 
     samples: Samples
     backbone: Backbone
     views: Views
     features: NDArray[np.float32] | None
-    """(N, D) of the frozen backbone, for a line above all of it."""
+    """(N, D) of the frozen backbone, for a line above the whole of it."""
     device: str
     precision: Precision
     listener: Watcher
-    """Hears of progress while the boundary is made, and in one sentence what the boundary cache will take."""
+    """Hears of progress while the boundary is computed, and one sentence before: how much room it will take."""
 
     def __call__(
         self, model: nn.Module, cut: Cut, views: int, train: NDArray[np.int64], judged: NDArray[np.int64]
@@ -86,7 +86,7 @@ class FrozenBelow:
         return boundary, record
 
     def _at(self, kind: type[Kind], model: nn.Module, cut: Cut) -> Kind:
-        """What crosses the line of ``cut``, kept or made whenever it is asked for."""
+        """Return what crosses the line of ``cut``: kept on disk, or computed whenever it is asked for."""
         return kind(
             self.samples,
             self.backbone,

@@ -1,4 +1,4 @@
-"""Ctrl-C and a request to end arrive between two steps, never within one."""
+"""Let Ctrl-C and SIGTERM act between two steps, never within one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class HeldInterrupts:
-    """While this context is open, the first interrupt only sets a flag; the second one acts at once.
+    """Holds the first interrupt back while this context is open; the second one acts at once.
 
-    Python can stop a program at any instruction, such as between the update of two tensors: what would be saved then is
-    no state that training ever passes through.
+    Python can stop a program at any instruction, such as between the updates of two tensors. A checkpoint written then
+    would hold a state that training never passes through.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class HeldInterrupts:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Say whether the user asked to stop."""
         return self._number is not None
 
     def act(self) -> None:
-        """Do now what the held interrupt would have done; raises KeyboardInterrupt for Ctrl-C."""
+        """Do what the held interrupt would have done; raises KeyboardInterrupt for Ctrl-C. Without one, do nothing."""
         number = self._number
         if number is None:
             return
@@ -36,11 +36,11 @@ class HeldInterrupts:
         self._restore()
         if callable(handler):
             handler(number, None)
-        raise KeyboardInterrupt  # a handler that returned, or none of Python's own: stop all the same
+        raise KeyboardInterrupt  # the handler returned, or was none of Python's own: stop nevertheless
 
     def __enter__(self) -> HeldInterrupts:
         if threading.current_thread() is threading.main_thread():  # only there can handlers be set
-            # a signal that is ignored (nohup) stays so; what another language has set cannot be put back
+            # A signal that is ignored (nohup) stays ignored. A handler that was not set from Python cannot be put back.
             handlers = {number: signal.getsignal(number) for number in _SIGNALS}
             self._before = {n: handler for n, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
             for number in self._before:

@@ -1,7 +1,7 @@
-"""How a stage is judged on the validation part: log loss after a temperature, sample by sample, and paired gains.
+"""Judge a stage on the validation set: log loss after a temperature, sample by sample, and paired gains.
 
-The temperature takes out what label smoothing and over-confidence do to the loss, so that what is left is how well the
-classes are told apart; it ships with the head.
+The temperature takes the effects of label smoothing and over-confidence out of the loss, which then tells how well the
+classes are told apart. The temperature ships with the head.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_TO_CALIBRATE = 20
-"""With fewer samples a temperature would follow their accidents; it stays at 1."""
+"""With fewer samples, a temperature would be fitted to chance; it stays at 1."""
 LEAST_TO_GO_BACK = 50
-"""With fewer samples, an earlier evaluation that looked better was luck: going back by eight of them cost a fine-tuning
-of 50 pictures 3 to 6 right answers of 100. With a rate that falls to zero, the end is the best guess."""
+"""With fewer samples, an earlier evaluation that looked better was luck: trusting eight of them cost a fine-tuning on
+50 pictures 3 to 6 points of accuracy. As the learning rate falls to 0, the end is the best guess."""
 _BOOTSTRAPS = 1000
 LEAST_GAIN = 0.01
-"""A gain in log loss below this share of it is not worth another stage."""
+"""A stage that may lower the log loss by less than this share promises too little."""
 PATIENCE = 2
-"""Stages in a row that may promise less than that before progressive unfreezing stops."""
+"""After so many stages in a row that promise too little, progressive unfreezing stops."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """What a model says about the validation part."""
+    """What a model says about the validation set, and how right it is."""
 
     logits: NDArray[np.float64]
     """(n, C) before the temperature."""
@@ -62,22 +62,22 @@ class Judgement:
 
 
 def judge(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
-    """Judge logits (n, C) against labels (n,)."""
+    """Judge logits (n, C) by labels (n,)."""
     temperature = fit_net_temperature(logits, labels) if len(labels) >= LEAST_TO_CALIBRATE else 1.0
     losses = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
     return Judgement(logits, losses, temperature, float((logits.argmax(1) == labels).mean()))
 
 
 def clearly_better(than: NDArray[np.float64], losses: NDArray[np.float64]) -> bool:
-    """Whether ``losses`` (n,) are below ``than`` (n,) by more than one standard error of the paired difference."""
+    """Say whether ``losses`` (n,) are below ``than`` (n,) by more than one standard error of the paired difference."""
     gain = than - losses
     return bool(gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else bool(gain.mean() > 0)
 
 
 def highest_gain(than: NDArray[np.float64], losses: NDArray[np.float64], seed: int) -> float:
-    """Upper end of a 90 % interval of the mean paired gain, as a share of the mean of ``than``.
+    """Return the upper end of a 90 % interval of the mean paired gain, as a share of the mean of ``than``.
 
-    By bootstrap over samples: below `LEAST_GAIN`, even a lucky reading of the validation part promises nothing more.
+    The interval is a bootstrap over samples. Below `LEAST_GAIN`, even a lucky validation set promises too little.
     """
     gain = than - losses
     drawn = generator(seed, "futility").integers(0, len(gain), (_BOOTSTRAPS, len(gain)))

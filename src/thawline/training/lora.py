@@ -1,6 +1,6 @@
-"""LoRA above the line: low-rank updates learn in the place of the weights, and are merged into them at the end.
+"""Train low-rank updates (LoRA) of the weights above the thaw line, and merge them into the weights at the end.
 
-peft holds the adapters; what ships are plain weights again, so that nothing after training knows of them.
+peft holds the updates. The weights that ship are plain again: nothing after training knows of LoRA.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def low_rank(above: Above, rank: int, stage: str, seed: int) -> Iterator[list[Receipt]]:
-    """Let low-rank updates of the thawed weights learn within the block, and merge them when it ends.
+    """Train low-rank updates in place of the thawed weights within the block, and merge them when it ends.
 
-    Matrices are adapted: fully connected layers and convolutions without groups. What else is thawed (vectors,
-    depthwise convolutions) stays as it is.
+    Fully connected layers and convolutions without groups get updates. Everything else that is thawed, such as vectors
+    and depthwise convolutions, stays as it is.
 
     Args:
         above: What learns; its ``learning`` and ``distance`` are those of the updates and the head within the block.
@@ -62,7 +62,7 @@ def low_rank(above: Above, rank: int, stage: str, seed: int) -> Iterator[list[Re
 
 
 def _adaptable(above: Above) -> list[str]:
-    """Layers whose weight matrix is thawed and has a low-rank update, by their names in the backbone."""
+    """Return the names, in the backbone, of layers whose thawed weight can have a low-rank update."""
     names = []
     for name, layer in above.net.backbone.named_modules():
         same_padding = isinstance(layer, nn.Conv2d) and type(layer) is not nn.Conv2d and layer.kernel_size != (1, 1)
@@ -73,8 +73,8 @@ def _adaptable(above: Above) -> list[str]:
             names.append(name)
     if not names:
         raise UsageError(
-            "lora_rank must come with a thawed layer that has a weight matrix; none of the thawed ones has. Thaw more, "
-            "or leave lora_rank out."
+            "lora_rank must come with a thawed layer that has a weight matrix; none of the thawed layers has one. Thaw "
+            "more, or leave lora_rank out."
         )
     return names
 
@@ -104,7 +104,7 @@ def _merge(backbone: nn.Module, names: list[str]) -> None:
 
 
 def _share(suffix: nn.Module, backbone: nn.Module, names: list[str]) -> None:
-    """Let the suffix run the layers that the backbone has now."""
+    """Make the suffix run the layers that the backbone has now."""
     for name in names:
         holder, _, _ = name.rpartition(".")
         if holder in dict(suffix.named_modules()):
@@ -118,5 +118,5 @@ def _set(module: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 def _weight(name: str) -> str:
-    """Name of the weight that an update belongs to; a name without one is its own."""
+    """Return the name of the weight that an update belongs to, or the name itself if it is no update."""
     return f"{name.partition('.lora_')[0]}.weight" if ".lora_" in name else name

@@ -1,4 +1,4 @@
-"""Mixup and cutmix at the thaw line: two samples in one, and a loss that asks for both."""
+"""Mix two samples into one at the thaw line (mixup, cutmix), with a loss that asks for both."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixed:
-    """Inputs of a step and what they show: ``share`` of the samples themselves, the rest of their partners."""
+    """Mixed inputs of a step: ``share`` of each sample itself, the rest of its partner."""
 
     crossing: tuple[torch.Tensor, ...]
     partner: torch.Tensor | None
-    """(B,) position in the batch of each sample's partner; None where nothing was mixed."""
+    """(B,) position in the batch of each sample's partner; None if nothing was mixed."""
     share: float
 
 
 def mix(crossing: tuple[torch.Tensor, ...], settings: TrainPlan, rng: np.random.Generator) -> Mixed:
     """Mix the samples of a batch with each other, as the settings ask.
 
-    What is mixed are the tensors that cross the thaw line: pictures, where the line stands at the input; else
-    activations (manifold mixup).
+    The tensors that cross the thaw line are mixed: the pictures if the line stands at the input, else activations
+    (manifold mixup).
 
     Raises:
-        UsageError: cutmix where something else than one image-shaped tensor crosses the line.
+        UsageError: cutmix, and not one image-shaped tensor alone crosses the line.
     Source:
         Zhang et al. 2018, arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236; Yun et al. 2019, arXiv:1905.04899.
     """
@@ -47,7 +47,7 @@ def mix(crossing: tuple[torch.Tensor, ...], settings: TrainPlan, rng: np.random.
         shapes = ", ".join(str(tuple(x.shape[1:])) for x in crossing)
         raise UsageError(
             f"cutmix must have one image-shaped tensor (C, H, W) at the thaw line; {shapes} cross it. Use mixup, or "
-            "thaw another part."
+            "another thaw setting."
         )
     return _cutmix(crossing[0], partner, share, rng)
 

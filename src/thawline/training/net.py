@@ -1,4 +1,4 @@
-"""The network that is trained: a copy of the backbone, a head on it, and the part of both that learns."""
+"""The network that is trained: a copy of the backbone with a head on it, and the layers above the thaw line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKBONE, HEAD = "backbone", "head"
 
 
 class Net(nn.Module):
-    """Backbone and head; ``state_dict`` names are those of a bundle's ``model.safetensors``."""
+    """Backbone and head; names in its ``state_dict`` are those in a bundle's ``model.safetensors``."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -31,9 +31,9 @@ class Net(nn.Module):
 
 
 class Above:
-    """What is above the thaw line of a net: layers that take what crosses the line and give logits.
+    """The layers of a net above the thaw line: they take what crosses the line and give logits.
 
-    It shares its layers with the net: what learns here, the net has learned.
+    The layers are those of the net, not copies.
     """
 
     def __init__(self, net: Net, thaw: Thaw, signature: Signature, *, moving_statistics: bool) -> None:
@@ -41,9 +41,9 @@ class Above:
 
         Args:
             net: On the device where it is trained.
-            thaw: What learns beside the head. With nothing thawed, what crosses the line are pooled features.
+            thaw: What learns beside the head. With nothing thawed, pooled features cross the line.
             signature: What the backbone takes.
-            moving_statistics: Let running statistics of thawed normalisation layers move; all others never do.
+            moving_statistics: Let running statistics of thawed normalisation layers move; all others stay fixed.
         """
         self.net = net
         self.signature = signature
@@ -64,14 +64,14 @@ class Above:
         """Running statistics that may move."""
 
     def _freeze_holes(self, thaw: Thaw) -> None:
-        """What a scattered thaw leaves frozen above the line."""
+        """Freeze the parameters above the line that the thaw leaves out."""
         frozen = set(thaw.frozen)
         for name, parameter in self.net.backbone.named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
 
     def train(self) -> None:
-        """Dropout and stochastic depth on; normalisation by batch statistics only where they may move."""
+        """Turn dropout and stochastic depth on; only layers whose statistics may move normalise by the batch."""
         self.cut.suffix.train()
         self.net.head.train()
         moving = {id(buffer) for buffer in self.moving.values()}
@@ -80,18 +80,18 @@ class Above:
                 layer.eval()
 
     def eval(self) -> None:
-        """Everything as it will predict."""
+        """Put every layer into the mode in which it predicts."""
         self.cut.suffix.eval()
         self.net.head.eval()
 
     def logits(self, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """What crosses the line, each (B, ...) -> logits (B, C), float32."""
+        """Return float32 logits (B, C) from what crosses the line, each (B, ...)."""
         pooled: torch.Tensor = self.cut.suffix(*crossing)
         logits: torch.Tensor = self.net.head(pooled)
         return logits.float()
 
     def snapshot(self) -> Tensors:
-        """Copies of all that this stage may change, by name."""
+        """Return copies of everything that the stage may change, by name."""
         return {name: tensor.detach().clone() for name, tensor in self._changing()}
 
     @torch.no_grad()
@@ -107,7 +107,7 @@ class Above:
 
 @contextlib.contextmanager
 def swapped(above: Above, tensors: Tensors | None) -> Iterator[None]:
-    """Run a block with other values of what learns (an average), then put the present ones back."""
+    """Run a block with other values of what learns, such as an average, then put the present ones back."""
     if tensors is None:
         yield
         return

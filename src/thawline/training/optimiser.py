@@ -1,4 +1,4 @@
-"""The optimiser of a stage: layers near the head learn fast, those far from it slowly."""
+"""The optimiser of a stage: layers near the head learn fast, layers far from it slowly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def build_optimiser(
     learning: Mapping[str, nn.Parameter], distance: Mapping[str, int], settings: TrainPlan
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD with one learning rate per layer.
+    """Make AdamW or SGD with one learning rate per layer.
 
     Args:
         learning: Parameters by name.
@@ -53,7 +53,7 @@ def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
 
 
 def state_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's memory as named tensors: ``GROUP.PARAMETER.KIND``."""
+    """Return the optimiser's memory as tensors named ``GROUP.PARAMETER.KIND``."""
     return {
         f"{g}.{p}.{kind}": value
         for g, group in enumerate(optimiser.param_groups)
@@ -64,11 +64,11 @@ def state_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def load_state_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give a new optimiser the memory of one that was stopped."""
+    """Give a new optimiser the memory of the one that was stopped."""
     for name, value in tensors.items():
         g, p, kind = name.split(".")
         parameter = optimiser.param_groups[int(g)]["params"][int(p)]
-        # in the layout of the parameter (channels-last), as the optimiser itself would have made it
+        # In the layout of the parameter, such as channels-last: fused optimisers read memory in its order.
         shaped = value.shape == parameter.shape
         own = torch.empty_like(parameter) if shaped else torch.empty_like(value, device=parameter.device)
         optimiser.state[parameter][kind] = own.copy_(value)

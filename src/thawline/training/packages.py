@@ -1,4 +1,4 @@
-"""What an option of training needs beyond Thawline's own dependencies; loads none of it."""
+"""Check for packages that options of training need; loads none of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from thawline.errors import UsageError
 
 
 def check_peft() -> None:
-    """Refuse LoRA where it cannot be had, before any work is done.
+    """Refuse LoRA without peft, before any work is done.
 
     Raises:
         UsageError: The package is missing.
     """
     if find_spec("peft") is None:
         raise UsageError(
-            "lora_rank must be 0 unless peft is installed; it is not there. Install it with "
-            "`pip install 'thawline[lora]'`, or leave lora_rank out."
+            "lora_rank must be 0 without peft, which is not installed. Install it with `pip install 'thawline[lora]'`, "
+            "or leave lora_rank out."
         )

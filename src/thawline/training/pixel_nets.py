@@ -1,4 +1,4 @@
-"""Small networks trained on pixels, without any pre-trained model: what the guides begin with, and a bar to clear."""
+"""Train small networks on pixels, without a pre-trained model: where guides begin, and a bar to clear."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PREDICTED_ROWS = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelNet:
-    """A small network that was trained from random weights."""
+    """A small network that learned from random weights."""
 
     module: nn.Module
     """(B, 3, 32, 32) normalised -> (B, C)"""
@@ -140,7 +140,7 @@ def _normalised(pictures: NDArray[np.uint8], mean: NDArray[np.float32], std: NDA
 
 
 def _shifted(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Shift each of (B, 3, S, S) by its own few pixels; what comes in at an edge repeats it."""
+    """Shift each of (B, 3, S, S) by a few pixels of its own; edges are repeated."""
     wide = functional.pad(images, (SHIFT,) * 4, mode="replicate")
     places = rng.integers(0, 2 * SHIFT + 1, (len(images), 2)).tolist()
     return torch.stack([wide[i, :, y : y + SIDE, x : x + SIDE] for i, (y, x) in enumerate(places)])

@@ -1,4 +1,4 @@
-"""The first stage of every training, and the only one while the line stands above the whole backbone: a new head."""
+"""Solve a new head on frozen features: the first stage of every training, and the only one if nothing is thawed."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A trained head and, where something was thawed, a trained backbone; and how they came to be."""
+    """A trained head, a trained backbone if layers were thawed, and the reports of their stages."""
 
     head: Head
-    """What ships; fitted on the training and validation parts together wherever the plan says so."""
+    """The head that ships; fitted on the training and validation sets together if the plan says so."""
     probe: FittedHead | None
-    """The choice of strength: fitted and cross-validated on the training part only. None where no head was solved."""
+    """The choice of strength, on the training set only; None if no head was solved."""
     validation_probabilities: NDArray[np.float64] | None
-    """(n_val, C) from the model that saw the training part only; None without a validation part."""
+    """(n_val, C) from the model that saw the training set only; None without a validation set."""
     stages: tuple[StageReport, ...]
     backbone: Backbone | None = None
-    """The trained one; None where the pre-trained one is used as it is."""
+    """The trained backbone; None if the pre-trained one is used as it is."""
     receipts: tuple[Mapping[str, Any], ...] = ()
     """One per stage of training."""
     kept: str = "none"
-    """Thaw setting that was kept in the end."""
+    """Thaw setting of the last stage that was kept."""
     solved: Head | None = None
-    """The solved head that training began from, on training and validation parts: what thawing nothing would give."""
+    """The solved head that training began from, on training and validation sets: the result without thawing."""
 
 
 def fit_probe(
@@ -53,15 +53,15 @@ def fit_probe(
 ) -> Fitted:
     """Fit a head on frozen features.
 
-    Its strength of regularisation is chosen by cross-validation inside the training part. The validation part then
-    measures that head; as a linear probe has nothing else to choose, the head that ships is fitted once more on both
-    parts at that strength: no labelled sample outside the test part goes unused.
+    Cross-validation within the training set chooses the strength of regularisation, and the validation set measures
+    that head. There is nothing else to choose, so the head that ships is fitted once more on both sets at that
+    strength: no labelled sample outside the test set goes unused.
 
     Args:
         values: (N, D) features of all samples.
         labels: (N,)
         groups: (N,) samples with equal numbers share a fold.
-        widths: Columns of each layer, where features of several stand side by side.
+        widths: Columns of each layer, if features of several layers stand side by side.
         backbone_parameters: Frozen parameters, for the record.
     """
     import numpy as np
@@ -81,7 +81,7 @@ def fit_probe(
         trainable=head.n_parameters,
         frozen=backbone_parameters,
         score=probe.cv_log_loss,
-        score_name="cross-validated log loss on the training part",
+        score_name="cross-validated log loss on the training set",
         seconds=time.perf_counter() - started,
         details=HeadSearch(kind=kind, chosen=probe.chosen, path=probe.path),
     )

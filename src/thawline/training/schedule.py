@@ -1,4 +1,4 @@
-"""Which samples a step sees, and how fast it learns: pure functions of the step, so that a stopped run can go on."""
+"""Which samples a step sees and how fast it learns: functions of the step alone, so that a run can be resumed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Batches that ``n`` samples are divided into, so that all are of nearly ``batch_size``."""
+    """Return the number of batches of nearly ``batch_size`` that ``n`` samples are divided into."""
     return max(1, round(n / batch_size))
 
 
 class Order:
-    """The batches of a stage: every epoch passes over all samples once, in an order of its own."""
+    """The batches of a stage; every epoch passes over all samples once, in an order of its own."""
 
     def __init__(
         self, rows: NDArray[np.int64], *, batch_size: int, epochs: int, seed: int, stage: str, views: int
@@ -34,7 +34,7 @@ class Order:
             epochs: Passes over all samples.
             seed: Of the plan.
             stage: Stages have orders of their own.
-            views: Number of views of each sample that exist; epochs take them in turn. 0: every epoch has a new one.
+            views: Views of each sample that exist; epochs take them in turn. 0: every epoch has a new one.
         """
         self._rows, self._seed, self._stage, self._views = rows, seed, stage, views
         self.per_epoch = steps_per_epoch(len(rows), batch_size)
@@ -42,24 +42,24 @@ class Order:
         self._last: tuple[int, list[NDArray[np.int64]]] = -1, []
 
     def batch(self, step: int) -> tuple[NDArray[np.int64], int]:
-        """Rows (B,) of a step, and the number of the view that is shown of them."""
+        """Return the rows (B,) of a step, and the number of the view that it sees of them."""
         epoch, part = divmod(step, self.per_epoch)
         return self._parts(epoch)[part], epoch % self._views if self._views else epoch
 
     def _parts(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The batches of an epoch; the last one is kept, as its next step asks for the same."""
+        """Return the batches of an epoch; the last epoch is kept, as its next step asks for it again."""
         if self._last[0] != epoch:
             shuffled = generator(self._seed, "order", self._stage, epoch).permutation(self._rows)
             self._last = epoch, np.array_split(shuffled, self.per_epoch)
         return self._last[1]
 
     def batches(self, start: int, stop: int) -> list[tuple[NDArray[np.int64], int]]:
-        """The batches of steps ``start`` to ``stop``, the latter left out."""
+        """Return the batches of steps ``start`` to ``stop - 1``."""
         return [self.batch(step) for step in range(start, stop)]
 
 
 def rate(step: int, n_steps: int, settings: TrainPlan) -> float:
-    """Share of the full learning rate at a step: a linear rise, then a half cosine down to 0 (or constant).
+    """Return the share of the full learning rate at a step: a linear rise, then a half cosine to 0, or constant.
 
     Source:
         Loshchilov & Hutter 2017, arXiv:1608.03983; warm-up as Goyal et al. 2017, arXiv:1706.02677.
@@ -73,6 +73,6 @@ def rate(step: int, n_steps: int, settings: TrainPlan) -> float:
 
 
 def evaluation_steps(n_steps: int, n_evaluations: int) -> frozenset[int]:
-    """Numbers of steps done after which a stage is judged: evenly spread, the last one at its end."""
+    """Return the steps after which a stage is judged: evenly spread, the last one at its end."""
     n = min(n_evaluations, n_steps)
     return frozenset(math.ceil(n_steps * (i + 1) / n) for i in range(n))

@@ -1,4 +1,4 @@
-"""How what is above the thaw line is trained: every setting, decided, as it stands in ``plan.toml``."""
+"""The settings of gradient training, decided, as they stand in ``plan.toml``."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class TrainPlan(Settings):
     stages_from: Literal["probe", "incumbent"] = Field(
         "probe", description="Progressive: each stage starts from the solved head, or from the best stage so far."
     )
-    evaluations: int = Field(10, ge=1, description="Times that a stage is judged on the validation part.")
+    evaluations: int = Field(10, ge=1, description="Times that a stage is judged on the validation set.")
     refit: bool = Field(
         True,
-        description="When all is chosen, train what ships on the training and validation parts together.",
+        description="When all is chosen, train what ships on the training and validation sets together.",
     )
 
     @field_validator("crop_scale")
@@ -105,7 +105,7 @@ class StagePlan(Settings):
 
     thaw: str = Field(description="Thaw setting of the stage.")
     rung: str = Field(description="Where the line stands: nothing at or below this layer learns.")
-    epochs: int = Field(ge=1, le=MOST_EPOCHS, description="Passes over the training part.")
+    epochs: int = Field(ge=1, le=MOST_EPOCHS, description="Passes over the training set.")
     views: int = Field(
         ge=0, le=MOST_VIEWS, description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch."
     )

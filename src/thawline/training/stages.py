@@ -301,7 +301,7 @@ def _record(
         trainable=result.n_trainable,
         frozen=total - result.n_trainable,
         score=None if judgement is None else judgement.loss,
-        score_name="log loss on the validation part, after a temperature",
+        score_name="log loss on the validation set, after a temperature",
         seconds=result.seconds,
         details=training,
     )

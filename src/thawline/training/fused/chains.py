@@ -1,7 +1,7 @@
-"""Where above the line a convolution, the batch norm on it and an activation can be run as one, and how they are.
+"""Find convolution, batch norm and activation that follow each other above the thaw line, and run them as one.
 
-They are found by running the layers once and following the graph that autograd records, not by names: a batch norm is
-folded where its input is the output of a convolution that nothing else reads. Everything else is run as it is.
+The layers run once, and the graph that autograd records tells who reads what. A batch norm is folded if its input is
+the output of a convolution that nothing else reads. All other layers run as they are.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Chain:
     norm: nn.BatchNorm2d | None
     activation: nn.Module | None
     shared: tuple[torch.Tensor, torch.Tensor | None] | None = None
-    """Weights and bias to run with, where several parts of a batch share them; else they are folded in each run."""
+    """Weights and bias to run with if the parts of a batch share them; None: they are folded in each run."""
 
     def fold(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weights in ``dtype``, and bias, with the batch norm folded in."""
+        """Return weights in ``dtype``, and bias, with the batch norm folded in."""
         return fold(self.conv, self.norm, self.fixed, dtype)
 
     @cached_property
     def fixed(self) -> Fixed:
-        """What stays the same from step to step."""
+        """Return what stays the same from step to step."""
         conv, norm = self.conv, self.norm
         mean = inverse_std = None
         if norm is not None and norm.running_mean is not None and norm.running_var is not None:
@@ -72,7 +72,7 @@ class Chain:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """One call of a layer, as autograd saw it; tensors are kept so that no other one takes their identity."""
+    """One call of a layer, as autograd saw it. It holds its tensors, so that no other tensor gets their identity."""
 
     given: torch.Tensor
     given_by: object
@@ -153,7 +153,7 @@ def find_chains(above: Above, crossing: tuple[torch.Tensor, ...]) -> tuple[torch
     once = {layer: made[0] for layer, made in calls.items() if len(made) == 1}
 
     def follower(layer: nn.Module) -> nn.Module | None:
-        """The layer that alone reads what a layer gives."""
+        """Return the layer that alone reads the output of a layer; None if there is no such layer."""
         this = once[layer]
         # A change in place leaves a tensor its identity, and gives it another place in the graph: both must agree.
         if readers[this.gave_by] != 1:
@@ -172,7 +172,7 @@ def find_chains(above: Above, crossing: tuple[torch.Tensor, ...]) -> tuple[torch
 
 
 def _activation(norm: nn.BatchNorm2d, follower: nn.Module | None) -> nn.Module | None:
-    """The activation that is computed with a batch norm: its own, or the one that follows; None for any other."""
+    """Return the activation to run with a batch norm: its own or the one that follows; None for other kinds."""
     if isinstance(norm, BatchNormAct2d):
         if type(norm.drop) is not nn.Identity:
             return None
@@ -196,7 +196,7 @@ def _note_gave(calls: dict[nn.Module, list[_Call]]) -> Callable[[nn.Module, Any,
 
 
 def _readers(pooled: torch.Tensor) -> Counter[object]:
-    """How often what each operation gave was read on the way to the output."""
+    """Count, for each operation, how often its output is read on the way to the pooled features."""
     readers: Counter[object] = Counter()
     waiting, known = [pooled.grad_fn], {pooled.grad_fn}
     while waiting:
@@ -210,7 +210,7 @@ def _readers(pooled: torch.Tensor) -> Counter[object]:
 
 
 def _run(above: Above, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Pooled features (B, D), in training mode but for running statistics, which must not move; always the same."""
+    """Return pooled features (B, D) in training mode, except that running statistics do not move; always the same."""
     moving = [layer for layer in above.cut.suffix.modules() if isinstance(layer, _NormBase) and layer.training]
     # Dropout and stochastic depth draw the same numbers in both runs, or the outputs would differ by them.
     with torch.enable_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -240,7 +240,7 @@ def installed(chains: Sequence[Chain]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _installed(chain: Chain) -> Iterator[None]:
-    """Let the layers of a chain run as one, within this block, wherever gradients are recorded."""
+    """Run the layers of a chain as one within the block, wherever gradients are recorded."""
     conv, norm, activation = chain.conv, chain.norm, chain.activation
     pads_of = same_pads if isinstance(conv, Conv2dSame) else own_pads
 

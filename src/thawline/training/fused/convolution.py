@@ -1,9 +1,9 @@
 """A convolution, the batch norm with frozen statistics on it and an activation, run and differentiated as one.
 
-With its statistics frozen, batch norm is a line per channel: it is folded into weights and bias of the convolution,
-anew in each step, and its own pass over the activations disappears; gradients of all parameters come out as without.
-On processors, an activation is computed while the convolution writes its output, and gradients of depthwise
-convolutions take detours where oneDNN's own way is 4 to 100 times slower: see benchmarks/training_speed.py.
+Batch norm with frozen statistics is a line per channel. Each step folds it into weights and bias of the convolution,
+and its own pass over the activations disappears; gradients of all parameters are the same. On processors, the
+convolution computes the activation while it writes its output, and gradients of depthwise convolutions take detours
+where oneDNN's own way is 4 to 100 times slower: see benchmarks/training_speed.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FUSED: dict[Activation, tuple[str, list[float]]] = {
     "relu": ("relu", []),
     "relu6": ("hardtanh", [0.0, 6.0]),
 }
-"""Names that torch's oneDNN operator has for them, and their arguments."""
+"""Activation -> its name in torch's oneDNN operator, and its arguments there."""
 _QUICK_TAPS = 3
 """Largest side of a depthwise kernel for which oneDNN computes the gradient of the weights quickly."""
 
@@ -68,7 +68,7 @@ def convolve(
     fixed: Fixed,
     pads: tuple[int, int, int, int],
 ) -> torch.Tensor:
-    """Convolution and activation of (B, C, H, W), which has the precision of the weights.
+    """Run convolution and activation on (B, C, H, W) of the precision of the weights.
 
     Args:
         w: (C, C' / groups, K, L) of a convolution that pads with zeros.
@@ -175,7 +175,7 @@ def _forward(
 
 @cache
 def _activates_while_writing(dtype: torch.dtype) -> bool:
-    """Whether torch has oneDNN's convolution with an activation here, as inductor uses it, and it is right."""
+    """Say whether this torch has oneDNN's convolution with an activation, and whether it is right."""
     x = torch.linspace(-9, 9, 32 * 9 * 2).view(2, 32, 3, 3).to(dtype)
     w = torch.linspace(-1, 1, 32 * 32).view(32, 32, 1, 1).to(dtype)
     expected = torch.conv2d(x, w)
@@ -193,7 +193,7 @@ def _activates_while_writing(dtype: torch.dtype) -> bool:
 
 
 def _padded(x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
-    """Zeros around (B, C, H, W); ``functional.pad`` would write the middle twice."""
+    """Return (B, C, H, W) with zeros around it; ``functional.pad`` would write the middle twice."""
     left, right, top, bottom = pads
     n, channels, height, width = x.shape
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
@@ -208,11 +208,11 @@ def _padded(x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
 def _gradients(
     g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, ctx: Any, wanted: tuple[bool, bool, bool]
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """Gradients of input, weights and bias, each where it is wanted, by the quickest way that is known.
+    """Return the gradients of input, weights and bias that are wanted, by the quickest way that is known.
 
     Args:
         g: (B, C, H', W') gradient of the output of the convolution.
-        x: (B, C', H, W) its input, padded where that is not the same on all sides.
+        x: (B, C', H, W) its input, padded if padding is not the same on all sides.
         w: (C, C' / groups, K, L)
         ctx: Holds ``fixed``, ``pads``, ``size`` (H and W without padding) and ``native`` (padding that is left).
     """
@@ -242,13 +242,13 @@ def _gradients(
 
 
 def takes_detours(conv: nn.Conv2d) -> bool:
-    """Whether gradients of a convolution may be computed in another way than oneDNN's, whatever follows it."""
+    """Say whether gradients of a convolution may take a detour around oneDNN, whatever follows it."""
     depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
     return depthwise and conv.dilation == (1, 1) and (max(conv.stride) > 1 or max(conv.kernel_size) > _QUICK_TAPS)
 
 
 def _detours(w: torch.Tensor, fixed: Fixed, pads: tuple[int, int, int, int]) -> tuple[bool, bool]:
-    """Whether to compute the gradients of the input and of the weights in another way than oneDNN does."""
+    """Say whether to take a detour around oneDNN for the gradients of the input, and for those of the weights."""
     depthwise = w.shape[1] == 1 and fixed.groups == len(w) > 1 and fixed.dilation == (1, 1)
     if not depthwise or w.device.type != "cpu" or w.dtype != torch.bfloat16:
         return False, False
@@ -265,7 +265,7 @@ def _depthwise_input_gradient(
     pads: tuple[int, int, int, int],
     size: tuple[int, int],
 ) -> torch.Tensor:
-    """Spread the gradient out with zeros between, and convolve it with the kernel turned round: (B, C, H, W)."""
+    """Return the gradient (B, C, H, W) of the input: ``g`` spread out by zeros, convolved with the turned kernel."""
     (height, width), (n, channels) = w.shape[2:], g.shape[:2]
     # The transpose of a convolution with stride: zeros between the rows and columns of g, then the kernel turned round
     # (Dumoulin and Visin 2016, arXiv:1603.07285, section 4). oneDNN's own is 4 times slower and more in bf16.
@@ -282,7 +282,7 @@ def _depthwise_input_gradient(
 def _depthwise_weight_gradient(
     g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> torch.Tensor:
-    """Put the gradient of a large kernel (C, 1, K, L) together from those of kernels of 3 x 3, which are quick."""
+    """Return the gradient of a large kernel (C, 1, K, L), put together from kernels of 3 x 3, which are quick."""
     if any(padding):
         x = _padded(x, (padding[1], padding[1], padding[0], padding[0]))
     # The gradient of a tap sees x shifted by that tap only, so any window of taps is a convolution of its own. Windows
@@ -304,14 +304,14 @@ def _depthwise_weight_gradient(
 
 
 def _pieces(taps: int) -> list[slice]:
-    """Stretches of three taps, or of all where there are fewer, that cover all of them."""
+    """Return stretches of three taps that cover all of them; one stretch if there are fewer."""
     length = min(taps, _QUICK_TAPS)
     starts = sorted({min(start, taps - length) for start in range(0, taps, length)})
     return [slice(start, start + length) for start in starts]
 
 
 def same_pads(conv: nn.Conv2d, size: torch.Size) -> tuple[int, int, int, int]:
-    """Zeros to the left, to the right, above and below that TensorFlow's SAME padding takes for inputs of this size."""
+    """Return the zeros left, right, above and below that TensorFlow's SAME padding takes for inputs of this size."""
     from timm.layers.padding import pad_same_arg
 
     left, right, top, bottom = pad_same_arg(list(size), list(conv.kernel_size), list(conv.stride), list(conv.dilation))
@@ -319,6 +319,6 @@ def same_pads(conv: nn.Conv2d, size: torch.Size) -> tuple[int, int, int, int]:
 
 
 def own_pads(conv: nn.Conv2d, _size: torch.Size) -> tuple[int, int, int, int]:
-    """Zeros to the left, to the right, above and below that a convolution of torch takes."""
+    """Return the zeros left, right, above and below that a convolution of torch takes."""
     vertical, horizontal = (int(side) for side in conv.padding)
     return horizontal, horizontal, vertical, vertical

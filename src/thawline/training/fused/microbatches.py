@@ -1,8 +1,8 @@
-"""A batch in parts that run side by side, each alone in a thread of its own: one wait for a step, not one a layer.
+"""Run a batch in parts, each in a thread of its own: threads wait for each other once a step, not after each layer.
 
-Layers that share out their work among threads wait for the last thread after each layer. Where other programs want a
-processor too, each of these waits may last for as long as the system lets them have it: beside one busy neighbour on
-two processors, a step took up to twice as long and more. See benchmarks/training_speed.py.
+Layers that share their work among threads wait for the last thread. If another program uses a processor meanwhile, each
+of these waits may last as long as its turn: beside one busy neighbour on two processors, a step took twice as long and
+more. See benchmarks/training_speed.py.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from thawline.training.net import Above
 
 LEAST_SAMPLES = 4
-"""In a part: with fewer, what a call of a layer costs whatever its input outweighs its work."""
+"""In a part. With fewer, the fixed cost of calling a layer outweighs its work."""
 LEAST_WORK = 100.0
-"""FLOPs of a forward pass of one sample, for each parameter that learns. With less, what each part does with all the
-parameters (their rounding, their gradients) outweighs the waiting that it saves: on a machine without other work a step
-took a fifth longer."""
+"""FLOPs of a forward pass of one sample, for each parameter that learns. With less, the work that each part has with
+all parameters (rounding them, adding gradients) outweighs the waits that it saves: on an idle machine a step took a
+fifth longer."""
 _TOLERANCE = 1e-3
-"""Largest difference that other samples in the batch may make in float32, relative to the largest output."""
+"""Largest change of an output by other samples in the batch, in float32, relative to the largest output."""
 Result = TypeVar("Result")
 
 
 class Microbatches:
-    """Runs parts of a batch side by side while this context is open; one part, in the caller's thread, if need be.
+    """Runs the parts of a batch side by side while this context is open, else the whole in the caller's thread.
 
-    A batch is divided by its size and the processors alone, and what the parts give is added in their order: the same
-    machine gives the same bits.
+    Its size and the number of processors decide how a batch is divided, and gradients are added in the order of the
+    parts: the same machine gives the same bits.
     """
 
     def __init__(self, above: Above, device: torch.device, precision: str) -> None:
-        """Find out whether what is above the line may be run in parts.
+        """Find out whether batches above the line may be run in parts.
 
         Args:
             above: Is left in the mode in which it is trained.
@@ -67,15 +67,15 @@ class Microbatches:
         if self._crew is not None:
             self._crew.close()
             self._crew = None
-            torch.set_num_threads(torch.get_num_threads())  # threads to come begin with what was set last, anywhere
+            torch.set_num_threads(torch.get_num_threads())  # a new thread begins with what was set last in any thread
 
     def parts(self, n: int) -> list[slice]:
-        """Divide ``n`` samples into parts of nearly one size, in order; into one while this context is not open."""
+        """Divide ``n`` samples into parts of nearly one size, in order; outside this context, into one."""
         count = 1 if self._crew is None else max(1, min(self._most, n // LEAST_SAMPLES))
         return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
     def each(self, work: Callable[[slice], Result], n: int) -> list[Result]:
-        """Call ``work`` for each part of ``n`` samples; what it gives, in their order."""
+        """Call ``work`` for each part of ``n`` samples; return its results in their order."""
         parts = self.parts(n)
         if self._crew is None or len(parts) == 1:
             return [work(part) for part in parts]
@@ -100,7 +100,7 @@ class Microbatches:
         Args:
             loss_of: Called for each part of ``n`` samples, side by side; gives a number.
             parameters: Those that learn.
-            chains: Layers that run as one: weights are folded, and their gradients unfolded, once for all parts.
+            chains: Layers that run as one; their weights are folded once for all parts.
         """
         if len(self.parts(n)) == 1:
             loss = loss_of(slice(0, n))
@@ -130,7 +130,7 @@ class Microbatches:
 
 @contextlib.contextmanager
 def _shared(chains: Sequence[Chain], dtype: torch.dtype) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
-    """Let all parts run with the same folded weights: those, of which some may learn, and leaves in their place."""
+    """Share folded weights among all parts; yields those that learn, and the leaves that stand in for them."""
     folded: list[torch.Tensor] = []
     leaves: list[torch.Tensor] = []
 
@@ -152,16 +152,16 @@ def _shared(chains: Sequence[Chain], dtype: torch.dtype) -> Iterator[tuple[list[
 
 
 def _sum(found: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """In their order."""
+    """Add tensors in their order; None if there are none."""
     there = [tensor for tensor in found if tensor is not None]
     return functools.reduce(torch.add, there) if there else None
 
 
 def worth_parts(above: Above) -> bool:
-    """Whether samples may be taken apart, and have work enough for it.
+    """Say whether samples may be taken apart, and whether they have work enough for it.
 
-    They may where what comes out for a sample depends on this sample alone, and no random number is drawn for it. It is
-    tried, on random images: dropout and stochastic depth draw, statistics of a batch see other samples.
+    They may if the output for a sample depends on this sample alone, and no random number is drawn for it. Random
+    inputs are tried: dropout and stochastic depth draw numbers, and statistics of a batch see other samples.
     """
     layers = list(above.cut.suffix.modules())
     if above.cut.rung == POOLED or any(isinstance(layer, _NormBase) and layer.training for layer in layers):
