@@ -30,7 +30,7 @@ def bars() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 @pytest.mark.parametrize("kind", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_it_learns(
-    kind: pixel_nets.Kind, bars: tuple[NDArray[np.uint8], NDArray[np.int64]], monkeypatch: pytest.MonkeyPatch
+    kind: pixel_nets.PixelKind, bars: tuple[NDArray[np.uint8], NDArray[np.int64]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pixel_nets, "MOST_EPOCHS", 40)
     pictures, labels = bars

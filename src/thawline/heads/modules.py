@@ -16,16 +16,13 @@ from thawline.heads.mlp import MLPHead
 from thawline.randomness import derived_seed
 
 
-def to_module(head: LinearHead | MLPHead) -> nn.Module:
-    """Return a float32 module, (B, D) -> (B, C), that gives the head's decision: the logits before its temperature.
-
-    A linear head becomes an ``nn.Linear`` (``weight``, ``bias``); an MLP the ``nn.Sequential`` that ``new_mlp``
-    describes.
-    """
-    if isinstance(head, LinearHead):
-        return _linear(head.weight, head.bias)
-    layers = [_linear(weight, bias) for weight, bias in zip(head.weights, head.biases, strict=True)]
-    return _mlp(layers, head.dropout)
+def to_module(head: LinearHead) -> nn.Linear:
+    """Return a float32 module, (B, D) -> (B, C), that gives the head's decision: the logits before its temperature."""
+    layer = _empty_linear(head.weight.shape[1], head.weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+    return layer
 
 
 def from_module(
@@ -47,7 +44,9 @@ def from_module(
         return MLPHead(weights, biases, dropout, temperature)
     if kind != "mlp" and isinstance(module, nn.Linear):
         return LinearHead(kind, _array(module.weight), _array(module.bias), temperature)
-    raise TypeError(f"a {kind} head must come from the module that to_module gives; got {type(module).__name__}")
+    raise TypeError(
+        f"a {kind} head must come from the module that to_module or new_mlp gives; got {type(module).__name__}"
+    )
 
 
 def new_mlp(in_features: int, hidden: Sequence[int], n_classes: int, dropout: float, seed: int) -> nn.Module:
@@ -68,20 +67,8 @@ def new_mlp(in_features: int, hidden: Sequence[int], n_classes: int, dropout: fl
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer is layers[-1] else "relu", generator=draws)
         nn.init.zeros_(layer.bias)
-    return _mlp(layers, dropout)
-
-
-def _mlp(layers: Sequence[nn.Linear], dropout: float) -> nn.Sequential:
-    hidden = [part for layer in layers[:-1] for part in (layer, nn.ReLU(), nn.Dropout(dropout))]
-    return nn.Sequential(*hidden, layers[-1])
-
-
-def _linear(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> nn.Linear:
-    layer = _empty_linear(weight.shape[1], weight.shape[0])
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(weight))
-        layer.bias.copy_(torch.from_numpy(bias))
-    return layer
+    hidden_layers = [part for layer in layers[:-1] for part in (layer, nn.ReLU(), nn.Dropout(dropout))]
+    return nn.Sequential(*hidden_layers, layers[-1])
 
 
 def _empty_linear(n_in: int, n_out: int) -> nn.Linear:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BOUNDARY = "boundary"
 """Phase of progress while the boundary cache is filled."""
-Kind = TypeVar("Kind", Boundary, FreshActivations)
+Crossing = TypeVar("Crossing", Boundary, FreshActivations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +85,9 @@ class FrozenBelow:
         )
         return boundary, record
 
-    def _at(self, kind: type[Kind], model: nn.Module, cut: Cut) -> Kind:
+    def _at(self, made: type[Crossing], model: nn.Module, cut: Cut) -> Crossing:
         """Return what crosses the line of ``cut``: kept on disk, or computed whenever it is asked for."""
-        return kind(
+        return made(
             self.samples,
             self.backbone,
             model,

@@ -50,7 +50,7 @@ _JUDGED_ROWS = 64
 
 
 @dataclass(slots=True, eq=False)
-class _Progress:
+class _Standing:
     """What changes from step to step, beside weights and optimiser."""
 
     step: int = 0
@@ -114,7 +114,7 @@ class StageTrainer:
         self._fast = FastSteps(above, torch.device(setup.device), setup.precision)
         self._best: Tensors = {}
         self._clock = _Clock(spec.ends_at)
-        self._now = _Progress()
+        self._now = _Standing()
         self._path = checkpoint
         self._load()
 
@@ -332,7 +332,7 @@ class StageTrainer:
                 self._ema[name].copy_(value)
         self._best = having_prefix("best", tensors)
         self._watch.load_state(having_prefix("watch", tensors))
-        self._now = _Progress(**now | {"history": [Point(**point) for point in now["history"]]})
+        self._now = _Standing(**now | {"history": [Point(**point) for point in now["history"]]})
 
 
 def predict(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from thawline.records import Dataset
 
-Kind = Literal["mlp", "cnn"]
+PixelKind = Literal["mlp", "cnn"]
 SIDE = 32
 """Pixels on each side; the whole picture is squashed into them."""
 SAMPLES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 30_000, 10, 100
@@ -89,7 +89,7 @@ def read_pixels(data: Dataset, progress: Callable[[int, int], None] | None = Non
 
 
 def fit_pixels(
-    kind: Kind,
+    kind: PixelKind,
     pictures: NDArray[np.uint8],
     labels: NDArray[np.int64],
     n_classes: int,
@@ -174,4 +174,4 @@ def _cnn(n_classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(width * side * side, n_classes))
 
 
-_NETS: dict[Kind, Callable[[int], nn.Module]] = {"mlp": _mlp, "cnn": _cnn}
+_NETS: dict[PixelKind, Callable[[int], nn.Module]] = {"mlp": _mlp, "cnn": _cnn}
