@@ -37,7 +37,7 @@ def show(context: typer.Context, *, output: OnlyJson) -> None:
         described = [_as_json(entry) for entry in entries]
         print_json({"folder": str(store.root), "bytes": total, "limit_bytes": store.limit_bytes, "entries": described})
         return
-    rows = table("key", "model", "layer", "precision", "rows", "size", "last used")
+    rows = table("key", "model", "layer", "precision", "rows", "size", "last used", left=("model", "layer"))
     for entry in entries:
         rows.add_row(
             entry.key[:12],

@@ -62,6 +62,6 @@ def features(
         print_data(labelled)
         say(
             f"{extracted.computed:,} features computed, {extracted.reused:,} reused, {extracted.seconds:.1f} s. "
-            f"Written: {plain(target)}, {n:,} samples x {dim:,} numbers at {plain(model.layer)}",
+            f"Written: {plain(target)} ({n:,} samples x {dim:,} features, {plain(model.layer)})",
             soft_wrap=True,
         )

@@ -27,7 +27,7 @@ def models(
     if output.json_:
         print_json({"n": len(entries), "models": [asdict(entry) for entry in entries]})
         return
-    rows = table("model", "parameters", "input", "offline", "licence")
+    rows = table("model", "parameters", "input", "offline", "licence", left=("licence",))
     for entry in entries[:limit]:
         size = f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "-"
         rows.add_row(

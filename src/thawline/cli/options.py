@@ -223,8 +223,8 @@ class ComputeOptions:
 
     seed: Annotated[int, _compute(help="Seed of the split, the folds, the training and the bootstrap.")] = 0
     engine: Annotated[str, _compute(help="What runs the frozen layers: auto, openvino or torch.")] = "auto"
-    precision: Annotated[str, _compute(help="What numbers are computed in: auto, f32 or bf16.")] = "auto"
-    device: Annotated[str, _compute(help="Where: auto, cpu, cuda or mps.")] = "auto"
+    precision: Annotated[str, _compute(help="Number format to compute in: auto, f32 or bf16.")] = "auto"
+    device: Annotated[str, _compute(help="Device that computes: auto, cpu, cuda or mps.")] = "auto"
 
     def hardware(self) -> Hardware:
         """Return engine, precision and device by name."""

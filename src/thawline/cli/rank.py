@@ -90,8 +90,7 @@ def _measured(ranking: "Ranking") -> "Table":
     """Make the table that decides, the best model first."""
     from thawline.cli.results import table
 
-    rows = table("", "model", "pictures", "accuracy (95 %)", "log loss", "above the first (95 %)", "s")
-    rows.columns[1].justify = "left"
+    rows = table("", "model", "pictures", "accuracy (95 %)", "log loss", "above the first (95 %)", "s", left=("model",))
     for column in (rows.columns[0], *rows.columns[2:]):
         column.no_wrap = True
     rows.padding = (0, 0, 0, 1)

@@ -31,11 +31,11 @@ _METRICS = {
 }
 
 
-def table(*columns: str) -> Table:
-    """Make a plain table; every column but the first is set to the right."""
+def table(*columns: str, left: Sequence[str] = ()) -> Table:
+    """Make a plain table; its first column and those named in ``left`` are set to the left, the others to the right."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        grid.add_column(column, justify="left" if index == 0 or column in left else "right", overflow="fold")
     return grid
 
 
