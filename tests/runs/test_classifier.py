@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks
 
 import thawline as tl
 from thawline.errors import DataError, UsageError
@@ -53,6 +54,21 @@ def test_it_clones_pickles_and_searches(pictures: tuple[list[Path], list[str]]) 
     search.fit(paths, names)
     assert set(search.best_params_) == {"thawlineclassifier__layer"}
     assert cross_val_score(tl.ThawlineClassifier(), paths, names, cv=2).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "estimator_cloneable",
+        "get_params_invariance",
+        "no_attributes_set_in_init",
+        "parameters_default_constructible",
+        "set_params",
+    ],
+)
+def test_its_settings_are_those_of_an_estimator(check: str) -> None:
+    """The checks of scikit-learn that need no table of numbers."""
+    getattr(estimator_checks, f"check_{check}")("ThawlineClassifier", tl.ThawlineClassifier(thaw="last:2", budget="1s"))
 
 
 def test_arrays_and_integer_labels() -> None:
