@@ -179,7 +179,9 @@ def test_a_training_cut_short_gives_way_to_the_best_frozen_head(
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["thawed"] == "none"
     assert run.bundle.layer == depths
-    assert any("thaw last:2 in the time that the budget left did not beat" in said for said in run.report.content["warnings"])
+    assert any(
+        "thaw last:2 in the time that the budget left did not beat" in said for said in run.report.content["warnings"]
+    )
     at_depths = tl.fit(hard, tl.plan(hard, backbone, layer=depths), backbone=backbone, run=tmp_path / "depths")
     # both have learned from the same samples, divided into train and val in the one only
     assert run.report.log_loss.value == pytest.approx(at_depths.report.log_loss.value, rel=1e-6)

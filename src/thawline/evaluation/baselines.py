@@ -47,7 +47,7 @@ def baselines(
     """Fit on the training set and score on the test set: majority class, kNN on features, pixels.
 
     Args:
-        train_features, test_features: (N, D); None where no pre-trained model is at hand.
+        train_features, test_features: (N, D); None without a pre-trained model.
         train_simple, test_simple: (N, d), as the kind of input makes them of its sketches.
         simple: What these are, for people.
         groups: (N,) of the training set, held out together while the strength for pixels is chosen.

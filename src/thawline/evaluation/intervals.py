@@ -21,7 +21,7 @@ def cross_validated(accuracy: float, n: int, *, of: int, folds: int, z: float = 
     Args:
         accuracy: Share of the samples that were judged right.
         n: Samples that were judged.
-        of: Samples there are; fewer are judged where not every fold's turn came.
+        of: All samples; fewer are judged if not every fold is held out.
         folds: What they were dealt to.
         z: Standard errors that are allowed for.
     Source:

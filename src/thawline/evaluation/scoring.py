@@ -26,7 +26,7 @@ def score(
     Point values are scikit-learn's: balanced accuracy over the classes that have samples, macro F1 over those that
     have samples or predictions, log loss with probabilities clipped at 2.2e-16. Intervals: Wilson for accuracy and
     top-5 accuracy; MOVER of Wilson for balanced accuracy, a mean of proportions; percentile bootstrap for macro F1 and
-    log loss. Where all resamples agree on macro F1 (no prediction wrong) it has no width to offer, and the interval of
+    log loss. If all resamples agree on macro F1 (no prediction is wrong), that has no width, and the interval of
     balanced accuracy stands in.
 
     Args:

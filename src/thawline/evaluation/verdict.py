@@ -27,7 +27,7 @@ def verdict(
     """Compare the model with the best method that does without the pre-trained features.
 
     The best is the one with the highest test accuracy; picking it on the test set favours the baseline, never the
-    model. Where a baseline on the same features stands above that one, a second clause compares with it, too.
+    model. If a baseline on the same features is better than that one, a second clause compares with it, too.
 
     Args:
         scores: Of the model.
@@ -81,7 +81,7 @@ def _learned(labels: ArrayLike, probabilities: ArrayLike, commonest: MeasuredBas
 
 
 def _sign(gap: Score) -> int:
-    """1 or -1 where the whole interval of a difference lies on one side of zero, else 0."""
+    """Return 1 or -1 if the whole interval of a difference lies on one side of 0, else 0."""
     return int(gap.ci95[0] > 0) - int(gap.ci95[1] < 0)
 
 

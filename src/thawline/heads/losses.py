@@ -27,7 +27,7 @@ class Loss(Protocol):
 
     def bends(self, slopes: Floats, labels: NDArray[np.int64]) -> Floats:
         """Return v (A, K, N), from the derivatives, such that a row's second derivatives (K, K) are diag(v), less
-        v v' where the classes are ``coupled``."""
+        v v' if the classes are ``coupled``."""
         ...
 
     @property

@@ -23,7 +23,7 @@ DECADES = tuple(10.0**power for power in range(-6, 5))
 REFINEMENT = (10**0.5, 10**0.25)
 """Second pass: half a decade to both sides of the best, then a quarter decade to both sides of the best of those."""
 UNCHOSEN_STRENGTH = 1e-2
-"""C where no class has two groups, so that nothing can be held out: strong, as rows are few."""
+"""C if no class has two groups, so that nothing can be held out: strong, as rows are few."""
 N_FOLDS = 5
 ONE_FOLD_ROWS = 20_000
 """From here on one fold is held out instead of each in turn: its 4,000 rows and more tell strengths apart."""
@@ -54,7 +54,7 @@ class StrengthPath:
     log_loss: float | None
     temperature: float
     held_out_logits: NDArray[np.float64] | None
-    """(N, n_classes) at the chosen strength, each row by the fit that had not seen it; nan where there was none."""
+    """(N, n_classes) at the chosen strength, each row by the fit that had not seen it; nan without one."""
     start: Weights | None
     """Solution for all rows together to start the last fit from."""
 
@@ -224,7 +224,7 @@ class _Trial:
         return self.steps[strength]["mean"] > best["mean"] + best["standard_error"]
 
     def together(self, strength: float) -> Weights | None:
-        """Return the mean of the folds' solutions, near that of all rows; None where a fold lacks a class."""
+        """Return the mean of the folds' solutions, near that of all rows; None if a fold lacks a class."""
         solution = self.solutions[strength]
         mean = Weights(solution.weight.mean(axis=0, keepdims=True), solution.bias.mean(axis=0, keepdims=True))
         # A class that one fold lacks has bias -inf there; the mean would keep it out of the softmax for good.

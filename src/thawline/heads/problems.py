@@ -29,7 +29,7 @@ class Problems:
     scores: Floats
     """(N, M), centred; its precision, float32 or float64, is that of the work."""
     turn: Floats | None
-    """(M, R) with orthonormal columns, where the scores are not yet in coordinates that do not correlate."""
+    """(M, R) with orthonormal columns, if the scores are not yet in coordinates that do not correlate."""
     eigenvalues: NDArray[np.float64]
     """(R,) of X'X in those coordinates; the preconditioner is made from them."""
     labels: NDArray[np.int64]

@@ -24,13 +24,13 @@ class RowSpace:
     mean: NDArray[np.float64]
     """(D,)"""
     scale: NDArray[np.float64]
-    """What the centred features were divided by: () for all, or (D,) where columns were weighted."""
+    """Divisor of the centred features: () for all, or (D,) if columns were weighted."""
     eigenvalues: NDArray[np.float64]
     """e (R,), ascending, above zero."""
     basis: NDArray[np.float64]
     """V (D, R)"""
     left_of_wide: NDArray[np.float64] | None
-    """U (N, R) where D > N."""
+    """U (N, R) if D > N."""
 
     def left(self) -> NDArray[np.float64]:
         """Return U (N, R)."""
@@ -54,7 +54,7 @@ def scale_features(values: NDArray[np.float32]) -> RowSpace:
 
 
 def root_mean_square(centred: NDArray[np.float64]) -> float:
-    """Return the global scale of centred features; 1 for constant ones, where there is nothing to divide."""
+    """Return the global scale of centred features; 1 for constant features."""
     return float(np.sqrt(np.vdot(centred, centred) / centred.size)) or 1.0
 
 
@@ -69,7 +69,7 @@ def row_space(
     Args:
         centred: X (N, D), centred and scaled.
         mean, scale: (D,) and () or (D,): how to come from features to X.
-        gram: X X' (N, N), where it is known and D > N.
+        gram: X X' (N, N), if it is known and D > N.
     """
     wide = is_wide(centred.shape)
     if gram is None:

@@ -22,8 +22,8 @@ TOLERANCE = 1e-4
 def fit_temperature(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
     """Return the temperature in [1e-3, 1e3] with the smallest log loss of softmax(decisions / T), and that loss.
 
-    The loss is convex in b = 1 / T, so its only minimum lies where its slope in b changes sign: Newton steps, and the
-    middle of the bracket where one would leave it.
+    The loss is convex in b = 1 / T: its slope in b changes sign at the only minimum. Newton steps find it; a step that
+    would leave the bracket is replaced by its middle.
 
     Args:
         decisions: (N, C)

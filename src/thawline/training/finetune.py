@@ -81,7 +81,7 @@ def fine_tune(
         ask: What to train.
         backbone: Pre-trained; with ``from_scratch`` only its architecture is used. It is not changed.
         features: (N, D) of the frozen backbone; None from scratch.
-        probe: The head solved on them, where training starts; None for a head that starts from random weights.
+        probe: The head solved on them, from which training starts; None to start from a random head.
         state: Folder of the checkpoints.
         listener: Hears of progress.
         to_beat: (n_val, C) probabilities that a stage must improve on; by default those of the head that training

@@ -33,7 +33,7 @@ class TrainPlan(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
     nesterov: bool = Field(True, description="Nesterov momentum, of sgd.")
     batch_size: int = Field(32, ge=1, le=65_536, description="Samples in one step of the optimiser.")
-    accumulate: int = Field(1, ge=1, description="Parts that a batch is run in, where it does not fit into memory.")
+    accumulate: int = Field(1, ge=1, description="Pieces that a batch is run in, if it does not fit into memory.")
     warmup_frac: float = Field(
         0.1, ge=0, lt=1, description="Share of the steps in which the rate rises to its full size."
     )
@@ -60,7 +60,7 @@ class TrainPlan(Settings):
     colour: float = Field(
         0.0, ge=0, lt=1, description="Largest change of brightness, contrast and saturation of a view."
     )
-    l2_sp: float = Field(0.0, ge=0, description="Pull of the thawed weights towards where they started; 0 = off.")
+    l2_sp: float = Field(0.0, ge=0, description="Pull of the thawed weights towards their start; 0 = off.")
     lora_rank: int = Field(
         0, ge=0, le=1024, description="Train low-rank updates of this rank instead of the thawed weights; 0 = off."
     )

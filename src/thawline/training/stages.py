@@ -71,7 +71,7 @@ class StageSequence:
     """The same for stages that are not progressive. Without it, only a stage that was cut short must improve."""
     train: NDArray[np.int64]
     val: NDArray[np.int64]
-    """May be empty, but not where stages are progressive."""
+    """May be empty, but not if stages are progressive."""
     start: Callable[[NDArray[np.int64]], Net]
     """Makes the net that the first stage starts from, with a head that was solved on these rows."""
     start_logits: NDArray[np.float64] | None

@@ -81,7 +81,7 @@ class _Call:
 
 
 def usable_chains(above: Above) -> list[Chain]:
-    """Find the layers above the line that can run as one; none where outputs or gradients would not be the same.
+    """Find the layers above the line that can run as one; none if outputs or gradients would not be the same.
 
     Both are tried on random inputs. Leaves ``above`` in the mode in which it is trained.
     """

@@ -48,7 +48,7 @@ class Microbatches:
 
         Args:
             above: Is left in the mode in which it is trained.
-            device: Where it is.
+            device: The device that ``above`` is on.
             precision: ``bf16`` or ``f32``, in which its layers run.
         """
         above.train()

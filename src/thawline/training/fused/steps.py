@@ -1,4 +1,4 @@
-"""The one door to the fast operators: a context within which steps above the thaw line take the quick way."""
+"""Switch the fast operators on: the only door to them for the rest of training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 class FastSteps:
     """Runs what is above the line as quickly as this machine can, while this context is open.
 
-    Two ways are tried when it is made, and each is taken only where it gains something and changes nothing: chains of
+    Two ways are tried when it is made, and each is taken only if it gains something and changes nothing: chains of
     small layers run as one, and the parts of a batch run side by side. Outside the context, layers run one by one.
     """
 
     def __init__(self, above: Above, device: torch.device, precision: str) -> None:
-        """Find out what can be done; a run that is resumed must do so with the weights that the stage began with.
+        """Find out which ways can be taken, with the weights that the stage begins with, also when it is resumed.
 
         Args:
             above: Is left in the mode in which it is trained.
-            device: Where it is.
+            device: The device that ``above`` is on.
             precision: ``bf16`` or ``f32``, in which its layers run.
         """
         self._microbatches = Microbatches(above, device, precision)
