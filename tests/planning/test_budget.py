@@ -127,8 +127,8 @@ def _ends_in(seconds: float, monkeypatch: pytest.MonkeyPatch, clock: Callable[[]
 def test_training_follows_the_clock(
     hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]
 ) -> None:
-    """10,000 epochs cannot be had in three seconds: the rate falls to zero by the clock, and the receipt is clean."""
-    _ends_in(3.0, monkeypatch, clock)
+    """10,000 epochs cannot be had in five seconds: the rate falls to zero by the clock, and the receipt is clean."""
+    _ends_in(5.0, monkeypatch, clock)
     backbone = opened()
     plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 10_000, "views": 0})
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
@@ -137,7 +137,7 @@ def test_training_follows_the_clock(
     assert len(trained) >= 1
     for stage in trained:
         assert 0 < stage["details"]["epochs"] < 10_000
-    assert sum(stage["seconds"] for stage in trained) == pytest.approx(3.0, abs=0.5)
+    assert sum(stage["seconds"] for stage in trained) == pytest.approx(5.0, abs=0.5)
 
 
 def test_a_training_cut_short_that_harmed_is_rolled_back(
@@ -179,9 +179,8 @@ def test_a_training_cut_short_gives_way_to_the_best_frozen_head(
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
     assert run.report.content["thawed"] == "none"
     assert run.bundle.layer == depths
-    assert any(
-        "thaw last:2 in the time that the budget left did not beat" in said for said in run.report.content["warnings"]
-    )
+    remark = "thaw last:2 in the time that the budget left did not beat"
+    assert any(remark in said for said in run.report.content["warnings"])
     at_depths = tl.fit(hard, tl.plan(hard, backbone, layer=depths), backbone=backbone, run=tmp_path / "depths")
     # both have learned from the same samples, divided into train and val in the one only
     assert run.report.log_loss.value == pytest.approx(at_depths.report.log_loss.value, rel=1e-6)
