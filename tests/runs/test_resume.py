@@ -58,10 +58,10 @@ def kill_at(moment: str, data: Path, run: Path) -> None:
 
 
 def timeless(plan: tl.FitPlan) -> dict[str, Any]:
-    """A plan less the seconds that were forecast, which no two processes have in common."""
+    """Return a plan without the forecasts of seconds and memory, which no two processes have in common."""
     written = plan.model_dump()
     for candidate in written["candidates"]:
-        del candidate["seconds"]
+        del candidate["seconds"], candidate["memory"]
     return written
 
 
