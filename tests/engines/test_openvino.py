@@ -16,6 +16,7 @@ import openvino as ov
 import pytest
 import torch
 from openvino import opset13 as ops
+from openvino.frontend.pytorch import ts_decoder
 from safetensors.torch import save_file
 from torch import nn
 
@@ -190,7 +191,7 @@ def test_what_cannot_be_converted_runs_with_torch(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no rule for aten::odd\nmore")
 
-    monkeypatch.setattr(conversion, "TorchScriptPythonDecoder", refuse)
+    monkeypatch.setattr(ts_decoder, "TorchScriptPythonDecoder", refuse)
     monkeypatch.setattr("thawline.engines.forecast.CONVERSION_S", -100.0)
     data, backbone = tl.open_data(tiny_photos), opened("test_resnet", input_px=64)
     got = extract_features(data, backbone, device="cpu")

@@ -34,16 +34,16 @@ def make_bundle(
     """Put the bundle of a fit together.
 
     If OpenVINO computed the predictions, the bundle carries its graphs, which are in the cache. If torch did, on a
-    processor, a backbone that this fit trained is converted: that takes a second or two after training, and the bundle
-    then also predicts on a machine without torch. A frozen backbone is not converted, because that might take as long
-    as the fit did.
+    processor, and the fit trained, the backbone is converted: that takes a second or two after training, and the bundle
+    then also predicts on a machine without torch. After a fit that only solved for a head it is not converted, because
+    that might take as long as the fit did.
 
     Args:
         layer: ``pooled``, a layer, or several with commas.
         ran: The engine that computed the run's predictions.
         precision: What it computed in.
         engine, device: As they were asked for.
-        trained: Whether this fit trained the backbone.
+        trained: Whether the fit trained by gradient descent, whatever ships.
         seconds_left: Of the fit's budget.
     """
     from thawline.engines.choices import hardware

@@ -153,7 +153,7 @@ def measure(
             precision=judging.precision,
             engine=plan.engine,
             device=plan.device,
-            trained=fitted.backbone is not None,
+            trained=plan.trains,
             seconds_left=float("inf") if planned.budget is None else planned.budget.left() - planned.budget.spare(),
         )
     clock.seconds.setdefault("features", 0.0)
