@@ -141,9 +141,9 @@ def test_training_follows_the_clock(
 
 
 def test_a_training_cut_short_that_harmed_is_rolled_back(
-    hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hard: tl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]
 ) -> None:
-    _ends_in(4.0, monkeypatch)
+    _ends_in(4.0, monkeypatch, clock)
     backbone = opened()
     plan = tl.plan(hard, backbone, thaw="last:2", training={"epochs": 10_000, "views": 0, "lr": 1.0})
     run = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "run")
@@ -151,7 +151,7 @@ def test_a_training_cut_short_that_harmed_is_rolled_back(
     assert [stage["details"]["kept"] for stage in run.report.content["stages"] if "epochs" in stage["details"]] == [
         False
     ]
-    _ends_in(-1.0, monkeypatch)
+    _ends_in(-1.0, monkeypatch, clock)
     untrained = tl.fit(hard, plan, backbone=backbone, run=tmp_path / "untrained")
     assert run.report.log_loss == untrained.report.log_loss
 
