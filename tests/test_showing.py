@@ -17,7 +17,7 @@ from thawline.runs import Run, RunReport, open_run
 from thawline.showing import MAX_ROWS, card, counted, few, printable, table_html
 
 GOLDEN = Path(__file__).parent / "golden" / "0.1.0-thawed"
-HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>\x00\u202e'
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>\x00\u202e\u05d0'
 
 
 class Card(HTMLParser):
@@ -126,8 +126,8 @@ def test_no_name_breaks_out(data: tl.Dataset, tmp_path: Path) -> None:
     for shown in (hostile, run, split, plan(reasons=(HOSTILE,), layer=HOSTILE)):
         html = shown._repr_html_()
         assert set(Card(html).tags) <= {"div", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "bdi"}
-        assert html.count("\u202e") == len(re.findall("<bdi>[^<]*\u202e[^<]*</bdi>", html)) > 0
-        assert "\x00" not in html
+        assert html.count("\u05d0") == len(re.findall("<bdi>[^<]*\u05d0[^<]*</bdi>", html)) > 0
+        assert "\x00" not in html and "\u202e" not in html
         assert "\n" not in repr(shown)
 
 
