@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,13 +17,12 @@ from thawline.backbones import DEFAULT_MODEL, POOLED, open_backbone
 from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, UndecodableError
 from thawline.features.extract import extract_features
+from thawline.inputs.image.decode import pixels_of
 from thawline.inputs.kind import digest_of
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.records import Payload
-
-_PNG_MODES = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"))
 
 
 class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -183,7 +181,7 @@ def payload_of(picture: Any, position: int) -> Payload | str:
         case bytes():
             return picture
         case Image.Image():
-            return _encoded(picture)
+            return _decoded(picture, position)
         case np.ndarray() if picture.dtype == np.uint8 and picture.ndim in (2, 3) and picture.shape[2:] in ((), (3,)):
             return picture
         case _:
@@ -194,11 +192,9 @@ def payload_of(picture: Any, position: int) -> Payload | str:
             )
 
 
-def _encoded(image: Image.Image) -> bytes:
-    """A Pillow image as the file that would hold it, so that transparency and 16 bits are treated as in files."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode not in _PNG_MODES:
-        upright = upright.convert("RGB")
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue()
+def _decoded(image: Image.Image, position: int) -> NDArray[np.uint8]:
+    """Return the pixels that the file of a Pillow image would give."""
+    try:
+        return pixels_of(image)
+    except UndecodableError as error:
+        raise DataError(f"X[{position}] cannot be read: {error}.") from error

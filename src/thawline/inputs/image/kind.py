@@ -11,13 +11,12 @@ import numpy as np
 from thawline.inputs.image.decode import open_image, prepare, thumbnail
 from thawline.inputs.image.sketches import contrast
 from thawline.inputs.image.sketches import near_pairs as near
-from thawline.inputs.image.stand_ins import stand_ins as draw_stand_ins
-from thawline.inputs.image.views import prepare_views as views
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from thawline.inputs.image.views import Augmentation
     from thawline.records import ImagePreparation, Payload
 
 __all__ = ["look", "near", "prepare", "remarks", "show", "simple_features", "stand_ins", "to_tensors", "views"]
@@ -59,6 +58,15 @@ def show(payload: Payload, side_px: int) -> bytes:
     return file.getvalue()
 
 
+def views(
+    payload: Payload, preparation: ImagePreparation, augmentation: Augmentation, seeds: Sequence[int | None]
+) -> list[NDArray[np.uint8]]:
+    """See ``InputKind.views``."""
+    from thawline.inputs.image.views import prepare_views  # only training needs it
+
+    return prepare_views(payload, preparation, augmentation, seeds)
+
+
 def to_tensors(preparation: ImagePreparation, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """See ``InputKind.to_tensors``: pixels uint8 (B, H, W, 3) -> normalised float32 (B, 3, H, W)."""
     from thawline.inputs.image.tensors import Normalise
@@ -68,4 +76,6 @@ def to_tensors(preparation: ImagePreparation, device: torch.device) -> Callable[
 
 def stand_ins(n: int, preparation: ImagePreparation) -> NDArray[np.uint8]:
     """See ``InputKind.stand_ins``."""
-    return draw_stand_ins(n, preparation.input_px)
+    from thawline.inputs.image.stand_ins import stand_ins as drawn  # only conversion needs it
+
+    return drawn(n, preparation.input_px)
