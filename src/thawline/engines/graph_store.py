@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_intact: set[tuple[str, ...]] = set()
+"""Files that this process has found intact: a fit asks for its graphs several times."""
+
 
 class GraphStore:
     """Converted backbones, addressed by ``GraphKey``."""
@@ -39,7 +42,7 @@ class GraphStore:
         """Find a converted backbone and check its files; a damaged one is removed, with a warning in the log."""
         folder = self._shelf.folder / key.digest()
         try:
-            found = read_graphs(folder)
+            found = read_graphs(folder, intact=_intact)
         except FileNotFoundError:
             return None
         except UNREADABLE:
@@ -68,7 +71,7 @@ class GraphStore:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         make_room(self.root, limit_from_environment())
-        return read_graphs(folder)
+        return read_graphs(folder, intact=_intact)
 
     def usage(self) -> list[CacheEntry]:
         """List what is stored, most recently used first."""

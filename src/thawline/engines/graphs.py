@@ -103,9 +103,12 @@ def write_graphs(converted: Converted, folder: Path, key: GraphKey, model: str) 
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=2), encoding="utf-8")
 
 
-def read_graphs(folder: Path) -> StoredGraphs:
+def read_graphs(folder: Path, *, intact: set[tuple[str, ...]] | None = None) -> StoredGraphs:
     """Read the description of a folder of graphs and check the SHA-256 of each file.
 
+    Args:
+        intact: Files that were checked before, by content and stamp: they are not read again while they stay as they
+            are. Those that are checked now are added.
     Raises:
         OSError, ValueError, KeyError, TypeError: A file is absent, was altered, or describes no graphs.
     """
@@ -115,8 +118,7 @@ def read_graphs(folder: Path) -> StoredGraphs:
         raise ValueError(f"{folder / DESCRIPTION} names no graph")
     for file, part in zip(files, described["parts"], strict=True):
         for ending in ("xml", "bin"):
-            if file_sha256(file.with_suffix(f".{ending}")) != part["sha256"][ending]:
-                raise ValueError(f"{file.with_suffix(f'.{ending}')} was altered")
+            _check(file.with_suffix(f".{ending}"), part["sha256"][ending], set() if intact is None else intact)
     return StoredGraphs(
         key=GraphKey(
             weights_sha256=described["weights_sha256"],
@@ -131,6 +133,16 @@ def read_graphs(folder: Path) -> StoredGraphs:
         float32_share=float(described["float32_share"]),
         cosine=float(described["cosine"]),
     )
+
+
+def _check(path: Path, sha256: str, intact: set[tuple[str, ...]]) -> None:
+    stat = path.stat()
+    stamp = (str(path), sha256, str(stat.st_size), str(stat.st_mtime_ns), str(stat.st_ino))
+    if stamp in intact:
+        return
+    if file_sha256(path) != sha256:
+        raise ValueError(f"{path} was altered")
+    intact.add(stamp)
 
 
 def copy_graphs(stored: StoredGraphs, folder: Path) -> None:
