@@ -13,7 +13,7 @@ import pytest
 import thawline as tl
 from thawline.listening import Silent
 from thawline.notebook import Bars, default_listener, in_notebook
-from thawline.records import Evaluated
+from thawline.training_records import Evaluated
 
 
 def evaluated(stage: str, *, val_loss: float | None) -> Evaluated:

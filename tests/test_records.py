@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from thawline.records import HeadSearch, InputsReport, Point, StageReport, TrainingReport, ValidationReport
+from thawline.records import HeadSearch, StageReport
+from thawline.training_records import InputsReport, Point, TrainingReport, ValidationReport
 
 SOLVED: dict[str, Any] = {
     "name": "head", "trainable": 30, "frozen": 1000, "score": 0.5, "score_name": "log loss", "seconds": 0.25,

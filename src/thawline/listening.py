@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from thawline.records import Evaluated
+    from thawline.training_records import Evaluated
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""

@@ -10,7 +10,7 @@ from thawline.listening import Silent
 
 if TYPE_CHECKING:
     from thawline.listening import Listener
-    from thawline.records import Evaluated
+    from thawline.training_records import Evaluated
 
 
 def in_notebook() -> bool:

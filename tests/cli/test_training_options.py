@@ -17,8 +17,8 @@ from thawline.cli import console as screen
 from thawline.cli.results import print_run
 from thawline.data import open_data
 from thawline.planning import Asked, FitPlan, make_plan
-from thawline.records import Evaluated
 from thawline.runs import Run, RunReport, open_run
+from thawline.training_records import Evaluated
 
 ROW = Evaluated(
     stage="from:blocks.6.0",

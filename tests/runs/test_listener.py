@@ -13,9 +13,9 @@ import pytest
 
 from thawline.errors import UsageError
 from thawline.listening import Silent
-from thawline.records import Evaluated
 from thawline.runs import listener as listening
 from thawline.runs.listener import Both, EventLog
+from thawline.training_records import Evaluated
 
 ROW = Evaluated(
     stage="last:2",

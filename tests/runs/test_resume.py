@@ -17,11 +17,11 @@ import thawline as tl
 from thawline.data import subset
 from thawline.errors import DataError, MissingDataError, RunError, UsageError
 from thawline.listening import Silent
-from thawline.records import Evaluated
 from thawline.runs import listener as run_listener
 from thawline.runs import open_run
 from thawline.runs.folder import CONTENTS, GRAPHS, draft_of
 from thawline.runs.stopping import Terminated, how_to_resume
+from thawline.training_records import Evaluated
 
 KILLED_CHILD = """
 import os, signal, sys

@@ -16,9 +16,9 @@ from tests.embedded import opened
 import thawline as tl
 from thawline.errors import UsageError
 from thawline.listening import Silent
-from thawline.records import Evaluated
 from thawline.runs import Run
 from thawline.training import stages as stages_room
+from thawline.training_records import Evaluated
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 

@@ -18,12 +18,13 @@ from torch import nn
 from thawline.backbones.cut import Cut
 from thawline.backbones.signature import Signature
 from thawline.randomness import generator
-from thawline.records import InputsReport, StageReport, TrainingReport
+from thawline.records import StageReport
 from thawline.training import loop, stages
 from thawline.training.judging import Judgement, judge
 from thawline.training.net import Net
 from thawline.training.stage import StageResult
 from thawline.training.stages import Stage, StageSequence, TrainingResult, train
+from thawline.training_records import InputsReport, TrainingReport
 
 TRAIN, VAL, BOTH = toy.TRAIN, toy.VAL, np.arange(toy.N)
 NAMES = ("last:1", "last:3", "all")

@@ -20,12 +20,12 @@ from thawline.backbones.ladder import build_ladder
 from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.randomness import generator
-from thawline.records import Evaluated, InputsReport
 from thawline.training.fused.chains import Chain, installed, usable_chains
 from thawline.training.loop import StageTrainer
 from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 from thawline.training.stage import Batches, StageResult, StageSpec, TrainingSetup
+from thawline.training_records import Evaluated, InputsReport
 
 N, CLASSES = 48, 3
 TRAIN, VAL = np.arange(32), np.arange(32, N)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from thawline.backbones.names import DEFAULT_MODEL as DEFAULT_MODEL
     from thawline.backbones.names import POOLED as POOLED
     from thawline.backbones.opening import open_backbone as open_backbone
-    from thawline.backbones.providers.provider import CatalogueEntry as CatalogueEntry
+    from thawline.backbones.providers.entry import CatalogueEntry as CatalogueEntry
     from thawline.backbones.receipt import Receipt as Receipt
     from thawline.backbones.watch import FreezeWatch as FreezeWatch
 
@@ -24,7 +24,7 @@ _HOME = {
     "DEFAULT_MODEL": "thawline.backbones.names",
     "POOLED": "thawline.backbones.names",
     "Backbone": "thawline.backbones.backbone",
-    "CatalogueEntry": "thawline.backbones.providers.provider",
+    "CatalogueEntry": "thawline.backbones.providers.entry",
     "FreezeWatch": "thawline.backbones.watch",
     "Receipt": "thawline.backbones.receipt",
     "list_models": "thawline.backbones.catalogue",

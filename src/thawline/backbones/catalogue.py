@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thawline.backbones.providers import FAMILIES, provider_of
-from thawline.backbones.providers.provider import CatalogueEntry
+from thawline.backbones.providers.entry import CatalogueEntry
 
 
 def list_models(query: str | None = None) -> list[CatalogueEntry]:

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones.names import INPUT, POOLED
-from thawline.backbones.providers.provider import Tracing
+from thawline.backbones.providers.tracing import Tracing
 from thawline.backbones.signature import BATCH, Signature
 from thawline.errors import ModelError
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from thawline.backbones.providers.provider import Tracing
+    from thawline.backbones.providers.tracing import Tracing
 
 BATCH = 2
 """Samples in a trial run: with one alone, a tensor without a batch dimension could pass for one that has it."""

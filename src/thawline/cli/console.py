@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.text import Text
 
-    from thawline.records import Evaluated
+    from thawline.training_records import Evaluated
 
 
 @functools.cache

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from thawline.listening import Listener
-    from thawline.records import Evaluated
+    from thawline.training_records import Evaluated
 
 _PROGRESS_S = 10.0
 """Seconds between lines of progress: a run that is killed loses at most so many from its count of seconds."""

@@ -11,8 +11,8 @@ import torch
 
 from thawline.backbones import POOLED
 from thawline.features.boundary import Boundary, FreshActivations
-from thawline.records import InputsReport
 from thawline.training.stage import Activations, Batches
+from thawline.training_records import InputsReport
 
 if TYPE_CHECKING:
     import numpy as np

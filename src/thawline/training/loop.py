@@ -25,7 +25,6 @@ from thawline.backbones.watch import FreezeWatch
 from thawline.engines.arithmetic import arithmetic, repeatable
 from thawline.errors import ModelError, UsageError
 from thawline.randomness import derived_seed, generator
-from thawline.records import Evaluated, Point
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
@@ -35,6 +34,7 @@ from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
 from thawline.training.schedule import Order, evaluation_steps, rate
 from thawline.training.stage import Activations, Batches, StageResult, StageSpec, TrainingSetup
+from thawline.training_records import Evaluated, Point
 
 if TYPE_CHECKING:
     from collections.abc import Generator

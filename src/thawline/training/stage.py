@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from thawline.backbones.receipt import Receipt
     from thawline.listening import Listener
-    from thawline.records import Point
     from thawline.training.judging import Judgement
     from thawline.training.settings import TrainPlan
+    from thawline.training_records import Point
 
 Batches = Sequence[tuple["NDArray[np.int64]", int | None]]
 """For each batch the rows (B,) of its samples, and the view of them; None for the samples as they are."""

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from thawline.records import InputsReport, StageReport, TrainingReport, ValidationReport
+from thawline.records import StageReport
 from thawline.training.checkpoint import read_checkpoint, write_checkpoint
 from thawline.training.judging import LEAST_GAIN, PATIENCE, Judgement, highest_gain, judge
 from thawline.training.loop import StageTrainer
 from thawline.training.lora import low_rank
 from thawline.training.net import BACKBONE, Above, Net
 from thawline.training.stage import Activations, StageResult, StageSpec, TrainingSetup
+from thawline.training_records import InputsReport, TrainingReport, ValidationReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thawline.backbones.providers import timm
-from thawline.backbones.providers.provider import CatalogueEntry, Description, ModelAsk
+from thawline.backbones.providers.provider import Description, ModelAsk
 from thawline.backbones.weights import open_weights
 from thawline.errors import UnknownModelError, UsageError, WeightsError, nearest
+
+if TYPE_CHECKING:
+    from thawline.backbones.providers.entry import CatalogueEntry
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "embedded_weights"
 
@@ -70,6 +74,8 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
 
 def catalogue(query: str | None) -> list[CatalogueEntry]:
     """See ``Provider.catalogue``."""
+    from thawline.backbones.providers.entry import CatalogueEntry
+
     return [
         CatalogueEntry(
             name=f"embedded/{model.name}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from thawline.backbones.providers.entry import CatalogueEntry
+    from thawline.backbones.providers.tracing import Tracing
     from thawline.backbones.weights import TensorFile
     from thawline.records import Preparation
 
@@ -45,32 +47,6 @@ class Description:
     """Keyword arguments of the library's constructor that the weights need; fit for JSON."""
     preparation: Preparation
     tensors: TensorFile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogueEntry:
-    """One model that ``open_backbone`` can open."""
-
-    name: str
-    parameters: int | None
-    """Of the backbone without its head; None if counting would mean building hundreds of models."""
-    input_px: int
-    licence: str
-    offline: bool
-    """Opens without a network: ships inside, or was fetched before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tracing:
-    """How the forward pass of a module is traced: what is stepped into, and what stays one node."""
-
-    containers: frozenset[str]
-    """Names of modules that hold several layers; the module itself is ``""``."""
-    container_types: tuple[type[nn.Module], ...]
-    untraced: tuple[Callable[..., Any], ...] = ()
-    """Functions that are recorded as calls."""
-    is_stem: Callable[[str], object] = lambda name: False
-    """Whether a layer of that name belongs to the stem."""
 
 
 class Provider(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import DEFAULT_MODEL
-from thawline.backbones.providers.provider import CatalogueEntry, Description, ModelAsk, Tracing
+from thawline.backbones.providers.provider import Description, ModelAsk
 from thawline.backbones.providers.timm_preparation import preparation_from
 from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
@@ -19,6 +19,9 @@ from thawline.records import Preparation
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from thawline.backbones.providers.entry import CatalogueEntry
+    from thawline.backbones.providers.tracing import Tracing
 
 _NOT_ARCHITECTURE = frozenset(
     (
@@ -107,6 +110,7 @@ def tracing(module: nn.Module) -> Tracing:
     from torch import nn
 
     from thawline.backbones.providers.timm_import import import_timm
+    from thawline.backbones.providers.tracing import Tracing
 
     import_timm()
     from timm.layers import get_notrace_functions
@@ -172,6 +176,7 @@ def catalogue(query: str | None) -> list[CatalogueEntry]:
     """See ``Provider.catalogue``; without a query timm is not imported."""
     if query is None:
         return []
+    from thawline.backbones.providers.entry import CatalogueEntry
     from thawline.backbones.providers.hub import is_fetched
     from thawline.backbones.providers.timm_import import import_timm
 
