@@ -24,6 +24,7 @@ def templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        optimized=False,  # a page is rendered once: folding its constants takes longer than it saves
         trim_blocks=True,
         lstrip_blocks=True,
     )
