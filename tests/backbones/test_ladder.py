@@ -18,6 +18,8 @@ from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError
 from thawline.records import Preparation
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 KIB = 1024
 
 

@@ -122,7 +122,7 @@ def test_strict_refuses_what_is_otherwise_skipped(thawline, tiny_photos: Path) -
 @pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
 def test_a_run_folder_that_is_none(thawline, tiny_photos: Path, verb: str) -> None:
     more = [] if verb == "report" else [tiny_photos]
-    refused(thawline(verb, "nowhere", *more), "nowhere is not there")
+    refused(thawline(verb, "nowhere", *more), f"nowhere {'does not exist' if verb == 'predict' else 'is not there'}")
 
 
 @pytest.mark.parametrize("verb", ["report", "evaluate", "predict"])
@@ -150,7 +150,7 @@ def test_a_defect_says_that_it_is_one(thawline, tiny_photos: Path, monkeypatch: 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("thawline.runs.measure.split_data", broken)
+    monkeypatch.setattr("thawline.runs.measure._train", broken)
     answer = thawline("fit", tiny_photos, "--quiet")
     assert answer.code == 1
     assert "This is a defect in Thawline" in answer.err

@@ -15,6 +15,8 @@ from thawline.backbones.cut import Cut, cut, segment
 from thawline.backbones.signature import Signature
 from thawline.errors import ModelError
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 
 def close(a: torch.Tensor, b: torch.Tensor) -> None:
     a, b = a.detach(), b.detach()

@@ -20,6 +20,8 @@ from thawline.backbones.thaw import resolve_thaw
 from thawline.backbones.watch import FreezeWatch
 from thawline.errors import ReceiptError
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 N_IMAGES, N_CLASSES = 4, 3
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

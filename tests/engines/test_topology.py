@@ -35,6 +35,8 @@ from thawline.features.extract import feature_key
 from thawline.inputs.image.stand_ins import stand_ins
 from thawline.store.store import FeatureStore
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 POOLED = ("pooled",)
 ASKED = {"engine": "openvino", "device": "cpu"}
 

@@ -35,6 +35,8 @@ from thawline.records import Dataset, Preparation
 from thawline.store import writer
 from thawline.store.store import FeatureStore
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 VIEWS = Views(augmentation=Augmentation(colour=0.2), seed=5)
 PRECISIONS = ("f32", "bf16")
 

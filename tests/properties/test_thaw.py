@@ -18,6 +18,8 @@ from thawline.backbones.thaw import Thaw, resolve_thaw
 from thawline.cli.ladder import contract
 from thawline.errors import UsageError
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 KINDS = (
     lambda n: nn.Linear(n, 2),
     lambda n: nn.Conv2d(n, 1, 1, bias=False),

@@ -115,7 +115,7 @@ def test_layers_learn_and_no_run_is_left_behind(thawed: tuple[tl.ThawlineClassif
     assert probabilities.shape == (30, 3)
     assert set(classifier.predict(paths)) <= set(classifier.classes_)
     held = {path.name for folder in Path(tempfile.gettempdir()).iterdir() for path in folder.iterdir()}
-    assert held == {"model.safetensors", "bundle.json"}
+    assert held == {"model.safetensors", "bundle.json", "graphs"}
 
 
 def test_a_thawed_one_pickles_and_its_folder_goes_with_it(

