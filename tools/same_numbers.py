@@ -28,7 +28,7 @@ WEIGHTS = "mobilenetv2_100.imagenet.safetensors"
 SAMPLES = 200
 """Of fashion_mnist_small, to train on."""
 _FORECASTS_AND_SENTENCES = ("reasons", "verdict", "why", "seconds", "bytes", "memory", "model", "otherwise")
-_SCORES = ("test", "val", "baselines", "confusion", "per_class", "split")
+_SCORES = ("test", "val", "baselines", "confusion", "per_class")
 
 
 def cases(data: Path, weights: Path, folder: Path) -> dict[str, list[str]]:
