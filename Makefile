@@ -28,6 +28,7 @@ test: $(VENV)/.dev  ## the first tier of the tests, with coverage of at least 90
 
 test-all: test  ## both tiers: also whole journeys, sweeps, every backbone, real data (about 20 minutes)
 	$(PYTEST) -m 'slow and not gpu and not network'
+	$(PYTEST) tests/properties --hypothesis-profile=thorough
 
 check: $(VENV)/.dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff check .

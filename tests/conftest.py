@@ -20,11 +20,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw, ImageFilter
 
 from thawline.store.keys import FeatureKey
 
 _HERE = Path(__file__).parent
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=120, deadline=None)
+settings.load_profile("quick")
 
 TINY_CLASSES = ("disc", "square", "stripes")
 TINY_PER_CLASS = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from thawline.data.split import split_data
@@ -48,7 +48,6 @@ def check_disjoint(data: Dataset, split) -> None:
         assert not val & test
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets(), st.integers(0, 3))
 def test_a_drawn_split_never_leaks_and_every_class_is_trained(data, seed):
     split = split_data(data, seed=seed)
@@ -64,7 +63,6 @@ def test_a_drawn_split_never_leaks_and_every_class_is_trained(data, seed):
     assert all(np.array_equal(getattr(split, part), getattr(again, part)) for part in PARTS)
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets(), st.randoms(use_true_random=False))
 def test_a_drawn_split_does_not_depend_on_the_order_of_rows(data, random):
     order = list(range(len(data)))
@@ -78,7 +76,6 @@ def test_a_drawn_split_does_not_depend_on_the_order_of_rows(data, random):
         assert {order[row] for row in getattr(second, part)} == set(getattr(first, part))
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets(with_parts=True))
 def test_a_given_split_never_leaks(data):
     if len(set(data.given)) == 1:

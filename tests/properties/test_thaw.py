@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -80,7 +80,6 @@ def check(thaw: Thaw, module: nn.Module, ladder: Ladder) -> None:
         assert any(rung_of(ladder, name) == line + 1 for name in thaw.thawed), "the line could stand higher"
 
 
-@settings(max_examples=80, deadline=None)
 @given(models())
 def test_a_higher_line_trains_a_subset(model):
     module, ladder = model
@@ -94,7 +93,6 @@ def test_a_higher_line_trains_a_subset(model):
     assert steps[-1].thawed == resolve_thaw(ladder, "all", module).thawed
 
 
-@settings(max_examples=80, deadline=None)
 @given(models(), st.data())
 def test_ways_of_saying_the_same_agree(model, data):
     module, ladder = model
@@ -115,7 +113,6 @@ def test_ways_of_saying_the_same_agree(model, data):
     assert only.rung == last.rung
 
 
-@settings(max_examples=80, deadline=None)
 @given(models(), st.decimals("0.01", 100, places=2))
 def test_a_share_is_reached_by_the_fewest_layers(model, percent):
     module, ladder = model
@@ -125,7 +122,6 @@ def test_a_share_is_reached_by_the_fewest_layers(model, percent):
     assert thaw.thawed == enough[0].thawed
 
 
-@settings(max_examples=60, deadline=None)
 @given(models(), st.data())
 def test_the_sums_of_json_match(model, data):
     module, ladder = model
@@ -138,7 +134,6 @@ def test_the_sums_of_json_match(model, data):
     assert all(0 <= r["trainable"] <= r["parameters"] for r in said["rungs"])
 
 
-@settings(max_examples=80, deadline=None)
 @given(models(), st.from_regex(r"[0-9.|*()]{1,6}", fullmatch=True))
 def test_a_pattern_thaws_exactly_what_it_matches(model, pattern):
     module, ladder = model

@@ -100,9 +100,7 @@ def stopped(tiny_photos: Path, tmp_path: Path, warm_cache: Path) -> Path:
     "moment",
     [
         "features",
-        pytest.param("head", marks=pytest.mark.slow),
-        pytest.param("writing", marks=pytest.mark.slow),
-        "moving",
+        *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("head", "writing", "moving")),
     ],
 )
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(

@@ -123,7 +123,9 @@ def test_from_scratch_uses_no_weights_and_says_so(
     assert run.bundle.predict([data.root / data.files[0]]).labels  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("asked", [{}, {"layer": "layer2"}, {"thaw": "last:1"}], ids=str)
+@pytest.mark.parametrize(
+    "asked", [{}, pytest.param({"layer": "layer2"}, marks=pytest.mark.slow), {"thaw": "last:1"}], ids=str
+)
 def test_an_mlp_head(data: tl.Dataset, tmp_path: Path, asked: dict[str, Any]) -> None:
     training = {"epochs": 3, "evaluations": 1}
     run = fit(data, tmp_path / "run", head="mlp", hidden=(8,), dropout=0.1, training=training, **asked)
