@@ -108,9 +108,11 @@ def compare(before: Path, now: Path) -> int:
     """Say what differs; return how many runs do."""
     first, second = (json.loads(path.read_text(encoding="utf-8")) for path in (before, now))
     different = 0
-    for case in first | second:
-        for name in first.get(case, {}) | second.get(case, {}):
-            a, b = first.get(case, {}).get(name, {}), second.get(case, {}).get(name, {})
+    for case in first.keys() ^ second.keys():
+        print(f"{case}: not compared, as only one of the files has it")
+    for case in [case for case in first if case in second]:
+        for name in first[case] | second[case]:
+            a, b = first[case].get(name, {}), second[case].get(name, {})
             unequal = [key for key in a | b if a.get(key) != b.get(key)]
             different += bool(unequal)
             print(f"{case}: {name}: {'differs in ' + ', '.join(unequal) if unequal else 'the same'}")
