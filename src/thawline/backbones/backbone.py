@@ -146,7 +146,7 @@ class Backbone:
         """Build the architecture on torch's meta device: shapes without memory."""
         import torch
 
-        from thawline.backbones.providers.timm_import import without_draws
+        from thawline.backbones.outline import without_draws
 
         with torch.device("meta"), without_draws():
             return self.build()

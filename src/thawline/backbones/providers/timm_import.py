@@ -9,11 +9,9 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-_DRAWS = frozenset(("normal_", "uniform_", "trunc_normal_", "random_", "bernoulli_", "exponential_"))
 _COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 _KEEP_ALIVE: list[object] = []
 """torch removes an operator when the ``Library`` that declared it is collected."""
@@ -120,22 +118,3 @@ def _disable_later(function: Callable[..., Any], recursive: bool = True, **_: ob
         return compiler.disable(function, recursive)(*args, **kwargs)
 
     return call
-
-
-def without_draws() -> AbstractContextManager[object]:
-    """Leave tensors as they are where random numbers would be written into them, for those without memory.
-
-    On them torch runs such a function as one written in Python, for which it imports its compiler: a second and more.
-    """
-    from torch.overrides import TorchFunctionMode
-
-    class WithoutDraws(TorchFunctionMode):
-        def __torch_function__(
-            self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            if getattr(function, "__name__", "") in _DRAWS:
-                return args[0] if args else (kwargs or {})["tensor"]  # as torch.nn.init passes it on
-            return function(*args, **(kwargs or {}))
-
-    mode: AbstractContextManager[object] = WithoutDraws()
-    return mode
