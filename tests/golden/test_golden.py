@@ -13,8 +13,9 @@ import pytest
 from tests.golden.make import golden_weights, made_on
 
 import thawline as tl
+from thawline.bundles.spec import GRAPHS_FOLDER
 from thawline.runs import Run, open_run
-from thawline.runs.folder import CONTENTS, GRAPHS
+from thawline.runs.folder import CONTENTS
 
 HERE = Path(__file__).parent
 RUNS = sorted(path.name for path in HERE.iterdir() if (path / "bundle.json").is_file())
@@ -80,7 +81,7 @@ def test_a_run_that_an_earlier_release_began_ends_as_it_would_have(name: str, st
 
     run = tl.resume(tmp_path / name, data=HERE / "photos")
 
-    assert {path.name for path in run.folder.iterdir()} == {*CONTENTS, GRAPHS}
+    assert {path.name for path in run.folder.iterdir()} == {*CONTENTS, GRAPHS_FOLDER}
     check_predictions(run, expected(name), off=0.02)
     events = [json.loads(line)["event"] for line in (run.folder / "events.jsonl").read_text().splitlines()]
     assert (events[0], events.count("resume"), events[-1]) == ("start", 1, "end")

@@ -12,9 +12,10 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 import thawline as tl
+from thawline.bundles.spec import GRAPHS_FOLDER
 from thawline.errors import DataError, ReceiptError, RunError, StorageError, UsageError
 from thawline.runs import Run, evaluate, open_run
-from thawline.runs.folder import CONTENTS, GRAPHS
+from thawline.runs.folder import CONTENTS
 
 pytestmark = pytest.mark.usefixtures("warm_cache")
 
@@ -34,7 +35,7 @@ def rows_of(run: Run) -> list[dict[str, str]]:
 
 
 def test_the_folder_holds_what_it_must(run: Run) -> None:
-    assert {path.name for path in run.folder.iterdir()} == {*CONTENTS, GRAPHS}
+    assert {path.name for path in run.folder.iterdir()} == {*CONTENTS, GRAPHS_FOLDER}
     assert [path.name for path in run.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import thawline as tl
+from thawline.bundles.spec import GRAPHS_FOLDER
 from thawline.data import subset
 from thawline.errors import DataError, MissingDataError, RunError, UsageError
 from thawline.listening import Silent
 from thawline.runs import listener as run_listener
 from thawline.runs import open_run
-from thawline.runs.folder import CONTENTS, GRAPHS, draft_of
+from thawline.runs.folder import CONTENTS, draft_of
 from thawline.runs.stopping import Terminated, how_to_resume
 from thawline.training_records import Evaluated
 
@@ -111,7 +112,7 @@ def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(
     kill_at(moment, tiny_photos, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     run = tl.resume("run")
-    assert {path.name for path in run.folder.iterdir()} - {GRAPHS} == set(CONTENTS)
+    assert {path.name for path in run.folder.iterdir()} - {GRAPHS_FOLDER} == set(CONTENTS)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     for name in ("model.safetensors", "predictions.csv", "seen.txt"):
         assert (run.folder / name).read_bytes() == (reference.folder / name).read_bytes()

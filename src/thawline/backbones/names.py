@@ -11,3 +11,8 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 DEFAULT_MODEL = "embedded/resnet18_half"
 """The model that opens if none is named. It ships inside and needs no network."""
+
+
+def layers_in(setting: str) -> tuple[str, ...]:
+    """Split a setting that may name several layers, with commas."""
+    return tuple(name.strip() for name in setting.split(","))

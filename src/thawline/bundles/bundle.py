@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.names import layers_in
 from thawline.bundles.predictions import Predictions
-from thawline.errors import ModelError
 from thawline.records import Dataset, Precision, Skipped
 
 if TYPE_CHECKING:
@@ -136,7 +136,10 @@ class Bundle:
         progress: Progress | None,
     ) -> Iterator[NDArray[np.float32]]:
         """Yield features (n, D) of the samples that can be read; note their rows, and what failed."""
+        import numpy as np
+
         from thawline.bundles.batches import run_over
+        from thawline.engines.batches import refuse_non_finite
 
         report = progress or (lambda done, total: None)
         report(0, len(files))
@@ -146,7 +149,9 @@ class Bundle:
                 failed += [Skipped(files[row], reason) for row, reason in batch.failures]
                 rows += batch.rows
                 if batch.rows:
-                    self._refuse_non_finite(batch.values, [files[row] for row in batch.rows])
+                    named = [files[row] for row in batch.rows]
+                    finite = np.asarray(np.isfinite(batch.values).all(axis=1))
+                    refuse_non_finite(finite, named, self.backbone.name, self.layer, self.precision)
                     yield batch.values
                 done += len(batch)
                 report(done, len(files))
@@ -157,10 +162,9 @@ class Bundle:
 
         with self._opening:
             if self._opened is None:
-                layers = tuple(name.strip() for name in self.layer.split(","))
                 self._opened = open_engine(
                     self.backbone,
-                    layers,
+                    layers_in(self.layer),
                     self.graphs,
                     n,
                     engine=self.engine,
@@ -168,14 +172,3 @@ class Bundle:
                     device=self.device,
                 )
             return self._opened
-
-    def _refuse_non_finite(self, values: NDArray[np.float32], files: Sequence[str]) -> None:
-        import numpy as np
-
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            advice = "Try --precision f32." if self.precision == "bf16" else "Its weights may be damaged."
-            raise ModelError(
-                f"{self.backbone.name} gives NaN or infinity at {self.layer!r} for {files[int(np.argmin(finite))]}. "
-                f"{advice}"
-            )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from thawline.backbones.names import layers_in
 from thawline.bundles.bundle import Bundle
 from thawline.errors import ThawlineError
 from thawline.records import Precision
@@ -73,7 +74,7 @@ def _graphs(backbone: Backbone, layer: str, precision: Precision, seconds_left: 
     from thawline.engines.forecast import CONVERSION_S
     from thawline.scale import cache_root
 
-    converted = ConvertedBackbone(cache_root(), backbone, tuple(name.strip() for name in layer.split(",")))
+    converted = ConvertedBackbone(cache_root(), backbone, layers_in(layer))
     if (found := converted.found(precision)) is not None:
         return found
     if seconds_left < 2 * CONVERSION_S:

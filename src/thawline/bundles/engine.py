@@ -62,30 +62,19 @@ def _without_graphs(
     backbone: Backbone, layers: tuple[str, ...], n: int, engine: str, precision: Precision, device: str
 ) -> Engine:
     """Choose as a fit does, by forecast. What is converted stays in memory if the cache cannot be written."""
-    from thawline.engines.building import ConvertedBackbone, build_engine, count_multiply_adds
+    from thawline.engines.building import ConvertedBackbone, build_engine, choose_engine, next_engine
     from thawline.engines.choices import engine_choices
-    from thawline.engines.forecast import Offer, choose
     from thawline.scale import cache_root
 
     root = cache_root()
     converted = ConvertedBackbone(root, backbone, layers, must_keep=False)
     try:
-        offers = []
-        for choice in engine_choices(engine, precision, device, memory=root):
-            by_openvino = choice.engine == "openvino"
-            ready = not by_openvino or converted.are_there(choice.precision)
-            recorded = by_openvino and converted.topology is not None
-            offers.append(Offer(choice, n, ready=ready, recorded=recorded))
-        offer, why = choose(offers, lambda: count_multiply_adds(backbone))
-        logger.info("%s computes the features: %s.", offer.choice.engine, why)
+        choices = engine_choices(engine, precision, device, memory=root)
+        choice, _ = choose_engine(converted, dict.fromkeys(choices, n))
         try:
-            return build_engine(offer.choice, converted)
+            return build_engine(choice, converted)
         except NotConvertibleError as error:
-            rest = [other for other in offers if other is not offer]
-            if not rest:
-                raise
-            logger.warning("%s It runs with torch now.", error)
-            return build_engine(rest[0].choice, converted)
+            return build_engine(next_engine(choice, choices, error), converted)
     except ImportError as error:
         raise _NoTorchError(
             f"This bundle needs torch and timm, because it carries no graphs for this machine; importing them failed: "

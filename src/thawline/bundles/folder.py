@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from thawline.backbones.names import layers_in
 from thawline.bundles.bundle import Bundle
 from thawline.bundles.spec import GRAPHS_FOLDER, MODEL_FILE, SPEC_FILE, BundleSpec, read_spec
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
@@ -119,10 +120,10 @@ def _graphs(folder: Path, spec: BundleSpec, sha256: str) -> StoredGraphs:
             f"graphs of a bundle must be as the fit wrote them; {error}. Copy the run folder again."
         ) from error
     key = graphs.key
-    if (key.weights_sha256, key.preparation_sha256, ", ".join(key.rungs), key.precision) != (
+    if (key.weights_sha256, key.preparation_sha256, key.rungs, key.precision) != (
         spec.weights_sha256,
         preparation_sha256(spec.preparation),
-        ", ".join(name.strip() for name in spec.layer.split(",")),
+        layers_in(spec.layer),
         spec.precision,
     ):
         raise RunError(

@@ -6,10 +6,15 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
+from thawline.errors import ModelError
 from thawline.scale import executor
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from thawline.engines.choices import Engine
+    from thawline.records import Precision
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -57,3 +62,19 @@ def run_batches(
 
 def _unzipped(pairs: Sequence[tuple[int, Prepared]]) -> tuple[list[int], list[Prepared]]:
     return [position for position, _ in pairs], [prepared for _, prepared in pairs]
+
+
+def refuse_non_finite(
+    finite: NDArray[np.bool_], files: Sequence[str], model: str, layer: str, precision: Precision
+) -> None:
+    """Refuse the first sample whose features are not finite.
+
+    Args:
+        finite: (B,) whether all numbers of a sample are.
+        files: (B,) what the samples are called.
+    Raises:
+        ModelError: Names the sample, the model and the layer.
+    """
+    if not finite.all():
+        advice = "Try --precision f32." if precision == "bf16" else "Its weights may be damaged."
+        raise ModelError(f"{model} gives NaN or infinity at {layer!r} for {files[int(finite.argmin())]}. {advice}")

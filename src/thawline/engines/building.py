@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.engines.choices import CONVERSION_REVISION, Engine, EngineChoice
 from thawline.engines.converting.topology import Topology, recorded
+from thawline.engines.forecast import Offer, choose
 from thawline.engines.graph_store import GraphStore
 from thawline.engines.graphs import N_STAND_INS, GraphKey, StoredGraphs
-from thawline.errors import StorageError
+from thawline.errors import NotConvertibleError, StorageError
 from thawline.inputs import kind_of
 from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
@@ -154,6 +155,31 @@ def _lock_of(key: str) -> Iterator[list[Engine]]:
     lock, made = _made.setdefault(key, (threading.Lock(), []))
     with lock:
         yield made
+
+
+def choose_engine(graphs: ConvertedBackbone, missing: Mapping[EngineChoice, int]) -> tuple[EngineChoice, str]:
+    """Choose by a forecast the engine that ends first, and say why.
+
+    Args:
+        missing: Each engine that could run here -> how many samples it would run.
+    """
+    offers = []
+    for choice, n in missing.items():
+        by_openvino = choice.engine == "openvino"
+        ready = not by_openvino or graphs.are_there(choice.precision)
+        offers.append(Offer(choice, n, ready=ready, recorded=by_openvino and graphs.topology is not None))
+    offer, why = choose(offers, lambda: count_multiply_adds(graphs.backbone))
+    logger.info("%s computes the features: %s.", offer.choice.engine, why)
+    return offer.choice, why
+
+
+def next_engine(refused: EngineChoice, choices: Sequence[EngineChoice], error: NotConvertibleError) -> EngineChoice:
+    """Return the engine that stands in for OpenVINO if it cannot take the architecture; raise the error without one."""
+    rest = [choice for choice in choices if choice != refused]
+    if not rest:
+        raise error
+    logger.warning("%s It runs with torch now.", error)
+    return rest[0]
 
 
 def build_engine(choice: EngineChoice, graphs: ConvertedBackbone) -> Engine:

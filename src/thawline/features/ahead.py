@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from thawline.backbones.names import layers_in
 from thawline.engines.building import ConvertedBackbone
 from thawline.engines.choices import engine_choices, is_remembered
 from thawline.errors import ThawlineError
-from thawline.features.extract import feature_key, layers_in
+from thawline.features.extract import feature_key
 from thawline.scale.allocator import keep_freed_memory
 from thawline.scale.threads import begin
 from thawline.store.store import FeatureStore

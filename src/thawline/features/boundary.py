@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from thawline.backbones.cut import Cut, segment
 from thawline.backbones.cut import cut as cut_at
 from thawline.backbones.names import INPUT
+from thawline.engines.batches import refuse_non_finite
 from thawline.engines.choices import EngineChoice
 from thawline.errors import StorageError
 from thawline.features.activations import (
@@ -33,7 +34,7 @@ from thawline.features.activations import (
     frozen_part,
 )
 from thawline.features.boundary_sources import FromLine, FromSamples, Origin, Wanted, pays
-from thawline.features.job import first_of_each, refuse_non_finite
+from thawline.features.job import first_of_each
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.prepared import Samples
 from thawline.inputs.image.views import Views
@@ -284,7 +285,8 @@ class Boundary:
                 with closing(origin.make(share)) as made:
                     for pairs, values in made:
                         files = [self._samples.files[row] for row, _ in pairs]
-                        refuse_non_finite(_finite(values), files, keys[pairs[0][1]])
+                        key = keys[pairs[0][1]]
+                        refuse_non_finite(_finite(values), files, key.model, key.layer, key.precision)
                         for (row, view), value in zip(pairs, values, strict=True):
                             writer.add(keys[view], [self._samples.digests[row]], value[None])
                         done += len(pairs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.engines.building import ConvertedBackbone, conversion_revision, count_multiply_adds
+from thawline.backbones.names import layers_in
+from thawline.engines.building import ConvertedBackbone, choose_engine, conversion_revision, next_engine
 from thawline.engines.choices import EngineChoice, engine_choices
-from thawline.engines.forecast import Offer, choose
 from thawline.errors import NotConvertibleError, UsageError
 from thawline.features.job import ExtractionJob, Opened, first_of_each
 from thawline.features.prepared import Samples
@@ -28,8 +27,6 @@ from thawline.store.store import FeatureStore
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-
-logger = logging.getLogger(__name__)
 
 
 def extract_features(
@@ -89,11 +86,6 @@ def extract_features(
         key=hashlib.sha256(" ".join(one.key for one in found).encode()).hexdigest(),
         widths=tuple(one.values.shape[1] for one in found),
     )
-
-
-def layers_in(rung: str) -> tuple[str, ...]:
-    """Split a setting that may name several layers, with commas."""
-    return tuple(name.strip() for name in rung.split(","))
 
 
 def extract_rungs(
@@ -180,14 +172,16 @@ def fill_store(
     choices = engine_choices(engine, precision, device, memory=store.root)
     graphs = ConvertedBackbone(store.root, backbone, tuple(rungs))
     candidates = _candidates(samples, graphs, choices, store)
-    candidate, why = _chosen(candidates, graphs)
+    choice, why = choose_engine(graphs, {choice: len(found.missing) for choice, found in candidates.items()})
+    candidate = candidates[choice]
     if len(candidate.missing):
         share_one_arena()
         opened = Opened.of(samples, backbone, store)
         try:
             executor().run(_job(candidate, opened, batch_size, keep_engine), opened, progress=progress)
         except NotConvertibleError as error:
-            candidate, why = _other_than(candidate, candidates, error), "it cannot be converted for OpenVINO"
+            candidate = candidates[next_engine(choice, choices, error)]
+            why = "it cannot be converted for OpenVINO"
             executor().run(_job(candidate, opened, batch_size, keep_engine), opened, progress=progress)
     return Filled(keys=candidate.keys, engine=candidate.choice.engine, why=why, computed=len(candidate.missing))
 
@@ -211,8 +205,9 @@ def missing_samples(
     store = store or FeatureStore()
     choices = engine_choices(engine, precision, device, memory=store.root)
     graphs = ConvertedBackbone(store.root, backbone, tuple(rungs))
-    candidate, _ = _chosen(_candidates(samples, graphs, choices, store), graphs)
-    return candidate.missing, candidate.choice.engine
+    candidates = _candidates(samples, graphs, choices, store)
+    choice, _ = choose_engine(graphs, {choice: len(found.missing) for choice, found in candidates.items()})
+    return candidates[choice].missing, choice.engine
 
 
 def feature_key(backbone: Backbone, rung: str, choice: EngineChoice, rungs: Sequence[str] = ()) -> FeatureKey:
@@ -248,39 +243,18 @@ class _Candidate:
 
 def _candidates(
     samples: Samples, graphs: ConvertedBackbone, choices: Sequence[EngineChoice], store: FeatureStore
-) -> list[_Candidate]:
+) -> dict[EngineChoice, _Candidate]:
     rungs = graphs.rungs
     if len(set(rungs)) < len(rungs) or not rungs:
         raise UsageError(f"rungs must be at least one, and all different; got {', '.join(rungs) or 'none'}.")
     first = first_of_each(samples.digests)
     digests, rows = list(first), np.array(list(first.values()), np.int64)
-    found = []
+    found = {}
     for choice in choices:
         keys = tuple(feature_key(graphs.backbone, rung, choice, rungs) for rung in rungs)
         stored = np.logical_and.reduce([store.lookup(key, digests).found for key in keys])
-        found.append(_Candidate(choice, keys, rows[~stored]))
+        found[choice] = _Candidate(choice, keys, rows[~stored])
     return found
-
-
-def _chosen(candidates: Sequence[_Candidate], graphs: ConvertedBackbone) -> tuple[_Candidate, str]:
-    """(what to run, why it is this one)"""
-    offers = {}
-    for c in candidates:
-        ready = c.choice.engine == "torch" or graphs.are_there(c.choice.precision)
-        recorded = c.choice.engine == "openvino" and graphs.topology is not None
-        offers[Offer(c.choice, len(c.missing), ready=ready, recorded=recorded)] = c
-    offer, why = choose(list(offers), lambda: count_multiply_adds(graphs.backbone))
-    logger.info("%s computes the features: %s.", offer.choice.engine, why)
-    return offers[offer], why
-
-
-def _other_than(refused: _Candidate, candidates: Sequence[_Candidate], error: NotConvertibleError) -> _Candidate:
-    """Return the next engine; raise the error if there is none."""
-    rest = [candidate for candidate in candidates if candidate is not refused]
-    if not rest:
-        raise error
-    logger.warning("%s It runs with torch now.", error)
-    return rest[0]
 
 
 def _job(candidate: _Candidate, opened: Opened, batch_size: int, keep_engine: bool) -> ExtractionJob:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.engines.batches import run_batches
+from thawline.engines.batches import refuse_non_finite, run_batches
 from thawline.engines.building import ConvertedBackbone, build_engine
 from thawline.engines.choices import Engine, EngineChoice
 from thawline.errors import DataError, ModelError
@@ -125,7 +125,7 @@ class _Run:
                 rungs = np.split(values, np.cumsum(self.engine.widths)[:-1], axis=1)
                 for key, rows in zip(keys, rungs, strict=True):
                     finite = np.asarray(np.isfinite(rows).all(axis=1))
-                    refuse_non_finite(finite, [samples.files[i] for i in batch], key)
+                    refuse_non_finite(finite, [samples.files[i] for i in batch], key.model, key.layer, key.precision)
                     writer.add(key, digests, np.ascontiguousarray(rows))
                 done += len(batch)
                 self._report(done, len(positions))
@@ -144,18 +144,3 @@ def first_of_each(digests: Sequence[str]) -> dict[str, int]:
     for i, digest in enumerate(digests):
         first.setdefault(digest, i)
     return first
-
-
-def refuse_non_finite(finite: NDArray[np.bool_], files: Sequence[str], key: FeatureKey) -> None:
-    """Refuse the first file whose row is not finite.
-
-    Args:
-        finite: (B,) whether all numbers of a row are.
-        files: (B,) what the samples are called.
-    Raises:
-        ModelError: A row is not finite.
-    """
-    if not finite.all():
-        file = files[int(np.argmin(finite))]
-        advice = "Try --precision f32." if key.precision == "bf16" else "Its weights may be damaged."
-        raise ModelError(f"{key.model} gives NaN or infinity at {key.layer!r} for {file}. {advice}")

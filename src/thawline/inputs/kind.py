@@ -31,11 +31,6 @@ class InputKind(Protocol):
         """What the baseline without a backbone sees, for people: ``16 x 16 pixels``."""
         ...
 
-    @property
-    def SAMPLES(self) -> str:
-        """What people call several samples: ``pictures``."""
-        ...
-
     def look(self, payload: Payload) -> NDArray[np.uint8]:
         """Read a sample to its last byte and return its sketch, ``SKETCH_SHAPE``.
 

@@ -249,8 +249,9 @@ def time_features(
         order: (N,) row numbers; the first that are not stored are timed. By default a random order.
         n: Most samples to time.
     """
+    from thawline.backbones.names import layers_in
     from thawline.features import extract_features
-    from thawline.features.extract import layers_in, missing_samples
+    from thawline.features.extract import missing_samples
 
     started, watch = time.perf_counter(), Stopwatch()
     missing, engine = missing_samples(

@@ -19,8 +19,8 @@ from thawline.backbones import DEFAULT_MODEL, POOLED, open_backbone
 from thawline.bundles import load_bundle
 from thawline.data import open_data
 from thawline.errors import DataError
-from thawline.features import ThawlineFeatures, extract_features
-from thawline.features.transformer import described, payload_of, pictures_of
+from thawline.features import ThawlineFeatures
+from thawline.features.transformer import payload_of, pictures_of
 from thawline.heads import fit_head
 from thawline.planning import Asked
 from thawline.planning.budget import parse_budget
@@ -162,16 +162,10 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if hasattr(self, "features_"):
             return self.head_.predict_proba(self.features_.transform(X))
-        bundle = self._bundle
-        features = extract_features(
-            described(pictures_of(X)),
-            bundle.backbone,
-            rung=bundle.layer,
-            engine=bundle.engine,
-            precision=bundle.precision,
-            device=bundle.device,
-        )
-        return self.head_.predict_proba(features.values)
+        found = self._bundle.predict([payload_of(picture, i) for i, picture in enumerate(pictures_of(X))])
+        if found.failed:
+            raise DataError(f"{found.failed[0].file} cannot be read: {found.failed[0].reason}.")
+        return found.probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each picture, (N,)."""

@@ -25,8 +25,6 @@ METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
 )
 CONTENTS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, SEEN, REPORT)
 """What every run folder holds."""
-GRAPHS = "graphs"
-"""Folder that a run also holds if its model could be converted: ``bundles`` writes and checks it."""
 TENSORBOARD = "tensorboard"
 """Folder of curves that a run also holds if they were asked for."""
 _UNFINISHED = ".unfinished"

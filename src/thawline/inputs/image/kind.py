@@ -23,7 +23,6 @@ __all__ = ["look", "near", "prepare", "remarks", "show", "simple_features", "sta
 
 SKETCH_SHAPE = (16, 16, 3)
 SIMPLE = "16 x 16 pixels"
-SAMPLES = "pictures"
 FLAT = 4
 """Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
 
