@@ -40,6 +40,7 @@ ORDER = (
     "budgets_avx2",
     "ranking",
     "kills",
+    "fuzz",
 )
 N_ROUNDS = 5
 MACHINE = "This machine"

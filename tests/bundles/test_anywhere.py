@@ -18,6 +18,7 @@ from thawline.bundles import Bundle, Predictions, load_bundle, make_bundle, save
 from thawline.engines.graphs import DESCRIPTION
 from thawline.errors import ModelError, RunError
 from thawline.heads import LinearHead
+from thawline.scale.disk import file_sha256
 
 BLOCKED = """
 import sys
@@ -180,6 +181,19 @@ def test_damaged_graphs_are_refused(saved: Path, damage: str) -> None:
         file.write_bytes(content)
     with pytest.raises(RunError, match=r"Copy the run folder again|copy the run folder again"):
         load_bundle(saved)
+
+
+def test_graphs_that_cannot_be_run_are_refused_with_a_step_that_a_bundle_has(saved: Path, photos: tl.Dataset) -> None:
+    graph, description, spec = saved / "graphs/0.xml", saved / "graphs" / DESCRIPTION, saved / "bundle.json"
+    graph.write_bytes(graph.read_bytes()[:-100])
+    described = json.loads(description.read_bytes())
+    described["parts"][0]["sha256"]["xml"] = file_sha256(graph)
+    description.write_text(json.dumps(described))
+    spec.write_text(json.dumps(json.loads(spec.read_bytes()) | {"graphs_sha256": file_sha256(description)}))
+    with pytest.raises(
+        RunError, match=r"OpenVINO cannot run the graphs in .*Copy the run folder again; if it is whole"
+    ):
+        load_bundle(saved).predict(photos)
 
 
 def test_graphs_of_another_preparation_are_refused(saved: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -119,6 +120,21 @@ def test_an_altered_model_is_refused(saved: Path) -> None:
     data[-1] ^= 1
     (saved / "model.safetensors").write_bytes(data)
     with pytest.raises(RunError, match=r"must have the SHA-256 that bundle.json promises"):
+        load_bundle(saved)
+
+
+def test_a_model_that_a_stranger_changed_and_signed_is_refused(saved: Path) -> None:
+    data = (saved / "model.safetensors").read_bytes()
+    for changed in (data[:-8], data.replace(b'"F64"', b'"F99"'), data.replace(b'"data_offsets"', b'"data_offsetz"')):
+        (saved / "model.safetensors").write_bytes(changed)
+        edit(saved, tensors_sha256=hashlib.sha256(changed).hexdigest())
+        with pytest.raises(RunError, match=r"must hold tensors that can be read; .*Copy the run folder again"):
+            load_bundle(saved)
+
+
+def test_classes_and_head_must_agree(bundle: Bundle, saved: Path) -> None:
+    edit(saved, classes=bundle.classes[:-1])
+    with pytest.raises(RunError, match=r"must name the 3 classes that model.safetensors tells apart; it names 2"):
         load_bundle(saved)
 
 

@@ -142,6 +142,7 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
         )
     try:
         metadata = _read_metadata(path)
+        _refuse_damaged(path)
         digest = None if sha256 is None else file_sha256(path)
     except OSError as error:
         raise WeightsError(f"weights must be readable; {path}: {error.strerror or error}.") from error
@@ -151,12 +152,24 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
             "Fetch the file again, or give the digest of the file you mean to trust."
         )
     described = _config_beside(path) | metadata
+    _check_classifier(dict(described.get("pretrained_cfg") or {}).get("classifier"), path)
     return WeightsFile(
         path=path,
         architecture=described.get("architecture"),
         model_args=dict(described.get("model_args") or {}),
         pretrained_cfg=dict(described.get("pretrained_cfg") or {}),
     )
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Let the library that will read the tensors check the whole header, which is stricter than JSON."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"weights must be a sound safetensors file; {path}: {error}. Fetch it again.") from error
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -216,6 +229,12 @@ def _config_beside(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"config.json beside the weights must be a JSON object; {config} is not: {error}."
         ) from error
+
+
+def _check_classifier(value: Any, path: Path) -> None:
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise WeightsError(f"metadata 'classifier' must name a layer, or several; got {value!r} ({path}).")
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from typing import TYPE_CHECKING
 
-from thawline.errors import ModelError, NotConvertibleError
+from thawline.errors import ModelError, NotConvertibleError, RunError
 from thawline.records import Precision
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def open_engine(
         engine, precision, device: As in ``features.extract_features``.
     Raises:
         ModelError: The bundle carries no graphs and torch is not installed; or the backbone cannot be built.
+        RunError: OpenVINO cannot run the bundle's graphs.
         UsageError: This machine has no such device.
     """
     on_processor = device in ("auto", "cpu")
@@ -51,7 +52,13 @@ def open_engine(
             logger.info("torch computed the run's predictions and is not installed here: the bundle's graphs are run.")
     from thawline.engines.openvino_engine import OpenVINOEngine
 
-    return OpenVINOEngine(graphs, precision)
+    try:
+        return OpenVINOEngine(graphs, precision)
+    except ModelError as error:
+        raise RunError(
+            f"{error} Copy the run folder again; if it is whole, install the OpenVINO that wrote it, "
+            f"{graphs.key.converter}."
+        ) from error
 
 
 class _NoTorchError(ModelError):

@@ -92,9 +92,15 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
         tensors=TensorFile(folder / MODEL_FILE, prefix=BACKBONE),
         provider=spec.provider,
     )
+    head = head_from_tensors(spec.head, read_head(folder / MODEL_FILE), spec.head_settings)
+    if head.classes_n != len(spec.classes):
+        raise RunError(
+            f"{folder / SPEC_FILE} must name the {head.classes_n} classes that {MODEL_FILE} tells apart; it names "
+            f"{len(spec.classes)}. Copy the run folder again."
+        )
     return Bundle(
         backbone=backbone,
-        head=head_from_tensors(spec.head, read_head(folder / MODEL_FILE), spec.head_settings),
+        head=head,
         classes=spec.classes,
         layer=spec.layer,
         precision=spec.precision,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thawline.errors import RunError
 from thawline.scale.disk import written_whole
 
 if TYPE_CHECKING:
@@ -63,12 +64,19 @@ def write_model(path: Path, backbone: TensorFile, head: Mapping[str, NDArray[Any
 
 
 def read_head(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the head's tensors by name."""
-    from safetensors import safe_open
+    """Return the head's tensors by name.
 
-    with safe_open(path, framework="np") as file:
-        names = [name for name in file.keys() if name.startswith(HEAD)]
-        return {name.removeprefix(HEAD): file.get_tensor(name) for name in names}
+    Raises:
+        RunError: The file is no safetensors file, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            names = [name for name in file.keys() if name.startswith(HEAD)]
+            return {name.removeprefix(HEAD): file.get_tensor(name) for name in names}
+    except (SafetensorError, ValueError, TypeError) as error:  # NumPy lacks some types of the format
+        raise RunError(f"{path} must hold tensors that can be read; {error}. Copy the run folder again.") from error
 
 
 def _chunks(n_bytes: int) -> Iterator[int]:

@@ -15,7 +15,7 @@ from thawline.engines.converting.topology import Topology, recorded
 from thawline.engines.forecast import Offer, choose
 from thawline.engines.graph_store import GraphStore
 from thawline.engines.graphs import N_STAND_INS, GraphKey, StoredGraphs
-from thawline.errors import NotConvertibleError, StorageError
+from thawline.errors import ModelError, NotConvertibleError, StorageError
 from thawline.inputs import kind_of
 from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
@@ -96,7 +96,10 @@ class ConvertedBackbone:
 
         store, key = GraphStore(self.root), self._key(precision)
         if (found := store.find(key)) is not None:
-            return OpenVINOEngine(found, precision)
+            try:
+                return OpenVINOEngine(found, precision)
+            except ModelError as error:
+                raise ModelError(f"{error} Remove that folder, or use --engine torch.") from error
         converted = self._converted(precision)
         try:
             store.keep(key, converted, self.backbone.name)

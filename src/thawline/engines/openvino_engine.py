@@ -104,4 +104,4 @@ def _compiled(graphs: StoredGraphs) -> tuple[ov.CompiledModel, ...]:
         return compile_graphs(tuple(zip(graphs.files, graphs.precisions, strict=True)))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise ModelError(f"OpenVINO cannot run {graphs.folder}: {reason}. Use --engine torch.") from error
+        raise ModelError(f"OpenVINO cannot run the graphs in {graphs.folder}: {reason}.") from error
