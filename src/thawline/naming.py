@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shlex
 import unicodedata
+from typing import Any
+
+MAX_FOLDER_NAME = 100
+"""Bytes of a name that the name of a new folder takes over; file systems allow 255 for the whole name."""
+_SURROGATES = re.compile("[\ud800-\udfff]+")
 
 
 def canonical(name: str) -> str:
@@ -21,10 +30,46 @@ def written(name: str) -> str:
 
     Python hands such bytes of a file name over as lone surrogates (PEP 383), which no encoder takes.
     """
-    if name.isascii():
+    if name.isascii() or not _has_surrogates(name):
         return name
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _is_bytes(name) else name
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character that stands for no byte, as Windows and JSON allow
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _is_bytes(name: str) -> bool:
-    return any("\udc80" <= character <= "\udcff" for character in name)
+def as_json(value: Any, indent: int | None = None, *, allow_nan: bool = True) -> str:
+    r"""Return JSON that every file and program can hold; a name in it is written as ``written`` does, ``"\\xNN"``.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON has no word for, and ``allow_nan`` is false.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=allow_nan, indent=indent)
+    if text.isascii() or not _has_surrogates(text):
+        return text
+    return _SURROGATES.sub(lambda found: json.dumps(written(found[0]), ensure_ascii=False)[1:-1], text)
+
+
+def as_folder_name(name: str) -> str:
+    """Return a name that a new folder can take: on one line, and short enough to grow by a number and an ending."""
+    line = "".join(character if character.isprintable() else "_" for character in written(name)).replace("/", "_")
+    if len(line.encode()) > MAX_FOLDER_NAME:
+        line = line.encode()[:MAX_FOLDER_NAME].decode(errors="ignore")
+    return os.fsdecode((line.strip() or "data").encode())  # the same, unless the system takes names to be ASCII
+
+
+def shell_word(path: object) -> str:
+    """Quote a path for a shell; one that is no UTF-8, or that holds control characters, as bash and zsh read it."""
+    text = str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    raw = text.encode("utf-8", "surrogateescape")
+    return "$'" + "".join(chr(b) if 32 <= b < 127 and chr(b) not in "\\'" else f"\\x{b:02x}" for b in raw) + "'"
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from thawline.naming import written
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,6 +46,10 @@ class Skipped:
 
     file: str
     reason: str
+
+    def __post_init__(self) -> None:
+        """Hold the name as every file and terminal can."""
+        object.__setattr__(self, "file", written(self.file))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,23 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from thawline.naming import written
+
 MAX_NAME = 80
 """Characters of a name that are shown."""
 MAX_ROWS = 30
 """Longest table of a card."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, marks that turn the direction of a line, halves of characters."""
+_BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
+"""What begins a new line or column; no sentence of ours does."""
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that turn the direction of a line."""
 _RIGHT, _LEFT = (f' style="text-align:{side};padding:.15em .7em"' for side in ("right", "left"))
 
 
 def visible(text: object) -> str:
-    """Replace what a terminal would obey instead of showing; lines and tabs stay."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    r"""Make one line: replace what a terminal would obey, and write bytes that are no UTF-8 as ``\xNN``."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", written(str(text))))
 
 
 def printable(text: object, limit: int = MAX_NAME) -> str:
     """Make one printable line, shortened in the middle: of a path, people recognise the folder and the end."""
     line = visible(" ".join(str(text).split()))
+    if text and not line:
+        return repr(text)  # blanks alone are not seen without quotes
     if len(line) <= limit:
         return line
     return f"{line[: limit // 2]}\N{HORIZONTAL ELLIPSIS}{line[-(limit - limit // 2 - 1) :]}"

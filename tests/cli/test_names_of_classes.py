@@ -71,7 +71,7 @@ def test_a_name_that_is_no_text_is_still_json(monkeypatch: pytest.MonkeyPatch) -
     written = StringIO()
     monkeypatch.setattr("sys.stdout", written)
     screen.print_json({"file": "caf\udce9", "class": "é"})
-    assert json.loads(written.getvalue()) == {"file": "caf\udce9", "class": "é"}
+    assert json.loads(written.getvalue()) == {"file": r"caf\xe9", "class": "é"}
     written.getvalue().encode("utf-8")
 
 

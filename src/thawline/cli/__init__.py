@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+from io import TextIOWrapper
 
 from thawline.cli.start import STARTED as STARTED
 from thawline.scale.signals import interrupt_when_heard
@@ -17,6 +18,9 @@ from thawline.scale.signals import interrupt_when_heard
 
 def main() -> None:
     """Run the command ``thawline``."""
+    for stream in (sys.stdout, sys.stderr):  # one that takes ASCII alone shows other letters as \\xe9: it stops nothing
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:  # an interruption before a verb has begun must not end in a traceback either
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
             signal.signal(signal.SIGINT, interrupt_when_heard(KeyboardInterrupt))

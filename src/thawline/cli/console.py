@@ -54,9 +54,14 @@ def plain(text: object) -> str:
 
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object, as the last and only thing on standard output."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # half a character, from a file name that is no UTF-8, cannot be encoded; JSON writes it as Python does: \udce9
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+    from thawline.naming import as_json
+
+    text = as_json(value, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal of ASCII or Latin-1; JSON has its own way to write what it cannot show
+        text = json.dumps(json.loads(text))
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

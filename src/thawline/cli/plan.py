@@ -11,6 +11,7 @@ from thawline.cli.groups import without
 from thawline.cli.opening import opened, opened_backbone
 from thawline.cli.options import ComputeOptions, Data, DataOptions, OutputOptions, TrainingOptions, WholeModel
 from thawline.errors import UsageError
+from thawline.naming import shell_word
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,7 +115,8 @@ def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None") ->
         )
     if ahead is not None:
         say(f"It will take {plain(str(ahead))}: timed on a few batches, with an empty cache.")
-    say(f"Written: [bold]{plain(path)}[/]   next: thawline fit {plain(data)} --plan {plain(path)}", soft_wrap=True)
+    command = f"thawline fit {shell_word(data)} --plan {shell_word(path)}"
+    say(f"Written: [bold]{plain(path)}[/]   next: {plain(command)}", soft_wrap=True)
 
 
 def _candidates(plan: "FitPlan") -> "Table":

@@ -1,6 +1,5 @@
 """``thawline predict``: label new pictures with a run."""
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ def predict(
 ) -> None:
     """Predict the class of new pictures. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
+    from thawline.naming import as_json
     from thawline.scale.disk import check_new_file, written_whole
     from thawline.showing import counted
 
@@ -56,7 +56,7 @@ def predict(
     if target is not None:
         with written_whole(target) as file:
             if target.suffix.lower() == ".json":
-                json.dump(predictions.to_json(), file, ensure_ascii=False, indent=2)
+                file.write(as_json(predictions.to_json(), indent=2))
             else:
                 predictions.write_csv(file)
     if output.json_:

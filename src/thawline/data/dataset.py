@@ -17,7 +17,7 @@ from thawline.data.checks import opened_remark, refuse_untrainable, remarks, ski
 from thawline.data.columns import Columns
 from thawline.data.doors import Kind, list_labelled
 from thawline.data.duplicates import duplicate_groups
-from thawline.data.listing import Listing, name_classes
+from thawline.data.listing import Listing, name_classes, spelling_remarks
 from thawline.data.sampling import Hurry, look
 from thawline.data.scan import Scan
 from thawline.data.scan_store import ScanStore
@@ -167,5 +167,11 @@ def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, 
     if trainable:
         refuse_untrainable(dataset, where)
     fewer = [opened_remark(dataset.drawn, len(listing.files))] if dataset.drawn else []
-    warnings = [*fewer, *skipped_remark(skipped, found), *listing.warnings, *remarks(dataset)]
+    warnings = [
+        *fewer,
+        *skipped_remark(skipped, found),
+        *listing.warnings,
+        *spelling_remarks(listing.labels),
+        *remarks(dataset),
+    ]
     return replace(dataset, warnings=tuple(warnings))

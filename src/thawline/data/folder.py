@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from thawline.data.listing import PART_NAMES, Listing, first_few
 from thawline.data.sources import FileSource
 from thawline.errors import DataError
 from thawline.inputs.image.decode import SUFFIXES
+from thawline.naming import canonical, written
 from thawline.records import Part, Skipped
 
 
@@ -58,11 +59,19 @@ def open_folder(folder: Path, groups: Mapping[str, object] | None = None) -> Lis
         source=FileSource(tuple(str(folder / file) for file in found.files)),
         labels=tuple(found.labels),
         given=tuple(found.parts) if parts else None,
-        groups=None if groups is None else tuple(groups.get(file) for file in found.files),
+        groups=None if groups is None else _grouped(groups, found.files),
         skipped=tuple(found.skipped),
         warnings=tuple(found.warnings),
         root=folder,
     )
+
+
+def _grouped(groups: Mapping[str, object], files: Sequence[str]) -> tuple[object, ...]:
+    """Return the group of each file; a name may be written in either form, as the disk has it or as it is shown."""
+    if not any(file not in groups for file in files):
+        return tuple(groups[file] for file in files)
+    by_form = {canonical(written(str(name))): group for name, group in groups.items()}
+    return tuple(groups.get(file, by_form.get(canonical(written(file)))) for file in files)
 
 
 def list_pictures(folder: Path) -> Listing:

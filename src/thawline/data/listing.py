@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thawline.errors import DataError
+from thawline.naming import canonical, written
 from thawline.records import Part, Skipped, Source
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ class Listing:
     where: str | None = None
     """What errors name instead of the root: a table."""
 
+    def __post_init__(self) -> None:
+        """Hold names as every file and terminal can; ``source`` alone knows the bytes that they are on the disk."""
+        object.__setattr__(self, "name", written(self.name))
+        if not "".join(self.files).isascii():
+            object.__setattr__(self, "files", tuple(map(written, self.files)))
+
 
 def name_classes(
     labels: Sequence[Label], class_names: Sequence[str] | None, where: str
@@ -57,19 +64,20 @@ def name_classes(
     Raises:
         DataError: ``class_names`` do not fit the labels.
     """
-    present = set(labels)
+    spelled = _spellings(labels)
+    present = set(spelled)
     try:
         order = sorted(present, key=int)
         numeric = len({int(label) for label in order}) == len(order)
     except ValueError:
         numeric = False
     if not numeric:
-        order = sorted(present, key=str)
+        order = sorted(present, key=lambda label: min(map(str, spelled[label])))  # accents apart keep their old place
     index = {label: i for i, label in enumerate(order)}
     if class_names is None:
         names = tuple(str(label) for label in order)
     elif not numeric:
-        unknown = sorted({str(label) for label in present} - set(class_names))
+        unknown = sorted({str(label) for label in present} - {canonical(written(name)) for name in class_names})
         if unknown:
             raise DataError(f"class_names must name every label; {unknown[0]!r} is not among them ({where}).")
         names = tuple(str(label) for label in order)
@@ -79,8 +87,27 @@ def name_classes(
                 raise DataError(
                     f"class_names must name every label; got {len(class_names)} names, and label {label} ({where})."
                 )
-        names = tuple(_unambiguous(class_names)[int(label)] for label in order)
-    return names, [index[label] for label in labels]
+        given = _unambiguous([canonical(written(name)) for name in class_names])
+        names = tuple(given[int(label)] for label in order)
+    numbers = {form: index[label] for label, forms in spelled.items() for form in forms}
+    return names, [numbers[label] for label in labels]
+
+
+def spelling_remarks(labels: Sequence[Label]) -> list[str]:
+    """Say which classes stand under one name in two forms, which look the same to everybody."""
+    twice = [str(label) for label, forms in _spellings(labels).items() if len(forms) > 1]
+    if not twice:
+        return []
+    what = f"Class {first_few(twice)} stands" if len(twice) == 1 else f"Classes {first_few(twice)} stand"
+    return [f"{what} under names in two forms, accents joined to their letters and apart, which are taken as one."]
+
+
+def _spellings(labels: Sequence[Label]) -> dict[Label, set[Label]]:
+    """Return each label in the form that all are matched by, with the forms that occur."""
+    found: dict[Label, set[Label]] = {}
+    for label in set(labels):
+        found.setdefault(canonical(written(label)) if isinstance(label, str) else label, set()).add(label)
+    return found
 
 
 def _unambiguous(names: Sequence[str]) -> list[str]:

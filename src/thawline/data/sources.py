@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.errors import DataError, UndecodableError
+from thawline.naming import written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,8 @@ class FileSource:
                 return file.read(MAX_FILE_BYTES)
         except FileNotFoundError as error:
             raise UndecodableError("no such file") from error
+        except UnicodeEncodeError as error:
+            raise UndecodableError(f"no name that this system can hold: {error}") from error
         except OSError as error:
             raise UndecodableError(f"cannot be opened: {error.strerror}") from error
 
@@ -76,10 +79,9 @@ class FileSource:
 def _file_stamp(path: str, key: str) -> Stamp | None:
     try:
         status = os.stat(path)  # noqa: PTH116  # a hundred thousand Path objects take longer than the calls
-        key.encode()
-    except (OSError, UnicodeEncodeError):
+    except (OSError, UnicodeEncodeError):  # a name that the system's encoding does not hold
         return None
-    return Stamp(key, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return Stamp(written(key), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from thawline.errors import ReceiptError, RunError
+from thawline.naming import as_folder_name
 from thawline.runs.stopping import note_how_to_resume
 from thawline.scale.disk import is_full, storage_errors
 
@@ -222,7 +223,7 @@ def require_complete(folder: Path) -> None:
 
 def first_free(parent: Path, name: str) -> Path:
     """Return the first of ``NAME-1``, ``-2``, ... that no run, finished or unfinished, has taken."""
-    number = 1
+    name, number = as_folder_name(name), 1
     while (place := parent / f"{name}-{number}").exists() or Draft(place).folder.exists():
         number += 1
     return place

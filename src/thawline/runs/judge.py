@@ -11,6 +11,7 @@ from thawline.data import subset
 from thawline.errors import DataError, nearest
 from thawline.evaluation import score, to_json
 from thawline.listening import Listener
+from thawline.naming import canonical
 from thawline.notebook import default_listener
 from thawline.records import Dataset, Scores
 
@@ -59,15 +60,16 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
     if data.given is not None and "test" in data.given:
         data = subset(data, np.flatnonzero(data.given == "test"))
         listener.note(f"{data.name} has a test set; the scores are for its {len(data):,} samples.")
-    if unknown := [name for name in data.classes if name not in bundle.classes]:
+    index = {canonical(name): position for position, name in enumerate(bundle.classes)}
+    named = [canonical(name) for name in data.classes]
+    if unknown := [name for name in named if name not in index]:
         raise DataError(
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
             f"{', '.join(map(repr, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
             "Rename the class or leave it out."
         )
     predictions = bundle.predict(data, progress=partial(listener.progress, "features"))
-    index = {name: position for position, name in enumerate(bundle.classes)}
-    labels = np.array([index[data.classes[label]] for label in data.labels], dtype=np.int64)
+    labels = np.array([index[named[label]] for label in data.labels], dtype=np.int64)
     return Evaluation(
         run=run.folder,
         data=data.name,

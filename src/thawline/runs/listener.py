@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.errors import UsageError
+from thawline.naming import as_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -65,7 +66,7 @@ class EventLog:
     def write(self, event: str, **fields: Any) -> None:
         """Write one line."""
         line = {"seconds": round(self._offset + time.monotonic() - self._start, 3), "event": event, **fields}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.write(as_json(line) + "\n")
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Write a line, at most one every ten seconds."""

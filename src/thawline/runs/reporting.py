@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-import shlex
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from thawline.errors import UndecodableError
 from thawline.inputs import kind_of
+from thawline.naming import shell_word
 from thawline.records import PARTS, Part
 from thawline.runs.report import MAX_MISTAKES, THUMBNAIL_PX
 from thawline.runs.report_rows import Mistake, ReportData
@@ -133,7 +133,7 @@ def _thumbnail(data: Dataset, row: int) -> bytes | None:
 
 
 def _commands(folder: Path) -> tuple[tuple[str, str], ...]:
-    run = shlex.quote(str(folder))
+    run = shell_word(folder)
     return (
         (f"thawline predict {run} photo.jpg", "predict a new picture"),
         (f"thawline evaluate {run} NEW_DATA", "test the model on other labelled data"),

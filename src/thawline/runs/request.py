@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from thawline.errors import DataError, RunError
+from thawline.naming import canonical
 from thawline.planning import FitPlan
 from thawline.records import Dataset
 from thawline.scale.disk import written_whole
@@ -51,7 +52,7 @@ class DataMark(Settings):
         """Say what differs, the most telling difference first; None if nothing does."""
         if self.n != now.n:
             return f"there were {self.n:,} samples, now there are {now.n:,}"
-        if self.classes != now.classes:
+        if tuple(map(canonical, self.classes)) != tuple(map(canonical, now.classes)):
             return f"the classes were {', '.join(self.classes)}, now they are {', '.join(now.classes)}"
         words = {
             "content": "the samples or their order have changed",

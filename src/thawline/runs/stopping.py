@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from thawline.naming import shell_word
 from thawline.scale.signals import interrupt_when_heard
 
 _KEPT = "The run was kept; resume it with: thawline fit --resume "
@@ -37,7 +37,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 def note_how_to_resume(error: BaseException, run: Path) -> None:
     """Add to the error, and so to its traceback, the command that resumes the run."""
-    error.add_note(_KEPT + shlex.quote(str(run)))
+    error.add_note(_KEPT + shell_word(run))
 
 
 def how_to_resume(error: BaseException) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.bundles import save_bundle
 from thawline.evaluation import to_json
+from thawline.naming import as_json, written
 from thawline.planning import write_plan
 from thawline.records import PARTS, Dataset, Features, Split
 from thawline.runs import folder as run_folder
@@ -40,7 +40,7 @@ def write_run(draft: Path, measured: Measured, target: Path) -> None:
     learned = np.concatenate([split.train, split.val])
     seen = sorted({data.digests[row] for row in learned})  # lets `evaluate` count what the model knew
     (draft / run_folder.SEEN).write_text("\n".join(seen) + "\n", encoding="utf-8")
-    (draft / run_folder.REPORT).write_text(render_report(report_data(measured, target)), encoding="utf-8")
+    (draft / run_folder.REPORT).write_text(written(render_report(report_data(measured, target))), encoding="utf-8")
 
 
 def metrics(measured: Measured) -> dict[str, Any]:
@@ -95,4 +95,4 @@ def _parts(split: Split) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(as_json(value, indent=2) + "\n", encoding="utf-8")
