@@ -1,20 +1,34 @@
-"""Read the few columns of a table that matter, from CSV, TSV or Parquet, in bounded memory."""
+"""Tell which column of a table holds what: by its name, and by what its cells look like."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from thawline.data.finding import has_picture_suffix
+from thawline.data.listing import PART_NAMES, first_few
 from thawline.errors import DataError, nearest
+from thawline.records import Part
 
-FILE_COLUMNS = ("filename", "file", "path", "image", "image_path", "id")
-LABEL_COLUMNS = ("label", "class", "category", "target")
-_MAX_LINE = 2**20
-_MAX_ROWS = 50_000_000
+FILE_COLUMNS = (
+    "filename", "file", "path", "image", "imagepath", "filepath", "imagefile", "imagefilename", "imagename", "img",
+    "imgpath", "imgfile", "imgname", "imgfilename", "fname", "picture", "photo", "imageid", "imgid", "imageindex",
+    "fileid", "photoid", "pictureid", "id",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "label", "class", "category", "target", "labels", "classes", "labelname", "classname", "categoryname", "classlabel",
+    "targetname", "labelid", "classid", "categoryid", "targetid", "breed", "species", "diagnosis", "dx", "y",
+)  # fmt: skip
+"""Usual names, the likeliest first, without case, blanks, underscores and hyphens."""
+SPLIT_COLUMNS = ("split", "subset", "partition", "set", "dataset", "phase")
+FLAG_COLUMNS = ("isvalid", "isval", "isvalidation", "istest", "istrain")
+"""Columns of yes and no that name one set; ``is_valid`` is fastai's."""
+_OTHER_SET: Mapping[Part, Part] = {"val": "train", "test": "train", "train": "test"}
+_YES, _NO = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
+_SHOWN = 12
+"""Names of columns in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +41,25 @@ class Columns:
     split: str | None = None
     image: str | None = None
     """Image bytes, in Parquet."""
+    known_label: str | None = None
+    """Column of labels in the training table; beside it, no other is guessed. None: there is no such table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which columns are read."""
+
+    roles: Mapping[str, str]
+    """Role -> name of the column."""
+    one_hot: tuple[str, ...] = ()
+    """Columns of 0 and 1, one for each class, instead of a column of labels."""
+    guessed_split: bool = False
+    """The split column was not asked for: one that does not say train, val or test is left alone."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> list[str]:
+        return list(dict.fromkeys([*self.roles.values(), *self.one_hot]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,141 +69,211 @@ class Cells:
     path: Path
     cells: Mapping[str, list[Any]]
     places: Sequence[int]
-    """Line (CSV) or row (Parquet, from 0) of each sample, for messages."""
+    """Line (text) or row (Parquet, from 0) of each sample, for messages."""
     unit: str
     image: str | None = None
+    choice: Choice = Choice({})
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the table was read."""
 
     def at(self, row: int) -> str:
         return f"{self.unit} {self.places[row]}"
 
 
-def _choose(path: Path, names: Sequence[str], columns: Columns, labelled: bool, image: str | None) -> dict[str, str]:
-    """Role -> column name."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
+class NoLabelsError(DataError):
+    """The table has no column of labels, or nothing in it."""
+
+
+def key_of(name: str) -> str:
+    """Return a column's name as usual names are matched: ``Image Index``, ``image_index`` -> ``imageindex``."""
+    return "".join(ch for ch in name.casefold() if ch.isalnum())
+
+
+def is_index(name: str) -> bool:
+    """Tell a column of row numbers, as pandas and R write it."""
+    return name == "" or name.startswith(("Unnamed:", "__index_level_"))
+
+
+def choose(
+    path: Path,
+    names: Sequence[str],
+    columns: Columns,
+    labelled: bool,
+    image: str | None,
+    sample: Callable[[str], list[Any]],
+) -> Choice:
+    """Choose the columns of a table.
+
+    Args:
+        names: Of all columns.
+        labelled: Whether labels are needed.
+        image: Column of image bytes, if the table holds the pictures.
+        sample: Returns the first cells of a column.
+    Raises:
+        DataError: A column that is needed is not there, or is there twice.
+        NoLabelsError: There is no column of labels.
+    """
+    notes: list[str] = []
+    roles: dict[str, str] = {}
+    if image is None:
+        roles["file"] = _named(path, "file", columns.file, names) or _file_column(path, names, sample, notes)
+    for role, asked in (("group", columns.group), ("split", columns.split)):
+        if asked is not None:
+            roles[role] = _named(path, role, asked, names) or asked
+    _refuse_twice(path, names, roles)
+    one_hot: tuple[str, ...] = ()
+    if labelled:
+        label = _named(path, "label", columns.label, names) or usual_column(LABEL_COLUMNS, names)
+        taken = {*roles.values(), image}
+        if label is None:
+            one_hot = _one_hot([name for name in names if name not in taken], sample)
+        if label is None and columns.known_label in names:
+            label = columns.known_label
+        if label is None and not one_hot:
+            others = [name for name in names if name not in taken] if columns.known_label is None else []
+            label = _only_other(path, others, names, notes)
+        if label is not None:
+            roles["label"] = label
+    guessed = None
+    if labelled and columns.split is None:
+        guessed = usual_column((*SPLIT_COLUMNS, *FLAG_COLUMNS), [name for name in names if name not in roles.values()])
+        roles |= {} if guessed is None else {"split": guessed}
+    _refuse_twice(path, names, roles)
+    return Choice(roles, one_hot, guessed is not None, tuple(notes))
+
+
+def _refuse_twice(path: Path, names: Sequence[str], roles: Mapping[str, str]) -> None:
+    repeated = [name for name in roles.values() if names.count(name) > 1]
     if repeated:
         raise DataError(f"{path}: the table has two columns {repeated[0]!r}. Rename one.")
-    chosen = {"group": columns.group, "split": columns.split}
-    if labelled:
-        chosen["label"] = columns.label or _usual(LABEL_COLUMNS, names)
-    if image is None:
-        chosen["file"] = columns.file or _usual(FILE_COLUMNS, names)
-    for role in ("file", "label"):
-        if role in chosen and chosen[role] is None:
-            usual = FILE_COLUMNS if role == "file" else LABEL_COLUMNS
-            raise DataError(
-                f"{path}: expected a {role} column named {', '.join(usual)}; found {', '.join(names)}. "
-                f"Name it with {role}_column (--{role}-column)."
-            )
-    for role, name in chosen.items():
-        if name is not None and name not in names:
-            raise DataError(
-                f"{path}: {role}_column {name!r} is not in the table, which has {', '.join(names)}."
-                f"{nearest(name, names)}"
-            )
-    return {role: name for role, name in chosen.items() if name is not None}
 
 
-def _usual(usual: Sequence[str], names: Sequence[str]) -> str | None:
-    lower = {name.lower(): name for name in reversed(names)}
-    return next((lower[name] for name in usual if name in lower), None)
+def _named(path: Path, role: str, asked: str | None, names: Sequence[str]) -> str | None:
+    """Return the column that was asked for by name."""
+    if asked is None or asked in names:
+        return asked
+    if asked.strip() in names:
+        return asked.strip()
+    error = NoLabelsError if role == "label" else DataError
+    raise error(
+        f"{path}: {role}_column {asked!r} is not in the table, which has {_shown(names)}.{nearest(asked, names)}"
+    )
 
 
-def read_csv(path: Path, columns: Columns, labelled: bool) -> Cells:
-    if columns.image is not None:
-        raise DataError(
-            f"{path}: image_column needs a Parquet file. Name the column of file names of a CSV with file_column."
+def usual_column(usual: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the column with the likeliest of the usual names."""
+    keys = {key_of(name): name for name in reversed(names)}
+    return next((keys[name] for name in usual if name in keys), None)
+
+
+def _file_column(path: Path, names: Sequence[str], sample: Callable[[str], list[Any]], notes: list[str]) -> str:
+    """Return the column of file names: of those with a usual name, the first whose cells look like pictures."""
+    keys = {key_of(name): name for name in reversed(names)}
+    known = [keys[name] for name in FILE_COLUMNS if name in keys]
+    if len(known) == 1:
+        return known[0]
+    found = next((name for name in known if _holds_pictures(sample(name))), known[0] if known else None)
+    if found is not None:
+        return found
+    likely = [name for name in names if not is_index(name) and names.count(name) == 1 and _holds_pictures(sample(name))]
+    if len(likely) == 1:
+        notes.append(f"File names are read from column {likely[0]!r}, whose cells end like names of pictures.")
+        return likely[0]
+    raise DataError(
+        f"{path}: expected a file column named filename, file, path, image, image_path, id or alike; found "
+        f"{_shown(names)}. Name it with file_column (--file-column), or add a header row if this line is data."
+    )
+
+
+def _holds_pictures(cells: Sequence[Any]) -> bool:
+    texts = [cell for cell in cells if isinstance(cell, str) and cell]
+    return bool(texts) and 2 * sum(has_picture_suffix(text.strip()) for text in texts) > len(texts)
+
+
+def _only_other(path: Path, others: Sequence[str], names: Sequence[str], notes: list[str]) -> str:
+    """Return the one column beside the file names: it holds the labels, whatever it is called."""
+    plain = [name for name in others if not is_index(name) and key_of(name) not in (*SPLIT_COLUMNS, *FLAG_COLUMNS)]
+    if len(plain) == 1:
+        notes.append(f"Labels are read from column {plain[0]!r}, the only one beside the file names.")
+        return plain[0]
+    if not plain:
+        raise NoLabelsError(
+            f"{path}: expected a column of labels; found only {_shown(names)}. Add one, or label the pictures with "
+            f"`thawline predict RUN {path.name}`."
         )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = _lines(path, file)
-            head = next(lines, "")
-            delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(",;\t", key=head.count)
-            reader = csv.reader(chain([head], lines), delimiter=delimiter)
-            names = [name.strip() for name in next(reader, [])]
-            if not any(names):
-                raise DataError(f"{path}: expected a header row such as filename,label; the table is empty.")
-            chosen = _choose(path, names, columns, labelled, None)
-            cells: dict[str, list[Any]] = {role: [] for role in chosen}
-            at = {role: names.index(name) for role, name in chosen.items()}
-            places: list[int] = []
-            for row in reader:
-                if not any(row):
-                    continue
-                if len(row) != len(names):
-                    raise DataError(
-                        f"{path}: line {reader.line_num} has {len(row)} cells, but the header has {len(names)}."
-                    )
-                if len(places) >= _MAX_ROWS:
-                    raise DataError(f"{path}: more than {_MAX_ROWS:,} rows. Split the table.")
-                places.append(reader.line_num)
-                for role, i in at.items():
-                    cells[role].append(row[i])
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: expected UTF-8 text; got byte 0x{error.object[error.start]:02x}. Save it as UTF-8."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: not a readable table: {error}.") from error
-    return Cells(path, cells, places, "line")
+    raise NoLabelsError(
+        f"{path}: expected a label column named {', '.join(LABEL_COLUMNS[:4])} or alike; found {_shown(names)}. "
+        "Name it with label_column (--label-column)."
+    )
 
 
-def _lines(path: Path, file: Any) -> Iterator[str]:
-    """Yield lines of bounded length: without a bound, a file without line ends would be read into memory whole."""
-    while line := file.readline(_MAX_LINE):
-        if len(line) == _MAX_LINE:
-            raise DataError(f"{path}: a line is longer than {_MAX_LINE:,} characters, so this is no table.")
-        yield line
+def _one_hot(others: Sequence[str], sample: Callable[[str], list[Any]]) -> tuple[str, ...]:
+    """Return the columns of 0 and 1 of which each row has one 1; none if these are not one-hot."""
+    flags = (*SPLIT_COLUMNS, *FLAG_COLUMNS)
+    cells = {name: sample(name) for name in others if not is_index(name) and key_of(name) not in flags}
+    binary = {name: [flag(cell) for cell in found] for name, found in cells.items()}
+    binary = {name: flags for name, flags in binary.items() if flags and None not in flags}
+    if len(binary) < 2:
+        return ()
+    ones = [sum(map(bool, row)) for row in zip(*binary.values(), strict=True)]
+    return tuple(binary) if 2 * sum(n >= 1 for n in ones) > len(ones) and (len(binary) > 2 or set(ones) == {1}) else ()
 
 
-def read_parquet(path: Path, columns: Columns, labelled: bool) -> Cells:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            image = columns.image or (None if columns.file else _bytes_column(path, schema))
-            if image is not None:
-                _check_bytes_column(path, schema, image)
-            chosen = _choose(path, schema.names, columns, labelled, image)
-            wanted = list(dict.fromkeys(chosen.values()))
-            for name in wanted:
-                if pa.types.is_nested(schema.field(name).type):
-                    raise DataError(
-                        f"{path}: column {name!r} must hold text or numbers; it holds {schema.field(name).type}."
-                    )
-            n = file.metadata.num_rows
-            if n > _MAX_ROWS:
-                raise DataError(f"{path}: more than {_MAX_ROWS:,} rows. Split the table.")
-            table = file.read(columns=wanted, use_threads=False) if wanted else None
-            cells = {role: table[name].to_pylist() for role, name in chosen.items()} if table is not None else {}
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
-    return Cells(path, cells, range(n), "row", image)
+def flag(cell: Any) -> bool | None:
+    """Read a cell of yes and no; None if it is neither."""
+    text = str(cell).strip().lower()
+    return True if text in _YES else False if text in _NO else None
 
 
-def _is_bytes(kind: Any) -> bool:
-    import pyarrow as pa
+def filled(
+    path: Path,
+    choice: Choice,
+    read: Mapping[str, list[Any]],
+    places: Sequence[int],
+    unit: str,
+    image: str | None = None,
+    notes: Sequence[str] = (),
+) -> Cells:
+    """Put together what was read: columns by role, and labels from one-hot columns.
 
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _is_bytes(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    Raises:
+        DataError: Columns of 0 and 1 that do not name one class in each row.
+    """  # fmt: skip
+    roles = {role: read[name] for role, name in choice.roles.items()}
+    cells = Cells(path, roles, places, unit, image, choice, (*notes, *choice.notes))
+    if not choice.one_hot:
+        return cells
+    labels = _one_hot_labels(cells, {name: read[name] for name in choice.one_hot})
+    note = f"Labels are read from the columns {_shown(choice.one_hot)}: each row has one 1."
+    return replace(cells, cells=roles | {"label": labels}, notes=(*cells.notes, note))
 
 
-def _bytes_column(path: Path, schema: Any) -> str | None:
-    found = [field.name for field in schema if _is_bytes(field.type)]
-    if len(found) > 1:
-        raise DataError(
-            f"{path}: several columns hold bytes: {', '.join(found)}. Name one with image_column (--image-column)."
-        )
-    return found[0] if found else None
+def _one_hot_labels(cells: Cells, columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    names, labels = list(columns), []
+    for row, values in enumerate(zip(*columns.values(), strict=True)):
+        flags = [flag(value) for value in values]
+        ones = [name for name, one in zip(names, flags, strict=True) if one]
+        if len(ones) != 1 or None in flags:
+            what = "another value" if None in flags else f"a 1 for {first_few(ones)}" if ones else "no 1"
+            raise DataError(
+                f"{cells.path}: columns {_shown(names)} hold one class each, and {cells.at(row)} has {what}. "
+                "Thawline gives each picture one class: leave such rows out, or name one column with label_column "
+                "(--label-column)."
+            )
+        labels.append(ones[0])
+    return labels
 
 
-def _check_bytes_column(path: Path, schema: Any, name: str) -> None:
-    if name not in schema.names:
-        raise DataError(f"{path}: image_column {name!r} is not in the table, which has {', '.join(schema.names)}.")
-    if not _is_bytes(schema.field(name).type):
-        raise DataError(f"{path}: image_column {name!r} must hold bytes; it holds {schema.field(name).type}.")
+def part_of_cell(cell: Any, column: str) -> Part | None:
+    """Read one cell of a split column, which names a set or, in ``is_valid`` and its like, says yes or no to one."""
+    part = PART_NAMES.get(str(cell).strip().lower())
+    own = PART_NAMES.get(key_of(column).removeprefix("is"))
+    said = flag(cell)
+    if part is not None or own is None or said is None:
+        return part
+    return own if said else _OTHER_SET[own]
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

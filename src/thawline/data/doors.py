@@ -14,7 +14,8 @@ from thawline.data.columns import Columns
 from thawline.data.folder import list_pictures, open_folder
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
-from thawline.data.table import TABLE_SUFFIXES, find_part_tables, open_part_tables, open_table
+from thawline.data.part_tables import find_part_tables, open_part_tables
+from thawline.data.table import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table, open_table
 from thawline.errors import DataError, MissingDataError, UsageError
 
 Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
@@ -47,7 +48,8 @@ def list_labelled(
         if path.is_dir():
             return _list_directory(path, columns, place, class_names, groups)
         _only_without(groups, "groups", "a table", "group_column")
-        if path.suffix.lower() not in TABLE_SUFFIXES:
+        if not is_table(path):
+            _refuse_sheet(path)
             raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
         return open_table(path, columns, root=place, class_names=class_names)
     if kind == "hub":
@@ -76,9 +78,10 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None) -> Listing:
         path = _existing(what, "Give a picture, a folder of pictures, or a CSV, TSV or Parquet table.")
         if path.is_dir():
             listing = list_pictures(path)
-        elif path.suffix.lower() in TABLE_SUFFIXES:
+        elif is_table(path):
             listing = open_table(path, columns, root=place, labelled=False)
         else:
+            _refuse_sheet(path)
             listing = open_paths([what], None)
     elif kind == "hub":
         listing = open_hub(what, image_column=columns.image, labelled=False)
@@ -107,11 +110,16 @@ def _kind_of(what: Any) -> Kind:
 def _refuse_mixture(what: Sequence[str | os.PathLike[str]]) -> None:
     """Refuse a folder or table in a list: each of them is given alone."""
     for path in map(Path, what):
-        if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES:
+        if path.is_dir() or is_table(path):
             kind = "a folder" if path.is_dir() else "a table"
             raise DataError(
                 f"{path} is {kind}, given among other files. Give one folder or one table alone, or pictures."
             )
+
+
+def _refuse_sheet(path: Path) -> None:
+    if path.suffix.lower() in SHEET_SUFFIXES:
+        raise DataError(f"{path} is a workbook. Save the sheet as CSV (UTF-8), and give that file.")
 
 
 def _existing(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from thawline.data.arrays import checked_groups, checked_labels
-from thawline.data.columns import LABEL_COLUMNS
+from thawline.data.columns import LABEL_COLUMNS, usual_column
 from thawline.data.listing import PART_NAMES, Listing
 from thawline.data.sources import ChainSource, FileSource
 from thawline.errors import DataError, UndecodableError
@@ -117,10 +117,10 @@ def _label_column(columns: Mapping[str, Any]) -> str:
     from datasets import ClassLabel
 
     found = [column for column, feature in columns.items() if isinstance(feature, ClassLabel)]
-    found = found if len(found) == 1 else [column for column in (*LABEL_COLUMNS, "labels") if column in columns]
-    if not found:
+    usual = found[0] if len(found) == 1 else usual_column(LABEL_COLUMNS, list(columns))
+    if usual is None:
         raise DataError(f"data must have a label column; got {', '.join(columns)}. Give label_column.")
-    return found[0]
+    return usual
 
 
 def _known(column: str, columns: Mapping[str, Any]) -> None:

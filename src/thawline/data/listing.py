@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thawline.errors import DataError
@@ -48,6 +48,8 @@ class Listing:
     root: Path | None = None
     where: str | None = None
     """What errors name instead of the root: a table."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role (file, label, ...) -> name of the column, of a table."""
 
     def __post_init__(self) -> None:
         """Hold names as every file and terminal can; ``source`` alone knows the bytes that they are on the disk."""

@@ -1,19 +1,43 @@
-"""List the samples of CSV, TSV and Parquet files; a row names a picture file or, in Parquet, holds its bytes."""
+"""List the samples of tables; a row names a picture file or, in Parquet, holds its bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from thawline.data.columns import Cells, Columns, read_csv, read_parquet
-from thawline.data.listing import PART_NAMES, SET_NAMES, Label, Listing, first_few
-from thawline.data.sources import ChainSource, FileSource, ParquetSource
+from thawline.data.columns import Cells, Columns, NoLabelsError, part_of_cell
+from thawline.data.finding import Finder, Found, has_picture_suffix, is_web_address
+from thawline.data.labels import clean_labels, is_missing
+from thawline.data.listing import PART_NAMES, Label, Listing, first_few
+from thawline.data.searching import search_below
+from thawline.data.sources import FileSource, ParquetSource
+from thawline.data.table_parquet import read_parquet
+from thawline.data.table_text import read_text
 from thawline.errors import DataError
-from thawline.inputs.image.decode import SUFFIXES
 from thawline.records import Part, Skipped
+from thawline.showing import counted
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq")
+_Cell = TypeVar("_Cell")
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz")
+LIST_SUFFIXES = (".txt", ".lst")
+"""Lists of files and labels; one in a folder may be anything, so it is read only if it is named."""
+SHEET_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_GUESSES = ("images", "image", "imgs", "img", "pictures", "photos", "data", "train", "test")
+"""Folders that are often beside a folder of tables."""
+
+
+def is_table(path: Path) -> bool:
+    """Tell a table by the ending of its name."""
+    return path.name.lower().endswith((*TABLE_SUFFIXES, *LIST_SUFFIXES))
+
+
+def table_stem(path: Path) -> str:
+    """Return the name of a table without its ending."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem
 
 
 def open_table(
@@ -23,185 +47,211 @@ def open_table(
     root: Path | None = None,
     class_names: Sequence[str] | None = None,
     labelled: bool = True,
+    in_parts: bool = False,
 ) -> Listing:
     """List the samples of a table; file names are relative to ``root``, or to the folder of the table.
 
+    Files that are not there are listed as skipped, unless most are missing.
+
     Args:
-        labelled: False: a label column is not needed, and rows whose file is missing or outside are listed as skipped.
+        labelled: False: no labels are needed, and rows whose file is outside the folder are listed as skipped too.
+        in_parts: The table is one of several, for training and test; a split column is not read.
     Raises:
-        DataError: A column, label or file is missing, a file lies outside the folder, or a file is in two rows.
+        DataError: A column or label is missing, most files are, one lies outside the folder, or one has two labels.
+        NoLabelsError: The table has no labels at all.
     """
-    is_parquet = path.suffix.lower() in (".parquet", ".pq")
-    table = (read_parquet if is_parquet else read_csv)(path, columns, labelled)
+    table = (read_parquet if path.suffix.lower() in (".parquet", ".pq") else read_text)(path, columns, labelled)
     n = len(table.places)
     if n == 0:
         raise DataError(f"{path}: expected one row for each sample; the table has no rows.")
-    labels = tuple(_label(table, row) for row in range(n)) if labelled else None
-    split = table.cells.get("split")
-    given = tuple(_part(table, row) for row in range(n)) if split is not None else None
+    notes = list(table.notes)
+    labels = _labels(table, notes) if labelled else None
+    given = None if in_parts else _given(table, notes)
     groups = tuple(None if g in (None, "") else g for g in table.cells["group"]) if "group" in table.cells else None
-    root = (root or path.parent).resolve()
+    beside = path.parent.resolve()
+    root = beside if root is None else root.resolve()
+    whole = Listing(
+        name=table_stem(path), files=(), source=FileSource(()), labels=labels, given=given, groups=groups,
+        class_names=class_names, root=root, where=str(path), warnings=tuple(notes), columns=table.choice.roles,
+    )  # fmt: skip
     if table.image is not None:
         files = tuple(f"{path.name}#{row}" for row in range(n))
-        return Listing(
-            name=path.stem, files=files, source=ParquetSource(path, table.image), labels=labels, given=given,
-            groups=groups, class_names=class_names, root=root, where=str(path),
-        )  # fmt: skip
-    found, skipped = _find_files(table, root, strict=labelled)
-    rows = [row for row in range(n) if found[row] is not None]
-    _refuse_repeats(table, [str(found[row]) for row in rows], rows, labels)
-    return Listing(
-        name=path.stem,
-        files=tuple(str(table.cells["file"][row]) for row in rows),
-        source=FileSource(tuple(str(found[row]) for row in rows)),
-        labels=None if labels is None else tuple(labels[row] for row in rows),
-        given=None if given is None else tuple(given[row] for row in rows),
-        groups=None if groups is None else tuple(groups[row] for row in rows),
-        class_names=class_names,
-        skipped=tuple(skipped),
-        root=root,
-        where=str(path),
-    )
+        return replace(whole, files=files, source=ParquetSource(path, table.image))
+    finder = Finder(root, beside, part=PART_NAMES.get(table_stem(path).lower()))
+    return _with_files(whole, table, finder, labelled)
 
 
-def _label(table: Cells, row: int) -> Label:
-    value = table.cells["label"][row]
-    if isinstance(value, str):
-        value = value.strip()
-    if value is None or value == "":
-        raise DataError(f"{table.path}: {table.at(row)} has no label. Fill it in, or remove the row.")
-    if not isinstance(value, str | int):
-        raise DataError(f"{table.path}: labels must be text or whole numbers; got {value!r} in {table.at(row)}.")
-    return int(value) if isinstance(value, int) else value
+def _labels(table: Cells, notes: list[str]) -> tuple[Label, ...]:
+    values = table.cells["label"]
+    if all(map(is_missing, values)):
+        name = table.choice.roles.get("label")
+        raise NoLabelsError(f"{table.path}: column {name!r} is empty: {table.at(0)} has no label, nor has any other.")
+    labels, said = clean_labels(values, table.at, str(table.path))
+    notes += said
+    return labels
 
 
-def _part(table: Cells, row: int) -> Part:
-    value = table.cells["split"][row]
-    part = PART_NAMES.get(str(value).strip().lower())
-    if part is None:
-        raise DataError(
-            f"{table.path}: the split column must say train, val or test; got {value!r} in {table.at(row)}."
-        )
-    return part
-
-
-def _find_files(table: Cells, root: Path, *, strict: bool) -> tuple[list[Path | None], list[Skipped]]:
-    """Resolve each cell below ``root``; None for a file that is skipped."""
-    found: list[Path | None] = []
-    skipped: list[Skipped] = []
-    missing: list[str] = []
-    for row, cell in enumerate(table.cells["file"]):
-        name = "" if cell is None else str(cell)
-        if not name or "\0" in name:
-            raise DataError(f"{table.path}: {table.at(row)} names no file. Fill it in, or remove the row.")
-        path = _locate(root / name)
-        outside = not path.is_relative_to(root)
-        if outside and strict:
-            raise DataError(
-                f"{table.path}: {table.at(row)} leads outside {root}: {name!r}. Give root if the files lie elsewhere."
-            )
-        if outside or not path.is_file():
-            missing.append(name)
-            skipped.append(Skipped(name, f"leads outside {root}" if outside else "no such file"))
-            found.append(None)
-        else:
-            found.append(path)
-    if missing and strict:
-        raise DataError(
-            f"{table.path}: {len(missing)} of {len(found)} files are not in {root}: {first_few(missing)}. "
-            f"Give root (--root) if they lie in another folder."
-        )
-    return found, skipped
-
-
-def _locate(path: Path) -> Path:
-    """Resolve links; a name without suffix (``id`` columns) may mean ``name.jpg``."""
-    try:
-        if not path.suffix and not path.exists():
-            path = next((p for s in sorted(SUFFIXES) if (p := path.with_name(path.name + s)).exists()), path)
-        return path.resolve()
-    except (OSError, RuntimeError):  # a name too long, or links in a circle
-        return path.absolute()
-
-
-def _refuse_repeats(table: Cells, paths: Sequence[str], rows: Sequence[int], labels: Sequence[Label] | None) -> None:
-    seen: dict[str, int] = {}
-    for path, row in zip(paths, rows, strict=True):
-        before = seen.setdefault(path, row)
-        if before == row or labels is None:
-            continue
-        name, where = table.cells["file"][row], f"{table.unit}s {table.places[before]} and {table.places[row]}"
-        if labels[before] != labels[row]:
-            raise DataError(
-                f"{table.path}: {name!r} is {labels[before]!r} and {labels[row]!r} ({where}). Keep one row."
-            )
-        raise DataError(f"{table.path}: {name!r} is in two rows ({where}). Remove one.")
-
-
-def find_part_tables(folder: Path) -> dict[Part, Path]:
-    """Find the ``train``, ``val`` and ``test`` tables in a folder; none unless there is a training table.
-
-    Raises:
-        DataError: Two tables have one of these names.
-    """
-    found: dict[Part, Path] = {}
-    for path in sorted(folder.iterdir()):
-        part = PART_NAMES.get(path.stem.lower())
-        if part is None or path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-            continue
-        if part in found:
-            raise DataError(f"{folder}: {found[part].name} and {path.name} are both the {SET_NAMES[part]}. Remove one.")
-        found[part] = path
-    return found if "train" in found else {}
-
-
-def open_part_tables(
-    folder: Path, tables: Mapping[Part, Path], columns: Columns, *, root: Path | None, class_names: Sequence[str] | None
-) -> Listing:
-    """Join the training, validation and test table of a folder; a split column, if any, is not read."""
-    listings = {part: open_table(path, columns, root=root) for part, path in tables.items()}
-    joined = tuple(listings.values())
-    each = [(part, listing) for part, listing in listings.items() for _ in listing.files]
-    labels = [listing.labels or () for listing in joined]
-    kinds = {isinstance(label, str) for column in labels for label in column}
-    if len(kinds) > 1:
-        raise DataError(
-            f"{folder}: labels are text in one table and numbers in another. Write them the same way in both."
-        )
-    groups = tuple(chain.from_iterable(listing.groups or (None,) * len(listing.files) for listing in joined))
-    return Listing(
-        name=folder.resolve().name,
-        files=tuple(chain.from_iterable(listing.files for listing in joined)),
-        source=ChainSource([listing.source for listing in joined]),
-        labels=tuple(chain.from_iterable(labels)),
-        given=tuple(part for part, _ in each) if len(tables) > 1 else None,
-        groups=groups,
-        class_names=class_names or read_class_names(folder),
-        root=folder,
-        where=str(folder),
-    )
-
-
-def read_class_names(folder: Path) -> list[str] | None:
-    """Read the names of the labels 0, 1, 2 ... from ``class_names.txt`` (a name, or number and name) or ``.csv``.
-
-    Raises:
-        DataError: The file is not such a list.
-    """
-    text, table = folder / "class_names.txt", folder / "class_names.csv"
-    try:
-        if text.is_file():
-            lines = [line.strip() for line in text.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-            numbered = [line.split(maxsplit=1) for line in lines]
-            if all(len(pair) == 2 and pair[0] == str(i) for i, pair in enumerate(numbered)):
-                return [name for _, name in numbered]
-            return lines
-    except UnicodeDecodeError as error:
-        raise DataError(f"{text}: expected UTF-8 text. Save it as UTF-8.") from error
-    if not table.is_file():
+def _given(table: Cells, notes: list[str]) -> tuple[Part, ...] | None:
+    """Read the split column; one that nobody asked for is left alone if it says anything else."""
+    if "split" not in table.cells:
         return None
-    cells = read_csv(table, Columns(file="name", label="label"), True).cells
-    names = {str(number): str(name) for number, name in zip(cells["label"], cells["file"], strict=True)}
-    if set(names) != {str(i) for i in range(len(cells["label"]))}:
-        raise DataError(f"{table}: expected the labels 0 to {len(cells['label']) - 1}, each once.")
-    return [names[str(i)] for i in range(len(names))]
+    name, guessed = table.choice.roles["split"], table.choice.guessed_split
+    parts: list[Part] = []
+    for row, value in enumerate(table.cells["split"]):
+        part = part_of_cell(value, name)
+        if part is None and guessed:
+            notes.append(f"Column {name!r} is not read: {value!r} is neither train, val nor test.")
+            return None
+        if part is None:
+            raise DataError(
+                f"{table.path}: the split column must say train, val or test; got {value!r} in {table.at(row)}."
+            )
+        parts.append(part)
+    if guessed and len(set(parts)) > 1:
+        counts = ", ".join(f"{parts.count(part):,} {part}" for part in ("train", "val", "test") if part in parts)
+        notes.append(f"The split is read from column {name!r}: {counts}.")
+    return tuple(parts)
+
+
+def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool) -> Listing:
+    """Find the files of all rows; keep the rows that have one, each file once if there are labels."""
+    names = ["" if cell is None else str(cell) for cell in table.cells["file"]]
+    if labelled:
+        _refuse_empty(table, names)
+    found = finder.find_all(names)
+    search_below(finder, names, found)
+    if found.outside and (labelled or not found.rows()):
+        raise DataError(f"{table.path}: {_outside(table, names, found, finder)}")
+    missing = found.missing()
+    if 2 * len(missing) > len(names) if labelled else not found.rows() and missing:
+        raise DataError(f"{table.path}: {_missing(table, names, missing, finder)}")
+    warnings = [*whole.warnings, *found.notes]
+    if found.outside:
+        warnings.append(_outside(table, names, found, finder))
+    rows = found.rows()
+    if labelled:
+        _refuse_lost_class(table, whole.labels or (), names, found)
+        rows = _once(table, whole, found, rows, warnings)
+    skipped = [Skipped(names[row], found.reasons[row]) for row in sorted([*missing, *found.outside])]
+
+    return replace(
+        whole,
+        files=tuple(names[row] for row in rows),
+        source=FileSource(tuple(str(found.paths[row]) for row in rows)),
+        labels=_of_rows(rows, whole.labels),
+        given=_of_rows(rows, whole.given),
+        groups=_of_rows(rows, whole.groups),
+        skipped=tuple(skipped),
+        warnings=tuple(warnings),
+    )
+
+
+def _of_rows(rows: Sequence[int], column: Sequence[_Cell] | None) -> tuple[_Cell, ...] | None:
+    return None if column is None else tuple(column[row] for row in rows)
+
+
+def _refuse_empty(table: Cells, names: Sequence[str]) -> None:
+    empty = [row for row, name in enumerate(names) if not name or "\0" in name]
+    if empty:
+        more = "" if len(empty) == 1 else f", nor do {len(empty) - 1:,} others"
+        raise DataError(f"{table.path}: {table.at(empty[0])} names no file{more}. Fill it in, or remove the row.")
+
+
+def _outside(table: Cells, names: Sequence[str], found: Found, finder: Finder) -> str:
+    """Say how many files lie outside the root, and which one root holds all files of the table."""
+    row = min(found.outside)
+    places = [*found.outside.values(), *(path for path in found.paths if path is not None)]
+    common = os.path.commonpath({os.path.dirname(place) for place in places})  # noqa: PTH120
+    n = "the file" if len(names) == 1 else f"{len(found.outside):,} of {len(names):,} files"
+    verb = "leads" if len(found.outside) == 1 else "lead"
+    return (
+        f"{n} {verb} outside {finder.root}, where nothing is read unasked: {names[row]!r} ({table.at(row)}). "
+        f"One root holds them all: --root {shlex.quote(common)}"
+    )
+
+
+def _missing(table: Cells, names: Sequence[str], rows: Sequence[int], finder: Finder) -> str:
+    """Say how many files are missing, and what is the likeliest way to them."""
+    count = f"{len(rows):,} of {len(names):,} files are not in {finder.root}"
+    return f"{count}: {first_few(names[row] for row in rows)}. {_way_to(table, [names[row] for row in rows], finder)}"
+
+
+def _way_to(table: Cells, names: Sequence[str], finder: Finder) -> str:
+    if all(map(is_web_address, names)):
+        return "These are addresses on the web, and nothing is downloaded: get the pictures, and give root (--root)."
+    for above in (finder.root, *finder.root.parents[:3]):
+        for place in (above, *(above / guess for guess in _GUESSES)):
+            if any(_is_there(place / name) for name in names[:3]):
+                return f"The first are in {place}: give it as root (--root {shlex.quote(str(place))})."
+    if not any(has_picture_suffix(file) for folder in finder.folders_below() for file in folder.files):
+        return "There is no picture below that folder. Give root (--root), the folder that holds them."
+    column = table.choice.roles["file"]
+    if not any(has_picture_suffix(name) for name in names):
+        return (
+            f"If column {column!r} does not hold file names, name the one that does (--file-column). "
+            "Give root (--root) if they lie in another folder."
+        )
+    return "Give root (--root) if they lie in another folder."
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_lost_class(table: Cells, labels: Sequence[Label], names: Sequence[str], found: Found) -> None:
+    """Refuse a class of which no file is there: it would vanish."""
+    there = {labels[row] for row in found.rows()}
+    lost = [row for row, label in enumerate(labels) if label not in there]
+    if lost:
+        label = labels[lost[0]]
+        n = sum(labels[row] == label for row in lost)
+        raise DataError(
+            f"{table.path}: no file of class {str(label)!r} is there ({counted(n, 'row')}), for one {names[lost[0]]!r} "
+            f"({found.reasons[lost[0]]}). Give root (--root) if it lies in another folder, or remove the class."
+        )
+
+
+def _once(table: Cells, whole: Listing, found: Found, rows: Sequence[int], warnings: list[str]) -> list[int]:
+    """Return the first row of each file; refuse another row that says something else of it.
+
+    Raises:
+        DataError: One file has two labels, groups or sets.
+    """
+    says = {"label": whole.labels, "group": whole.groups, "split": whole.given}
+    first: dict[str, int] = {}
+    repeats: list[int] = []
+    clashes: list[tuple[int, int, str]] = []
+    for row in rows:
+        before = first.setdefault(str(found.paths[row]), row)
+        if before != row:
+            repeats.append(row)
+            role = next((role for role, column in says.items() if column and column[before] != column[row]), None)
+            clashes += [] if role is None else [(before, row, role)]
+    if clashes:
+        a, b, role = clashes[0]
+        values = says[role] or ()
+        raise DataError(
+            f"{table.path}: {table.cells['file'][b]!r} is {values[a]!r} and {values[b]!r} ({_lines(table, a, b)})"
+            f"{_as_others(len(clashes), role)}"
+        )
+    if repeats:
+        a, b = first[str(found.paths[repeats[0]])], repeats[0]
+        verb = "repeats another and is" if len(repeats) == 1 else "repeat others and are"
+        warnings.append(
+            f"{counted(len(repeats), 'row')} {verb} left out; first {table.cells['file'][b]} ({_lines(table, a, b)})."
+        )
+    return list(first.values())
+
+
+def _lines(table: Cells, a: int, b: int) -> str:
+    return f"{table.unit}s {table.places[a]} and {table.places[b]}"
+
+
+def _as_others(n: int, role: str) -> str:
+    if n == 1:
+        return ". Keep one row."
+    boxes = " (a table of boxes, or of several labels)" if role == "label" else ""
+    return f", and {n - 1:,} more rows contradict another so{boxes}. Keep one row for each picture."

@@ -1,0 +1,172 @@
+"""Labels as people write them: what is no class at all, and what looks like one class written in two ways."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from thawline.data.listing import Label, first_few
+from thawline.errors import DataError
+from thawline.naming import canonical
+
+MANY = 20
+"""Distinct numbers with a fractional part above which labels are measurements, however often each occurs."""
+_SEPARATORS = ("|", ";", ",", " ")
+_MISSING = ("", "nan")
+
+
+def is_missing(value: object) -> bool:
+    """Tell an empty label: None, NaN, blanks, or the ``nan`` that NumPy and pandas print."""
+    if isinstance(value, str):
+        return value.strip().lower() in _MISSING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def clean_labels(values: Sequence[Any], at: Callable[[int], str], where: str) -> tuple[tuple[Label, ...], list[str]]:
+    """Return labels (N,) as text without blanks around it or as integers, and what a user should know of them.
+
+    Args:
+        values: (N,) as they were read; a number without a fractional part may be a float.
+        at: Names the place of a row: ``line 8``.
+        where: Names the table or argument, for errors.
+    Raises:
+        DataError: A label is missing, is no text or number, or the labels are measurements or several in one.
+    """
+    empty = [row for row, value in enumerate(values) if is_missing(value)]
+    if empty:
+        count = "" if len(empty) == 1 else f" (so have {len(empty):,} of {len(values):,})"
+        rows = "the row" if len(empty) == 1 else "these rows"
+        raise DataError(f"{where}: {at(empty[0])} has no label{count}. Fill it in, or remove {rows}.")
+    for row, value in enumerate(values):
+        if isinstance(value, list | tuple | set | dict):
+            raise DataError(f"{where}: {at(row)} has a list of labels, {value!r}. {ONE_LABEL}")
+        if not isinstance(value, str | int | float):
+            raise DataError(f"{where}: labels must be text or whole numbers; got {value!r} in {at(row)}.")
+    counts = Counter(values)
+    cleaned = {value: value.strip() if isinstance(value, str) else _whole(value) for value in counts}
+    tally: Counter[Label | float] = Counter()
+    for value, n in counts.items():
+        tally[cleaned[value]] += n
+    _refuse_measurements(tally, where)
+    _refuse_several(tally, where)
+    labels: list[Label] = []
+    for row, value in enumerate(values):
+        label = cleaned[value]
+        if isinstance(label, float):
+            raise DataError(f"{where}: labels must be text or whole numbers; got {label!r} in {at(row)}.")
+        labels.append(label)
+    return tuple(labels), [*_blanks(counts, cleaned), *variants(tally), *_quantities(tally)]
+
+
+ONE_LABEL = "Thawline gives each picture one class: keep one label for each, or train one model for each label."
+
+
+def _whole(value: int | float) -> int | float:
+    """Return 1 for 1.0: a column of numbers with gaps is one of floats."""
+    return int(value) if not isinstance(value, float) or value.is_integer() else value
+
+
+def _number(label: Label | float) -> float | None:
+    if not isinstance(label, str):
+        return float(label)
+    try:
+        number = float(label.replace(",", ".")) if label[-1:].isdigit() else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _refuse_measurements(counts: Mapping[Label | float, int], where: str) -> None:
+    """Refuse many different numbers with fractional parts, and numbers of which most occur once."""
+    n = sum(counts.values())
+    numbers = [_number(label) for label in counts]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(numbers):
+        return
+    low, high = min(known), max(known)
+    broken = any(not number.is_integer() for number in known)
+    many = len(counts) > MANY or (len(counts) > 2 and 3 * len(counts) > n)
+    once = sum(count == 1 for count in counts.values())
+    if (broken and many) or (once >= 10 and 2 * once > n):
+        raise DataError(
+            f"{where}: the labels look like measurements or counts ({len(counts)} different numbers from {low:g} to "
+            f"{high:g} in {n} rows), and Thawline sorts into classes. Name another column (--label-column), or write "
+            "classes such as low and high."
+        )
+
+
+def _refuse_several(counts: Mapping[Label | float, int], where: str) -> None:
+    """Refuse cells with several labels: their parts are labels themselves, or come back in ever new company."""
+    texts = {label for label in counts if isinstance(label, str)}
+    listed = next((text for text in sorted(texts) if text.startswith("[") and text.endswith("]")), None)
+    if listed is not None:
+        raise DataError(f"{where}: {listed!r} is a list of labels. {ONE_LABEL}")
+    for separator in _SEPARATORS:
+        several = {text: parts for text in texts if len(parts := _parts(text, separator)) > 1}
+        together = sorted(text for text, parts in several.items() if all(part in texts for part in parts))
+        if len(together) > (separator == " ") or _recombine(texts, several, separator):
+            n = sum(counts[text] for text in several)
+            first = (together or sorted(several))[0]
+            raise DataError(f"{where}: {n:,} rows have several labels in one cell, such as {first!r}. {ONE_LABEL}")
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def _recombine(texts: set[str], several: Mapping[str, Sequence[str]], separator: str) -> bool:
+    """Tell labels whose parts form ever new sets of different size, as ``clear primary`` and ``haze primary water``."""
+    if separator == " " and 2 * len(several) < len(texts):
+        return False
+    sizes = {len(_parts(text, separator)) for text in texts}
+    parts = {part for found in several.values() for part in found}
+    return len(several) >= 4 and len(sizes) > 1 and 2 * len(parts) <= len(texts)
+
+
+def _blanks(counts: Mapping[Any, int], cleaned: Mapping[Any, Label | float]) -> list[str]:
+    """Say which labels became one because the blanks around them are not read."""
+    written = defaultdict(list)
+    for value, label in cleaned.items():
+        written[label].append(value)
+    merged = [values for values in written.values() if len(values) > 1 and all(isinstance(v, str) for v in values)]
+    padded = [value for values in merged for value in values if value != value.strip()]
+    if not padded:
+        return []
+    n = sum(counts[value] for value in padded)
+    return [f"{n} labels have blanks around them, which are not read: {first_few(padded)} is {padded[0].strip()!r}."]
+
+
+def variants(counts: Mapping[Label | float, int]) -> list[str]:
+    """Say which classes differ only in case, or in blanks, hyphens and underscores; they stay apart."""
+    alike = defaultdict(list)
+    for label in counts:
+        if isinstance(label, str):
+            folded = canonical(label).casefold()
+            plain = not any(ch.isdigit() for ch in folded)  # 1-1 and 11 are two
+            alike["".join(ch for ch in folded if ch not in " _-") if plain else folded].append(label)
+    pairs = [sorted(labels) for labels in alike.values() if len(labels) > 1]
+    said = []
+    for labels in pairs[:3]:
+        shown = " and ".join(f"{label!r} ({counts[label]})" for label in labels[:3])
+        usual = max(labels, key=lambda label: counts[label])
+        same = len({canonical(label).casefold() for label in labels}) == 1
+        how = "case" if same else "case, blanks or hyphens"
+        said.append(
+            f"Classes {shown} differ only in {how} and are kept apart. Did you mean {usual!r} for all of them? "
+            "Write them the same way if so."
+        )
+    return said
+
+
+def _quantities(counts: Mapping[Label | float, int]) -> list[str]:
+    """Say that many whole numbers with gaps, such as ages and years, are read as classes."""
+    numbers = [_number(label) for label in counts]
+    known = sorted(number for number in numbers if number is not None)
+    if len(known) < max(len(numbers), MANY + 1) or known[-1] - known[0] == len(known) - 1:
+        return []
+    return [
+        f"The labels are {len(known)} whole numbers from {known[0]:g} to {known[-1]:g}; each is a class of its own, "
+        "and their order is not used. Thawline does not fit quantities such as ages or years."
+    ]

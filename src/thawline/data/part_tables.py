@@ -1,0 +1,97 @@
+"""List folders that hold a training and a test table, and read the names of classes beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from thawline.data.columns import Columns, NoLabelsError
+from thawline.data.listing import PART_NAMES, SET_NAMES, Listing
+from thawline.data.sources import ChainSource
+from thawline.data.table import TABLE_SUFFIXES, open_table, table_stem
+from thawline.data.table_text import read_text
+from thawline.errors import DataError
+from thawline.records import Part
+
+
+def find_part_tables(folder: Path) -> dict[Part, Path]:
+    """Find the ``train``, ``val`` and ``test`` tables in a folder; none unless there is a training table.
+
+    Raises:
+        DataError: Two tables have one of these names.
+    """
+    found: dict[Part, Path] = {}
+    for path in sorted(folder.iterdir()):
+        part = PART_NAMES.get(table_stem(path).lower())
+        if part is None or not path.name.lower().endswith(TABLE_SUFFIXES) or not path.is_file():
+            continue
+        if part in found:
+            raise DataError(f"{folder}: {found[part].name} and {path.name} are both the {SET_NAMES[part]}. Remove one.")
+        found[part] = path
+    return found if "train" in found else {}
+
+
+def open_part_tables(
+    folder: Path, tables: Mapping[Part, Path], columns: Columns, *, root: Path | None, class_names: Sequence[str] | None
+) -> Listing:
+    """Join the training, validation and test table of a folder; a split column, if any, is not read."""
+    training = open_table(tables["train"], columns, root=root, in_parts=True)
+    alike = replace(columns, known_label=training.columns.get("label", ""))
+    listings: dict[Part, Listing] = {}
+    notes: list[str] = []
+    for part, path in tables.items():
+        try:
+            listings[part] = training if part == "train" else open_table(path, alike, root=root, in_parts=True)
+        except NoLabelsError:
+            notes.append(
+                f"{path.name} has no labels and is left out. Label its pictures afterwards: thawline predict RUN {path}"
+            )
+    joined = tuple(listings.values())
+    each = [(part, listing) for part, listing in listings.items() for _ in listing.files]
+    labels = [listing.labels or () for listing in joined]
+    kinds = {isinstance(label, str) for column in labels for label in column}
+    if len(kinds) > 1:
+        raise DataError(
+            f"{folder}: labels are text in one table and numbers in another. Write them the same way in both."
+        )
+    groups = tuple(chain.from_iterable(listing.groups or (None,) * len(listing.files) for listing in joined))
+    return Listing(
+        name=folder.resolve().name,
+        files=tuple(chain.from_iterable(listing.files for listing in joined)),
+        source=ChainSource([listing.source for listing in joined]),
+        labels=tuple(chain.from_iterable(labels)),
+        given=tuple(part for part, _ in each) if len(listings) > 1 else None,
+        groups=groups,
+        class_names=class_names or read_class_names(folder),
+        skipped=tuple(chain.from_iterable(listing.skipped for listing in joined)),
+        warnings=(*notes, *chain.from_iterable(listing.warnings for listing in joined)),
+        root=folder,
+        where=str(folder),
+    )
+
+
+def read_class_names(folder: Path) -> list[str] | None:
+    """Read the names of the labels 0, 1, 2 ... from ``class_names.txt`` (a name, or number and name) or ``.csv``.
+
+    Raises:
+        DataError: The file is not such a list.
+    """
+    text, table = folder / "class_names.txt", folder / "class_names.csv"
+    try:
+        if text.is_file():
+            lines = [line.strip() for line in text.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            numbered = [line.split(maxsplit=1) for line in lines]
+            if all(len(pair) == 2 and pair[0] == str(i) for i, pair in enumerate(numbered)):
+                return [name for _, name in numbered]
+            return lines
+    except UnicodeDecodeError as error:
+        raise DataError(f"{text}: expected UTF-8 text. Save it as UTF-8.") from error
+    if not table.is_file():
+        return None
+    cells = read_text(table, Columns(file="name", label="label"), True).cells
+    names = {str(number): str(name) for number, name in zip(cells["label"], cells["file"], strict=True)}
+    if set(names) != {str(i) for i in range(len(cells["label"]))}:
+        raise DataError(f"{table}: expected the labels 0 to {len(cells['label']) - 1}, each once.")
+    return [names[str(i)] for i in range(len(names))]

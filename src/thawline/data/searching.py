@@ -1,0 +1,174 @@
+"""Find files that are not where a table says, by the ends of their names: other machines, sub-folders, addresses."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from thawline.data.finding import Finder, Folder, Found, folded, has_picture_suffix, steps_of
+from thawline.data.listing import PART_NAMES
+from thawline.errors import DataError
+from thawline.showing import counted, few
+
+Key = Callable[[str], str]
+
+
+class _Place(NamedTuple):
+    """One file that a name may mean."""
+
+    path: str
+    base: str
+    """Folder that the common tail of folders starts from."""
+
+
+def search_below(finder: Finder, names: Sequence[str], found: Found) -> None:
+    """Fill in the paths of missing files that lie below the root in another place, and say so.
+
+    Of several files of one name, the one whose folders end most like the name wins; of equal ones, the one below the
+    only folder that holds all. If no file at all is found, other suffixes, and numbers without zeros, are tried.
+
+    Raises:
+        DataError: Two folders hold these files.
+    """
+    steps = {row: tuple(parts) for row in found.missing() if (parts := steps_of(names[row]))}
+    if not steps:
+        return
+    nothing = not found.rows()
+    for key, how in _KEYS if nothing else _KEYS[:1]:
+        places = _places(finder, steps, key)
+        chosen = _choose(finder, names, places)
+        if chosen:
+            _keep(finder, names, found, chosen, how)
+            return
+
+
+def _whole(name: str) -> str:
+    return folded(name)
+
+
+def _stem(name: str) -> str:
+    return folded(os.path.splitext(name)[0] if has_picture_suffix(name) else name)  # noqa: PTH122
+
+
+def _number(name: str) -> str:
+    stem = _stem(name)
+    return stem.lstrip("0") or "0" if stem.isdigit() else stem
+
+
+_KEYS: tuple[tuple[Key, str], ...] = (
+    (_whole, ""),
+    (_stem, " with another suffix"),
+    (_number, " with zeros before the number"),
+)
+
+
+def _places(finder: Finder, steps: Mapping[int, tuple[str, ...]], key: Key) -> dict[int, list[_Place]]:
+    """Return the files that each row may mean: of all with its name, those with the longest common tail."""
+    last = {row: key(parts[-1]) for row, parts in steps.items()}
+    wanted = set(last.values())
+    folders: list[Folder] = []
+    named: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for folder in finder.folders_below():
+        for name, found_as in _pictures(folder, key):
+            if found_as in wanted:
+                named[found_as].append((len(folders), name))
+        folders.append(folder)
+    above = [Path(folder.path).parts for folder in folders]
+    alike = [[folded(part) for part in reversed(parts)] for parts in above]
+    tails: dict[tuple[str, ...], dict[int, int]] = defaultdict(dict)
+    places: dict[int, list[_Place]] = {}
+    for row, parts in steps.items():
+        candidates = named.get(last[row])
+        if not candidates:
+            continue
+        tail = tails[parts[:-1]]
+        for number, _ in candidates:
+            if number not in tail:
+                tail[number] = _common(alike[number], parts[:-1])
+        longest = max(tail[number] for number, _ in candidates)
+        places[row] = [
+            _Place(folders[number].prefix + name, os.fspath(Path(*above[number][: len(above[number]) - longest])))
+            for number, name in candidates
+            if tail[number] == longest
+        ]
+    return places
+
+
+def _pictures(folder: Folder, key: Key) -> Iterator[tuple[str, str]]:
+    """Yield each file with the keys it is found by: its name and, for ids, its name without suffix."""
+    for name in folder.files:
+        keys = {key(name)}
+        if key is _whole and has_picture_suffix(name):
+            keys.add(_stem(name))
+        elif not has_picture_suffix(name):
+            keys = {_whole(name)} if key is _whole else set()
+        for one in keys:
+            yield name, one
+
+
+def _common(alike: Sequence[str], lead: Sequence[str]) -> int:
+    """Count the folders that two paths have in common, from the end."""
+    tail = 0
+    for mine, theirs in zip(alike, reversed(lead), strict=False):
+        if mine != folded(theirs):
+            break
+        tail += 1
+    return tail
+
+
+def _choose(finder: Finder, names: Sequence[str], places: Mapping[int, Sequence[_Place]]) -> dict[int, str]:
+    """Return one path for each row; raises DataError if folders compete."""
+    places = {row: several for row, several in places.items() if several}
+    if not places:
+        return {}
+    bases = [{place.base for place in several} for several in places.values()]
+    common = set.intersection(*bases)
+    if len(common) > 1 and finder.part is not None:
+        own = {base for base in common if _part_folder(finder, base) == finder.part}
+        common = own if len(own) == 1 else common
+    unclear = {row: several for row, several in places.items() if len(several) > 1}
+    if len(common) == 1:
+        base = next(iter(common))
+        chosen = {row: [place.path for place in several if place.base == base] for row, several in places.items()}
+        unclear = {row: places[row] for row, paths in chosen.items() if len(paths) > 1}
+    else:
+        chosen = {row: [several[0].path] for row, several in places.items()}
+    if unclear:
+        row, several = next(iter(unclear.items()))
+        _refuse_two(names[row], len(unclear), several)
+    owners = Counter(path for path, _ in {(paths[0], names[row]) for row, paths in chosen.items()})
+    return {row: paths[0] for row, paths in chosen.items() if owners[paths[0]] == 1}
+
+
+def _part_folder(finder: Finder, base: str) -> str | None:
+    inside = Path(os.path.relpath(base, finder.root)).parts
+    return PART_NAMES.get(inside[0].lower()) if inside else None
+
+
+def _refuse_two(name: str, n: int, several: Sequence[_Place]) -> None:
+    a, b = (place.base for place in several[:2])
+    if a == b:
+        a, b = (place.path for place in several[:2])
+        raise DataError(f"{name!r} may be {a} or {b}. Write the suffix into the table, or remove one of the files.")
+    names = counted(n, "file name")
+    raise DataError(
+        f"{names} of the table may lie in {a} or in {b}, such as {name!r}. Name one with root (--root {a})."
+    )
+
+
+def _keep(finder: Finder, names: Sequence[str], found: Found, chosen: Mapping[int, str], how: str) -> None:
+    folders: dict[str, None] = {}
+    for row, path in chosen.items():
+        found.paths[row], found.reasons[row] = path, ""
+        folders.setdefault(os.path.relpath(os.path.dirname(path), finder.root))  # noqa: PTH120
+    first = next(iter(chosen))
+    count = counted(len(chosen), "file name")
+    lead = "is not" if len(chosen) == 1 else "are not"
+    where = few(["the folder itself" if name == "." else f"{name}/" for name in folders])
+    found.notes.append(
+        f"{count} {lead} where the table says; the pictures were found by name{how} in {where}; first {names[first]}, "
+        f"which is {os.path.relpath(chosen[first], finder.root)}."
+    )

@@ -1,0 +1,80 @@
+"""Read the needed columns of a Parquet file; pictures in it stay there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thawline.data.columns import Cells, Columns, choose, filled
+from thawline.data.labels import ONE_LABEL
+from thawline.data.table_text import MAX_ROWS
+from thawline.errors import DataError
+
+_SAMPLE = 50
+
+
+def read_parquet(path: Path, columns: Columns, labelled: bool) -> Cells:
+    """Read file names, labels, groups and split; raises DataError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            image = columns.image or (None if columns.file else _bytes_column(path, schema))
+            if image is not None:
+                _check_bytes_column(path, schema, image)
+            choice = choose(path, schema.names, columns, labelled, image, lambda name: _sample(file, schema, name))
+            wanted = choice.wanted
+            for name in wanted:
+                kind = schema.field(name).type
+                if pa.types.is_nested(kind):
+                    advice = f" {ONE_LABEL}" if name == choice.roles.get("label") else ""
+                    raise DataError(f"{path}: column {name!r} must hold text or numbers; it holds {kind}.{advice}")
+            n = file.metadata.num_rows
+            if n > MAX_ROWS:
+                raise DataError(f"{path}: more than {MAX_ROWS:,} rows. Split the table.")
+            table = file.read(columns=wanted, use_threads=False) if wanted else None
+            read = {name: table[name].to_pylist() for name in wanted} if table is not None else {}
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    return filled(path, choice, read, range(n), "row", image)
+
+
+def _sample(file: Any, schema: Any, name: str) -> list[Any]:
+    """Read the first cells of a column; none of one that holds bytes or lists."""
+    import pyarrow as pa
+
+    if (
+        schema.names.count(name) > 1
+        or pa.types.is_nested(schema.field(name).type)
+        or _is_bytes(schema.field(name).type)
+    ):
+        return []
+    batch = next(file.iter_batches(batch_size=_SAMPLE, columns=[name], use_threads=False), None)
+    return [] if batch is None else list(batch.column(0).to_pylist())
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_bytes(kind.field(index).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _bytes_column(path: Path, schema: Any) -> str | None:
+    found = [field.name for field in schema if _is_bytes(field.type)]
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: several columns hold bytes: {', '.join(found)}. Name one with image_column (--image-column)."
+        )
+    return found[0] if found else None
+
+
+def _check_bytes_column(path: Path, schema: Any, name: str) -> None:
+    if name not in schema.names:
+        raise DataError(f"{path}: image_column {name!r} is not in the table, which has {', '.join(schema.names)}.")
+    if not _is_bytes(schema.field(name).type):
+        raise DataError(f"{path}: image_column {name!r} must hold bytes; it holds {schema.field(name).type}.")
