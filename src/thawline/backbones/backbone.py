@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.matching import misfits
 from thawline.backbones.names import POOLED, STATISTICS
 from thawline.backbones.providers import provider_of
-from thawline.backbones.weights import TensorFile
+from thawline.backbones.weights import FLOATS, TensorFile
 from thawline.errors import ModelError, WeightsError, nearest
 from thawline.records import Preparation
 
@@ -43,6 +44,9 @@ class Backbone:
         tensors: TensorFile,
         provider: str = "timm",
         settings: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+        preparation_said: bool = True,
+        advice: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]], str] | None = None,
     ) -> None:
         """Describe a backbone without building it.
 
@@ -54,6 +58,7 @@ class Backbone:
             tensors: Where the weights lie; read when the module is built.
             provider: Family of names that the backbone comes from.
             settings: What was asked of ``open_backbone`` beside the name, so that a plan can ask for it again.
+            notes, preparation_said, advice: As in ``providers.provider.Description``.
         """
         self.name = name
         self.architecture = architecture
@@ -62,6 +67,9 @@ class Backbone:
         self.tensors = tensors
         self.provider = provider
         self.settings = dict(settings or {})
+        self.notes = tuple(notes)
+        self.preparation_said = preparation_said
+        self._advice = advice
         self._module: nn.Module | None = None
         self._digests: dict[str, str] = {}
         self._building = threading.Lock()
@@ -87,7 +95,7 @@ class Backbone:
 
     @cached_property
     def _tensors_sha256(self) -> str:
-        return self.tensors.digest()
+        return self.tensors.digest(checked=True)
 
     @property
     def is_built(self) -> bool:
@@ -106,7 +114,8 @@ class Backbone:
 
                 self._check_fit(self.tensors.shapes(), str(self.tensors.path))
                 module = self.build()
-                module.load_state_dict(self.tensors.load())
+                self._check_kinds(module)
+                module.load_state_dict(self.tensors.load())  # without a counter of batches, it is 0
                 self._digests = tensor_digests(module)
                 self._module = module
             return self._module
@@ -153,21 +162,31 @@ class Backbone:
 
     def _check_fit(self, given: Mapping[str, tuple[int, ...]], where: str) -> None:
         """Compare shapes before anything is allocated: arguments in a hostile file may ask for any amount of memory."""
-        wanted = {name: tuple(tensor.shape) for name, tensor in self.blueprint().state_dict().items()}
-        problems = [f"missing {name}" for name in wanted if name not in given]
-        problems += [f"unexpected {name}" for name in given if name not in wanted]
-        problems += [
-            f"{name} is {given[name]} instead of {shape}"
-            for name, shape in wanted.items()
-            if name in given and given[name] != shape
-        ]
+        wanted = self.shapes()
+        problems = misfits(given, wanted)
         if problems:
             shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+            step = "" if self._advice is None else self._advice(given, wanted)
             raise WeightsError(
                 f"weights must fit the architecture {self.architecture}; {len(problems)} tensors differ "
-                f"({where}): {shown}. Give the architecture that the weights were made with, "
-                "and its --model-arg settings."
+                f"({where}): {shown}. "
+                + (step or "Give the architecture that the weights were made with, and its --model-arg settings.")
             )
+
+    def _check_kinds(self, module: nn.Module) -> None:
+        """Refuse whole numbers in the place of weights: a quantised file would load, and compute nonsense."""
+        entries = self.tensors.entries()
+        for name, tensor in module.state_dict().items():
+            kind = entries[name]["dtype"] if name in entries else "F32"
+            if tensor.is_floating_point() and kind not in FLOATS:
+                raise WeightsError(
+                    f"weights must be floating-point numbers; {name} holds {kind} ({self.tensors.path}). "
+                    "If the model was quantised, give the weights from before."
+                )
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor of the architecture without its classifier; nothing is allocated."""
+        return {name: tuple(tensor.shape) for name, tensor in self.blueprint().state_dict().items()}
 
     def tuned(self, module: nn.Module, path: Path) -> Backbone:
         """Write what training made of this backbone's module to a file, and return the backbone that has those weights.

@@ -29,7 +29,8 @@ def open_backbone(
     Args:
         name: ``embedded/NAME`` (ships inside), ``timm/NAME`` (from the hub), or ``timm/NAME@PATH`` (a safetensors file,
             or a folder with ``config.json``). Arguments and preparation come from the file's metadata or the
-            ``config.json`` beside it, else from timm's defaults for the architecture.
+            ``config.json`` beside it, else from timm's defaults for the architecture, which ``Backbone.notes`` says. A
+            prefix that all names of the model share in the file is taken off, which they say, too.
         model_args: Keyword arguments of ``timm.create_model`` (``{"pad_type": "same"}``); override what the file says.
         input_px: Side of the square input; with ``mean``, ``std``, ``interpolation`` and ``crop_pct`` it overrides what
             the file says.
@@ -62,4 +63,7 @@ def open_backbone(
         preparation=found.preparation,
         tensors=found.tensors,
         settings=asked.given(),
+        notes=found.notes,
+        preparation_said=found.preparation_said,
+        advice=found.advice,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from thawline.backbones.file_kinds import not_safetensors, not_there
 from thawline.errors import ModelError, WeightsError
 from thawline.scale.disk import file_sha256
 
@@ -51,7 +52,9 @@ class TensorFile:
     path: Path
     prefix: str = ""
     excluded: tuple[str, ...] = ()
-    """Beginnings of names, prefix taken off, that do not belong."""
+    """Beginnings of names, prefix taken off, of classifiers."""
+    foreign: tuple[str, ...] = ()
+    """Beginnings of names, prefix taken off, of what belongs to something else."""
 
     def entries(self) -> dict[str, Mapping[str, Any]]:
         """Name -> dtype, shape and data_offsets, as the header has them."""
@@ -60,22 +63,38 @@ class TensorFile:
         return {
             short: header[name]
             for short, name in names.items()
-            if name != "__metadata__" and not short.startswith(self.excluded)
+            if name != "__metadata__" and not short.startswith((*self.excluded, *self.foreign))
         }
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in self.entries().items()}
 
-    def digest(self) -> str:
-        """SHA-256 over names, types, shapes and bytes: equal wherever and with whatever else the tensors are stored."""
+    def digest(self, *, checked: bool = False) -> str:
+        """SHA-256 over names, types, shapes and bytes: equal wherever and with whatever else the tensors are stored.
+
+        Args:
+            checked: Refuse weights that cannot have been trained.
+        Raises:
+            WeightsError: If checked, a tensor holds NaN or infinity, or every layer holds zeros; names the tensor.
+        """
         _, start = read_header(self.path)
         whole = hashlib.sha256()
+        n_layers, n_zero = 0, 0
         with self.path.open("rb") as file:
             for name, entry in sorted(self.entries().items()):
                 first, last = entry["data_offsets"]
                 file.seek(start + first)
-                content = hashlib.sha256(file.read(last - first)).hexdigest()
-                whole.update(f"{name} {entry['dtype']} {entry['shape']} {content}\n".encode())
+                content = file.read(last - first)
+                whole.update(f"{name} {entry['dtype']} {entry['shape']} {_sha256(content)}\n".encode())
+                if checked and entry["dtype"] in FLOATS:
+                    _refuse_non_finite(self.prefix + name, entry["dtype"], content, self.path)
+                    n_layers += len(entry["shape"]) > 1
+                    n_zero += len(entry["shape"]) > 1 and not content.strip(b"\0")
+        if n_layers and n_zero == n_layers:
+            raise WeightsError(
+                f"weights must not be zero in every layer; those of {self.path} are. They were saved before a trained "
+                "model was loaded: save them again."
+            )
         return whole.hexdigest()
 
     def contents(self) -> Callable[[str], bytes]:
@@ -137,9 +156,7 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():
-        raise WeightsError(
-            f"weights must be a safetensors file or a folder holding model.safetensors; {path} is not there."
-        )
+        raise not_there(path)
     try:
         metadata = _read_metadata(path)
         _refuse_damaged(path)
@@ -180,26 +197,45 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     Source:
         The safetensors format: 8 bytes of little-endian length, a JSON header, the data.
     """
-    problem = WeightsError(
-        f"weights must be in the safetensors format; {path} is not (pickled .pt and .bin files are never opened). "
-        "Convert it with safetensors.torch.save_file."
-    )
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-            raise problem
+            cut = size >= 9 and 2 <= length <= _HEADER_LIMIT and file.read(1) == b"{"
+            raise _incomplete(path, size, 8 + length) if cut else not_safetensors(path)
         try:
             header = cast("dict[str, Any]", json.loads(file.read(length)))
             end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            raise problem from error
+            raise not_safetensors(path) from error
     if end != size - 8 - length:
-        raise WeightsError(
-            f"weights must be complete; {path} holds {size:,} bytes where its header promises {end + 8 + length:,}. "
-            "Fetch the file again."
-        )
+        raise _incomplete(path, size, end + 8 + length)
     return header, 8 + length
+
+
+def _incomplete(path: Path, size: int, promised: int) -> WeightsError:
+    return WeightsError(
+        f"weights must be complete; {path} holds {size:,} bytes where its header promises {promised:,}. "
+        "Fetch the file again."
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _refuse_non_finite(name: str, dtype: str, content: bytes, path: Path) -> None:
+    import numpy as np
+
+    if len(content) % np.dtype(FLOATS[dtype]).itemsize:
+        return  # not as many numbers as its shape says: refused where they are read
+    values = np.frombuffer(content, FLOATS[dtype])
+    odd = (values & 0x7F80) == 0x7F80 if dtype == "BF16" else ~np.isfinite(values)  # bfloat16: all bits of the exponent
+    if n := int(odd.sum()):
+        raise WeightsError(
+            f"weights must be finite numbers; {name} holds {n:,} NaN or infinite of {len(values):,} ({path}). "
+            "Take the weights of an earlier epoch, or fetch the file again."
+        )
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,6 +47,13 @@ class Description:
     """Keyword arguments of the library's constructor that the weights need; fit for JSON."""
     preparation: Preparation
     tensors: TensorFile
+    notes: tuple[str, ...] = ()
+    """Sentences on how the weights were read otherwise than as they lie there, and on what they do not say."""
+    preparation_said: bool = True
+    """Whether the weights say with which mean and standard deviation they were trained."""
+    advice: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]], str] | None = None
+    """Takes name -> shape of the tensors in the file, and of those of the architecture, which differ; returns the next
+    step."""
 
 
 class Provider(Protocol):

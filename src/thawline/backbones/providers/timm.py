@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers.provider import Description, ModelAsk
-from thawline.backbones.providers.timm_preparation import preparation_from
+from thawline.backbones.providers.timm_advice import advice
+from thawline.backbones.providers.timm_file import in_file
+from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, preparation_from
 from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
 from thawline.records import Preparation
@@ -49,9 +51,17 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     else:
         weights = _from_hub(model, name, asked.sha256)
         architecture = weights.architecture or architecture
-    if not weights.pretrained_cfg:
-        weights = replace(weights, pretrained_cfg=_config(architecture, name))
-    return described(name, architecture, weights, asked)
+    said = dict(weights.pretrained_cfg)
+    if not all(said.get(key) for key in ("input_size", "mean", "std")):
+        weights = replace(weights, pretrained_cfg=_config(architecture, name) | said)
+    found = described(name, architecture, weights, asked)
+    if not location:
+        return found
+    if not architecture_only:
+        found = in_file(found, weights, build, lambda: _config(architecture, name))
+    note = assumed(found, said, asked, weights.path.name, convolutions_pad(architecture, weights.model_args, said))
+    stated = all(said.get(key) for key in ("mean", "std"))
+    return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice(found, weights.path))
 
 
 def described(name: str, architecture: str, weights: WeightsFile, asked: ModelAsk) -> Description:
@@ -246,7 +256,7 @@ class _NoTensors(TensorFile):
     def entries(self) -> dict[str, Mapping[str, Any]]:
         raise ModelError(f"{self.path} was opened for its architecture only; to run it, open it with its weights.")
 
-    def digest(self) -> str:
+    def digest(self, *, checked: bool = False) -> str:
         return str(self.entries())
 
     def load(self) -> dict[str, Any]:

@@ -6,9 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from thawline.backbones.providers.provider import Description, ModelAsk
 from thawline.errors import ModelError
 from thawline.records import ImagePreparation
 
+SETTINGS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "input_size": "input_px",
+            "crop_pct": "crop_pct"}  # fmt: skip
+"""timm's name of a setting -> Thawline's."""
+_PADDED = frozenset(("timm.models.efficientnet", "timm.models.mobilenetv3", "timm.models.hardcorenas"))
+"""Modules of timm whose architectures take ``pad_type``."""
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -43,6 +49,69 @@ def preparation_from(config: Mapping[str, Any], where: str) -> ImagePreparation:
         mean=_channels("mean", config.get("mean"), where),
         std=_channels("std", config.get("std"), where),
     )
+
+
+def assumed(
+    found: Description, said: Mapping[str, Any], asked: ModelAsk, file: str, padding: str | None
+) -> tuple[str, ...]:
+    """Say which settings neither the weights nor the user gave, what was taken, and which options say otherwise.
+
+    Args:
+        found: Has the preparation that was taken.
+        said: What the weights say, in timm's words.
+        file: Name of the weights.
+        padding: What the convolutions take, if that was left open.
+    Returns:
+        One sentence or two; nothing if all was given.
+    """
+    given = asked.given()
+    left = [key for key, ours in SETTINGS.items() if said.get(key) is None and ours not in given]
+    preparation = found.preparation
+    if padding is not None and "pad_type" in (asked.model_args or {}):
+        padding = None
+    if (not left and padding is None) or not isinstance(preparation, ImagePreparation):
+        return ()
+    height = preparation.input_px[0]
+    values = {
+        "mean": f"mean {_written(preparation.mean)}",
+        "std": f"std {_written(preparation.std)}",
+        "interpolation": f"{preparation.interpolation} interpolation",
+        "input_size": f"{height} px input",
+        "crop_pct": f"crop {height / preparation.resize_px:.3f}",
+    }
+    taken = [values[key] for key in left]
+    options = [f"--{SETTINGS[key].replace('_', '-')}" for key in left]
+    if padding is not None:
+        taken.append("padding as TensorFlow does" if padding == "same" else "padding as PyTorch does")
+        options.append(f"--model-arg pad_type={'same' if padding != 'same' else chr(34) * 2}")
+    return (
+        f"{file} does not say how its pictures were prepared. Taken from timm's {found.architecture}: "
+        f"{', '.join(taken)}. If it was trained otherwise, set {_listed(options)}.",
+    )
+
+
+def convolutions_pad(architecture: str, model_args: Mapping[str, Any], said: Mapping[str, Any]) -> str | None:
+    """Return the padding that timm's defaults give an architecture: ``same``, as TensorFlow, or empty, as PyTorch.
+
+    None if the architecture takes no ``pad_type``, or the weights describe themselves: then it is known.
+    """
+    if said or "pad_type" in model_args:
+        return None
+    from thawline.backbones.providers.timm_import import import_timm
+
+    timm = import_timm()
+    if not timm.is_model(architecture) or timm.model_entrypoint(architecture).__module__ not in _PADDED:
+        return None
+    return "same" if architecture.startswith("tf_") else ""
+
+
+def _written(channels: Sequence[float]) -> str:
+    """0.5, or 0.485,0.456,0.406: as the options take it."""
+    return f"{channels[0]:g}" if len(set(channels)) == 1 else ",".join(f"{value:g}" for value in channels)
+
+
+def _listed(options: Sequence[str]) -> str:
+    return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
 
 
 def _input_px(size: object, where: str) -> tuple[int, int]:
