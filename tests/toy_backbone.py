@@ -38,6 +38,9 @@ class ToyBackbone:
         self.n_built = 0
         self._module: nn.Module | None = None
 
+    def prepared_for(self, samples: object) -> ToyBackbone:
+        return self
+
     def module(self) -> nn.Module:
         if self._module is None:
             import torch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from thawline.naming import written
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from thawline.training_records import TrainingReport
 
-    Payload = bytes | NDArray[np.uint8] | str
-    """One sample as it is stored: the bytes of a file, uint8 pixels (H, W) or (H, W, 3), or a text."""
+    Payload = bytes | NDArray[Any] | str
+    """One sample as it is stored: the bytes of a file, pixels (H, W) or (H, W, 3), or a text. Pixels are uint8, or of
+    a type that ``ValueScale`` names."""
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -38,6 +39,16 @@ class Source(Protocol):
     def read(self, index: int) -> Payload:
         """Return sample ``index`` as stored; raises UndecodableError where it cannot be read any more."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ValueScale:
+    """How numbers that are deeper than 8 bits become grey levels: one line through black and white."""
+
+    values: str
+    """Their type: uint16, int16, uint32, int32 or float."""
+    black: float
+    white: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,8 @@ class Dataset:
     """Keyword arguments, fit for JSON, with which ``open_data`` opens it again; None where no path leads to it."""
     kind: str = "image"
     """The kind of input that the samples are, a name in ``inputs.KINDS``."""
+    scales: tuple[ValueScale, ...] = ()
+    """By which samples deeper than 8 bits are read: judged over all of them, at most one for each type of number."""
     drawn: int = 0
     """How many of the samples that were found were drawn and opened, where that was not all; 0 where it was."""
 
@@ -161,7 +174,7 @@ class ArraySpec:
 class ImagePreparation:
     """How an image becomes the backbone's input; everything here changes numbers, so everything enters the key.
 
-    The picture is turned upright (EXIF), made RGB, resized with antialiasing so that its shorter side
+    The picture is turned upright (EXIF), made RGB of 8 bits, resized with antialiasing so that its shorter side
     (``crop_mode='center'``) or both sides (``'squash'``) are ``resize_px``, cropped in the centre, divided by 255 and
     normalised per channel.
     """
@@ -174,8 +187,20 @@ class ImagePreparation:
     crop_mode: Literal["center", "squash"] = "center"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    scales: tuple[ValueScale, ...] = ()
+    """By which pictures deeper than 8 bits are read; a type without one is read by its full range."""
     kind: ClassVar[Literal["image"]] = "image"
     """The input kind it is for; decides no number, so it is no field."""
+
+    def described(self) -> dict[str, Any]:
+        """Return every field, fit for JSON; without scales, what it was before there were any, so that keys stay."""
+        plain = asdict(self)
+        return plain if self.scales else {name: value for name, value in plain.items() if name != "scales"}
+
+    @property
+    def of_eight_bits(self) -> ImagePreparation:
+        """What is done to pictures once they have 8 bits: all that a network and its graphs know of."""
+        return replace(self, scales=())
 
     @property
     def spec(self) -> ArraySpec:

@@ -82,8 +82,10 @@ def test_deep_ppm_keeps_the_range_of_its_format():
     assert np.asarray(open_image(data))[0, :, 0].tolist() == [0, 0, 1]
 
 
-def test_infinite_values_are_refused(encode):
-    data = encode(Image.fromarray(np.array([[0, np.inf]], np.float32)), "TIFF")
+def test_values_that_are_no_numbers_are_refused_only_where_there_are_no_others(encode):
+    some = encode(Image.fromarray(np.array([[0, 0.5, 1, np.inf, -np.inf, np.nan]], np.float32)), "TIFF")
+    assert np.asarray(open_image(some))[0, :, 0].tolist() == [0, 128, 255, 255, 0, 0]
+    data = encode(Image.fromarray(np.full((1, 2), np.nan, np.float32)), "TIFF")
     with pytest.raises(UndecodableError, match="infinite or not a number"):
         open_image(data)
 

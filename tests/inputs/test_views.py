@@ -159,9 +159,9 @@ def test_the_sample_is_decoded_once(monkeypatch, photo, encode):
     decoded: list[object] = []
     real = thawline.inputs.image.decode.open_picture
 
-    def counting(payload, shrinking):
+    def counting(payload, shrinking, **settings):
         decoded.append(payload)
-        return real(payload, shrinking)
+        return real(payload, shrinking, **settings)
 
     monkeypatch.setattr(thawline.inputs.image.views, "open_picture", counting)
     assert len(prepare_views(encode(photo(0)), PLAIN, Augmentation(), [None, 1, 2, None])) == 4

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from thawline.backbones.names import POOLED, STATISTICS
 from thawline.backbones.providers import provider_of
 from thawline.backbones.weights import FLOATS, TensorFile
 from thawline.errors import ModelError, WeightsError, nearest
-from thawline.records import Preparation
+from thawline.records import Preparation, ValueScale
 
 if TYPE_CHECKING:
     import torch
@@ -73,9 +75,27 @@ class Backbone:
         self._module: nn.Module | None = None
         self._digests: dict[str, str] = {}
         self._building = threading.Lock()
+        self._prepared: dict[tuple[ValueScale, ...], Backbone] = {}
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, weights {self.weights_sha256[:12]})"
+
+    def prepared_for(self, samples: object) -> Backbone:
+        """Return this backbone as it reads samples deeper than 8 bits by the scales of their data set.
+
+        One whose scales are settled, as that of a bundle, keeps them: its head was fitted by them.
+
+        Args:
+            samples: A ``Dataset``, or anything else, with ``scales`` or without.
+        """
+        scales = getattr(samples, "scales", ())
+        if not scales or self.preparation.scales:
+            return self
+        if scales not in self._prepared:
+            scaled = copy.copy(self)
+            scaled.preparation = replace(self.preparation, scales=scales)
+            self._prepared[scales] = scaled
+        return self._prepared[scales]
 
     @property
     def title(self) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from thawline.engines.choices import Engine
     from thawline.engines.graphs import StoredGraphs
     from thawline.heads import Head
+    from thawline.inputs.settled import Beyond
     from thawline.listening import Progress
 
 
@@ -88,8 +89,11 @@ class Bundle:
 
         from thawline.bundles.batches import in_blocks
         from thawline.heads.head import BLOCK_ROWS
+        from thawline.inputs import kind_of
 
-        files, skipped, prepare = self._asked(what, file_column, image_column, root)
+        preparation = self.backbone.preparation
+        beyond = kind_of(preparation.kind).beyond()
+        files, skipped, prepare = self._asked(what, file_column, image_column, root, beyond)
         if not files:
             nothing = np.empty((0, len(self.classes)))
             return Predictions(files=(), classes=self.classes, probabilities=nothing, failed=skipped)
@@ -103,10 +107,16 @@ class Bundle:
             classes=self.classes,
             probabilities=np.concatenate([*blocks, np.empty((0, len(self.classes)))]),
             failed=(*skipped, *failed),
+            warnings=tuple(beyond.remarks(preparation.scales)),
         )
 
     def _asked(
-        self, what: Any, file_column: str | None, image_column: str | None, root: str | os.PathLike[str] | None
+        self,
+        what: Any,
+        file_column: str | None,
+        image_column: str | None,
+        root: str | os.PathLike[str] | None,
+        beyond: Beyond,
     ) -> tuple[tuple[str, ...], tuple[Skipped, ...], Callable[[int], NDArray[np.uint8]]]:
         """Return names, what cannot be predicted, and a function that reads and prepares the sample of a row."""
         from thawline.inputs import kind_of
@@ -120,12 +130,12 @@ class Bundle:
             return (
                 data.files,
                 data.skipped,
-                lambda row: read_sample(data, row, lambda payload: kind.prepare(payload, preparation)),
+                lambda row: read_sample(data, row, lambda payload: kind.prepare(payload, preparation, beyond)),
             )
         from thawline.bundles.pictures import list_pictures
 
         listing = list_pictures(what, file_column=file_column, image_column=image_column, root=root)
-        return listing.files, listing.skipped, lambda row: kind.prepare(listing.source.read(row), preparation)
+        return listing.files, listing.skipped, lambda row: kind.prepare(listing.source.read(row), preparation, beyond)
 
     def _values(
         self,

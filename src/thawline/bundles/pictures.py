@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from thawline.data.arrays import as_uint8
+from thawline.data.arrays import as_pixels
 from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
 from thawline.data.hub import is_hub_object
@@ -148,14 +148,19 @@ def _checked(item: Any, index: int) -> Any:
     raise UsageError(f"item {index + 1} must be {_KINDS}; got {type(item).__name__}.")
 
 
-def _pixels(array: NDArray[Any], index: int) -> NDArray[np.uint8]:
+def _pixels(array: NDArray[Any], index: int) -> NDArray[Any]:
     if not _is_one_picture(array) or 0 in array.shape:
         hint = " Move the channels last." if array.ndim == 3 and array.shape[0] in (1, 3) else ""
         raise DataError(f"item {index + 1} must be an array {_SHAPES}; got shape {array.shape}.{hint}")
     try:
-        pixels = as_uint8(array)
+        pixels = as_pixels(array)
     except (DataError, TypeError) as error:
         raise DataError(f"item {index + 1}: {error}") from error
+    if pixels.dtype != np.uint8 and pixels.shape[2:] == (4,):
+        raise DataError(
+            f"item {index + 1} must be uint8 to have transparency; got {array.dtype}. Leave out its fourth channel, or "
+            "convert it to uint8."
+        )
     return np.ascontiguousarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
 
 

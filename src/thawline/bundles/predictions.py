@@ -31,6 +31,8 @@ class Predictions:
     """(N, C), rows sum to 1."""
     failed: tuple[Skipped, ...]
     """Pictures that could not be read, with the reason; they have no row."""
+    warnings: tuple[str, ...] = ()
+    """Sentences that the user should read before believing a prediction."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -63,7 +65,10 @@ class Predictions:
         return tuple(self.classes[index] for index in self.probabilities.argmax(1))
 
     def to_json(self, n_top: int = 5) -> dict[str, Any]:
-        """Return ``{"predictions": [{"file", "label", "probability", "top"}], "failed": [{"file", "reason"}]}``."""
+        """Return ``{"predictions": [{"file", "label", "probability", "top"}], "failed": [{"file", "reason"}]}``.
+
+        Only if there are any, ``"warnings"`` holds sentences.
+        """
         order = (-self.probabilities).argsort(1, kind="stable")[:, :n_top]
         rows = zip(self.files, order, self.probabilities, strict=True)
         return {
@@ -77,7 +82,7 @@ class Predictions:
                 for file, top, row in rows
             ],
             "failed": [{"file": skipped.file, "reason": skipped.reason} for skipped in self.failed],
-        }
+        } | ({"warnings": list(self.warnings)} if self.warnings else {})
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with the columns of ``write_csv``.

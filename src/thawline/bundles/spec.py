@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
 
 from thawline.backbones.providers import FAMILIES
 from thawline.errors import RunError
@@ -48,6 +48,10 @@ class BundleSpec(BaseModel):
     """SHA-256 of ``model.safetensors``."""
     graphs_sha256: str | None = None
     """SHA-256 of ``graphs/graphs.json``, which holds that of each graph; null if the bundle carries no graphs."""
+
+    @field_serializer("preparation")
+    def _as_described(self, preparation: Preparation) -> dict[str, Any]:
+        return preparation.described()
 
     @field_validator("input_kind", "provider")
     @classmethod

@@ -48,6 +48,8 @@ def predict(
             root=data.root,
             progress=partial(listener.progress, "features"),
         )
+        for warning in predictions.warnings:
+            listener.note(warning)
         for skipped in predictions.failed:
             listener.note(f"{skipped.file} could not be read: {skipped.reason}")
     if not len(predictions):

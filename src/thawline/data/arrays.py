@@ -17,6 +17,9 @@ from thawline.records import Part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+DEEP_TYPES = ("uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
+"""NumPy's names of the types deeper than 8 bits that pixels may have."""
+
 
 def open_array(
     pixels: NDArray[Any],
@@ -25,12 +28,14 @@ def open_array(
     class_names: Sequence[str] | None = None,
     given: Iterable[str] | None = None,
 ) -> Listing:
-    """Take uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or floats that are exact multiples of 1/255 in [0, 1].
+    """Take (N, H, W), (N, H, W, 1) or (N, H, W, 3) of uint8, or of ``DEEP_TYPES``, which one scale makes 8 bits.
+
+    Floats that are exact multiples of 1/255 in [0, 1] are uint8.
 
     Raises:
         DataError: Another shape or range, or not one label for each picture.
     """
-    values = as_uint8(_checked_shape(pixels))
+    values = as_pixels(_checked_shape(pixels))
     n = len(values)
     return Listing(
         name="array",
@@ -110,14 +115,18 @@ def _checked_shape(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
-def as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels as they are, or scaled up from exact multiples of 1/255; raises DataError."""
+def as_pixels(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return uint8 as it is or from exact multiples of 1/255, deeper types as they are; raises DataError."""
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, dtype=np.uint8)
     low, high = pixels.min(), pixels.max()
-    advice = "Scale them to 0..255 and convert with .astype(numpy.uint8)."
     if np.issubdtype(pixels.dtype, np.floating) and 0 <= low and high <= 1:
         scaled = np.rint(pixels * 255)
         if np.abs(scaled - pixels * 255).max() < 1e-2:  # what uint8 / 255 leaves, in half precision too
             return np.asarray(scaled, dtype=np.uint8)
-    raise DataError(f"images must be uint8, 0 to 255; got {pixels.dtype} from {low} to {high}. {advice}")
+    if pixels.dtype.name in DEEP_TYPES:
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    raise DataError(
+        f"images must be uint8, or {', '.join(DEEP_TYPES[:-1])} or {DEEP_TYPES[-1]}; got {pixels.dtype} from {low} to "
+        f"{high}. Convert them: .astype(numpy.uint8) if they are 0 to 255, else .astype(numpy.float32)."
+    )

@@ -23,6 +23,8 @@ from thawline.data.scan import Scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
 from thawline.errors import DataError, UsageError
+from thawline.inputs import kind_of
+from thawline.inputs.settled import Settled
 from thawline.listening import Progress
 from thawline.records import Dataset, Skipped
 from thawline.scale.paths import cache_root
@@ -54,8 +56,8 @@ def open_data(
 
     Args:
         what: A folder of class folders (below train, val and test folders or not); a CSV, TSV or Parquet table, or a
-            folder with a train and a test table; a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a list of
-            paths; a Hugging Face ``datasets`` object.
+            folder with a train and a test table; an array (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or
+            deeper; a list of paths; a Hugging Face ``datasets`` object.
         labels: (N,) strings or integers, for arrays and lists of paths.
         kind: What ``what`` is; ``auto`` looks.
         label_column: Column of labels, if it is not called label, class, category or target.
@@ -132,6 +134,14 @@ def _readable(listing: Listing, opened: NDArray[np.int64], seen: Scan) -> tuple[
     return rows, [Skipped(listing.files[row], reason) for row, reason in sorted(seen.failures.items())]
 
 
+def _settled(seen: Scan, rows: NDArray[np.int64], given: NDArray[np.str_] | None, files: Sequence[str]) -> Settled:
+    """Decide, over the samples that can be read, what their kind decides over a whole data set."""
+    place = {int(row): at for at, row in enumerate(rows)}
+    extras = {place[row]: extra for row, extra in seen.extras.items() if row in place}
+    judged_by = np.ones(len(rows), bool) if given is None else given != "test"
+    return kind_of("image").settled(extras, seen.sketches[rows], judged_by, files)
+
+
 def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, progress: Progress | None) -> Dataset:
     assert listing.labels is not None
     where = listing.where or str(listing.root or listing.name)
@@ -150,16 +160,20 @@ def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, 
         raise DataError(f"{where}: no file of class {lost[0]!r} can be read. Repair its files or remove the class.")
     digests = tuple(seen.digests[row] for row in rows)
     declared = None if listing.groups is None else [listing.groups[row] for row in rows]
+    files = tuple(listing.files[row] for row in rows)
+    given = None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows]
+    settled = _settled(seen, rows, given, files)
     dataset = Dataset(
         name=listing.name,
-        files=tuple(listing.files[row] for row in rows),
+        files=files,
         labels=all_labels[rows],
         classes=classes,
         source=SubsetSource(listing.source, rows) if len(rows) < len(listing.files) else listing.source,
         digests=digests,
-        sketches=seen.sketches[rows],
-        groups=duplicate_groups(digests, seen.sketches[rows], declared),
-        given=None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows],
+        sketches=settled.sketches,
+        groups=duplicate_groups(digests, settled.sketches, declared),
+        given=given,
+        scales=settled.scales,
         skipped=skipped,
         root=listing.root,
         drawn=len(opened) if len(opened) < len(listing.files) else 0,
@@ -172,6 +186,7 @@ def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, 
         *skipped_remark(skipped, found),
         *listing.warnings,
         *spelling_remarks(listing.labels),
+        *settled.remarks,
         *remarks(dataset),
     ]
     return replace(dataset, warnings=tuple(warnings))

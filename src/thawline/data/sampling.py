@@ -98,6 +98,7 @@ def look(
     if hurry.within is not None:
         least = min(max(least, FEWEST_OF_A_CLASS * len(np.unique(labels))), most)
     digests, sketches, failures = [""] * n, np.zeros((n, *kind_of(kind).SKETCH_SHAPE), dtype=np.uint8), dict[int, str]()
+    extras: dict[int, bytes] = {}
     began, taken = time.monotonic(), 0
     if progress is not None:
         progress(0, n)
@@ -108,6 +109,7 @@ def look(
         for row, digest in zip(rows, seen.digests, strict=True):
             digests[row] = digest
         failures |= {int(rows[at]): why for at, why in seen.failures.items()}
+        extras |= {int(rows[at]): extra for at, extra in seen.extras.items()}
         taken += len(rows)
         if progress is not None:
             progress(taken, n)
@@ -117,7 +119,7 @@ def look(
     wanted = np.minimum(np.bincount(strata), LEAST_READABLE)
     if (np.bincount(readable, minlength=len(wanted)) < wanted).any():
         return look(source, labels, given, Hurry(), kind=kind, store=store, progress=progress)
-    return np.sort(order[:taken]), Scan(tuple(digests), sketches, failures)
+    return np.sort(order[:taken]), Scan(tuple(digests), sketches, failures, extras)
 
 
 def _next(taken: int, took: float, within: float | None, least: int, most: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +40,8 @@ class Scan:
     """(N, *SKETCH_SHAPE) of the kind of input; zero if the sample cannot be read."""
     failures: dict[int, str]
     """Row -> why it cannot be read."""
+    extras: dict[int, bytes] = field(default_factory=dict)
+    """Row -> what its kind of input must know beside the sketch; few samples have it."""
 
 
 class _Result(NamedTuple):
@@ -60,10 +62,14 @@ def scan(
     samples = kind_of(kind)
     digests, sketches = [""] * n, np.zeros((n, *samples.SKETCH_SHAPE), dtype=np.uint8)
     failures: dict[int, str] = {}
+    extras: dict[int, bytes] = {}
+    wide = int(np.prod(samples.SKETCH_SHAPE))
 
     def keep(row: int, look: Look) -> None:
         digests[row] = look.digest
-        sketches[row] = np.frombuffer(look.sketch, dtype=np.uint8).reshape(samples.SKETCH_SHAPE)
+        sketches[row] = np.frombuffer(look.sketch, dtype=np.uint8, count=wide).reshape(samples.SKETCH_SHAPE)
+        if len(look.sketch) > wide:
+            extras[row] = look.sketch[wide:]
 
     stamps = [stamp_of(source, row) for row in range(n)]
     known = store.recall([stamp for stamp in stamps if stamp is not None]) if store is not None else {}
@@ -100,7 +106,7 @@ def scan(
         looks.close()  # after Ctrl-C, do not read on to the end
         if store is not None:
             store.flush()
-    return Scan(tuple(digests), sketches, failures)
+    return Scan(tuple(digests), sketches, failures, extras)
 
 
 def _look_at(kind: InputKind, source: Source, row: int, stamp: Stamp | None) -> _Result:
@@ -108,7 +114,7 @@ def _look_at(kind: InputKind, source: Source, row: int, stamp: Stamp | None) -> 
         payload = source.read(row)
         large = len(payload) > _LARGE_BYTES
         with _large_one_at_a_time if large else nullcontext():
-            sketch = kind.look(payload)
-        return _Result(row, stamp, Look(digest_of(payload), sketch.tobytes()))
+            sketch, extra = kind.look(payload)
+        return _Result(row, stamp, Look(digest_of(payload), sketch.tobytes() + extra))
     except UndecodableError as error:
         return _Result(row, stamp, None, str(error))

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from thawline.data.sources import Stamp
 
-_SCHEMA = 1
-"""Raised when the meaning of a row changes, or the way sketches are made; a file of another schema is rebuilt."""
+_SCHEMA = 2
+"""Raised when the meaning of a row changes, or the way sketches are made; a file of another schema is rebuilt.
+Of schema 1, which told nothing of depth, rows of files that are named as JPEG stay."""
 _MAX_BYTES = 2 * 2**30
 _FLUSH_ROWS = 5_000
 _LOCK_WAIT_S = 5.0
@@ -27,7 +28,7 @@ class Look(NamedTuple):
 
     digest: str
     sketch: bytes
-    """Of the sample, as its kind of input makes it."""
+    """Of the sample, as its kind of input makes it; of few samples, what must be known beside it follows."""
 
 
 class ScanStore:
@@ -103,10 +104,13 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     if _is_current(connection):
         return
-    connection.execute("DROP TABLE IF EXISTS look")
+    if connection.execute("PRAGMA user_version").fetchone() == (1,):
+        connection.execute("DELETE FROM look WHERE NOT (key LIKE '%.jpg' OR key LIKE '%.jpeg')")
+    else:
+        connection.execute("DROP TABLE IF EXISTS look")
     connection.execute(
-        "CREATE TABLE look (key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,"
-        " digest TEXT, thumb BLOB, checksum BLOB)"
+        "CREATE TABLE IF NOT EXISTS look (key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,"
+        " inode INTEGER, digest TEXT, thumb BLOB, checksum BLOB)"
     )
     connection.execute(f"PRAGMA user_version = {_SCHEMA}")
 

@@ -86,15 +86,15 @@ def _file_stamp(path: str, key: str) -> Stamp | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArraySource:
-    """Pixels in memory, uint8 (N, H, W) or (N, H, W, 3)."""
+    """Pixels in memory, (N, H, W) or (N, H, W, 3)."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def read(self, index: int) -> NDArray[np.uint8]:
-        row: NDArray[np.uint8] = self.pixels[index]
+    def read(self, index: int) -> NDArray[Any]:
+        row: NDArray[Any] = self.pixels[index]
         return row
 
 

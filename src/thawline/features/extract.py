@@ -169,6 +169,7 @@ def fill_store(
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
+    backbone = backbone.prepared_for(samples)
     choices = engine_choices(engine, precision, device, memory=store.root)
     graphs = ConvertedBackbone(store.root, backbone, tuple(rungs))
     candidates = _candidates(samples, graphs, choices, store)
@@ -203,6 +204,7 @@ def missing_samples(
         For fewer samples it might be another one, unless it is asked for by name.
     """
     store = store or FeatureStore()
+    backbone = backbone.prepared_for(samples)
     choices = engine_choices(engine, precision, device, memory=store.root)
     graphs = ConvertedBackbone(store.root, backbone, tuple(rungs))
     candidates = _candidates(samples, graphs, choices, store)

@@ -82,7 +82,8 @@ class ExtractionJob:
         backbone = open_backbone(self.model, **self.settings)
         if backbone.weights_sha256 != self.keys[0].weights_sha256:
             raise ModelError(f"{self.model} has other weights than when the job was made. Make the job again.")
-        return Opened.of(open_data(**self.data), backbone, FeatureStore(self.cache))
+        samples = open_data(**self.data)
+        return Opened.of(samples, backbone.prepared_for(samples), FeatureStore(self.cache))
 
     def run(self, opened: Opened, progress: Progress | None = None) -> None:
         """Run the samples and store their rows batch by batch. Memory does not grow with the number of samples.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +14,24 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from thawline.backbones import DEFAULT_MODEL, POOLED, open_backbone
+from thawline.data.arrays import DEEP_TYPES, as_pixels
 from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, UndecodableError
 from thawline.features.extract import extract_features
 from thawline.inputs.image.decode import pixels_of
+from thawline.inputs.image.kind import scales_of
 from thawline.inputs.kind import digest_of
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
-    from thawline.records import Payload
+    from thawline.records import Payload, ValueScale
 
 
 class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn pictures into the features of a frozen pre-trained backbone; stored features are found by content.
 
-    X is a list of paths, of encoded files (``bytes``), of Pillow images or of uint8 arrays, or one uint8 array
-    (N, H, W) or (N, H, W, 3).
+    X is a list of paths, of encoded files (``bytes``), of Pillow images or of arrays, or one array (N, H, W) or
+    (N, H, W, 3): uint8, or deeper, such as uint16 and float32.
 
     Args:
         model: Name of the backbone, as in ``thawline models``.
@@ -38,6 +40,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         batch_size: Samples in one run of the network; does not change the numbers.
     Attributes:
         weights_sha256_: The backbone that was fitted with; another one of the same name is refused.
+        scales_: One for each type of number deeper than 8 bits among the pictures.
         n_features_out_: D.
     Example:
         >>> from sklearn.linear_model import LogisticRegression
@@ -54,7 +57,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.batch_size = batch_size
 
     def fit(self, X: Any, y: object = None) -> ThawlineFeatures:
-        """Open the backbone and run the first sample; nothing is learned.
+        """Open the backbone and run the first sample; learn only how pictures deeper than 8 bits become 8.
 
         Raises:
             ModelError: The backbone cannot be opened, or has no such layer.
@@ -63,6 +66,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         pictures = pictures_of(X)
         self._backbone = open_backbone(self.model)
         self.weights_sha256_ = self._backbone.weights_sha256
+        self.scales_ = scales_of(self._payloads(pictures))
         self.n_features_out_ = self._rows(pictures[:1]).shape[1]
         return self
 
@@ -94,9 +98,27 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _n_features_out(self) -> int:
         return int(self.n_features_out_)
 
+    @staticmethod
+    def _payloads(pictures: NDArray[Any] | list[Any]) -> Iterator[Payload]:
+        """Yield the pictures that may be deeper than 8 bits, one at a time; one that cannot be read is none."""
+        for i, picture in enumerate(pictures):
+            payload = payload_of(picture, i)
+            if isinstance(payload, str):
+                if payload.lower().endswith((".jpg", ".jpeg")):
+                    continue
+                try:
+                    payload = FileSource((payload,)).read(0)
+                except UndecodableError:
+                    continue  # ``transform`` says which, and why
+            yield payload
+
     def _rows(self, pictures: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
         return extract_features(
-            described(pictures), self._opened(), rung=self.layer, precision=self.precision, batch_size=self.batch_size
+            described(pictures, getattr(self, "scales_", ())),
+            self._opened(),
+            rung=self.layer,
+            precision=self.precision,
+            batch_size=self.batch_size,
         ).values
 
     def _opened(self) -> Backbone:
@@ -129,6 +151,7 @@ class _Described:
     files: tuple[str, ...]
     source: _Pictures
     digests: tuple[str, ...]
+    scales: tuple[ValueScale, ...]
 
 
 def pictures_of(X: Any) -> NDArray[Any] | list[Any]:
@@ -140,8 +163,11 @@ def pictures_of(X: Any) -> NDArray[Any] | list[Any]:
     if isinstance(X, str | bytes | Path | Image.Image) or not isinstance(X, Iterable):
         raise DataError(f"X must be a list of pictures or a uint8 array; got one {type(X).__name__}. Write [picture].")
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS":
-        if X.dtype != np.uint8 or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3)):
-            raise DataError(f"X must be uint8 (N, H, W) or (N, H, W, 3); got {X.dtype} {X.shape}. Scale it to 0..255.")
+        if X.dtype.name not in ("uint8", *DEEP_TYPES) or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3)):
+            raise DataError(
+                f"X must be uint8 (N, H, W) or (N, H, W, 3), or a deeper type; got {X.dtype} {X.shape}. "
+                "Convert it, for one to float32, or move the channels last."
+            )
     elif isinstance(X, np.ndarray) and X.ndim != 1:
         raise DataError(f"X must be one list of pictures; got an array of {X.ndim} dimensions.")
     pictures = X if isinstance(X, np.ndarray) else list(X)
@@ -150,8 +176,11 @@ def pictures_of(X: Any) -> NDArray[Any] | list[Any]:
     return pictures
 
 
-def described(pictures: NDArray[Any] | list[Any]) -> _Described:
+def described(pictures: NDArray[Any] | list[Any], scales: tuple[ValueScale, ...] = ()) -> _Described:
     """Name and digest each picture, so that features can be extracted from them.
+
+    Args:
+        scales: By which deeper pictures become 8 bits.
 
     Raises:
         DataError: Names the picture that is none, or cannot be read.
@@ -164,7 +193,7 @@ def described(pictures: NDArray[Any] | list[Any]) -> _Described:
             digests.append(digest_of(source.read(i)))
         except UndecodableError as error:
             raise DataError(f"{file} cannot be read: {error}.") from error
-    return _Described(files, source, tuple(digests))
+    return _Described(files, source, tuple(digests), scales)
 
 
 def payload_of(picture: Any, position: int) -> Payload | str:
@@ -182,8 +211,10 @@ def payload_of(picture: Any, position: int) -> Payload | str:
             return picture
         case Image.Image():
             return _decoded(picture, position)
-        case np.ndarray() if picture.dtype == np.uint8 and picture.ndim in (2, 3) and picture.shape[2:] in ((), (3,)):
-            return picture
+        case np.ndarray() if (
+            picture.dtype.name in ("uint8", *DEEP_TYPES) and picture.ndim in (2, 3) and picture.shape[2:] in ((), (3,))
+        ):
+            return as_pixels(picture)
         case _:
             kind = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
             raise DataError(
@@ -192,7 +223,7 @@ def payload_of(picture: Any, position: int) -> Payload | str:
             )
 
 
-def _decoded(image: Image.Image, position: int) -> NDArray[np.uint8]:
+def _decoded(image: Image.Image, position: int) -> NDArray[Any]:
     """Return the pixels that the file of a Pillow image would give."""
     try:
         return pixels_of(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.inputs.image.views import Augmentation
-    from thawline.records import Payload, Preparation
+    from thawline.inputs.settled import Beyond, Settled
+    from thawline.records import Payload, Preparation, ValueScale
 
     Sketches = NDArray[np.uint8]
     """(N, *sketch_shape)"""
@@ -31,11 +32,24 @@ class InputKind(Protocol):
         """What the baseline without a backbone sees, for people: ``16 x 16 pixels``."""
         ...
 
-    def look(self, payload: Payload) -> NDArray[np.uint8]:
-        """Read a sample to its last byte and return its sketch, ``SKETCH_SHAPE``.
+    def look(self, payload: Payload) -> tuple[NDArray[np.uint8], bytes]:
+        """Read a sample to its last byte; return its sketch, ``SKETCH_SHAPE``, and what else ``settled`` must know.
+
+        The second is empty for all but rare samples. It is stored with the sketch.
 
         Raises:
             UndecodableError: The reason, in words, without the name of the sample.
+        """
+        ...
+
+    def settled(
+        self, extras: Mapping[int, bytes], sketches: Sketches, judged_by: NDArray[np.bool_], files: Sequence[str]
+    ) -> Settled:
+        """Decide what can only be decided over a whole data set.
+
+        Args:
+            extras: Row -> what ``look`` found there beside the sketch.
+            judged_by: (N,) whether a sample may decide: those of a given test set may not.
         """
         ...
 
@@ -51,20 +65,30 @@ class InputKind(Protocol):
         """Return sentences about samples that look as if they had been saved wrongly."""
         ...
 
-    def show(self, payload: Payload, side_px: int) -> bytes:
+    def show(self, payload: Payload, side_px: int, scales: Sequence[ValueScale] = ()) -> bytes:
         """Return a PNG that shows a sample to people, within a square of ``side_px``.
+
+        Args:
+            scales: Those of the data set.
 
         Raises:
             UndecodableError: The sample cannot be decoded.
         """
         ...
 
-    def prepare(self, payload: Payload, preparation: Preparation) -> NDArray[np.uint8]:
+    def prepare(self, payload: Payload, preparation: Preparation, beyond: Beyond | None = None) -> NDArray[np.uint8]:
         """Return one sample as ``preparation.spec`` says.
+
+        Args:
+            beyond: Hears of it, if it may not fit the preparation.
 
         Raises:
             UndecodableError: The sample cannot be decoded.
         """
+        ...
+
+    def beyond(self) -> Beyond:
+        """Return what hears of samples that may not fit a preparation."""
         ...
 
     def views(
@@ -98,4 +122,6 @@ def digest_of(payload: Payload) -> str:
     import numpy as np
 
     shape = "x".join(map(str, payload.shape))
-    return hashlib.sha256(f"uint8 {shape}\0".encode() + np.ascontiguousarray(payload).tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{payload.dtype.name} {shape}\0".encode() + np.ascontiguousarray(payload).tobytes()
+    ).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,7 +121,7 @@ def _random(name: str, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "backbone"))
         module = described.build()
-    settings = [described.architecture, described.model_args, asdict(described.preparation), seed]
+    settings = [described.architecture, described.model_args, described.preparation.described(), seed]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = cache_root() / "random" / f"{digest[:32]}{_SUFFIX}"
     with storage_errors(path):

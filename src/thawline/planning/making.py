@@ -60,7 +60,7 @@ def make_plan(
     Args:
         explain: Measure size and likeness to the source also if the first head leaves nothing to decide.
     """
-    asked = asked or Asked.of()
+    asked, backbone = asked or Asked.of(), backbone.prepared_for(data)
     automatic = asked.thaw == AUTO
     settled = {
         "model": backbone.name,

@@ -203,8 +203,12 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _openable(X: Any, place: Path) -> Any:
     """Return X as ``open_data`` takes it: an array as it is, else paths; what has no file gets one in ``place``."""
     pictures = pictures_of(X)
-    if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8:
+    if isinstance(pictures, np.ndarray) and pictures.dtype.kind not in "OUS":
         return pictures
+    if all(isinstance(picture, np.ndarray) for picture in pictures):
+        kinds = {(picture.shape, picture.dtype) for picture in pictures}
+        if len(kinds) == 1 and next(iter(kinds))[1] != np.uint8:
+            return np.stack([payload_of(picture, i) for i, picture in enumerate(pictures)])
     return [_path_of(payload_of(picture, i), place / str(i)) for i, picture in enumerate(pictures)]
 
 
@@ -213,6 +217,11 @@ def _path_of(payload: Payload | str, place: Path) -> str:
         return payload
     if isinstance(payload, bytes):
         place.write_bytes(payload)
+    elif payload.dtype not in (np.uint8, np.uint16) or (payload.dtype == np.uint16 and payload.ndim == 3):
+        raise DataError(
+            f"X must be uint8, or one array of all pictures if it is deeper; got single {payload.dtype} "
+            f"{payload.shape}. Stack them, or write them to files."
+        )
     else:
         Image.fromarray(payload).save(place, "PNG", compress_level=0)
     return str(place)

@@ -69,6 +69,8 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
             "Rename the class or leave it out."
         )
     predictions = bundle.predict(data, progress=partial(listener.progress, "features"))
+    for warning in predictions.warnings:
+        listener.note(warning)
     labels = np.array([index[named[label]] for label in data.labels], dtype=np.int64)
     return Evaluation(
         run=run.folder,

@@ -15,9 +15,10 @@ from thawline.runs.report_rows import Mistake, ReportData
 from thawline.scale.processors import allowed_processors, processor_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from thawline.records import Dataset
+    from thawline.records import Dataset, ValueScale
     from thawline.runs.measure import Measured
 
 _PACKAGES = ("thawline", "torch", "timm", "numpy", "pillow", "scikit-learn")
@@ -119,15 +120,15 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
             true=measured.data.classes[labels[i]],
             predicted=measured.data.classes[guesses[i]],
             probability=float(probabilities[i, guesses[i]]),
-            thumbnail=_thumbnail(measured.data, int(rows[i])),
+            thumbnail=_thumbnail(measured.data, int(rows[i]), measured.backbone.preparation.scales),
         )
         for i in order
     )
 
 
-def _thumbnail(data: Dataset, row: int) -> bytes | None:
+def _thumbnail(data: Dataset, row: int, scales: Sequence[ValueScale]) -> bytes | None:
     try:
-        return kind_of(data.kind).show(data.source.read(row), THUMBNAIL_PX)
+        return kind_of(data.kind).show(data.source.read(row), THUMBNAIL_PX, scales)
     except UndecodableError:  # the file is gone since the data were opened: the report does without its picture
         return None
 

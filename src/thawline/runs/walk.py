@@ -67,6 +67,7 @@ def fit(
     if backbone is None:
         backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
     opened = _opened(data, asked, backbone, listener, opening)
+    backbone = backbone.prepared_for(opened)
     if isinstance(given, Planned):
         ground = Ground.of(opened, given.plan) if given.plan.trains else None
         given = replace(given, plan=planning.settle(given.plan, ground, backbone), ground=ground)
@@ -131,7 +132,7 @@ def _continue(draft: Draft, data: Dataset | str | Path | None, listener: Listene
             data if isinstance(data, Dataset) else open_for(listener=listener, **_opening(request, data, draft.target))
         )
         request.check(opened)
-        backbone = _opened_again(request)
+        backbone = _opened_again(request).prepared_for(opened)
         if request.plan is not None:
             _check_weights(request.plan, backbone)
         draft.state.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from thawline.records import Precision, Preparation
@@ -50,7 +50,7 @@ class FeatureKey:
 
 def preparation_sha256(preparation: Preparation) -> str:
     """Return the SHA-256 (hex) of a preparation and of the revision of the code that carries it out."""
-    described = json.dumps([PREPARATION_REVISION, asdict(preparation)], sort_keys=True)
+    described = json.dumps([PREPARATION_REVISION, preparation.described()], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
 
 

@@ -77,6 +77,7 @@ def read_pixels(data: Dataset, progress: Callable[[int, int], None] | None = Non
         crop_mode="squash",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
+        scales=data.scales,
     )
     pixels = np.empty((len(data), SIDE, SIDE, 3), dtype=np.uint8)
     batches = executor().pipelined(range(len(data)), PreparedSamples(data, shape).of, np.stack, batch_size=64)

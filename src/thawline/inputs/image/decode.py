@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from thawline.errors import UndecodableError
+from thawline.inputs.image.deep import Deep, deep_samples, pixels_with_depth, unnamed_samples
+from thawline.inputs.image.lab import from_lab
+from thawline.inputs.image.limits import MAX_PIXELS, refuse_size, too_large
+from thawline.inputs.image.png import without_texts
+from thawline.inputs.image.scales import Depth, alone, depth_of, to_eight_bits
+from thawline.inputs.image.upright import Box, orientation_of, upright
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from thawline.records import ImagePreparation, Payload
+    from thawline.records import ImagePreparation, Payload, ValueScale
+
+Noted = Callable[[Deep], None]
+"""Hears of the samples of each picture that is deeper than 8 bits."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
 """Pillow's names of the formats that are read; no other parser ever sees the bytes."""
@@ -27,11 +37,6 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .heic .heif .avif".split()
 )
 """File names that promise a picture. The last three are not read: they are listed as skipped, never overlooked."""
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused from their header: decoded, this many already take 300 MB."""
-MAX_ASPECT = 200
-"""Longer side over shorter side; a 1 x 100,000 strip would grow to gigabytes when its shorter side is enlarged."""
-
 _SPARE = 5.9
 """Decoded pixels, across, that a JPEG decoded to a half, quarter or eighth must leave for each one that is wanted.
 
@@ -52,16 +57,6 @@ _MAGIC = (
     (b"RIFF", "WebP"),
     (b"BM", "BMP"),
 )
-_TURNS = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, True, False),
-    3: (Image.Transpose.ROTATE_180, True, True),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, True),
-    5: (Image.Transpose.TRANSPOSE, False, False),
-    6: (Image.Transpose.ROTATE_270, True, False),
-    7: (Image.Transpose.TRANSVERSE, True, True),
-    8: (Image.Transpose.ROTATE_90, False, True),
-}
-"""EXIF orientation -> how to turn; whether the left then is what was right or below, and the same of the top."""
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -70,8 +65,6 @@ _RESAMPLING = {
 }
 _REACH = 3
 """Pixels on either side that the widest of these filters, Lanczos, looks at when it enlarges."""
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, in pixels."""
 
 
 class Picture(NamedTuple):
@@ -99,30 +92,38 @@ Shrinking = Callable[[int, int], float]
 """Width and height, in either order -> how many pixels of the picture, across, become one that is wanted."""
 
 
-def open_image(payload: Payload) -> Image.Image:
+def open_image(payload: Payload, scales: Sequence[ValueScale] = ()) -> Image.Image:
     """Decode one sample completely, turn it upright (EXIF) and make it RGB.
 
-    Transparent pixels are laid over white; 16-bit grey is scaled to 8; of an animation the first frame is taken.
+    Transparent pixels are laid over white; deeper samples are scaled to 8 bits; of an animation or of several pages
+    the first is taken.
 
     Args:
-        payload: Bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file, or uint8 pixels (H, W) or (H, W, 3).
+        payload: Bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file, or pixels (H, W) or (H, W, 3), uint8 or deeper.
+        scales: By which deeper samples are scaled; a type without one by its full range, or by the picture's own.
     Raises:
         UndecodableError: The reason, in words, without the name of the sample.
     """
-    return open_picture(payload).image
+    return open_picture(payload, scales=scales).image
 
 
-def open_picture(payload: Payload, shrinking: Shrinking | None = None) -> Picture:
+def open_picture(
+    payload: Payload,
+    shrinking: Shrinking | None = None,
+    *,
+    scales: Sequence[ValueScale] = (),
+    noted: Noted | None = None,
+) -> Picture:
     """Open as ``open_image`` does; decode fewer pixels of a JPEG that will be shrunk far, if that changes no result.
 
     Raises:
         UndecodableError: As ``open_image``.
     """
-    with _decoded(payload, shrinking, _SPARE) as (image, box, reduction):
-        return Picture(*_upright(_to_rgb(image), box, image), reduction)
+    with _decoded(payload, shrinking, _SPARE, scales, noted) as (image, box, reduction, orientation):
+        return Picture(*upright(_to_rgb(image), box, orientation), reduction)
 
 
-def thumbnail(payload: Payload, px: int) -> Image.Image:
+def thumbnail(payload: Payload, px: int, noted: Noted | None = None) -> Image.Image:
     """Squash the whole picture, decoded to its last byte, to ``px`` x ``px`` RGB.
 
     Of large JPEG files a half, quarter or eighth of the pixels are decoded, at least 8 for each one that is wanted.
@@ -130,32 +131,37 @@ def thumbnail(payload: Payload, px: int) -> Image.Image:
     Raises:
         UndecodableError: As ``open_image``.
     """
-    with _decoded(payload, lambda width, height: min(width, height) / px, _SPARE_THUMB) as (image, box, _):
+    shrinking: Shrinking = lambda width, height: min(width, height) / px  # noqa: E731
+    with _decoded(payload, shrinking, _SPARE_THUMB, (), noted) as (image, box, _, orientation):
         # JPEG pads to whole blocks; without the box, a reduced picture would come out up to one pixel wider than it is.
         # Hamming moves less than Box when the same picture comes in another size (measured on photographs and scans).
         squashed = _to_rgb(image).resize((px, px), Image.Resampling.HAMMING, box=box)
-        return _upright(squashed, (0, 0, px, px), image)[0]
+        return upright(squashed, (0, 0, px, px), orientation)[0]
 
 
-def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an open picture of Pillow as its file would be decoded: upright, RGB, uint8 (H, W, 3).
+def pixels_of(image: Image.Image) -> NDArray[Any]:
+    """Return an open picture of Pillow as its file would be decoded: upright, (H, W, 3) uint8, or (H, W) if deeper.
 
     Raises:
         UndecodableError: As ``open_image``.
     """
     with _quiet_pillow():
         try:
-            _refuse_size(*image.size)
+            refuse_size(*image.size)
+            if image.mode.startswith("I") or image.mode == "F":
+                values = pixels_with_depth(image).samples
+                turned, _ = upright(Image.fromarray(values), (0, 0, *image.size), orientation_of(image))
+                return np.asarray(turned)
             image.load()
-            upright, _ = _upright(_to_rgb(image), (0, 0, *image.size), image)
-            return np.asarray(upright, dtype=np.uint8)
+            turned, _ = upright(_to_rgb(image), (0, 0, *image.size), orientation_of(image))
+            return np.asarray(turned, dtype=np.uint8)
         except UndecodableError:
             raise
         except Exception as error:  # see _decoded
             raise UndecodableError(_why_damaged(error, image.format or "picture")) from error
 
 
-def prepare(payload: Payload, preparation: ImagePreparation) -> NDArray[np.uint8]:
+def prepare(payload: Payload, preparation: ImagePreparation, noted: Noted | None = None) -> NDArray[np.uint8]:
     """Return the pixels that the backbone sees, uint8 (H, W, 3), before division by 255 and normalisation.
 
     They are those of timm's evaluation transform with Pillow: byte for byte where nothing is cropped, else one or two
@@ -167,7 +173,8 @@ def prepare(payload: Payload, preparation: ImagePreparation) -> NDArray[np.uint8
         torchvision.transforms.functional.resize and center_crop, as called by
         timm.data.transforms_factory.transforms_imagenet_eval.
     """
-    return fitted(open_picture(payload, shrinking(preparation)), preparation)
+    picture = open_picture(payload, shrinking(preparation), scales=preparation.scales, noted=noted)
+    return fitted(picture, preparation)
 
 
 def shrinking(preparation: ImagePreparation) -> Shrinking:
@@ -231,31 +238,77 @@ def _crop_offset(have: int, want: int) -> int:
 
 
 @contextmanager
-def _decoded(payload: Payload, shrinking: Shrinking | None, spare: float) -> Iterator[tuple[Image.Image, Box, int]]:
-    """The loaded image as stored, where in it the picture lies, and its reduction; failures inside are translated."""
+def _decoded(
+    payload: Payload, shrinking: Shrinking | None, spare: float, scales: Sequence[ValueScale], noted: Noted | None
+) -> Iterator[tuple[Image.Image, Box, int, int]]:
+    """The image as stored, where in it the picture lies, its reduction, its EXIF orientation; translates failures."""
     if isinstance(payload, np.ndarray):
-        yield Image.fromarray(payload), (0, 0, payload.shape[1], payload.shape[0]), 1
+        image = Image.fromarray(payload) if payload.dtype == np.uint8 else _shallow(Deep(payload), scales, noted)
+        yield image, (0, 0, payload.shape[1], payload.shape[0]), 1, 1
         return
     if isinstance(payload, str):
         raise UndecodableError("a text, where a picture was expected")
     if not payload:
         raise UndecodableError("the file is empty (0 bytes)")
     with _quiet_pillow():
-        image = _open_header(payload)
+        opened = _open_header(payload)
         try:
-            width, height = image.size
-            reduction = 1 if shrinking is None else reduction_of(shrinking, image.size, spare)
-            if reduction > 1:
-                image.draft(None, (width // reduction, height // reduction))  # JPEG alone can
-                reduction = max(1, round(width / image.width), round(height / image.height))
-            image.load()
-            if reduction == 1:
-                width, height = image.size  # a TIFF may have been turned while loading
-            yield image, (0, 0, width / reduction, height / reduction), reduction
+            deep = opened if isinstance(opened, Deep) else deep_samples(payload, opened)
+            if deep is not None:
+                image = _shallow(deep, scales, noted)
+                yield image, (0, 0, *image.size), 1, deep.orientation
+                return
+            assert isinstance(opened, ImageFile.ImageFile)
+            image, box, reduction = _loaded(payload, opened, shrinking, spare)
+            yield image, box, reduction, orientation_of(image)
         except UndecodableError:
             raise
         except Exception as error:  # a parser of untrusted bytes: whatever it raises means "cannot be read"
-            raise UndecodableError(_why_damaged(error, image.format)) from error
+            format_name = opened.format if isinstance(opened, ImageFile.ImageFile) else _known_format(payload)
+            raise UndecodableError(_why_damaged(error, format_name)) from error
+
+
+def _loaded(data: bytes, image: Image.Image, shrinking: Shrinking | None, spare: float) -> tuple[Image.Image, Box, int]:
+    """Decode an image of 8 bits, perhaps to fewer pixels."""
+    width, height = image.size
+    reduction = 1 if shrinking is None else reduction_of(shrinking, image.size, spare)
+    if reduction > 1:
+        image.draft(None, (width // reduction, height // reduction))  # JPEG alone can
+        reduction = max(1, round(width / image.width), round(height / image.height))
+    try:
+        image.load()
+    except ValueError:
+        plain = without_texts(data) if image.format == "PNG" else None  # texts may stand behind the pixels, too
+        if plain is None:
+            raise
+        image = PngImagePlugin.PngImageFile(io.BytesIO(plain))
+        image.load()
+    if reduction == 1:
+        width, height = image.size  # a TIFF may have been turned while loading
+    return image, (0, 0, width / reduction, height / reduction), reduction
+
+
+def _shallow(deep: Deep, scales: Sequence[ValueScale], noted: Noted | None) -> Image.Image:
+    """Scale deep samples to 8 bits."""
+    if noted is not None:
+        noted(deep)
+    if deep.samples.dtype == np.uint8 or deep.declared:
+        return to_eight_bits(deep, None)
+    depth = depth_of(deep)
+    assert depth is not None
+    return to_eight_bits(deep, next((scale for scale in scales if scale.values == depth.values), alone(depth)))
+
+
+def depth_in(payload: Payload) -> Depth | None:
+    """Measure how deep a picture is; None if it has 8 bits, or cannot be read. 8-bit files are not decoded."""
+    with contextlib.suppress(UndecodableError), _quiet_pillow():
+        if isinstance(payload, np.ndarray):
+            return depth_of(Deep(payload))
+        if isinstance(payload, bytes) and _known_format(payload) not in ("JPEG", "GIF", "WebP", "BMP"):
+            opened = _open_header(payload)
+            deep = opened if isinstance(opened, Deep) else deep_samples(payload, opened)
+            return None if deep is None else depth_of(deep)
+    return None
 
 
 def reduction_of(shrinking: Shrinking, size: tuple[int, int], spare: float = _SPARE) -> int:
@@ -264,71 +317,34 @@ def reduction_of(shrinking: Shrinking, size: tuple[int, int], spare: float = _SP
     return next((reduction for reduction in (8, 4, 2) if reduction <= most), 1)
 
 
-def _open_header(data: bytes) -> Image.Image:
+def _open_header(data: bytes) -> ImageFile.ImageFile | Deep:
+    """Open an image without decoding it; what Pillow has no mode for is read at once."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise UndecodableError(_why_unknown(data)) from error
+        deep = unnamed_samples(data)
+        if deep is None:
+            raise UndecodableError(_why_unknown(data)) from error
+        return deep
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d{7,}", str(error))
-        raise UndecodableError(_too_large(int(pixels[0]) if pixels else 2 * MAX_PIXELS)) from error
+        raise UndecodableError(too_large(int(pixels[0]) if pixels else 2 * MAX_PIXELS)) from error
     except Exception as error:  # see open_image
+        plain = without_texts(data) if isinstance(error, ValueError) else None
+        if plain is not None:
+            return _open_header(plain)
         raise UndecodableError(_why_damaged(error, _known_format(data))) from error
-    _refuse_size(*image.size)
+    refuse_size(*image.size)
     return image
 
 
-def _refuse_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UndecodableError(_too_large(width * height, f"{width} x {height} pixels, "))
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise UndecodableError(f"{width} x {height} pixels: a strip, longer than {MAX_ASPECT} times its width")
-
-
-def _upright(image: Image.Image, box: Box, stored: Image.Image) -> tuple[Image.Image, Box]:
-    """Turn an image, and the box in it that begins at its upper left corner, as the stored one's EXIF says."""
-    try:
-        orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF beside a good picture: as every viewer does, show it as it lies
-        orientation = 1
-    if orientation not in _TURNS:
-        return image, box
-    turn, left_was_end, top_was_end = _TURNS[orientation]
-    turned = image.transpose(turn)
-    width, height = box[2:] if orientation < 5 else (box[3], box[2])
-    left, top = (turned.width - width) * left_was_end, (turned.height - height) * top_was_end
-    return turned, (left, top, left + width, top + height)
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bit(image).convert("RGB")
+    if image.mode == "LAB":
+        return from_lab(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale deep grey by the range its format promises (16 bits), else by the range that its values suggest."""
-    values: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise UndecodableError("some of its values are infinite or not a number")
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
-        low, high = 0.0, 65535.0  # Pillow scales deep PPM to 16 bits whatever its stated maximum
-    elif low >= 0 and high <= 1 and image.mode == "F":
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 65535 and image.mode == "I":
-        low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / max(high - low, 1e-30))
-    return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
-
-
-def _too_large(pixels: int, size: str = "") -> str:
-    return f"too large: {size}{pixels / 1e6:.0f} megapixels where at most {MAX_PIXELS // 1_000_000} are read"
 
 
 def _known_format(data: bytes) -> str | None:

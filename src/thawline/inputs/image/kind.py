@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thawline.inputs.image.decode import open_image, prepare, thumbnail
+from thawline.inputs.image.decode import depth_in, open_image, thumbnail
+from thawline.inputs.image.decode import prepare as prepared
+from thawline.inputs.image.scales import FULL, Extra, Ranges, depth_of, extra_from, raw_sketch
+from thawline.inputs.image.scales import remarks as depth_remarks
+from thawline.inputs.image.scales import settled as settle
 from thawline.inputs.image.sketches import contrast
 from thawline.inputs.image.sketches import near_pairs as near
+from thawline.inputs.image.tiff import has_pages
+from thawline.inputs.settled import Beyond, Settled
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from thawline.inputs.image.deep import Deep
     from thawline.inputs.image.views import Augmentation
-    from thawline.records import ImagePreparation, Payload
+    from thawline.records import ImagePreparation, Payload, ValueScale
 
-__all__ = ["look", "near", "prepare", "remarks", "show", "simple_features", "stand_ins", "to_tensors", "views"]
+__all__ = [
+    "beyond", "look", "near", "prepare", "remarks", "settled", "show", "simple_features", "stand_ins", "to_tensors",
+    "views",
+]  # fmt: skip
 
 SKETCH_SHAPE = (16, 16, 3)
 SIMPLE = "16 x 16 pixels"
@@ -27,9 +37,47 @@ FLAT = 4
 """Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
 
 
-def look(payload: Payload) -> NDArray[np.uint8]:
-    """See ``InputKind.look``: the whole picture squashed to 16 x 16 RGB."""
-    return np.asarray(thumbnail(payload, SKETCH_SHAPE[0]), dtype=np.uint8)
+def look(payload: Payload) -> tuple[NDArray[np.uint8], bytes]:
+    """See ``InputKind.look``: the whole picture squashed to 16 x 16 RGB, and how deep its samples are."""
+    seen: list[Deep] = []
+    sketch = np.asarray(thumbnail(payload, SKETCH_SHAPE[0], seen.append), dtype=np.uint8)
+    pages = isinstance(payload, bytes) and payload[:2] in (b"II", b"MM") and has_pages(payload)
+    depth = depth_of(seen[0]) if seen else None
+    if depth is None and not pages:
+        return sketch, b""
+    # A picture that fills its type is scaled by that type, whatever the others are.
+    scaled_alone = depth is None or (depth.values == "uint16" and depth.high > FULL // 2)
+    return sketch, Extra(depth, None if scaled_alone else raw_sketch(seen[0], SKETCH_SHAPE[0]), pages).to_bytes()
+
+
+def settled(
+    extras: Mapping[int, bytes], sketches: NDArray[np.uint8], judged_by: NDArray[np.bool_], files: Sequence[str]
+) -> Settled:
+    """See ``InputKind.settled``: by which scales deep pictures are read."""
+    found = {row: extra_from(stored) for row, stored in extras.items()}
+    scales, sketches = settle(found, sketches, judged_by)
+    return Settled(scales, sketches, depth_remarks(found, scales, files))
+
+
+def scales_of(payloads: Iterable[Payload]) -> tuple[ValueScale, ...]:
+    """Return the scales of pictures that are no data set; only those deeper than 8 bits are decoded."""
+    found: dict[int, Extra] = {}
+    for row, payload in enumerate(payloads):
+        seen = depth_in(payload)
+        if seen is not None:
+            found[row] = Extra(seen, None)
+    n = max(found, default=-1) + 1
+    return settle(found, np.zeros((n, *SKETCH_SHAPE), np.uint8), np.ones(n, bool))[0]
+
+
+def beyond() -> Ranges:
+    """See ``InputKind.beyond``: how far deep pictures reach."""
+    return Ranges()
+
+
+def prepare(payload: Payload, preparation: ImagePreparation, beyond: Beyond | None = None) -> NDArray[np.uint8]:
+    """See ``InputKind.prepare``."""
+    return prepared(payload, preparation, beyond.note if isinstance(beyond, Ranges) else None)
 
 
 def simple_features(sketches: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -48,9 +96,9 @@ def remarks(sketches: NDArray[np.uint8], files: Sequence[str]) -> list[str]:
     ]
 
 
-def show(payload: Payload, side_px: int) -> bytes:
+def show(payload: Payload, side_px: int, scales: Sequence[ValueScale] = ()) -> bytes:
     """See ``InputKind.show``."""
-    small = open_image(payload)
+    small = open_image(payload, scales)
     small.thumbnail((side_px, side_px))
     file = io.BytesIO()
     small.save(file, "PNG", compress_level=1)  # the smallest takes twenty times as long, and saves a sixth

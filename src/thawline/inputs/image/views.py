@@ -105,9 +105,9 @@ def prepare_views(
         UndecodableError: The sample cannot be decoded.
     """
     whole, cropped = shrinking(preparation), _shrinking(preparation, augmentation)
-    picture = plain = open_picture(payload, whole if set(seeds) == {None} else cropped)
+    picture = plain = open_picture(payload, whole if set(seeds) == {None} else cropped, scales=preparation.scales)
     if None in seeds and reduction_of(whole, picture.size) != reduction_of(cropped, picture.size):
-        plain = open_picture(payload, whole)
+        plain = open_picture(payload, whole, scales=preparation.scales)
     return [
         fitted(plain, preparation) if seed is None else _view(picture, preparation, augmentation, seed)
         for seed in seeds
