@@ -62,7 +62,7 @@ def test_refused_arrays(pixels, change, message):
     ("options", "message"),
     [
         ({"labels": LABELS[:3]}, "labels must be one for each sample; got 3 labels for 8 samples"),
-        ({"labels": [1.5] * 8}, "labels must be strings or integers; got 1.5 for sample 0"),
+        ({"labels": [1.5] * 8}, "labels must be text or whole numbers; got 1.5 in sample 0"),
         ({"labels": ["a"] * 7 + [""]}, "labels must be strings or integers; got '' for sample 7"),
         ({"labels": ["a", 1] * 4}, "labels must be all strings or all integers"),
         ({"labels": LABELS, "groups": [1]}, "groups must be one for each sample; got 1 groups for 8"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from thawline.data.labels import ONE_LABEL, clean_labels, is_missing
 from thawline.data.listing import PART_NAMES, Label, Listing
 from thawline.data.sources import ArraySource, FileSource
 from thawline.errors import DataError
@@ -37,14 +38,16 @@ def open_array(
     """
     values = as_pixels(_checked_shape(pixels))
     n = len(values)
+    known, notes = (None, []) if labels is None else checked_labels(labels, n)
     return Listing(
         name="array",
         files=tuple(f"array#{i}" for i in range(n)),
         source=ArraySource(values),
-        labels=None if labels is None else checked_labels(labels, n),
+        labels=known,
         groups=checked_groups(groups, n),
         given=checked_given(given, n),
         class_names=class_names,
+        warnings=tuple(notes),
     )
 
 
@@ -57,28 +60,32 @@ def open_paths(
 ) -> Listing:
     """Take the paths of picture files, wherever they lie: a user who names a file may read it."""
     files = tuple(os.fspath(path) for path in paths)
+    known, notes = (None, []) if labels is None else checked_labels(labels, len(files))
     return Listing(
         name="files",
         files=files,
         source=FileSource(tuple(str(Path(file).expanduser().absolute()) for file in files)),
-        labels=None if labels is None else checked_labels(labels, len(files)),
+        labels=known,
         groups=checked_groups(groups, len(files)),
         given=checked_given(given, len(files)),
         class_names=class_names,
+        warnings=tuple(notes),
     )
 
 
-def checked_labels(labels: Iterable[Any], n: int) -> tuple[Label, ...]:
-    """Return one string or integer for each sample; raises DataError."""
+def checked_labels(labels: Iterable[Any], n: int) -> tuple[tuple[Label, ...], list[str]]:
+    """Return one string or integer for each sample, and what a user should know of them; raises DataError."""
     found = [item.item() if isinstance(item, np.generic) else item for item in labels]
     if len(found) != n:
         raise DataError(f"labels must be one for each sample; got {len(found)} labels for {n} samples.")
     for i, label in enumerate(found):
-        if not isinstance(label, str | int) or label == "":
+        if isinstance(label, list | tuple | np.ndarray):
+            raise DataError(f"labels must be one for each sample; sample {i} has a list of them. {ONE_LABEL}")
+        if not isinstance(label, str | int | float) or is_missing(label):
             raise DataError(f"labels must be strings or integers; got {label!r} for sample {i}.")
     if len({isinstance(label, str) for label in found}) > 1:
         raise DataError("labels must be all strings or all integers; got both.")
-    return tuple(label if isinstance(label, str) else int(label) for label in found)
+    return clean_labels(found, lambda row: f"sample {row}", "the labels given")
 
 
 def checked_groups(groups: Iterable[Any] | None, n: int) -> tuple[object, ...] | None:

@@ -19,7 +19,7 @@ FILE_COLUMNS = (
 )  # fmt: skip
 LABEL_COLUMNS = (
     "label", "class", "category", "target", "labels", "classes", "labelname", "classname", "categoryname", "classlabel",
-    "targetname", "labelid", "classid", "categoryid", "targetid", "breed", "species", "diagnosis", "dx", "y",
+    "targetname", "labelid", "classid", "categoryid", "targetid", "breed", "species", "diagnosis", "dx", "lbl", "y",
 )  # fmt: skip
 """Usual names, the likeliest first, without case, blanks, underscores and hyphens."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "set", "dataset", "phase")
@@ -80,7 +80,11 @@ class Cells:
         return f"{self.unit} {self.places[row]}"
 
 
-class NoLabelsError(DataError):
+class NoColumnError(DataError):
+    """The table has no column that could be the one that is needed: it may be a table of something else."""
+
+
+class NoLabelsError(NoColumnError):
     """The table has no column of labels, or nothing in it."""
 
 
@@ -179,7 +183,7 @@ def _file_column(path: Path, names: Sequence[str], sample: Callable[[str], list[
     if len(likely) == 1:
         notes.append(f"File names are read from column {likely[0]!r}, whose cells end like names of pictures.")
         return likely[0]
-    raise DataError(
+    raise NoColumnError(
         f"{path}: expected a file column named filename, file, path, image, image_path, id or alike; found "
         f"{_shown(names)}. Name it with file_column (--file-column), or add a header row if this line is data."
     )

@@ -11,10 +11,10 @@ import numpy as np
 
 from thawline.data.arrays import open_array, open_paths
 from thawline.data.columns import Columns
-from thawline.data.folder import list_pictures, open_folder
+from thawline.data.directory import list_directory
+from thawline.data.folder import list_pictures
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
-from thawline.data.part_tables import find_part_tables, open_part_tables
 from thawline.data.table import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table, open_table
 from thawline.errors import DataError, MissingDataError, UsageError
 
@@ -46,7 +46,7 @@ def list_labelled(
         if labels is not None:
             raise UsageError("labels go with arrays and lists of paths; folders and tables bring their own.")
         if path.is_dir():
-            return _list_directory(path, columns, place, class_names, groups)
+            return list_directory(path, columns, place, class_names, groups)
         _only_without(groups, "groups", "a table", "group_column")
         if not is_table(path):
             _refuse_sheet(path)
@@ -137,23 +137,3 @@ def _existing(
 def _only_without(value: object, option: str, kind: str, instead: str) -> None:
     if value is not None:
         raise UsageError(f"{option} does not go with {kind}; give {instead} instead.")
-
-
-def _list_directory(
-    path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
-) -> Listing:
-    if (path / "bundle.json").is_file() and (path / "model.safetensors").is_file():
-        raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the pictures.")
-    try:
-        tables = find_part_tables(path)
-        listing = None if tables else open_folder(path, groups if isinstance(groups, Mapping) else None)
-    except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be listed: {error.strerror}.") from error
-    if listing is None:
-        _only_without(groups, "groups", "tables", "group_column")
-        return open_part_tables(path, tables, columns, root=root, class_names=class_names)
-    if columns != Columns():
-        raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
-    if groups is not None and not isinstance(groups, Mapping):
-        raise UsageError("groups of a folder must be a mapping from file (its path below the folder) to group.")
-    return listing

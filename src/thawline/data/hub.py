@@ -79,6 +79,9 @@ def open_hub(
         if column is not None:
             _known(column, columns)
     feature = columns[label_column] if label_column is not None else None
+    notes: list[str] = []
+    if label_column is not None:
+        tables = _labelled(tables, label_column, notes)
     files, labels, parts, declared, sources = [], [], [], [], []
     for split, table in tables.items():
         part: Part = PART_NAMES[split.lower()]
@@ -91,15 +94,29 @@ def open_hub(
             declared += list(table.with_format(None)[group_column])
     if isinstance(feature, datasets.ClassLabel) and -1 in labels:
         raise DataError(f"labels must not be missing; {labels.count(-1)} of {len(labels)} rows have none (label -1).")
+    known, said = (None, []) if label_column is None else checked_labels(labels, len(files))
     return Listing(
         name=name or next(iter(tables.values())).info.dataset_name or "dataset",
         files=tuple(files),
         source=ChainSource(sources),
-        labels=checked_labels(labels, len(files)) if label_column is not None else None,
+        labels=known,
         given=tuple(parts) if len(tables) > 1 else None,
         groups=tuple(declared) if group_column is not None else checked_groups(groups, len(files)),
         class_names=class_names or (feature.names if isinstance(feature, datasets.ClassLabel) else None),
+        warnings=(*notes, *said),
     )
+
+
+def _labelled(tables: Mapping[str, Any], column: str, notes: list[str]) -> Mapping[str, Any]:
+    """Leave out a test or validation split whose labels are withheld: all -1 or None, or no such column."""
+    kept = {}
+    for split, table in tables.items():
+        known = column in table.features and any(label not in (-1, None) for label in table.with_format(None)[column])
+        if known or PART_NAMES[split.lower()] == "train":
+            kept[split] = table
+        else:
+            notes.append(f"Split {split!r} has no labels and is left out. Predict on it afterwards.")
+    return kept
 
 
 def _image_column(columns: Mapping[str, Any]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from thawline.data.finding import Finder, Folder, Found, folded, has_picture_suffix, steps_of
 from thawline.data.listing import PART_NAMES
 from thawline.errors import DataError
+from thawline.inputs.image.decode import SUFFIXES
+from thawline.naming import shell_word
 from thawline.showing import counted, few
 
 Key = Callable[[str], str]
@@ -27,6 +29,7 @@ class _Place(NamedTuple):
 def search_below(finder: Finder, names: Sequence[str], found: Found) -> None:
     """Fill in the paths of missing files that lie below the root in another place, and say so.
 
+    If most files are where the table says, the others are not used from elsewhere: somebody may have set them apart.
     Of several files of one name, the one whose folders end most like the name wins; of equal ones, the one below the
     only folder that holds all. If no file at all is found, other suffixes, and numbers without zeros, are tried.
 
@@ -36,9 +39,13 @@ def search_below(finder: Finder, names: Sequence[str], found: Found) -> None:
     steps = {row: tuple(parts) for row in found.missing() if (parts := steps_of(names[row]))}
     if not steps:
         return
-    nothing = not found.rows()
-    for key, how in _KEYS if nothing else _KEYS[:1]:
+    in_place = len(found.rows())
+    for key, how in _KEYS[:1] if in_place else _KEYS:
         places = _places(finder, steps, key)
+        if in_place > len(steps):
+            for row, (place, *_) in places.items():
+                found.reasons[row] += f" (one of that name is {os.path.relpath(place.path, finder.root)})"
+            return
         chosen = _choose(finder, names, places)
         if chosen:
             _keep(finder, names, found, chosen, how)
@@ -72,13 +79,15 @@ def _places(finder: Finder, steps: Mapping[int, tuple[str, ...]], key: Key) -> d
     folders: list[Folder] = []
     named: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for folder in finder.folders_below():
-        for name, found_as in _pictures(folder, key):
-            if found_as in wanted:
-                named[found_as].append((len(folders), name))
+        for name in folder.files:
+            for found_as in _found_as(name, key):
+                if found_as in wanted:
+                    named[found_as].append((len(folders), name))
         folders.append(folder)
     above = [Path(folder.path).parts for folder in folders]
     alike = [[folded(part) for part in reversed(parts)] for parts in above]
     tails: dict[tuple[str, ...], dict[int, int]] = defaultdict(dict)
+    bases: dict[tuple[int, int], str] = {}
     places: dict[int, list[_Place]] = {}
     for row, parts in steps.items():
         candidates = named.get(last[row])
@@ -90,23 +99,27 @@ def _places(finder: Finder, steps: Mapping[int, tuple[str, ...]], key: Key) -> d
                 tail[number] = _common(alike[number], parts[:-1])
         longest = max(tail[number] for number, _ in candidates)
         places[row] = [
-            _Place(folders[number].prefix + name, os.fspath(Path(*above[number][: len(above[number]) - longest])))
+            _Place(folders[number].prefix + name, _shortened(above, number, longest, bases))
             for number, name in candidates
             if tail[number] == longest
         ]
     return places
 
 
-def _pictures(folder: Folder, key: Key) -> Iterator[tuple[str, str]]:
-    """Yield each file with the keys it is found by: its name and, for ids, its name without suffix."""
-    for name in folder.files:
-        keys = {key(name)}
-        if key is _whole and has_picture_suffix(name):
-            keys.add(_stem(name))
-        elif not has_picture_suffix(name):
-            keys = {_whole(name)} if key is _whole else set()
-        for one in keys:
-            yield name, one
+def _shortened(above: Sequence[tuple[str, ...]], number: int, tail: int, known: dict[tuple[int, int], str]) -> str:
+    """Return the path of a folder without its last ``tail`` parts; the few that there are, are kept."""
+    if (number, tail) not in known:
+        parts = above[number]
+        known[number, tail] = os.fspath(Path(*parts[: len(parts) - tail]))
+    return known[number, tail]
+
+
+def _found_as(name: str, key: Key) -> tuple[str, ...]:
+    """Return the keys by which a file is found: its name and, for ids, its name without suffix."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122
+    if suffix.lower() not in SUFFIXES:
+        return (key(name),) if key is _whole else ()
+    return (_whole(name), _whole(stem)) if key is _whole else (key(stem),)
 
 
 def _common(alike: Sequence[str], lead: Sequence[str]) -> int:
@@ -155,15 +168,15 @@ def _refuse_two(name: str, n: int, several: Sequence[_Place]) -> None:
         raise DataError(f"{name!r} may be {a} or {b}. Write the suffix into the table, or remove one of the files.")
     names = counted(n, "file name")
     raise DataError(
-        f"{names} of the table may lie in {a} or in {b}, such as {name!r}. Name one with root (--root {a})."
+        f"{names} of the table may lie in {a} or in {b}, such as {name!r}. Name one with root (--root {shell_word(a)})."
     )
 
 
 def _keep(finder: Finder, names: Sequence[str], found: Found, chosen: Mapping[int, str], how: str) -> None:
-    folders: dict[str, None] = {}
     for row, path in chosen.items():
         found.paths[row], found.reasons[row] = path, ""
-        folders.setdefault(os.path.relpath(os.path.dirname(path), finder.root))  # noqa: PTH120
+    parents = dict.fromkeys(path.rpartition(os.sep)[0] or os.sep for path in chosen.values())
+    folders = [os.path.relpath(parent, finder.root) for parent in parents]
     first = next(iter(chosen))
     count = counted(len(chosen), "file name")
     lead = "is not" if len(chosen) == 1 else "are not"

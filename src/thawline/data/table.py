@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from thawline.data.sources import FileSource, ParquetSource
 from thawline.data.table_parquet import read_parquet
 from thawline.data.table_text import read_text
 from thawline.errors import DataError
+from thawline.naming import shell_word
 from thawline.records import Part, Skipped
 from thawline.showing import counted
 
@@ -166,7 +166,7 @@ def _outside(table: Cells, names: Sequence[str], found: Found, finder: Finder) -
     verb = "leads" if len(found.outside) == 1 else "lead"
     return (
         f"{n} {verb} outside {finder.root}, where nothing is read unasked: {names[row]!r} ({table.at(row)}). "
-        f"One root holds them all: --root {shlex.quote(common)}"
+        f"One root holds them all: --root {shell_word(common)}"
     )
 
 
@@ -182,7 +182,7 @@ def _way_to(table: Cells, names: Sequence[str], finder: Finder) -> str:
     for above in (finder.root, *finder.root.parents[:3]):
         for place in (above, *(above / guess for guess in _GUESSES)):
             if any(_is_there(place / name) for name in names[:3]):
-                return f"The first are in {place}: give it as root (--root {shlex.quote(str(place))})."
+                return f"The first are in {place}: give it as root (--root {shell_word(place)})."
     if not any(has_picture_suffix(file) for folder in finder.folders_below() for file in folder.files):
         return "There is no picture below that folder. Give root (--root), the folder that holds them."
     column = table.choice.roles["file"]
