@@ -121,7 +121,8 @@ def test_pillow_is_turned_upright_and_made_rgb(path: Path, tmp_path: Path) -> No
             picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
         picture.save(tmp_path / name, exif=exif)
         given = list_pictures(Image.open(tmp_path / name)).source.read(0)
-        assert np.array_equal(given, np.asarray(open_image((tmp_path / name).read_bytes()))), name
+        assert given.dtype == (np.uint16 if mode == "I;16" else np.uint8)  # the scale of the model comes later
+        assert np.array_equal(open_image(given), open_image((tmp_path / name).read_bytes())), name
 
 
 def test_damaged_pictures_fail_with_their_reason(bundle: Bundle, path: Path, tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def table(path: Path) -> pd.DataFrame:
         (pd.Series(["cat", "dog"], name="label"), DataError, r"none of the 2 in label names a file, the first is 'c"),
         (np.zeros((2, 3, 8, 8), np.uint8), DataError, r"must have shape .*; got \(2, 3, 8, 8\)\. Move the chann"),
         ([np.zeros((3, 8, 9), np.uint8)], DataError, r"item 1 must be an array .*; got shape \(3, 8, 9\)\. Move the"),
-        ([b"", np.zeros((8, 8), np.int64) + 300], DataError, r"item 2: images must be uint8, 0 to 255; got int64"),
-        ([np.full((8, 8), np.nan)], DataError, r"item 1: images must be uint8"),
+        ([b"", np.zeros((8, 8), np.int64) + 300], DataError, r"item 2: images must be uint8, .*; got int64 from 300"),
+        ([np.zeros((8, 8), bool)], DataError, r"item 1: images must be uint8"),
         ([np.zeros((0, 8), np.uint8)], DataError, r"item 1 must be an array .*; got shape \(0, 8\)"),
         ([[[1, 2], [3]]], DataError, r"item 1 must be a picture; its rows differ in length"),
         ([], DataError, "the list: found no pictures"),
