@@ -344,7 +344,7 @@ class Ranges:
             elif scale is None and (high <= _DIM if values == "uint16" else values != "float" or low < 0 or high > 1):
                 white = "65,535" if values == "uint16" else "what each picture suggests"
                 said.append(
-                    f"{pictures} with {reach}: the model was fitted with no pictures that settle their scale, so white is "
-                    f"{white}. If that leaves them too dark, convert them as its training pictures were."
+                    f"{pictures} with {reach}: the model was fitted with no pictures that settle their scale, so "
+                    f"white is {white}. If that leaves them too dark, convert them as its training pictures were."
                 )
         return said
