@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.backbones.names import layers_in
 from thawline.bundles.predictions import Predictions
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from thawline.heads import Head
     from thawline.inputs.settled import Beyond
     from thawline.listening import Progress
+
+
+class _Asked(NamedTuple):
+    """What somebody asks about."""
+
+    files: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    """What cannot be predicted."""
+    prepare: Callable[[int], NDArray[np.uint8]]
+    """Reads and prepares the sample of a row."""
+    warnings: tuple[str, ...] = ()
+    column: str = "file"
 
 
 class Bundle:
@@ -93,10 +105,13 @@ class Bundle:
 
         preparation = self.backbone.preparation
         beyond = kind_of(preparation.kind).beyond()
-        files, skipped, prepare = self._asked(what, file_column, image_column, root, beyond)
+        asked = self._asked(what, file_column, image_column, root, beyond)
+        files, skipped, prepare = asked.files, asked.skipped, asked.prepare
         if not files:
             nothing = np.empty((0, len(self.classes)))
-            return Predictions(files=(), classes=self.classes, probabilities=nothing, failed=skipped)
+            return Predictions(
+                files=(), classes=self.classes, probabilities=nothing, failed=skipped, warnings=asked.warnings
+            )
         rows: list[int] = []
         failed: list[Skipped] = []
         values = self._values(files, prepare, rows, failed, progress)
@@ -107,7 +122,8 @@ class Bundle:
             classes=self.classes,
             probabilities=np.concatenate([*blocks, np.empty((0, len(self.classes)))]),
             failed=(*skipped, *failed),
-            warnings=tuple(beyond.remarks(preparation.scales)),
+            warnings=(*asked.warnings, *beyond.remarks(preparation.scales)),
+            column=asked.column,
         )
 
     def _asked(
@@ -117,8 +133,8 @@ class Bundle:
         image_column: str | None,
         root: str | os.PathLike[str] | None,
         beyond: Beyond,
-    ) -> tuple[tuple[str, ...], tuple[Skipped, ...], Callable[[int], NDArray[np.uint8]]]:
-        """Return names, what cannot be predicted, and a function that reads and prepares the sample of a row."""
+    ) -> _Asked:
+        """List what is asked about; nothing is read yet."""
         from thawline.inputs import kind_of
 
         preparation = self.backbone.preparation
@@ -127,7 +143,7 @@ class Bundle:
             from thawline.features.prepared import read_sample
 
             data = what
-            return (
+            return _Asked(
                 data.files,
                 data.skipped,
                 lambda row: read_sample(data, row, lambda payload: kind.prepare(payload, preparation, beyond)),
@@ -135,7 +151,13 @@ class Bundle:
         from thawline.bundles.pictures import list_pictures
 
         listing = list_pictures(what, file_column=file_column, image_column=image_column, root=root)
-        return listing.files, listing.skipped, lambda row: kind.prepare(listing.source.read(row), preparation, beyond)
+        return _Asked(
+            listing.files,
+            listing.skipped,
+            lambda row: kind.prepare(listing.source.read(row), preparation, beyond),
+            listing.warnings,
+            listing.columns.get("file", "file"),
+        )
 
     def _values(
         self,

@@ -33,6 +33,8 @@ class Predictions:
     """Pictures that could not be read, with the reason; they have no row."""
     warnings: tuple[str, ...] = ()
     """Sentences that the user should read before believing a prediction."""
+    column: str = "file"
+    """What the column of names is called: in a table, as the table calls it."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -96,13 +98,14 @@ class Predictions:
             raise UsageError(
                 f"to_pandas needs pandas, which cannot be imported: {error}. Install it: pip install pandas"
             ) from error
-        columns = {"file": self.files, "label": self.labels, "probability": self.probabilities.max(1, initial=0)}
+        columns = {self.column: self.files, "label": self.labels, "probability": self.probabilities.max(1, initial=0)}
         classes = {f"p({name})": self.probabilities[:, i] for i, name in enumerate(self.classes)}
         return pd.DataFrame(columns | classes)
 
     def write_csv(self, target: IO[str], true_labels: Sequence[str] | None = None) -> None:
         """Write a row for each picture: file, label, probability, then the probability of each class under its name.
 
+        Rows of a table come in its order, and its own name stands above their file names (``id``).
         Floats are written in full: reading them back gives the same bits.
 
         Args:
@@ -111,7 +114,7 @@ class Predictions:
         """
         writer = csv.writer(target)
         known = [] if true_labels is None else ["true"]
-        writer.writerow(["file", *known, "label", "probability", *(f"p({name})" for name in self.classes)])
+        writer.writerow([self.column, *known, "label", "probability", *(f"p({name})" for name in self.classes)])
         for index, (file, label) in enumerate(zip(self.files, self.labels, strict=True)):
             row = [repr(float(p)) for p in self.probabilities[index]]
             truth = [] if true_labels is None else [true_labels[index]]

@@ -49,11 +49,11 @@ def _from_tables(
     beside = _folders_of_pictures(path)
     try:
         listing = open_part_tables(path, tables, columns, root=root, class_names=class_names)
-    except NoColumnError as error:
+    except NoColumnError:
         if len(beside) > 1 and columns == Columns() and root is None:
             with suppress(DataError):
                 listing = open_folder(path)
-                note = f"The class folders are read. {tables['train'].name} beside them is not: {error}"
+                note = f"Class folders are read; {tables['train'].name} beside them is not: it is no table of pictures."
                 return replace(listing, warnings=(note, *listing.warnings))
         raise
     if len(beside) < 2:

@@ -210,7 +210,7 @@ def _refuse_lost_class(table: Cells, labels: Sequence[Label], names: Sequence[st
         n = sum(labels[row] == label for row in lost)
         raise DataError(
             f"{table.path}: no file of class {str(label)!r} is there ({counted(n, 'row')}), for one {names[lost[0]]!r} "
-            f"({found.reasons[lost[0]]}). Give root (--root) if it lies in another folder, or remove the class."
+            f"({found.reasons[lost[0]]}). Give root (--root) if it lies in another folder, or remove its rows."
         )
 
 

@@ -113,8 +113,9 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str) -> Cells:
             path, table.names, table.columns, labelled, None, lambda name: [row[at[name]] for _, row in table.sample]
         )
         read: dict[str, list[Any]] = {name: [] for name in choice.wanted}
-        columns_at = [(at[name], cells) for name, cells in read.items()]
-        last = max((i for i, _ in columns_at), default=0)
+        label = choice.roles.get("label")  # blanks around labels are counted when these are read
+        columns_at = [(at[name], cells, name != label) for name, cells in read.items()]
+        last = max((i for i, _, _ in columns_at), default=0)
         places: list[int] = []
         for place, row in chain(table.sample, table.rows):
             if len(row) <= last:
@@ -122,9 +123,9 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str) -> Cells:
             if len(places) >= MAX_ROWS:
                 raise DataError(f"{path}: more than {MAX_ROWS:,} rows. Split the table.")
             places.append(place)
-            for i, cells in columns_at:
+            for i, cells, stripped in columns_at:
                 cell = row[i]
-                cells.append(cell.strip() if isinstance(cell, str) else cell)
+                cells.append(cell.strip() if stripped and isinstance(cell, str) else cell)
     return filled(path, choice, read, places, "line", notes=(*said, *table.notes))
 
 
