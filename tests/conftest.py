@@ -39,7 +39,7 @@ TINY_PER_CLASS = 10
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put each test that reads real data or real weights into the second tier."""
     for item in items:
-        if {"real_data", "real_weights"} & set(getattr(item, "fixturenames", ())):
+        if {"real_data", "real_weights", "real_cases"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 
@@ -128,6 +128,12 @@ def real_data() -> Path:
 def real_weights() -> Path:
     """The folder of real pre-trained weights; skips where there is none."""
     return _folder_from_environment("THAWLINE_REAL_WEIGHTS")
+
+
+@pytest.fixture(scope="session")
+def real_cases() -> Path:
+    """The folder of a script that makes odd inputs from real pictures; skips where there is none."""
+    return _folder_from_environment("THAWLINE_REAL_CASES")
 
 
 def _folder_from_environment(variable: str) -> Path:
