@@ -32,7 +32,7 @@ from typing import Any
 
 COUNTS = {"pictures": 5_000, "tables": 2_600, "weights": 800, "plans": 900, "bundles": 700}
 SEED = 0
-SLOW_S, SILENT_S, GROWTH_KIB = 30, 180, 2**20
+SLOW_S, SILENT_S, PREPARING_S, GROWTH_KIB = 30, 180, 900, 2**20
 CLASSES = ("left", "right")
 MODEL = "test_resnet"
 """Smallest of timm's residual networks: 0.5 M parameters."""
@@ -403,7 +403,9 @@ def outcomes(kind: str, count: int, seed: int) -> Iterator[tuple[int, str, str]]
         command = [sys.executable, __file__, "--only", kind, "--work", str(done), str(count), "--seed", str(seed)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
             assert child.stdout is not None
-            while select.select([child.stdout], [], [], SILENT_S)[0] and (line := child.stdout.readline()):
+            patience = PREPARING_S
+            while select.select([child.stdout], [], [], patience)[0] and (line := child.stdout.readline()):
+                patience = SILENT_S
                 number, outcome, what = json.loads(line)
                 done = number + 1
                 yield number, outcome, what
