@@ -112,7 +112,7 @@ def test_predict_lists_what_it_could_not_read(thawline, tiny_photos: Path, run_f
     assert answer.code == 0
     assert len(answer.json["predictions"]) == 1
     assert answer.json["failed"][0]["file"].endswith("bad.jpg")
-    assert "bad.jpg could not be read" in " ".join(answer.err.split())
+    assert "1 file could not be read and got no prediction. bad.jpg: " in " ".join(answer.err.split())
     assert thawline("predict", run_folder, "bad.jpg").code == 2
 
 

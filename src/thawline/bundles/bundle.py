@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,6 +77,7 @@ class Bundle:
         file_column: str | None = None,
         image_column: str | None = None,
         root: str | os.PathLike[str] | None = None,
+        follow_links: bool = False,
         progress: Progress | None = None,
     ) -> Predictions:
         """Predict the class of each picture. Needs no cache and writes nothing.
@@ -88,6 +89,7 @@ class Bundle:
             what: A path, a folder of pictures, a table, a PIL picture, an array, the bytes of a file, an open binary
                 file, a list of these, a column of a pandas or polars table, a Hugging Face data set, or a ``Dataset``.
             file_column, image_column, root: How a table names its pictures, as in ``open_data``.
+            follow_links: In a folder, follow links that lead outside it, or to folders.
             progress: Called with (pictures done, pictures in all).
         Returns:
             Labels and probabilities (N, C), in the order given; what cannot be read stands in ``failed``. A picture
@@ -105,7 +107,8 @@ class Bundle:
 
         preparation = self.backbone.preparation
         beyond = kind_of(preparation.kind).beyond()
-        asked = self._asked(what, file_column, image_column, root, beyond)
+        how = {"file_column": file_column, "image_column": image_column, "root": root, "follow_links": follow_links}
+        asked = self._asked(what, how, beyond)
         files, skipped, prepare = asked.files, asked.skipped, asked.prepare
         if not files:
             nothing = np.empty((0, len(self.classes)))
@@ -126,14 +129,7 @@ class Bundle:
             column=asked.column,
         )
 
-    def _asked(
-        self,
-        what: Any,
-        file_column: str | None,
-        image_column: str | None,
-        root: str | os.PathLike[str] | None,
-        beyond: Beyond,
-    ) -> _Asked:
+    def _asked(self, what: Any, how: Mapping[str, Any], beyond: Beyond) -> _Asked:
         """List what is asked about; nothing is read yet."""
         from thawline.inputs import kind_of
 
@@ -150,7 +146,7 @@ class Bundle:
             )
         from thawline.bundles.pictures import list_pictures
 
-        listing = list_pictures(what, file_column=file_column, image_column=image_column, root=root)
+        listing = list_pictures(what, **how)
         return _Asked(
             listing.files,
             listing.skipped,

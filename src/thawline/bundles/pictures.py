@@ -37,12 +37,14 @@ def list_pictures(
     file_column: str | None = None,
     image_column: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
 ) -> Listing:
     """List pictures without labels; files are not read yet.
 
     Args:
         what: What ``Bundle.predict`` takes, but a ``Dataset``.
         file_column, image_column, root: As in ``open_data``, for a table.
+        follow_links: As in ``open_data``, for a folder.
     Raises:
         MissingDataError: The one path given does not exist.
         DataError: There is nothing in it, or an array is no picture.
@@ -50,7 +52,8 @@ def list_pictures(
     """
     if isinstance(what, str | os.PathLike) or is_hub_object(what):
         place = None if root is None else Path(root).expanduser()
-        return list_unlabelled(what, Columns(file=file_column, image=image_column), place)
+        columns = Columns(file=file_column, image=image_column)
+        return list_unlabelled(what, columns, place, follow_links=follow_links)
     if isinstance(what, np.ndarray) and what.dtype.kind not in "OUS" and not _is_one_picture(what):
         listing = list_unlabelled(what, Columns(), None)  # (N, H, W), (N, H, W, 1) or (N, H, W, 3)
         return replace(listing, files=tuple(f"picture {i + 1}" for i in range(len(listing.files))))

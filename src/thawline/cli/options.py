@@ -39,7 +39,16 @@ class DataOptions:
     ] = None
     split_column: Annotated[str | None, _data(help="Column that says train, val or test.")] = None
     root: Annotated[Path | None, _data(help="Folder that the file names in a table start from.")] = None
-    strict: Annotated[bool, _data("--strict", help="Refuse data with files that cannot be read.")] = False
+    follow_links: Annotated[
+        bool, _data("--follow-links", help="In a folder, follow links that lead outside it, or to folders.")
+    ] = False
+    class_level: Annotated[
+        int | None, _data(metavar="N", help="How many folders below DATA the class folders stand (default: found out).")
+    ] = None
+    drop_empty_classes: Annotated[
+        bool, _data("--drop-empty-classes", help="Go on without classes of which no picture can be used.")
+    ] = False
+    strict: Annotated[bool, _data("--strict", help="Refuse data with files that cannot be used.")] = False
     split: Annotated[str, _data(help="Shares of training, validation and test set, if the data bring no split.")] = (
         "70/15/15"
     )
@@ -53,6 +62,9 @@ class DataOptions:
             "group_column": self.group_column,
             "split_column": self.split_column,
             "root": self.root,
+            "follow_links": self.follow_links,
+            "class_level": self.class_level,
+            "drop_empty_classes": self.drop_empty_classes,
             "strict": self.strict,
         }
 
@@ -73,7 +85,7 @@ class DataOptions:
 
 LabelledData = Annotated[DataOptions, without("group_column", "split_column", "split")]
 """Of data that are not split."""
-PictureData = Annotated[DataOptions, only("file_column", "image_column", "root")]
+PictureData = Annotated[DataOptions, only("file_column", "image_column", "root", "follow_links", "strict")]
 """Of pictures without labels."""
 
 

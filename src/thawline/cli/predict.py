@@ -32,6 +32,7 @@ def predict(
 ) -> None:
     """Predict the class of new pictures. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
+    from thawline.data.passed_over import sentences
     from thawline.naming import as_json
     from thawline.scale.disk import check_new_file, written_whole
     from thawline.showing import counted
@@ -46,15 +47,19 @@ def predict(
             file_column=data.file_column,
             image_column=data.image_column,
             root=data.root,
+            follow_links=data.follow_links,
             progress=partial(listener.progress, "features"),
         )
         for warning in predictions.warnings:
             listener.note(warning)
-        for skipped in predictions.failed:
-            listener.note(f"{skipped.file} could not be read: {skipped.reason}")
-    if not len(predictions):
-        some = "; ".join(f"{skipped.file}: {skipped.reason}" for skipped in predictions.failed[:3])
-        raise DataError(f"at least one picture must be readable; got {len(predictions.failed)} that are not: {some}.")
+        failed = predictions.failed
+        if failed and (data.strict or not len(predictions)):
+            some = " ".join(sentences(failed))
+            least = "every file must be readable (--strict)" if data.strict else "at least one picture must be readable"
+            raise DataError(f"{least}; got {counted(len(failed), 'file')} without a prediction. {some}")
+        if failed:
+            some = " ".join(sentences(failed))
+            listener.note(f"{counted(len(failed), 'file')} could not be read and got no prediction. {some}")
     if target is not None:
         with written_whole(target) as file:
             if target.suffix.lower() == ".json":
@@ -66,5 +71,4 @@ def predict(
     elif target is None:
         predictions.write_csv(sys.stdout)
     else:
-        failed = counted(len(predictions.failed), "file")
-        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {failed} could not be read.")
+        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), 'file')} left out.")

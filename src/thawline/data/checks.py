@@ -6,15 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from thawline.data.listing import SET_NAMES, first_few
+from thawline.data.listing import SET_NAMES, first_few, unambiguous
+from thawline.data.passed_over import are_alike, sentences
 from thawline.data.split import leaking_rows
-from thawline.errors import DataError
+from thawline.errors import DataError, nearest
 from thawline.inputs import kind_of
-from thawline.records import Dataset, Skipped
+from thawline.naming import canonical, written
+from thawline.records import PARTS, Dataset, Skipped
 
 FEW = 10
 """With fewer samples of a class, the user is warned that its scores are uncertain."""
+
+GO_ON = "or go on without the class: --drop-empty-classes (drop_empty_classes=True)"
+"""The last of the next steps where a class has no picture."""
 
 
 def refuse_untrainable(dataset: Dataset, where: str) -> None:
@@ -32,8 +38,7 @@ def refuse_untrainable(dataset: Dataset, where: str) -> None:
     counts = np.bincount(dataset.labels[given == "train"] if given is not None else dataset.labels)
     counts = np.pad(counts, (0, len(dataset.classes) - len(counts)))
     if given is not None and counts.min() == 0:
-        missing = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
-        raise DataError(f"{where}: the given split has no training sample of class {first_few(missing)}.")
+        raise DataError(f"{where}: {_untrained(dataset, given, counts)}")
     if given is None and counts.min() < 2:
         single = [dataset.classes[i] for i in np.flatnonzero(counts == 1)]
         raise DataError(
@@ -43,10 +48,77 @@ def refuse_untrainable(dataset: Dataset, where: str) -> None:
 
 
 def skipped_remark(skipped: Sequence[Skipped], found: str) -> list[str]:
-    """Say how many of the files ``found`` were left out, and why the first was; nothing if none was."""
+    """Say how many of the files ``found`` were left out, and why; nothing if none was."""
     if not skipped:
         return []
-    return [f"{len(skipped)} of {found} cannot be used and are left out; first {skipped[0].file}: {skipped[0].reason}."]
+    many = f"{len(skipped)} of {found} cannot be used and are left out"
+    if are_alike(skipped):
+        return [f"{many}. {' '.join(sentences(skipped))}"]
+    return [f"{many}; first {skipped[0].file}: {skipped[0].reason}."]
+
+
+def _untrained(dataset: Dataset, given: NDArray[np.str_], counts: NDArray[np.int64]) -> str:
+    """Say of which classes a given split has no training sample, where they are, and what is the likely cause.
+
+    Args:
+        given: (N,) train, val or test.
+        counts: (C,) training samples.
+    """
+    missing = [int(i) for i in np.flatnonzero(counts == 0)]
+    trained = [name for name, count in zip(dataset.classes, counts, strict=True) if count]
+    name = dataset.classes[missing[0]]
+    rows = np.flatnonzero(dataset.labels == missing[0])
+    sets = " and the ".join(SET_NAMES[part] for part in PARTS if part in given[rows])
+    alike = [known for known in trained if known.casefold() == name.casefold()]
+    hint = f" Did you mean {alike[0]!r}?" if alike else nearest(name, trained, n=1)
+    what = "folder" if dataset.root is not None and f"{name}/" in f"/{dataset.files[rows[0]]}" else "class"
+    step = (
+        f"Rename the {what}, so that it is written the same in each set, or leave it out."
+        if hint
+        else f"Add samples of it to the training set, or remove the {what}."
+    )
+    more = f" The same holds for {first_few(dataset.classes[i] for i in missing[1:])}." if missing[1:] else ""
+    return (
+        f"the given split has no training sample of class {name!r}: its {len(rows):,} samples are in the {sets} alone, "
+        f"first {dataset.files[rows[0]]}.{hint} {step}{more}"
+    )
+
+
+def unreadable_of(
+    files: Sequence[str], failures: Mapping[int, str], labels: NDArray[np.int64]
+) -> dict[int, list[Skipped]]:
+    """Return, for each label, the files of ``failures`` (row -> reason); labels are (N,)."""
+    found: dict[int, list[Skipped]] = {}
+    for row, reason in sorted(failures.items()):
+        found.setdefault(int(labels[row]), []).append(Skipped(files[row], reason))
+    return found
+
+
+def lost_classes(
+    classes: Sequence[str],
+    labels: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    unreadable: Mapping[int, Sequence[Skipped]],
+) -> list[str]:
+    """Say, for each class without a sample among ``rows``, why: what is the matter with its files."""
+    present = set(labels[rows].tolist())
+    return [
+        f"no file of class {name!r} can be read. {' '.join(sentences(unreadable.get(i, [])))}"
+        for i, name in enumerate(classes)
+        if i not in present
+    ]
+
+
+def absent_remark(class_names: Sequence[str] | None, classes: Sequence[str]) -> list[str]:
+    """Say which of the names that came with the data no sample has."""
+    named = unambiguous([canonical(written(name)) for name in class_names or ()])
+    absent = [name for name in named if name not in classes]
+    if not absent:
+        return []
+    have = "has" if len(absent) == 1 else "have"
+    return [
+        f"{len(absent)} of {len(named)} class names {have} no sample and stand for no class here: {first_few(absent)}."
+    ]
 
 
 def opened_remark(opened: int, listed: int) -> str:

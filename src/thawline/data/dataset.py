@@ -13,11 +13,22 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.data.checks import opened_remark, refuse_untrainable, remarks, skipped_remark
+from thawline.data.checks import (
+    GO_ON,
+    absent_remark,
+    lost_classes,
+    opened_remark,
+    refuse_untrainable,
+    remarks,
+    skipped_remark,
+    unreadable_of,
+)
 from thawline.data.columns import Columns
 from thawline.data.doors import Kind, list_labelled
 from thawline.data.duplicates import duplicate_groups
+from thawline.data.folder import FolderReading
 from thawline.data.listing import Listing, name_classes, spelling_remarks
+from thawline.data.passed_over import sentences
 from thawline.data.sampling import Hurry, look
 from thawline.data.scan import Scan
 from thawline.data.scan_store import ScanStore
@@ -44,6 +55,9 @@ def open_data(
     class_names: Sequence[str] | None = None,
     groups: Iterable[Any] | Mapping[str, Any] | None = None,
     given: Iterable[str] | None = None,
+    follow_links: bool = False,
+    class_level: int | None = None,
+    drop_empty_classes: bool = False,
     strict: bool = False,
     trainable: bool = True,
     name: str | None = None,
@@ -69,6 +83,9 @@ def open_data(
         class_names: Names of the labels 0, 1, 2 ...
         groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
         given: (N,) train, val or test, for arrays and lists of paths that come already split.
+        follow_links: In a folder, follow links that lead outside it, or to folders; else they are skipped.
+        class_level: How many folders below a folder its class folders stand; None finds out.
+        drop_empty_classes: Leave out a class without a picture that can be used, with a warning; else it is refused.
         strict: Refuse data with unreadable files instead of leaving these out; every file is read for this.
         trainable: Refuse data that cannot be trained on (one class, a class with one sample); False for data that a
             model is only evaluated on.
@@ -89,17 +106,24 @@ def open_data(
         raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
     if not ((within is None or within > 0) and (most is None or most > 0)):
         raise UsageError(f"within (seconds) and most (samples) must be above 0; got {within} and {most}.")
+    if class_level is not None and class_level < 1:
+        raise UsageError(f"class_level (--class-level) must be 1 or more: folders below the data; got {class_level}.")
     opened = _recorded(
         what, kind=kind, label_column=label_column, file_column=file_column, image_column=image_column,
         group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
+        follow_links=follow_links or None, class_level=class_level, drop_empty_classes=drop_empty_classes or None,
         strict=strict, trainable=trainable, name=name,
     )  # fmt: skip
     columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
     place = Path(os.fspath(root)).expanduser() if root is not None else None
-    listing = list_labelled(what, kind, labels, columns, place, class_names, groups, given)
+    reading = FolderReading(follow_links, class_level, drop_empty_classes, trainable)
+    listing = list_labelled(what, kind, labels, columns, place, class_names, groups, given, reading)
     listing = listing if name is None else replace(listing, name=name)
     hurry = Hurry() if strict else Hurry(within, most, seed)
-    dataset = _assemble(listing, hurry, strict=strict, trainable=trainable, progress=progress)
+    dataset = _assemble(
+        listing, hurry, strict=strict, trainable=trainable, drop_empty=drop_empty_classes or not trainable,
+        progress=progress,
+    )  # fmt: skip
     if opened is not None and dataset.drawn:
         opened |= {"most": dataset.drawn, "seed": seed}
     return replace(dataset, seconds=time.perf_counter() - started, opened=opened)
@@ -142,7 +166,9 @@ def _settled(seen: Scan, rows: NDArray[np.int64], given: NDArray[np.str_] | None
     return kind_of("image").settled(extras, seen.sketches[rows], judged_by, files)
 
 
-def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, progress: Progress | None) -> Dataset:
+def _assemble(
+    listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, drop_empty: bool, progress: Progress | None
+) -> Dataset:
     assert listing.labels is not None
     where = listing.where or str(listing.root or listing.name)
     classes, numbers = name_classes(listing.labels, listing.class_names, where)
@@ -152,12 +178,14 @@ def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, 
     skipped = (*listing.skipped, *unreadable)
     found = f"{len(opened) + len(listing.skipped)} files"
     if skipped and (strict or not len(rows)):
-        some = "; ".join(f"{s.file} ({s.reason})" for s in skipped[:3])
-        raise DataError(f"{where}: {len(skipped)} of {found} cannot be read: {some}.")
+        raise DataError(f"{where}: {len(skipped)} of {found} cannot be read. {' '.join(sentences(skipped))}")
+    lost = lost_classes(classes, all_labels, rows, unreadable_of(listing.files, seen.failures, all_labels))
+    if lost and not drop_empty:
+        raise DataError(f"{where}: {lost[0]} Repair its files, remove the class, {GO_ON}.")
     present = np.unique(all_labels[rows])
-    lost = [name for i, name in enumerate(classes) if i not in present]
-    if lost:
-        raise DataError(f"{where}: no file of class {lost[0]!r} can be read. Repair its files or remove the class.")
+    absent = absent_remark(listing.class_names, classes)
+    classes = tuple(classes[i] for i in present)
+    all_labels = np.searchsorted(present, all_labels).astype(np.int64)  # a lost class gets any number: it has no row
     digests = tuple(seen.digests[row] for row in rows)
     declared = None if listing.groups is None else [listing.groups[row] for row in rows]
     files = tuple(listing.files[row] for row in rows)
@@ -181,10 +209,12 @@ def _assemble(listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, 
     if trainable:
         refuse_untrainable(dataset, where)
     fewer = [opened_remark(dataset.drawn, len(listing.files))] if dataset.drawn else []
+    left = [*skipped_remark(skipped, found), *(f"Left out: {why}" for why in lost)]
     warnings = [
         *fewer,
-        *skipped_remark(skipped, found),
+        *left,
         *listing.warnings,
+        *absent,
         *spelling_remarks(listing.labels),
         *settled.remarks,
         *remarks(dataset),

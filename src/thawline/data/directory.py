@@ -11,16 +11,22 @@ from typing import Any
 
 from thawline.data.columns import Columns, NoColumnError
 from thawline.data.finding import has_picture_suffix
-from thawline.data.folder import open_folder
+from thawline.data.folder import FolderReading, open_folder
 from thawline.data.listing import PART_NAMES, Listing
 from thawline.data.part_tables import find_part_tables, open_part_tables
+from thawline.data.readings import NoClassesError
 from thawline.data.table import TABLE_SUFFIXES, open_table
 from thawline.errors import DataError, UsageError
 from thawline.showing import few
 
 
 def list_directory(
-    path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
+    path: Path,
+    columns: Columns,
+    root: Path | None,
+    class_names: Sequence[str] | None,
+    groups: Any,
+    reading: FolderReading,
 ) -> Listing:
     """List the labelled pictures of a folder.
 
@@ -37,14 +43,19 @@ def list_directory(
         if tables and groups is not None:
             raise UsageError("groups does not go with tables; give group_column instead.")
         if tables:
-            return _from_tables(path, tables, columns, root, class_names)
-        return _from_folders(path, columns, root, class_names, groups)
+            return _from_tables(path, tables, columns, root, class_names, reading)
+        return _from_folders(path, columns, root, class_names, groups, reading)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be listed: {error.strerror}.") from error
 
 
 def _from_tables(
-    path: Path, tables: Mapping[Any, Path], columns: Columns, root: Path | None, class_names: Sequence[str] | None
+    path: Path,
+    tables: Mapping[Any, Path],
+    columns: Columns,
+    root: Path | None,
+    class_names: Sequence[str] | None,
+    reading: FolderReading,
 ) -> Listing:
     beside = _folders_of_pictures(path)
     try:
@@ -52,7 +63,7 @@ def _from_tables(
     except NoColumnError:
         if len(beside) > 1 and columns == Columns() and root is None:
             with suppress(DataError):
-                listing = open_folder(path)
+                listing = open_folder(path, None, reading)
                 note = f"Class folders are read; {tables['train'].name} beside them is not: it is no table of pictures."
                 return replace(listing, warnings=(note, *listing.warnings))
         raise
@@ -64,13 +75,18 @@ def _from_tables(
 
 
 def _from_folders(
-    path: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, groups: Any
+    path: Path,
+    columns: Columns,
+    root: Path | None,
+    class_names: Sequence[str] | None,
+    groups: Any,
+    reading: FolderReading,
 ) -> Listing:
     tables = _other_tables(path)
     names = few([table.name for table in tables])
     try:
-        listing = open_folder(path, groups if isinstance(groups, Mapping) else None)
-    except DataError as error:
+        listing = open_folder(path, groups if isinstance(groups, Mapping) else None, reading)
+    except NoClassesError as error:
         if len(tables) == 1 and groups is None:
             with suppress(NoColumnError):
                 return _from_only_table(tables[0], columns, root, class_names)

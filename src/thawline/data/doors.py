@@ -12,7 +12,7 @@ import numpy as np
 from thawline.data.arrays import open_array, open_paths
 from thawline.data.columns import Columns
 from thawline.data.directory import list_directory
-from thawline.data.folder import list_pictures
+from thawline.data.folder import FolderReading, list_pictures
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
 from thawline.data.table import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table, open_table
@@ -30,6 +30,7 @@ def list_labelled(
     class_names: Sequence[str] | None,
     groups: Iterable[Any] | Mapping[str, Any] | None,
     given: Iterable[str] | None,
+    reading: FolderReading = FolderReading(),  # noqa: B008  # it cannot be changed
 ) -> Listing:
     """List labelled samples; the arguments are those of ``open_data``.
 
@@ -46,7 +47,7 @@ def list_labelled(
         if labels is not None:
             raise UsageError("labels go with arrays and lists of paths; folders and tables bring their own.")
         if path.is_dir():
-            return list_directory(path, columns, place, class_names, groups)
+            return list_directory(path, columns, place, class_names, groups, reading)
         _only_without(groups, "groups", "a table", "group_column")
         if not is_table(path):
             _refuse_sheet(path)
@@ -64,7 +65,7 @@ def list_labelled(
     return open_it(what, labels, groups, class_names, given)
 
 
-def list_unlabelled(what: Any, columns: Columns, place: Path | None) -> Listing:
+def list_unlabelled(what: Any, columns: Columns, place: Path | None, *, follow_links: bool = False) -> Listing:
     """List samples to predict on; the arguments are those of ``open_data``, in a list only paths of pictures.
 
     Raises:
@@ -77,7 +78,7 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None) -> Listing:
     if kind in ("folder", "table"):
         path = _existing(what, "Give a picture, a folder of pictures, or a CSV, TSV or Parquet table.")
         if path.is_dir():
-            listing = list_pictures(path)
+            listing = _listed(path, follow_links)
         elif is_table(path):
             listing = open_table(path, columns, root=place, labelled=False)
         else:
@@ -90,6 +91,13 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None) -> Listing:
     if not listing.files and not listing.skipped:
         raise DataError(f"{what if isinstance(what, str | os.PathLike) else 'the list'}: found no pictures.")
     return listing
+
+
+def _listed(path: Path, follow_links: bool) -> Listing:
+    try:
+        return list_pictures(path, follow_links=follow_links)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be listed: {error.strerror}.") from error
 
 
 def _kind_of(what: Any) -> Kind:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from thawline.errors import DataError
-from thawline.inputs.image.decode import SUFFIXES
+from thawline.inputs.image.formats import SUFFIXES
 from thawline.naming import canonical, written
 from thawline.showing import counted
 

@@ -2,68 +2,86 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from thawline.data.listing import PART_NAMES, Listing, first_few
+from thawline.data.checks import GO_ON
+from thawline.data.collecting import Collected, collect
+from thawline.data.labels import variants
+from thawline.data.levels import ClassFolder, Layout, find_layout
+from thawline.data.listing import Listing
+from thawline.data.passed_over import ending, sentences
+from thawline.data.readings import NoClassesError
 from thawline.data.sources import FileSource
+from thawline.data.tree import open_tree
 from thawline.errors import DataError
-from thawline.inputs.image.decode import SUFFIXES
+from thawline.inputs.image.formats import suffix_of
 from thawline.naming import canonical, written
 from thawline.records import Part, Skipped
 
-
-@dataclass
-class _Found:
-    files: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+_Found = list[tuple[ClassFolder, Collected]]
 
 
-def open_folder(folder: Path, groups: Mapping[str, object] | None = None) -> Listing:
+class FolderReading(NamedTuple):
+    """How a folder of class folders is read."""
+
+    follow_links: bool = False
+    """Follow links that lead outside the folder, or to folders; else they are listed as skipped."""
+    class_level: int | None = None
+    """How many folders below this one the class folders stand; None finds out."""
+    drop_empty_classes: bool = False
+    """Leave out a class without a usable picture, with a remark."""
+    trainable: bool = True
+    """False: such a class is left out as well."""
+
+
+AS_USUAL = FolderReading()
+
+
+def open_folder(folder: Path, groups: Mapping[str, object] | None = None, reading: FolderReading = AS_USUAL) -> Listing:
     """List the pictures of a folder; the name of a class folder is the class of everything below it.
 
-    A single folder around the class folders (``all/``) is ignored, and so are hidden files and files whose name does
-    not promise a picture. Links that lead outside the folder, or to folders, are listed as skipped.
+    Folders around the class folders are passed through, and the parts of a split are known by their names. Hidden
+    files and notes beside the pictures are passed over; every other file that is not used is listed as skipped. A file
+    whose name promises no picture is told by its first bytes.
 
+    Args:
+        groups: File (path below the folder) -> group.
+        reading: What is read, and what is refused.
     Raises:
-        DataError: The folder is empty, or its pictures are in no class folder.
+        NoClassesError: The folder is empty, or its pictures are in no class folder.
+        DataError: A class has no usable picture, or it is not clear which folders are the classes.
     """
-    found = _Found()
-    base = _unwrap(folder)
-    parts = _part_folders(base)
-    if parts:
-        for part, part_folder in parts:
-            classes = _folders(part_folder)
-            for name in classes:
-                _collect(found, folder, part_folder / name, name, part)
-            loose = len(_pictures_in(part_folder))
-            if loose:
-                where = part_folder.relative_to(folder)
-                found.warnings.append(f"{loose} pictures in {where} are in no class folder and are left out.")
-        others = sorted(set(_folders(base)) - {part_folder.name for _, part_folder in parts})
-        if others:
-            found.warnings.append(f"Folders beside the train and test folders are left out: {first_few(others)}.")
-    else:
-        for name in _folders(base):
-            _collect(found, folder, base / name, name, "train")
-    if not found.files:
-        _refuse(folder, base, found)
+    layout = find_layout(open_tree(folder, follow_links=reading.follow_links), reading.class_level)
+    found = [(place, collect(place.folder, layout.beside)) for place in layout.classes]
+    if not any(collected.files for _, collected in found):
+        _refuse(folder, layout, found)
+    lost = _lost(found, only_trained=layout.is_split and reading.trainable)
+    if lost and reading.trainable and not reading.drop_empty_classes:
+        name, why = next(iter(lost.items()))
+        place = next(written(place.folder.name) for place, _ in found if place.key == name)
+        more = f" The same holds for {len(lost) - 1} more." if len(lost) > 1 else ""
+        raise DataError(f"{folder}: {why} Put that right, remove the folder {place}, {GO_ON}.{more}")
+    kept = [(place, collected) for place, collected in found if place.key not in lost]
+    files = [(file, place) for place, collected in kept for file in collected.files]
+    names = tuple(file.name for file, _ in files)
+    parts: tuple[Part, ...] = tuple(place.part or "train" for _, place in files)
     return Listing(
         name=folder.resolve().name,
-        files=tuple(found.files),
-        source=FileSource(tuple(str(folder / file) for file in found.files)),
-        labels=tuple(found.labels),
-        given=tuple(found.parts) if parts else None,
-        groups=None if groups is None else _grouped(groups, found.files),
-        skipped=tuple(found.skipped),
-        warnings=tuple(found.warnings),
+        files=names,
+        source=FileSource(tuple(file.path for file, _ in files)),
+        labels=tuple(place.label for _, place in files),
+        given=parts if layout.is_split else None,
+        groups=None if groups is None else _grouped(groups, names),
+        skipped=tuple(skipped for _, collected in found for skipped in collected.skipped),
+        warnings=(
+            *layout.notes, *_by_content(found), *(f"Left out: {why}" for why in lost.values()), *_empty(found, lost),
+            *_loose(layout), *variants(Counter(place.label for _, place in files)),
+        ),
         root=folder,
-    )
+    )  # fmt: skip
 
 
 def _grouped(groups: Mapping[str, object], files: Sequence[str]) -> tuple[object, ...]:
@@ -74,113 +92,84 @@ def _grouped(groups: Mapping[str, object], files: Sequence[str]) -> tuple[object
     return tuple(groups.get(file, by_form.get(canonical(written(file)))) for file in files)
 
 
-def list_pictures(folder: Path) -> Listing:
-    """List every picture below a folder, without labels."""
-    found = _Found()
-    _collect(found, folder, folder, "", "train")
+def list_pictures(folder: Path, *, follow_links: bool = False) -> Listing:
+    """List every picture below a folder, without labels, and every file there that is not used."""
+    found = collect(open_tree(folder, follow_links=follow_links))
     return Listing(
         name=folder.resolve().name,
-        files=tuple(found.files),
-        source=FileSource(tuple(str(folder / file) for file in found.files)),
+        files=tuple(file.name for file in found.files),
+        source=FileSource(tuple(file.path for file in found.files)),
         skipped=tuple(found.skipped),
         root=folder,
     )
 
 
-def _refuse(folder: Path, base: Path, found: _Found) -> None:
-    if found.skipped:
-        first = found.skipped[0]
-        raise DataError(
-            f"{folder}: none of its {len(found.skipped)} pictures can be used; "
-            f"the first is {first.file} ({first.reason})."
-        )
-    loose = len(_pictures_in(base))
+def _lost(found: _Found, *, only_trained: bool) -> dict[str, str]:
+    """Label -> why nothing is left of it, as a sentence; with ``only_trained``, nothing to train on."""
+    lost: dict[str, str] = {}
+    for label in dict.fromkeys(place.key for place, _ in found):
+        own = [(place, collected) for place, collected in found if place.key == label]
+        trained = [(place, collected) for place, collected in own if place.part == "train"]
+        if only_trained and trained and not any(collected.files for _, collected in trained):
+            lost[label] = f"class {label!r} has no picture to train on: {_why_empty(trained)}"
+        elif not any(collected.files for _, collected in own):
+            lost[label] = f"class {label!r} has no picture: {_why_empty(own)}"
+    return lost
+
+
+def _why_empty(own: Sequence[tuple[ClassFolder, Collected]]) -> str:
+    skipped = [one for _, collected in own for one in collected.skipped]
+    if skipped:
+        return " ".join(sentences(skipped))
+    name = written(own[0][0].folder.name)
+    companions = sum((collected.companions for _, collected in own), Counter[str]())
+    if not companions:
+        return f"the folder {name} is empty."
+    suffixes = ", ".join(sorted(suffix or "no suffix" for suffix in companions))
+    return f"the folder {name} holds no picture, only {sum(companions.values()):,} files of other kinds ({suffixes})."
+
+
+def _empty(found: _Found, lost: Iterable[str]) -> list[str]:
+    """Name the folders of a class that hold nothing, if others of the class hold something."""
+    return [
+        f"Class {written(place.label)!r} has no picture in a part of the data: {_why_empty([(place, collected)])}"
+        for place, collected in found
+        if not collected.files and place.key not in lost
+    ]
+
+
+def _by_content(found: _Found) -> list[str]:
+    """Say how many files were read although their names promise no picture."""
+    groups = Counter((place.folder.name, suffix_of(file.base)) for place, c in found for file in c.by_content)
+    return [
+        f"{n:,} {'files' if n > 1 else 'file'} in {written(name)} {ending(suffix, n)} and "
+        f"{'are' if n > 1 else 'is'} read as {'pictures' if n > 1 else 'a picture'}: the content says so."
+        for (name, suffix), n in groups.items()
+    ]
+
+
+def _loose(layout: Layout) -> list[str]:
+    """Say that pictures lie beside the folders of the classes or of the parts."""
+    n = len(layout.base.pictures)
+    first = layout.base.pictures[0].name if n else ""
+    if not n or any(place.folder is layout.base for place in layout.classes):
+        return []
+    return [f"{n:,} pictures are in no class folder and are left out; first {written(first)}."]
+
+
+def _refuse(folder: Path, layout: Layout, found: _Found) -> None:
+    loose = len(layout.base.pictures)
     if loose:
-        raise DataError(
+        raise NoClassesError(
             f"{folder}: expected one folder for each class; found {loose} pictures in none. "
             f"Put each class into a folder of its own, or give a table with the columns filename,label."
         )
-    known = " ".join(sorted(SUFFIXES))
-    raise DataError(f"{folder}: expected one folder of pictures for each class; found no pictures ({known}).")
+    skipped = [one for _, collected in found for one in collected.skipped]
+    if skipped:
+        raise DataError(f"{folder}: none of its {_counted(skipped)} can be used. {' '.join(sentences(skipped))}")
+    why = f" Class {written(found[0][0].label)!r}: {_why_empty(found[:1])}" if found else ""
+    raise NoClassesError(f"{folder}: expected one folder of pictures for each class; found no pictures.{why}")
 
 
-def _unwrap(folder: Path) -> Path:
-    """Descend through folders that hold nothing but one folder of folders."""
-    base = folder
-    while True:
-        names = _folders(base)
-        if len(names) != 1 or _pictures_in(base):
-            return base
-        inner = base / names[0]
-        if inner.is_symlink() or not _folders(inner) or _pictures_in(inner):
-            return base
-        base = inner
-
-
-def _part_folders(base: Path) -> list[tuple[Part, Path]]:
-    """Return the train, val and test folders, or none: a class may be called ``train`` as well."""
-    named = [(PART_NAMES[name.lower()], base / name) for name in _folders(base) if name.lower() in PART_NAMES]
-    named = [(part, path) for part, path in named if not path.is_symlink()]
-    is_split = any(part == "train" and _folders(path) and not _pictures_in(path) for part, path in named)
-    return named if is_split else []
-
-
-def _folders(folder: Path) -> list[str]:
-    """List the names of the folders in a folder, links included; ``_collect`` says why it follows none."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and _is_folder(e))
-
-
-def _pictures_in(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if _is_picture_name(e.name) and not _is_folder(e))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle
-        return False
-
-
-def _is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
-
-
-def _collect(found: _Found, folder: Path, class_folder: Path, label: str, part: Part) -> None:
-    inside = folder.resolve()
-    for path in _walk(class_folder):
-        name = path.relative_to(folder).as_posix()
-        reason = _why_not_followed(path, inside) if path.is_symlink() else None
-        if reason is not None:
-            found.skipped.append(Skipped(name, reason))
-        else:
-            found.files.append(name)
-            found.labels.append(label)
-            found.parts.append(part)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the pictures below a folder in order of name, and the links to folders, which are not followed."""
-    if folder.is_symlink():
-        yield folder
-        return
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(folder / entry.name)
-        elif _is_picture_name(entry.name):
-            yield folder / entry.name
-
-
-def _why_not_followed(link: Path, inside: Path) -> str | None:
-    try:
-        target = link.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return "a link that leads nowhere"
-    if not target.is_relative_to(inside):
-        return "a link that leads outside the folder"
-    return "a link to a folder; links to folders are not followed" if target.is_dir() else None
+def _counted(skipped: Sequence[Skipped]) -> str:
+    return f"{len(skipped):,} files" if len(skipped) > 1 else "files"

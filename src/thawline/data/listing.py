@@ -89,7 +89,7 @@ def name_classes(
                 raise DataError(
                     f"class_names must name every label; got {len(class_names)} names, and label {label} ({where})."
                 )
-        given = _unambiguous([canonical(written(name)) for name in class_names])
+        given = unambiguous([canonical(written(name)) for name in class_names])
         names = tuple(given[int(label)] for label in order)
     numbers = {form: index[label] for label, forms in spelled.items() for form in forms}
     return names, [numbers[label] for label in labels]
@@ -112,7 +112,7 @@ def _spellings(labels: Sequence[Label]) -> dict[Label, set[Label]]:
     return found
 
 
-def _unambiguous(names: Sequence[str]) -> list[str]:
+def unambiguous(names: Sequence[str]) -> list[str]:
     """Append the number of its label to each name that occurs more than once."""
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from thawline.data.finding import Finder, Folder, Found, folded, has_picture_suffix, steps_of
 from thawline.data.listing import PART_NAMES
 from thawline.errors import DataError
-from thawline.inputs.image.decode import SUFFIXES
+from thawline.inputs.image.formats import SUFFIXES
 from thawline.naming import shell_word
 from thawline.showing import counted, few
 

@@ -53,27 +53,36 @@ class FileSource:
         return len(self.paths)
 
     def read(self, index: int) -> bytes:
-        try:
-            # Without O_NONBLOCK, opening a named pipe called a.jpg would wait for ever.
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-            with os.fdopen(os.open(self.paths[index], flags), "rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise UndecodableError("not a regular file")
-                if status.st_size > MAX_FILE_BYTES:
-                    raise UndecodableError(
-                        f"{status.st_size / 2**20:.0f} MiB, but at most {MAX_FILE_BYTES // 2**20} MiB are read"
-                    )
-                return file.read(MAX_FILE_BYTES)
-        except FileNotFoundError as error:
-            raise UndecodableError("no such file") from error
-        except UnicodeEncodeError as error:
-            raise UndecodableError(f"no name that this system can hold: {error}") from error
-        except OSError as error:
-            raise UndecodableError(f"cannot be opened: {error.strerror}") from error
+        return read_file(self.paths[index])
 
     def stamp(self, index: int) -> Stamp | None:
         return _file_stamp(self.paths[index], self.paths[index])
+
+
+def read_file(path: str, most: int | None = None) -> bytes:
+    """Read a regular file, or its first ``most`` bytes.
+
+    Raises:
+        UndecodableError: It is no regular file, cannot be opened, or is larger than ``MAX_FILE_BYTES``.
+    """
+    try:
+        # Without O_NONBLOCK, opening a named pipe called a.jpg would wait for ever.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb", buffering=0 if most else -1) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UndecodableError("not a regular file")
+            if most is None and status.st_size > MAX_FILE_BYTES:
+                raise UndecodableError(
+                    f"{status.st_size / 2**20:.0f} MiB, but at most {MAX_FILE_BYTES // 2**20} MiB are read"
+                )
+            return file.read(most or MAX_FILE_BYTES)
+    except FileNotFoundError as error:
+        raise UndecodableError("no such file") from error
+    except UnicodeEncodeError as error:
+        raise UndecodableError(f"no name that this system can hold: {error}") from error
+    except OSError as error:
+        raise UndecodableError(f"cannot be opened: {error.strerror}") from error
 
 
 def _file_stamp(path: str, key: str) -> Stamp | None:

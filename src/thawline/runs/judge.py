@@ -14,6 +14,7 @@ from thawline.listening import Listener
 from thawline.naming import canonical
 from thawline.notebook import default_listener
 from thawline.records import Dataset, Scores
+from thawline.showing import few
 
 if TYPE_CHECKING:
     from thawline.runs.run import Run
@@ -67,6 +68,12 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
             f"{', '.join(map(repr, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
             "Rename the class or leave it out."
+        )
+    present = {named[label] for label in np.unique(data.labels)}
+    if absent := [name for name in bundle.classes if canonical(name) not in present]:
+        listener.note(
+            f"{data.name} has no sample of {len(absent)} of the {len(bundle.classes)} classes of the run "
+            f"({few(absent)}). The scores say nothing about them."
         )
     predictions = bundle.predict(data, progress=partial(listener.progress, "features"))
     for warning in predictions.warnings:

@@ -17,6 +17,8 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from thawline.errors import UndecodableError
 from thawline.inputs.image.deep import Deep, deep_samples, pixels_with_depth, unnamed_samples
+from thawline.inputs.image.formats import FORMATS, HEAD_BYTES, format_of, isolated_format, why_no_picture
+from thawline.inputs.image.isolated import open_isolated
 from thawline.inputs.image.lab import from_lab
 from thawline.inputs.image.limits import MAX_PIXELS, refuse_size, too_large
 from thawline.inputs.image.png import without_texts
@@ -31,12 +33,6 @@ if TYPE_CHECKING:
 Noted = Callable[[Deep], None]
 """Hears of the samples of each picture that is deeper than 8 bits."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
-"""Pillow's names of the formats that are read; no other parser ever sees the bytes."""
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .heic .heif .avif".split()
-)
-"""File names that promise a picture. The last three are not read: they are listed as skipped, never overlooked."""
 _SPARE = 5.9
 """Decoded pixels, across, that a JPEG decoded to a half, quarter or eighth must leave for each one that is wanted.
 
@@ -48,15 +44,6 @@ not measured: at 256 px, it would take more pixels than are read. 4032 x 3024 fo
 _SPARE_THUMB = 8
 """The same for thumbnails, by which near duplicates are known."""
 
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"RIFF", "WebP"),
-    (b"BM", "BMP"),
-)
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -264,7 +251,7 @@ def _decoded(
         except UndecodableError:
             raise
         except Exception as error:  # a parser of untrusted bytes: whatever it raises means "cannot be read"
-            format_name = opened.format if isinstance(opened, ImageFile.ImageFile) else _known_format(payload)
+            format_name = opened.format if isinstance(opened, ImageFile.ImageFile) else format_of(payload[:HEAD_BYTES])
             raise UndecodableError(_why_damaged(error, format_name)) from error
 
 
@@ -273,7 +260,8 @@ def _loaded(data: bytes, image: Image.Image, shrinking: Shrinking | None, spare:
     width, height = image.size
     reduction = 1 if shrinking is None else reduction_of(shrinking, image.size, spare)
     if reduction > 1:
-        image.draft(None, (width // reduction, height // reduction))  # JPEG alone can
+        if image.format in ("JPEG", "MPO"):  # a HEIC file would give its thumbnail
+            image.draft(None, (width // reduction, height // reduction))
         reduction = max(1, round(width / image.width), round(height / image.height))
     try:
         image.load()
@@ -304,7 +292,7 @@ def depth_in(payload: Payload) -> Depth | None:
     with contextlib.suppress(UndecodableError), _quiet_pillow():
         if isinstance(payload, np.ndarray):
             return depth_of(Deep(payload))
-        if isinstance(payload, bytes) and _known_format(payload) not in ("JPEG", "GIF", "WebP", "BMP"):
+        if isinstance(payload, bytes) and format_of(payload[:HEAD_BYTES]) not in ("JPEG", "GIF", "WebP", "BMP"):
             opened = _open_header(payload)
             deep = opened if isinstance(opened, Deep) else deep_samples(payload, opened)
             return None if deep is None else depth_of(deep)
@@ -319,8 +307,11 @@ def reduction_of(shrinking: Shrinking, size: tuple[int, int], spare: float = _SP
 
 def _open_header(data: bytes) -> ImageFile.ImageFile | Deep:
     """Open an image without decoding it; what Pillow has no mode for is read at once."""
+    alone = isolated_format(data[:HEAD_BYTES])
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS) if alone is None else open_isolated(data, alone)
+    except UndecodableError:
+        raise
     except UnidentifiedImageError as error:
         deep = unnamed_samples(data)
         if deep is None:
@@ -333,7 +324,7 @@ def _open_header(data: bytes) -> ImageFile.ImageFile | Deep:
         plain = without_texts(data) if isinstance(error, ValueError) else None
         if plain is not None:
             return _open_header(plain)
-        raise UndecodableError(_why_damaged(error, _known_format(data))) from error
+        raise UndecodableError(_why_damaged(error, format_of(data[:HEAD_BYTES]))) from error
     refuse_size(*image.size)
     return image
 
@@ -347,19 +338,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _known_format(data: bytes) -> str | None:
-    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
-
-
 def _why_unknown(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"hevc", b"msf1"):
-        return "a HEIC or AVIF picture, which is not read: save it as JPEG or PNG"
-    known = _known_format(data)
+    known = format_of(data[:HEAD_BYTES])
     if known is not None:
         return f"a damaged {known} file: its header cannot be read"
-    start = data[:512]
-    is_text = not any(byte < 9 or 13 < byte < 32 for byte in start)
-    return f"not a picture: {'its content is text' if is_text else 'no JPEG, PNG, WebP, GIF, BMP, TIFF or PPM'}"
+    return why_no_picture(data[:HEAD_BYTES])
 
 
 def _why_damaged(error: Exception, format_name: str | None) -> str:
