@@ -47,7 +47,10 @@ def test_exact_floats_become_the_bytes_they_were(pixels, dtype):
     [
         (lambda x: x.astype(np.int64), "images must be uint8, or uint16, .* got int64 from 0 to 255. Convert them"),
         (lambda x: x > 9, "images must be uint8, or uint16, .* got bool from False to True"),
-        (lambda x: x / np.nan, r"array: 8 of 8 files cannot be read: array#0 \(all of its values are infinite"),
+        (
+            lambda x: x / np.nan,
+            r"array: 8 of 8 files cannot be read. 8 samples, first array#0: all of its values are infinite",
+        ),
         (lambda x: x[0, 0], r"images must have shape \(N, H, W\), .*; got \(24, 3\)"),
         (lambda x: x.transpose(0, 3, 1, 2), r"got \(8, 3, 20, 24\). Move the channels last"),
         (lambda x: x[:0], "images must not be empty"),

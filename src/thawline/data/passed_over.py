@@ -32,7 +32,7 @@ def _groups(skipped: Sequence[Skipped]) -> list[list[Skipped]]:
     """Divide files by suffix and reason, and by folder if these are few; the largest group comes first."""
     alike: dict[tuple[str, str], list[Skipped]] = {}
     for one in skipped:
-        alike.setdefault((suffix_of(one.file), one.reason), []).append(one)
+        alike.setdefault(("#" if _is_numbered(one.file) else suffix_of(one.file), one.reason), []).append(one)
     return sorted((group for some in alike.values() for group in _by_folder(some)), key=lambda group: -len(group))
 
 
@@ -41,6 +41,11 @@ def ending(suffix: str, n: int) -> str:
     if suffix:
         return f"{'end' if n > 1 else 'ends'} in {suffix}"
     return f"{'have' if n > 1 else 'has'} no suffix"
+
+
+def _is_numbered(name: str) -> bool:
+    """Tell a sample without a file of its own: ``array#3``, ``train.parquet#17``."""
+    return name.rpartition("#")[2].isdigit()
 
 
 def _by_folder(group: Sequence[Skipped]) -> list[list[Skipped]]:
@@ -72,6 +77,8 @@ def _sentence(group: Sequence[Skipped]) -> str:
     if len(group) == 1:
         return f"{first.file}: {first.reason}."
     each = "each " if first.reason.startswith(("a ", "an ")) else ""
+    if _is_numbered(first.file):
+        return f"{len(group):,} samples, first {first.file}: {each}{first.reason}."
     if first.reason.startswith("a link"):  # its suffix, if it leads to a file at all, explains nothing
         return f"{len(group):,} links{_where(group)}, first {first.file}: {each}{first.reason}."
     return f"{len(group):,} files{_where(group)} {ending(suffix_of(first.file), 2)}: {each}{first.reason}."
