@@ -10,6 +10,7 @@ from typing import Any
 from thawline.data.listing import Label, first_few
 from thawline.errors import DataError
 from thawline.naming import canonical
+from thawline.showing import counted
 
 MANY = 20
 """Distinct numbers with a fractional part above which labels are measurements, however often each occurs."""
@@ -109,7 +110,10 @@ def _refuse_several(counts: Mapping[Label | float, int], where: str) -> None:
         if len(together) > (separator == " ") or _recombine(texts, several, separator):
             n = sum(counts[text] for text in several)
             first = (together or sorted(several))[0]
-            raise DataError(f"{where}: {n:,} rows have several labels in one cell, such as {first!r}. {ONE_LABEL}")
+            have = "has" if n == 1 else "have"
+            raise DataError(
+                f"{where}: {counted(n, 'row')} {have} several labels in one cell, such as {first!r}. {ONE_LABEL}"
+            )
 
 
 def _parts(text: str, separator: str) -> list[str]:
@@ -135,7 +139,8 @@ def _blanks(counts: Mapping[Any, int], cleaned: Mapping[Any, Label | float]) -> 
     if not padded:
         return []
     n = sum(counts[value] for value in padded)
-    return [f"{n} labels have blanks around them, which are not read: {first_few(padded)} is {padded[0].strip()!r}."]
+    labels = f"{counted(n, 'label')} {'has blanks around it' if n == 1 else 'have blanks around them'}"
+    return [f"{labels}, which are not read: {first_few(padded)} is {padded[0].strip()!r}."]
 
 
 def variants(counts: Mapping[Label | float, int]) -> list[str]:

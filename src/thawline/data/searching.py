@@ -166,9 +166,8 @@ def _refuse_two(name: str, n: int, several: Sequence[_Place]) -> None:
     if a == b:
         a, b = (place.path for place in several[:2])
         raise DataError(f"{name!r} may be {a} or {b}. Write the suffix into the table, or remove one of the files.")
-    names = counted(n, "file name")
     raise DataError(
-        f"{names} of the table may lie in {a} or in {b}, such as {name!r}. Name one with root (--root {shell_word(a)})."
+        f"{counted(n, 'file name')} may lie in {a} or in {b}, such as {name!r}. Name one: --root {shell_word(a)}"
     )
 
 

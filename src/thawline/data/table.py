@@ -119,7 +119,10 @@ def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool) ->
     if labelled:
         _refuse_empty(table, names)
     found = finder.find_all(names)
-    search_below(finder, names, found)
+    try:
+        search_below(finder, names, found)
+    except DataError as error:
+        raise DataError(f"{table.path}: {error}") from None
     if found.outside and (labelled or not found.rows()):
         raise DataError(f"{table.path}: {_outside(table, names, found, finder)}")
     missing = found.missing()
