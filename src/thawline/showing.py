@@ -37,9 +37,9 @@ def printable(text: object, limit: int = MAX_NAME) -> str:
     return f"{line[: limit // 2]}\N{HORIZONTAL ELLIPSIS}{line[-(limit - limit // 2 - 1) :]}"
 
 
-def few(names: Sequence[str], most: int = 5) -> str:
-    """List the first names in one line, and say how many more there are."""
-    listed = ", ".join(printable(name, 40) for name in names[:most])
+def few(names: Sequence[str], most: int = 5, width: int = 40) -> str:
+    """List the first names, of so many characters at most, in one line, and say how many more there are."""
+    listed = ", ".join(printable(name, width) for name in names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
 
 

@@ -41,14 +41,14 @@ def test_classes_are_named(thawline: Callable[..., Any], words: str, is_split: b
     assert answer.code == 0, answer.err
     split = split_data(open_data("photos"))
     sets = f": {len(split.train)} training, {len(split.val)} validation, {len(split.test)} test" if is_split else ""
-    assert f"30 pictures, 3 classes (disc, square, stripes){sets}, 1 skipped\n" in answer.out
+    assert f"30 pictures, 3 classes (disc: 10, square: 10, stripes: 10){sets}, 1 skipped\n" in answer.out
     force = ("--force",) if words.startswith(("plan", "features")) else ()
     assert thawline(*words.split(), *force, "--json").json["classes"] == ["disc", "square", "stripes"]
 
 
 def test_classes_that_a_run_is_judged_on_are_named(thawline: Callable[..., Any], run_folder: Path) -> None:
     answer = thawline("evaluate", run_folder, "photos", "--quiet")
-    assert answer.out.startswith("30 pictures, 3 classes (disc, square, stripes), none skipped\n")
+    assert answer.out.startswith("30 pictures, 3 classes (disc: 10, square: 10, stripes: 10), none skipped\n")
     assert thawline("evaluate", run_folder, "photos", "--json").json["classes"] == ["disc", "square", "stripes"]
 
 
@@ -58,7 +58,7 @@ def test_names_from_strangers_are_shown_and_not_obeyed(thawline: Callable[..., A
     bad.write_text("no picture")
     answer = thawline("fit", "photos", "--quiet", "--thaw", "none")
     assert answer.code == 0, answer.err
-    assert f"3 classes ({SHOWN}, square, stripes)" in answer.out
+    assert f"3 classes ({SHOWN}: 10, square: 10, stripes: 10)" in answer.out
     assert "left out; first square/\N{REPLACEMENT CHARACTER}[31m[bold]red" in answer.out
     for text in (answer.out, answer.err, thawline("evaluate", "runs/photos-1", "photos").out):
         assert not {"\x1b", "\u202e", "\x07"} & set(text)
@@ -79,6 +79,7 @@ def test_ten_classes_are_named_and_the_others_counted(monkeypatch: pytest.Monkey
     written = StringIO()
     monkeypatch.setattr("thawline.cli.console.console", lambda *, stderr: Console(file=written, width=300))
     names = [f"c{number}" for number in range(100)]
-    print_data_of({"n": {"train": 1000, "val": 0, "test": 300}, "classes": names, "skipped": []})
-    classes = "100 classes (c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 90 more)"
+    counts = [{"class": name, "train": 10, "val": 0, "test": 3} for name in names]
+    print_data_of({"n": {"train": 1000, "val": 0, "test": 300}, "class_counts": counts, "skipped": []})
+    classes = "100 classes (c0: 13, c1: 13, c2: 13, c3: 13, c4: 13, c5: 13, c6: 13, c7: 13, c8: 13, c9: 13 and 90 more)"
     assert written.getvalue() == f"1,300 pictures, {classes}: 1,000 training, 300 test, none skipped\n"

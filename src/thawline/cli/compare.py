@@ -50,6 +50,7 @@ def compare(
     of them together. A comparison that was stopped is resumed by the same command.
     """
     from thawline import runs
+    from thawline.cli.results import json_of, print_notes
 
     fractions = data_options.fractions()
     names = [name.strip() for name in only.split(",")] if only else []
@@ -68,9 +69,10 @@ def compare(
             **compute.hardware(),
         )
     if output.json_:
-        print_json(found.to_json() | {"classes": list(labelled.classes)})
+        print_json(found.to_json() | json_of(labelled))
     else:
         _print(found)
+        print_notes(labelled.warnings)
 
 
 def _print(found: "Comparison") -> None:

@@ -17,14 +17,15 @@ def evaluate(
 ) -> None:
     """Judge a run on other labelled data. Says how much of it the model has seen before."""
     from thawline import runs
-    from thawline.cli.results import print_data, print_evaluation
+    from thawline.cli.results import json_of, print_data, print_evaluation
 
     finished = runs.open_run(run)
     with listening(quiet=output.silent) as listener:
         labelled = opened(data, data_options, listener, trainable=False)
         evaluation = runs.evaluate(finished, labelled, seed=compute.seed, listener=listener)
     if output.json_:
-        print_json(evaluation.to_json() | {"classes": list(evaluation.classes)})
+        notes = {"warnings": [*labelled.warnings, *evaluation.warnings]}
+        print_json(evaluation.to_json() | json_of(labelled) | notes | {"classes": list(evaluation.classes)})
     else:
         print_data(labelled)
         print_evaluation(evaluation)

@@ -42,7 +42,7 @@ def features(
             labelled, backbone, rung=model.layer, **hardware, progress=partial(listener.progress, "features")
         )
     write_features(extracted, labelled, target)
-    from thawline.cli.results import print_data
+    from thawline.cli.results import json_of, print_data
 
     n, dim = extracted.values.shape
     if output.json_:
@@ -53,10 +53,10 @@ def features(
                 "layer": model.layer,
                 "n": n,
                 "dim": dim,
-                "classes": list(labelled.classes),
                 "features": {"computed": extracted.computed, "reused": extracted.reused},
                 "seconds": round(extracted.seconds, 4),
             }
+            | json_of(labelled)
         )
     else:
         print_data(labelled)

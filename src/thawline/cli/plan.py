@@ -49,7 +49,7 @@ def plan(
     several layers. The test set is never looked at.
     """
     from thawline import planning
-    from thawline.cli.results import print_data
+    from thawline.cli.results import json_of, print_data
     from thawline.planning.timing import forecast
     from thawline.scale.disk import storage_errors
 
@@ -74,7 +74,7 @@ def plan(
         with storage_errors(out):
             planning.write_plan(planned.plan, out)
     if output.json_:
-        print_json(contract(planned, out, ahead) | {"classes": list(labelled.classes)})
+        print_json(contract(planned, out, ahead) | json_of(labelled))
     else:
         print_data(labelled, planned.on(labelled).split)
         _print(planned.plan, out, data, ahead)

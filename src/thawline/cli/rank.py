@@ -65,10 +65,11 @@ def rank(
             **compute.hardware(),
             listener=listener,
         )
+    from thawline.cli.results import json_of, print_data
+
     if output.json_:
-        print_json(ranking.to_json() | {"classes": list(labelled.classes)})
+        print_json(ranking.to_json() | json_of(labelled))
         return
-    from thawline.cli.results import print_data
     from thawline.showing import counted
 
     print_data(labelled)

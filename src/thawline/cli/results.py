@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,7 +12,7 @@ from rich.table import Table
 from thawline.cli.console import plain, say
 from thawline.evaluation.baselines import METHODS
 from thawline.records import PARTS
-from thawline.showing import counted, few
+from thawline.showing import counted, few, printable
 
 if TYPE_CHECKING:
     from thawline.records import Dataset, Split
@@ -40,20 +41,40 @@ def table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 
 def print_data(data: Dataset, split: Split | None = None) -> None:
-    """Print how many samples of which classes were found and, if they are split, the size of each set."""
+    """Print how many samples of which classes were found, if they are split the size of each set, and every note."""
     n: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS if split is not None}
-    say(_found(sum(n.values()) or len(data), data.classes, len(data.skipped), n))
+    counts = Counter(data.labels.tolist())
+    classes = {name: counts[label] for label, name in enumerate(data.classes)}
+    say(_found(sum(n.values()) or len(data), classes, len(data.skipped), n))
+    print_notes(data.warnings)
 
 
 def print_data_of(content: Mapping[str, Any]) -> None:
-    """Print the same of the data of a run, from its report."""
+    """Print the same of the data of a run, from its report, without the notes."""
     n = content["n"]
-    say(_found(sum(n.values()), content["classes"], len(content["skipped"]), n))
+    classes = {row["class"]: row["train"] + row["val"] + row["test"] for row in content["class_counts"]}
+    say(_found(sum(n.values()), classes, len(content["skipped"]), n))
 
 
-def _found(n: int, classes: Sequence[str], n_skipped: int, n_of: Mapping[str, int]) -> str:
-    """``398 pictures, 2 classes (ants, bees): 245 training, 153 test, none skipped``."""
-    names = plain(f"{counted(len(classes), 'class', 'classes')} ({few(classes, _CLASSES)})")
+def print_notes(warnings: Iterable[str]) -> None:
+    """Print what a user must know before believing a number."""
+    for warning in warnings:
+        say(f"[yellow]note:[/] {plain(warning)}")
+
+
+def json_of(data: Dataset) -> dict[str, Any]:
+    """Return what ``--json`` says of data: the classes, the notes, and the files that are left out."""
+    return {
+        "classes": list(data.classes),
+        "warnings": list(data.warnings),
+        "skipped": [{"file": skipped.file, "reason": skipped.reason} for skipped in data.skipped],
+    }
+
+
+def _found(n: int, classes: Mapping[str, int], n_skipped: int, n_of: Mapping[str, int]) -> str:
+    """``398 pictures, 2 classes (ants: 194, bees: 204): 245 training, 153 test, none skipped``."""
+    each = [f"{printable(name, 40)}: {count:,}" for name, count in classes.items()]
+    names = plain(f"{counted(len(classes), 'class', 'classes')} ({few(each, _CLASSES, width=60)})")
     sets = ", ".join(f"{n_of[part]:,} {name}" for part, name in _SETS.items() if n_of.get(part))
     skipped = f"{n_skipped:,} skipped" if n_skipped else "none skipped"
     return f"{counted(n, 'picture')}, {names}{f': {sets}' if sets else ''}, {skipped}"
@@ -93,8 +114,7 @@ def print_run(run: Run) -> None:
             f"{metrics['log_loss']['value']:.3f}",
         )
     say(rows)
-    for warning in content["warnings"]:
-        say(f"[yellow]note:[/] {plain(warning)}")
+    print_notes(content["warnings"])
     say(plain(content["verdict"]))
     planning = f"planning {seconds['planning']:.1f}, " if seconds.get("planning", 0) >= 0.05 else ""
     training = f"training {seconds['training']:.1f}" if trained else f"head {seconds['head']:.1f}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from thawline.data.columns import Columns, NoColumnError
 from thawline.data.finding import has_picture_suffix
-from thawline.data.folder import FolderReading, open_folder
+from thawline.data.folder import FolderReading, open_folder, refuse_folder_options
 from thawline.data.listing import PART_NAMES, Listing
 from thawline.data.part_tables import find_part_tables, open_part_tables
 from thawline.data.readings import NoClassesError
@@ -40,6 +40,8 @@ def list_directory(
         raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the pictures.")
     try:
         tables = find_part_tables(path)
+        if tables:
+            refuse_folder_options(reading, "tables")
         if tables and groups is not None:
             raise UsageError("groups does not go with tables; give group_column instead.")
         if tables:

@@ -12,7 +12,7 @@ import numpy as np
 from thawline.data.arrays import open_array, open_paths
 from thawline.data.columns import Columns
 from thawline.data.directory import list_directory
-from thawline.data.folder import FolderReading, list_pictures
+from thawline.data.folder import AS_USUAL, FolderReading, list_pictures, refuse_folder_options
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
 from thawline.data.table import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table, open_table
@@ -30,7 +30,7 @@ def list_labelled(
     class_names: Sequence[str] | None,
     groups: Iterable[Any] | Mapping[str, Any] | None,
     given: Iterable[str] | None,
-    reading: FolderReading = FolderReading(),  # noqa: B008  # it cannot be changed
+    reading: FolderReading = AS_USUAL,
 ) -> Listing:
     """List labelled samples; the arguments are those of ``open_data``.
 
@@ -49,10 +49,12 @@ def list_labelled(
         if path.is_dir():
             return list_directory(path, columns, place, class_names, groups, reading)
         _only_without(groups, "groups", "a table", "group_column")
+        refuse_folder_options(reading, "a table")
         if not is_table(path):
             _refuse_sheet(path)
             raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
         return open_table(path, columns, root=place, class_names=class_names)
+    refuse_folder_options(reading, f"a {kind}")
     if kind == "hub":
         _only_without(labels, "labels", "a datasets object", "label_column")
         return open_hub(
@@ -80,6 +82,7 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None, *, follow_l
         if path.is_dir():
             listing = _listed(path, follow_links)
         elif is_table(path):
+            refuse_folder_options(FolderReading(follow_links), "a table")
             listing = open_table(path, columns, root=place, labelled=False)
         else:
             _refuse_sheet(path)

@@ -16,7 +16,7 @@ from thawline.data.passed_over import ending, sentences
 from thawline.data.readings import NoClassesError
 from thawline.data.sources import FileSource
 from thawline.data.tree import open_tree
-from thawline.errors import DataError
+from thawline.errors import DataError, UsageError
 from thawline.inputs.image.formats import suffix_of
 from thawline.naming import canonical, written
 from thawline.records import Part, Skipped
@@ -38,6 +38,21 @@ class FolderReading(NamedTuple):
 
 
 AS_USUAL = FolderReading()
+
+
+def refuse_folder_options(reading: FolderReading, kind: str) -> None:
+    """Refuse the options of a folder where the data are none.
+
+    Raises:
+        UsageError: One of them was given.
+    """
+    if reading.follow_links:
+        raise UsageError(
+            f"follow_links (--follow-links) goes with a folder, not with {kind}. For a table, root (--root) names the "
+            "folder that holds its files."
+        )
+    if reading.class_level is not None:
+        raise UsageError(f"class_level (--class-level) goes with a folder of class folders, not with {kind}.")
 
 
 def open_folder(folder: Path, groups: Mapping[str, object] | None = None, reading: FolderReading = AS_USUAL) -> Listing:
@@ -111,9 +126,9 @@ def _lost(found: _Found, *, only_trained: bool) -> dict[str, str]:
         own = [(place, collected) for place, collected in found if place.key == label]
         trained = [(place, collected) for place, collected in own if place.part == "train"]
         if only_trained and trained and not any(collected.files for _, collected in trained):
-            lost[label] = f"class {label!r} has no picture to train on: {_why_empty(trained)}"
+            lost[label] = f"class {label!r} has no picture to train on. {_why_empty(trained)}"
         elif not any(collected.files for _, collected in own):
-            lost[label] = f"class {label!r} has no picture: {_why_empty(own)}"
+            lost[label] = f"class {label!r} has no picture. {_why_empty(own)}"
     return lost
 
 
@@ -124,15 +139,15 @@ def _why_empty(own: Sequence[tuple[ClassFolder, Collected]]) -> str:
     name = written(own[0][0].folder.name)
     companions = sum((collected.companions for _, collected in own), Counter[str]())
     if not companions:
-        return f"the folder {name} is empty."
+        return f"The folder {name} is empty."
     suffixes = ", ".join(sorted(suffix or "no suffix" for suffix in companions))
-    return f"the folder {name} holds no picture, only {sum(companions.values()):,} files of other kinds ({suffixes})."
+    return f"The folder {name} holds no picture, only {sum(companions.values()):,} files of other kinds ({suffixes})."
 
 
 def _empty(found: _Found, lost: Iterable[str]) -> list[str]:
     """Name the folders of a class that hold nothing, if others of the class hold something."""
     return [
-        f"Class {written(place.label)!r} has no picture in a part of the data: {_why_empty([(place, collected)])}"
+        f"Class {written(place.label)!r} has no picture in a part of the data. {_why_empty([(place, collected)])}"
         for place, collected in found
         if not collected.files and place.key not in lost
     ]
@@ -167,7 +182,7 @@ def _refuse(folder: Path, layout: Layout, found: _Found) -> None:
     skipped = [one for _, collected in found for one in collected.skipped]
     if skipped:
         raise DataError(f"{folder}: none of its {_counted(skipped)} can be used. {' '.join(sentences(skipped))}")
-    why = f" Class {written(found[0][0].label)!r}: {_why_empty(found[:1])}" if found else ""
+    why = f" Class {written(found[0][0].label)!r} is one of them. {_why_empty(found[:1])}" if found else ""
     raise NoClassesError(f"{folder}: expected one folder of pictures for each class; found no pictures.{why}")
 
 

@@ -26,6 +26,7 @@ from thawline.data.words import (
     says_images,
 )
 from thawline.inputs.image.formats import is_companion
+from thawline.naming import written
 from thawline.records import PARTS, Part
 
 
@@ -100,7 +101,9 @@ def _at_level(root: Folder, level: int) -> Layout:
             )
         parts = dict[str, Part]() if left == 1 or part else _named_parts(folder)
         for inner in _candidates(folder):
-            if left == 1:
+            if left > 1 and inner.barrier:
+                layout.notes.append(f"{written(inner.name)} is {inner.barrier}, and left out.")
+            elif left == 1:
                 layout.classes.append(ClassFolder(inner.base, part, inner))
             else:
                 descend(inner, left - 1, parts.get(inner.base, part))
@@ -199,9 +202,11 @@ def _parts(base: Folder, notes: list[str]) -> list[tuple[Part, Folder]]:
             return []
         notes.append(_taken(parts))
     taken = {folder.base for _, folder in parts}
-    others = [folder.base for folder in base.folders if folder.base not in taken and not is_quiet(folder)]
+    others = [folder for folder in base.folders if folder.base not in taken and not is_quiet(folder)]
     if others:
-        notes.append(f"Folders beside the train and test folders are left out: {first_few(sorted(others))}.")
+        names = first_few(folder.base for folder in others)
+        notes.append(f"Folders beside the train and test folders are left out: {names}.")
+    notes += [f"{written(folder.name)} is {folder.barrier}." for folder in others if folder.barrier]
     return parts
 
 
@@ -267,6 +272,8 @@ def _read_parts(layout: Layout, parts: Sequence[tuple[Part, Folder]]) -> None:
             else:
                 layout.classes.append(ClassFolder(found.base, part, found))
         loose = len(base.pictures)
+        if not candidates and not loose:
+            layout.notes.append(f"{base.name} holds no class folders.")
         if loose:
             layout.notes.append(f"{loose} pictures in {base.name} are in no class folder and are left out.")
 

@@ -32,6 +32,8 @@ class Evaluation:
     scores: Scores
     n_seen: int
     """Samples whose content the model learned from; they make the scores too good."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know of these scores; notes about the data stand with the data."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``thawline evaluate --json`` prints."""
@@ -70,13 +72,16 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
             "Rename the class or leave it out."
         )
     present = {named[label] for label in np.unique(data.labels)}
-    if absent := [name for name in bundle.classes if canonical(name) not in present]:
-        listener.note(
+    absent = [name for name in bundle.classes if canonical(name) not in present]
+    predictions = bundle.predict(data, progress=partial(listener.progress, "features"))
+    warnings = predictions.warnings
+    if absent:
+        some = (
             f"{data.name} has no sample of {len(absent)} of the {len(bundle.classes)} classes of the run "
             f"({few(absent)}). The scores say nothing about them."
         )
-    predictions = bundle.predict(data, progress=partial(listener.progress, "features"))
-    for warning in predictions.warnings:
+        warnings = (some, *warnings)
+    for warning in warnings:
         listener.note(warning)
     labels = np.array([index[named[label]] for label in data.labels], dtype=np.int64)
     return Evaluation(
@@ -86,4 +91,5 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
         classes=bundle.classes,
         n_seen=sum(digest in run.seen for digest in data.digests),
         scores=score(labels, predictions.probabilities, len(bundle.classes), seed=seed),
+        warnings=warnings,
     )
