@@ -76,9 +76,10 @@ def compare(
 
 
 def _print(found: "Comparison") -> None:
-    from thawline.cli.results import print_data_of
+    from thawline.cli.results import print_data_of, print_notes
 
     print_data_of(found.strategies[0].run.report.content)
+    print_notes(found.warnings)
     say(f"[bold]{plain(found.verdict)}[/]")
     console(stderr=False).print(_table(found))
     say(f"Runs: [bold]{plain(found.folder)}[/]   page: [bold]{plain(found.page)}[/]", soft_wrap=True)

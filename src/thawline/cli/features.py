@@ -31,6 +31,7 @@ def features(
     """Write the features of a frozen model to a file. Features of its last layer, or of an earlier one."""
     from thawline.features import extract_features
     from thawline.features.export import ENDINGS, write_features
+    from thawline.planning import noted
     from thawline.scale.disk import check_new_file
 
     check_new_file(target, "--out", ENDINGS, force=force)
@@ -38,6 +39,7 @@ def features(
     with listening(quiet=output.silent) as listener:
         backbone = opened_backbone(model)
         labelled = opened(data, data_options, listener, backbone=backbone, layer=model.layer, **hardware)
+        labelled = noted(labelled, backbone)
         extracted = extract_features(
             labelled, backbone, rung=model.layer, **hardware, progress=partial(listener.progress, "features")
         )

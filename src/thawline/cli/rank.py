@@ -1,5 +1,6 @@
 """``thawline rank``: which pre-trained model suits the data, before anything is trained."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,7 @@ def rank(
         )
     from thawline.cli.results import json_of, print_data
 
+    labelled = replace(labelled, warnings=(*ranking.warnings, *labelled.warnings))
     if output.json_:
         print_json(ranking.to_json() | json_of(labelled))
         return

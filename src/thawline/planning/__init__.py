@@ -10,6 +10,7 @@ from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.planning.asked import Asked as Asked
+    from thawline.planning.assumptions import noted as noted
     from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
     from thawline.planning.fit_plan import read_plan as read_plan
@@ -30,6 +31,7 @@ _HOME = {
     "Planned": "thawline.planning.planned",
     "Ranking": "thawline.planning.ranking",
     "make_plan": "thawline.planning.making",
+    "noted": "thawline.planning.assumptions",
     "plan": "thawline.planning.making",
     "rank": "thawline.planning.ranking",
     "read_plan": "thawline.planning.fit_plan",

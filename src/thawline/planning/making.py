@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from thawline.planning.asked import AUTO, Asked
+from thawline.planning.assumptions import notes_on
 from thawline.planning.fit_plan import FitPlan, check_plan
 from thawline.planning.planned import Planned
 
@@ -29,7 +30,7 @@ def plan(
 
     ``thaw="auto"``, the default, measures how much the data should retrain: heads on frozen features first, then short
     trials of thaw lines, while they promise more. If a head, a layer or an MLP is asked for, that is the decision, and
-    nothing is thawed.
+    nothing is thawed. The reasons of the plan end with what was assumed of the weights.
 
     Args:
         data: As ``open_data`` gives it.
@@ -44,7 +45,10 @@ def plan(
     from thawline.planning.budget import parse_budget
 
     spend = parse_budget(budget) if budget else None
-    return make_plan(data, backbone, Asked.of(**asked, training=training or {}, budget=spend), watcher=watcher).plan
+    wanted = Asked.of(**asked, training=training or {}, budget=spend)
+    plan = make_plan(data, backbone, wanted, watcher=watcher).plan
+    notes = () if wanted.from_scratch else notes_on(data, backbone)
+    return plan.changed(reasons=(*plan.reasons, *notes)) if notes else plan
 
 
 def make_plan(

@@ -15,6 +15,7 @@ from thawline.errors import ModelError, UsageError
 from thawline.evaluation import wilson
 from thawline.listening import Watcher
 from thawline.notebook import default_listener
+from thawline.planning.assumptions import notes_on
 from thawline.planning.contenders import names_of, open_contender
 from thawline.planning.halving import LEAST_PICTURES, Contender, Probe, halve, probe_order
 from thawline.records import Dataset, Score
@@ -93,6 +94,8 @@ class Ranking:
     work_frac: float
     """Multiply-adds spent, as a share of those of every model on every picture."""
     seconds: float
+    warnings: tuple[str, ...] = ()
+    """How the weights of models were read otherwise than they lie there, and what was assumed of them."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``thawline rank --json`` prints."""
@@ -104,6 +107,7 @@ class Ranking:
             "rounds": [{"models": models, "n": n} for models, n in self.rounds],
             "work_frac": self.work_frac,
             "seconds": round(self.seconds, 4),
+            "warnings": list(self.warnings),
         }
 
 
@@ -182,6 +186,7 @@ def rank(
         rounds=tuple(rounds),
         work_frac=spent / (n_all * sum(contender.multiply_adds for contender in contenders)),
         seconds=time.perf_counter() - started,
+        warnings=tuple(f"{one.backbone.title}: {note}" for one in measured for note in notes_on(data, one.backbone)),
     )
 
 

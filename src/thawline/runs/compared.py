@@ -78,6 +78,12 @@ class Comparison:
         )
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Notes that stand in the report of every strategy."""
+        first, *others = (one.run.report.content["warnings"] for one in self.strategies)
+        return tuple(note for note in first if all(note in notes for notes in others))
+
+    @property
     def page(self) -> Path:
         """The page for people: a table and a chart."""
         return self.folder / PAGE
@@ -95,6 +101,7 @@ class Comparison:
             "folder": str(self.folder),
             "data": self.data,
             "verdict": self.verdict,
+            "warnings": list(self.warnings),
             "chosen": None if chosen is None else {**_described(chosen.plan), "verdict": chosen.plan.verdict},
             "candidates": [_candidate(one, measured.get(_ways(one.plan))) for one in self.strategies],
             "baselines": dict(self.baselines),
@@ -151,6 +158,7 @@ def page_of(comparison: Comparison) -> str:
         .render(
             data=comparison.data,
             verdict=comparison.verdict,
+            warnings=comparison.warnings,
             content=content,
             chart=accuracy_chart([(sentence_case(one.title), one.accuracy) for one in ordered]),
             strategies=[

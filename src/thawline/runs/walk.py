@@ -68,6 +68,7 @@ def fit(
         backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
     opened = _opened(data, asked, backbone, listener, opening)
     backbone = backbone.prepared_for(opened)
+    opened = opened if asked.from_scratch else planning.noted(opened, backbone)
     if isinstance(given, Planned):
         ground = Ground.of(opened, given.plan) if given.plan.trains else None
         given = replace(given, plan=planning.settle(given.plan, ground, backbone), ground=ground)
@@ -136,7 +137,9 @@ def _continue(draft: Draft, data: Dataset | str | Path | None, listener: Listene
         if request.plan is not None:
             _check_weights(request.plan, backbone)
         draft.state.mkdir(exist_ok=True)
-        given = Planned(plan=request.plan) if request.plan else Asked.from_json(request.asked or {})
+        asked = request.plan or Asked.from_json(request.asked or {})
+        given = Planned(plan=asked) if isinstance(asked, FitPlan) else asked
+        opened = opened if asked.from_scratch else planning.noted(opened, backbone)
         _walk("resume", draft, request, opened, backbone, listener, given)
 
 

@@ -59,7 +59,8 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         return found
     if not architecture_only:
         found = in_file(found, weights, build, lambda: _config(architecture, name))
-    note = assumed(found, said, asked, weights.path.name, convolutions_pad(architecture, weights.model_args, said))
+    padding = convolutions_pad(architecture, weights.model_args, said)
+    note = assumed(found, said, weights.pretrained_cfg, asked, weights.path.name, padding)
     stated = all(said.get(key) for key in ("mean", "std"))
     return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice(found, weights.path))
 

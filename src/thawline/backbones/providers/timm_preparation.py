@@ -15,6 +15,7 @@ SETTINGS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "inp
 """timm's name of a setting -> Thawline's."""
 _PADDED = frozenset(("timm.models.efficientnet", "timm.models.mobilenetv3", "timm.models.hardcorenas"))
 """Modules of timm whose architectures take ``pad_type``."""
+_CROP_PCT = 0.875
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -30,7 +31,7 @@ def preparation_from(config: Mapping[str, Any], where: str) -> ImagePreparation:
         timm.data.transforms_factory.transforms_imagenet_eval: the shorter side becomes floor(H / crop_pct).
     """
     height, width = _input_px(config.get("input_size"), where)
-    crop_pct = config.get("crop_pct") or 0.875
+    crop_pct = config.get("crop_pct") or _CROP_PCT
     if not (isinstance(crop_pct, int | float) and 0 < crop_pct <= 1):
         raise ModelError(f"crop_pct must be in (0, 1]; got {crop_pct!r} ({where}).")
     interpolation = config.get("interpolation") or "bicubic"
@@ -52,13 +53,19 @@ def preparation_from(config: Mapping[str, Any], where: str) -> ImagePreparation:
 
 
 def assumed(
-    found: Description, said: Mapping[str, Any], asked: ModelAsk, file: str, padding: str | None
+    found: Description,
+    said: Mapping[str, Any],
+    taken: Mapping[str, Any],
+    asked: ModelAsk,
+    file: str,
+    padding: str | None,
 ) -> tuple[str, ...]:
     """Say which settings neither the weights nor the user gave, what was taken, and which options say otherwise.
 
     Args:
         found: Has the preparation that was taken.
         said: What the weights say, in timm's words.
+        taken: The same, and timm's defaults for what they leave out.
         file: Name of the weights.
         padding: What the convolutions take, if that was left open.
     Returns:
@@ -77,16 +84,16 @@ def assumed(
         "std": f"std {_written(preparation.std)}",
         "interpolation": f"{preparation.interpolation} interpolation",
         "input_size": f"{height} px input",
-        "crop_pct": f"crop {height / preparation.resize_px:.3f}",
+        "crop_pct": f"crop {taken.get('crop_pct') or _CROP_PCT:g}",
     }
-    taken = [values[key] for key in left]
+    words = [values[key] for key in left]
     options = [f"--{SETTINGS[key].replace('_', '-')}" for key in left]
     if padding is not None:
-        taken.append("padding as TensorFlow does" if padding == "same" else "padding as PyTorch does")
+        words.append("padding as TensorFlow does" if padding == "same" else "padding as PyTorch does")
         options.append(f"--model-arg pad_type={'same' if padding != 'same' else chr(34) * 2}")
     return (
         f"{file} does not say how its pictures were prepared. Taken from timm's {found.architecture}: "
-        f"{', '.join(taken)}. If it was trained otherwise, set {_listed(options)}.",
+        f"{', '.join(words)}. If it was trained otherwise, set {_listed(options)}.",
     )
 
 

@@ -1,0 +1,166 @@
+"""What a user should know of a backbone before believing a number: how its weights were read, and what was assumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from thawline.errors import ThawlineError
+from thawline.planning.stem_check import N_PICTURES, Finding, Normalisation, Stem, judge, patches_of
+from thawline.records import ImagePreparation
+
+if TYPE_CHECKING:
+    import torch
+
+    from thawline.backbones import Backbone
+    from thawline.records import Dataset
+
+_known: WeakKeyDictionary[Backbone, dict[int, str]] = WeakKeyDictionary()
+"""Backbone -> hash of the digests of samples -> what they say of its preparation."""
+
+
+def noted(data: Dataset, backbone: Backbone) -> Dataset:
+    """Return the data with the notes of the backbone before their own warnings; the same data if there are none."""
+    new = [note for note in notes_on(data, backbone) if note not in data.warnings]
+    return replace(data, warnings=(*new, *data.warnings)) if new else data
+
+
+def notes_on(data: Dataset, backbone: Backbone) -> tuple[str, ...]:
+    """Say how the weights were read otherwise than they lie there, and which preparation was assumed.
+
+    Weights that do not say how their pictures were prepared are held against up to 24 pictures of the data: the first
+    batch norm remembers what it saw. No labels, and nothing of a given test set, are looked at.
+    """
+    if backbone.preparation_said:
+        return backbone.notes
+    of_samples = _known.setdefault(backbone, {})
+    key = hash(data.digests)
+    if key not in of_samples:
+        try:
+            of_samples[key] = _tried_on(data, backbone)
+        except ThawlineError:  # it comes again, if the model or the sample is needed
+            of_samples[key] = ""
+    found = of_samples[key]
+    return backbone.notes if not found else (*backbone.notes, found)
+
+
+def _tried_on(data: Dataset, backbone: Backbone) -> str:
+    """Say whether the pictures agree with the preparation, in a sentence; empty if the model cannot tell."""
+    preparation = backbone.preparation
+    if not isinstance(preparation, ImagePreparation):
+        return ""
+    stem = stem_of(backbone)
+    if stem is None:
+        return ""
+    finding, n = examine(data, backbone, stem)
+    words = f"mean {_written(preparation.mean)} and std {_written(preparation.std)}"
+    seen = f"{n} of your pictures"
+    if finding is None:
+        return f"Whether {words} suit these weights cannot be told: the pictures are too few or too plain."
+    if finding.better is not None:
+        return (
+            f"{words[0].upper()}{words[1:]} do not seem to suit these weights: on {seen} the statistics of {stem.norm} "
+            f"are {finding.distance:.2f} variances off those that it keeps. {_cure(finding)}"
+        )
+    if finding.agrees:
+        return (
+            f"{words[0].upper()}{words[1:]} suit these weights: on {seen} the statistics of {stem.norm} are those that "
+            "it keeps."
+        )
+    return (
+        f"Whether {words} suit these weights cannot be told by the statistics of {stem.norm}: {seen} are too unlike "
+        "those that the weights were trained on."
+    )
+
+
+def examine(data: Dataset, backbone: Backbone, stem: Stem, *, seed: int = 0) -> tuple[Finding | None, int]:
+    """Return what the pictures of the data say of the backbone's preparation, and how many were looked at."""
+    from thawline.planning.observing import draw_pictures
+
+    preparation = backbone.preparation
+    assert isinstance(preparation, ImagePreparation)
+    rows = np.arange(len(data)) if data.given is None else np.flatnonzero(data.given != "test")
+    pictures = draw_pictures(data, rows, backbone, N_PICTURES, seed=seed)
+    height, width = stem.weight.shape[2:]
+    if not len(pictures) or height > pictures.shape[1] or width > pictures.shape[2]:
+        return None, 0
+    taken = Normalisation(preparation.mean, preparation.std)
+    return judge(stem, patches_of(pictures, height, width, seed=seed), taken), len(pictures)
+
+
+def stem_of(backbone: Backbone) -> Stem | None:
+    """Return the first convolution and its batch norm; None if the model has none, or does not begin with them.
+
+    Raises:
+        ModelError: The backbone cannot be built, or its weights lack the two layers.
+    """
+    import torch
+
+    module = backbone.blueprint()
+    outputs: list[tuple[str, torch.Tensor]] = []
+    pairs: list[tuple[str, str]] = []
+
+    def ran(name: str) -> Any:
+        def hook(_layer: object, _inputs: object, output: Any) -> None:
+            outputs.append((name, output))
+
+        return hook
+
+    def normed(name: str) -> Any:
+        def hook(_layer: object, inputs: tuple[Any, ...]) -> None:
+            pairs.extend((conv, name) for conv, output in outputs if inputs and output is inputs[0])
+            if pairs:
+                raise _Found
+
+        return hook
+
+    for name, layer in module.named_modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.ndim == 4 and weight.shape[1] == 3:
+            layer.register_forward_hook(ran(name))
+        elif isinstance(getattr(layer, "running_mean", None), torch.Tensor):
+            layer.register_forward_pre_hook(normed(name))
+    try:
+        with torch.no_grad():
+            module(torch.empty(1, *backbone.preparation.tensor_shape, device="meta"))
+    except _Found:
+        return _read(backbone, *pairs[0])
+    return None
+
+
+class _Found(Exception):
+    """Ends a forward pass."""
+
+
+def _read(backbone: Backbone, conv: str, norm: str) -> Stem | None:
+    values, shapes = backbone.tensors.arrays(), backbone.tensors.shapes()
+    names = {f"{conv}.weight", f"{norm}.running_mean", f"{norm}.running_var"}
+    if not names <= shapes.keys():
+        return None
+    weight = values(f"{conv}.weight").astype(np.float64)
+    bias = values(f"{conv}.bias") if f"{conv}.bias" in shapes else np.zeros(len(weight))
+    mean, variance = (values(f"{norm}.running_{kind}").astype(np.float64) for kind in ("mean", "var"))
+    if weight.ndim != 4 or weight.shape[1] != 3 or not len(weight) == len(mean) == len(variance) == len(bias):
+        return None
+    return Stem(norm, weight, bias.astype(np.float64), mean, variance)
+
+
+def _cure(finding: Finding) -> str:
+    better = finding.better
+    assert better is not None
+    options = f"--mean {_written(better.mean)} --std {_written(better.std)}"
+    if not better.swapped:
+        well = "" if finding.fits_well else ", though not well"
+        return f"Of the usual ones, {options} fits best ({finding.better_distance:.2f}){well}: try it."
+    return (
+        f"Pictures with blue first (BGR) and {options} fit best ({finding.better_distance:.2f}): turn the input "
+        "channels of the first convolution round, `weight.flip(1)`, and save the weights again."
+    )
+
+
+def _written(channels: tuple[float, float, float]) -> str:
+    """0.5, or 0.485,0.456,0.406: as the options take it."""
+    return f"{channels[0]:.6g}" if len(set(channels)) == 1 else ",".join(f"{value:.6g}" for value in channels)
