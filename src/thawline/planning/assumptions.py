@@ -36,6 +36,7 @@ def notes_on(data: Dataset, backbone: Backbone) -> tuple[str, ...]:
     """
     if backbone.preparation_said:
         return backbone.notes
+    backbone = backbone.prepared_for(data)
     of_samples = _known.setdefault(backbone, {})
     key = hash(data.digests)
     if key not in of_samples:
