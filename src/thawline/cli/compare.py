@@ -51,12 +51,14 @@ def compare(
     """
     from thawline import runs
     from thawline.cli.results import json_of, print_notes
+    from thawline.planning import noted
 
     fractions = data_options.fractions()
     names = [name.strip() for name in only.split(",")] if only else []
     with listening(quiet=output.silent) as listener:
         backbone = opened_backbone(model)
         labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware())
+        labelled = noted(labelled, backbone)
         found = runs.compare(
             labelled,
             backbone,
@@ -76,10 +78,9 @@ def compare(
 
 
 def _print(found: "Comparison") -> None:
-    from thawline.cli.results import print_data_of, print_notes
+    from thawline.cli.results import print_data_of
 
     print_data_of(found.strategies[0].run.report.content)
-    print_notes(found.warnings)
     say(f"[bold]{plain(found.verdict)}[/]")
     console(stderr=False).print(_table(found))
     say(f"Runs: [bold]{plain(found.folder)}[/]   page: [bold]{plain(found.page)}[/]", soft_wrap=True)
