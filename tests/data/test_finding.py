@@ -169,19 +169,21 @@ def test_some_missing(pictures):
     data = open_data(path)
     assert len(data) == 4
     assert [s.file for s in data.skipped] == ["images/gone_cat1.jpg", "images/gone_dog0.jpg"]
-    assert data.warnings[0].startswith(
-        "2 of 6 files cannot be used and are left out; first images/gone_cat1.jpg: no such"
-    )
-    with pytest.raises(DataError, match=r"2 of 6 files cannot be read: images/gone_cat1.jpg \(no such file\)"):
+    first = "2 files in images, first images/gone_cat1.jpg: no such file."
+    assert data.warnings[0] == f"2 of 6 files cannot be used and are left out. {first}"
+    with pytest.raises(DataError, match=f"2 of 6 files cannot be read. {first}"):
         open_data(path, strict=True)
 
 
-def test_a_class_whose_files_are_all_missing(pictures):
-    path = table(
-        pictures.parent, lambda name: f"images/{'gone_' if name in ('cat0', 'cat1', 'cat2') else ''}{name}.jpg"
-    )
+def test_a_class_whose_files_are_all_missing(pictures, photo):
+    photo(77).save(pictures / "emu0.jpg")
+    path = table(pictures.parent, lambda name: f"images/{'gone_' * name.startswith('cat')}{name}.jpg")
+    path.write_text(path.read_text() + "\nimages/emu0.jpg,emu\nimages/dog0.jpg,dog")
     with pytest.raises(DataError, match=r"no file of class 'cat' is there \(3 rows\), for one 'images/gone_cat0.jpg'"):
         open_data(path)
+    data = open_data(path, drop_empty_classes=True, trainable=False)
+    assert data.classes == ("dog", "emu")
+    assert "Left out: 1 class without a file that is there ('cat')." in data.warnings
 
 
 @pytest.mark.parametrize(
@@ -250,6 +252,26 @@ def test_links_that_lead_outside(pictures, tmp_path):
     with pytest.raises(DataError, match="6 of 6 files lead outside") as caught:
         open_data(table(here, lambda name: f"linked/{name}.jpg"))
     opens_whole(open_data(path, root=rooted(caught)))
+
+
+def test_links_are_followed_when_asked(pictures, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "linked").symlink_to(pictures, target_is_directory=True)
+    (here / "one.jpg").symlink_to(pictures / "cat0.jpg")
+    path = table(here, lambda name: "one.jpg" if name == "cat0" else f"linked/{name}.jpg")
+    opens_whole(open_data(path, follow_links=True))
+    assert len(list_unlabelled(path, Columns(), None, follow_links=True).files) == 6
+    path = table(here, lambda name: f"../data/images/{name}.jpg")
+    with pytest.raises(DataError, match="6 of 6 files lead outside"):
+        open_data(path, follow_links=True)
+
+
+def test_files_of_another_kind_are_named(pictures):
+    for name in NAMES:
+        (pictures / f"{name}.jpg").rename(pictures / f"{name}.dcm")
+    with pytest.raises(DataError, match=r"6 of 6 files are not in .* There is cat0.dcm instead: a DICOM file: convert"):
+        open_data(table(pictures, lambda name: name))
 
 
 def test_links_inside_are_followed(pictures):

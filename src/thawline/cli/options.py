@@ -40,7 +40,7 @@ class DataOptions:
     split_column: Annotated[str | None, _data(help="Column that says train, val or test.")] = None
     root: Annotated[Path | None, _data(help="Folder that the file names in a table start from.")] = None
     follow_links: Annotated[
-        bool, _data("--follow-links", help="In a folder, follow links that lead outside it, or to folders.")
+        bool, _data("--follow-links", help="Follow links that lead outside the folder, or to folders.")
     ] = False
     class_level: Annotated[
         int | None, _data(metavar="N", help="How many folders below DATA the class folders stand (default: found out).")

@@ -83,7 +83,7 @@ def open_data(
         class_names: Names of the labels 0, 1, 2 ...
         groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
         given: (N,) train, val or test, for arrays and lists of paths that come already split.
-        follow_links: In a folder, follow links that lead outside it, or to folders; else they are skipped.
+        follow_links: In a folder or for a table, follow links that lead outside it, or to folders; else they are skipped.
         class_level: How many folders below a folder its class folders stand; None finds out.
         drop_empty_classes: Leave out a class without a picture that can be used, with a warning; else it is refused.
         strict: Refuse data with unreadable files instead of leaving these out; every file is read for this.

@@ -41,7 +41,7 @@ def list_directory(
     try:
         tables = find_part_tables(path)
         if tables:
-            refuse_folder_options(reading, "tables")
+            refuse_folder_options(reading._replace(follow_links=False), "tables")
         if tables and groups is not None:
             raise UsageError("groups does not go with tables; give group_column instead.")
         if tables:
@@ -61,7 +61,7 @@ def _from_tables(
 ) -> Listing:
     beside = _folders_of_pictures(path)
     try:
-        listing = open_part_tables(path, tables, columns, root=root, class_names=class_names)
+        listing = open_part_tables(path, tables, columns, root=root, class_names=class_names, reading=reading)
     except NoColumnError:
         if len(beside) > 1 and columns == Columns() and root is None:
             with suppress(DataError):
@@ -91,12 +91,12 @@ def _from_folders(
     except NoClassesError as error:
         if len(tables) == 1 and groups is None:
             with suppress(NoColumnError):
-                return _from_only_table(tables[0], columns, root, class_names)
+                return _from_only_table(tables[0], columns, root, class_names, reading)
         raise DataError(f"{error} Or give one of its tables: {names}.") if tables else error from None
     parts_only = {str(label).lower() for label in listing.labels or ()} <= set(PART_NAMES)
     if parts_only and len(tables) == 1 and groups is None:  # train/*.jpg and test/*.jpg are no classes
         with suppress(DataError):
-            return _from_only_table(tables[0], columns, root, class_names)
+            return _from_only_table(tables[0], columns, root, class_names, reading)
     if columns != Columns():
         raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
     if groups is not None and not isinstance(groups, Mapping):
@@ -107,8 +107,10 @@ def _from_folders(
     return listing
 
 
-def _from_only_table(table: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None) -> Listing:
-    listing = open_table(table, columns, root=root, class_names=class_names)
+def _from_only_table(
+    table: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, reading: FolderReading
+) -> Listing:
+    listing = open_table(table, columns, root=root, class_names=class_names, reading=reading)
     note = f"{table.parent} has no class folders: labels are read from {table.name}, its only table."
     return replace(listing, warnings=(note, *listing.warnings))
 

@@ -49,11 +49,11 @@ def list_labelled(
         if path.is_dir():
             return list_directory(path, columns, place, class_names, groups, reading)
         _only_without(groups, "groups", "a table", "group_column")
-        refuse_folder_options(reading, "a table")
+        refuse_folder_options(reading._replace(follow_links=False), "a table")
         if not is_table(path):
             _refuse_sheet(path)
             raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
-        return open_table(path, columns, root=place, class_names=class_names)
+        return open_table(path, columns, root=place, class_names=class_names, reading=reading)
     refuse_folder_options(reading, f"a {kind}")
     if kind == "hub":
         _only_without(labels, "labels", "a datasets object", "label_column")
@@ -82,8 +82,8 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None, *, follow_l
         if path.is_dir():
             listing = _listed(path, follow_links)
         elif is_table(path):
-            refuse_folder_options(FolderReading(follow_links), "a table")
-            listing = open_table(path, columns, root=place, labelled=False)
+            reading = FolderReading(follow_links)
+            listing = open_table(path, columns, root=place, labelled=False, reading=reading)
         else:
             _refuse_sheet(path)
             listing = open_paths([what], None)

@@ -143,9 +143,14 @@ class Found:
 class Finder:
     """Looks up names, first from the root, then from the folder of the table; nothing outside the root is opened."""
 
-    def __init__(self, root: Path, beside: Path, *, part: str | None = None) -> None:
-        """Take the resolved folder to search, the resolved folder of the table, and the part it stands for."""
-        self.root, self.beside, self.part = root, beside, part
+    def __init__(self, root: Path, beside: Path, *, part: str | None = None, follow_links: bool = False) -> None:
+        """Take the resolved folder to search and that of the table.
+
+        Args:
+            part: The set that the table stands for: of equal folders, the one of its name is meant.
+            follow_links: Follow links that lead outside; names that do must still be asked for with another root.
+        """
+        self.root, self.beside, self.part, self.follow_links = root, beside, part, follow_links
         self._inside = str(root).rstrip(os.sep) + os.sep
         self._listed: dict[str, Folder] = {}
         self._known: dict[str, tuple[Sequence[Folder], Sequence[str]]] = {}
@@ -216,7 +221,7 @@ class Finder:
         target = os.path.realpath(link)
         if not _is_file(target):
             found.reasons[row] = "a link that leads nowhere"
-        elif target.startswith(self._inside):
+        elif target.startswith(self._inside) or (self.follow_links and link.startswith(self._inside)):
             found.outside.pop(row, None)
             return target
         else:
@@ -237,11 +242,16 @@ class Finder:
             path = os.path.realpath(os.path.join(start, lead))  # noqa: PTH118
             if not _is_folder(path):
                 path = self._respelled(str(start), lead) or ""
-            if path and (path + os.sep).startswith(self._inside):
+            if path and ((path + os.sep).startswith(self._inside) or self._is_followed(start, lead)):
                 inside[path] = self.listed(path)
             elif path:
                 outside[path] = None
         return tuple(inside.values()), tuple(outside)
+
+    def _is_followed(self, start: Path, lead: str) -> bool:
+        """Tell a folder that only links, which may be followed, place outside the root."""
+        below = not lead.startswith("/") and ".." not in lead.split("/")
+        return self.follow_links and below and (str(start) + os.sep).startswith(self._inside)
 
     def _respelled(self, start: str, lead: str) -> str | None:
         """Walk down to a folder whose name differs in case or form; never out of the root."""

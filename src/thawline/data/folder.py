@@ -47,10 +47,7 @@ def refuse_folder_options(reading: FolderReading, kind: str) -> None:
         UsageError: One of them was given.
     """
     if reading.follow_links:
-        raise UsageError(
-            f"follow_links (--follow-links) goes with a folder, not with {kind}. For a table, root (--root) names the "
-            "folder that holds its files."
-        )
+        raise UsageError(f"follow_links (--follow-links) goes with a folder or a table, not with {kind}.")
     if reading.class_level is not None:
         raise UsageError(f"class_level (--class-level) goes with a folder of class folders, not with {kind}.")
 

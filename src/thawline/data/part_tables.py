@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from thawline.data.columns import Columns, NoLabelsError
+from thawline.data.folder import FolderReading
 from thawline.data.listing import PART_NAMES, SET_NAMES, Listing
 from thawline.data.sources import ChainSource
 from thawline.data.table import TABLE_SUFFIXES, open_table, table_stem
@@ -34,16 +35,24 @@ def find_part_tables(folder: Path) -> dict[Part, Path]:
 
 
 def open_part_tables(
-    folder: Path, tables: Mapping[Part, Path], columns: Columns, *, root: Path | None, class_names: Sequence[str] | None
+    folder: Path,
+    tables: Mapping[Part, Path],
+    columns: Columns,
+    *,
+    root: Path | None,
+    class_names: Sequence[str] | None,
+    reading: FolderReading,
 ) -> Listing:
     """Join the training, validation and test table of a folder; a split column, if any, is not read."""
-    training = open_table(tables["train"], columns, root=root, in_parts=True)
+    training = open_table(tables["train"], columns, root=root, in_parts=True, reading=reading)
     alike = replace(columns, known_label=training.columns.get("label", ""))
     listings: dict[Part, Listing] = {}
     notes: list[str] = []
     for part, path in tables.items():
         try:
-            listings[part] = training if part == "train" else open_table(path, alike, root=root, in_parts=True)
+            listings[part] = (
+                training if part == "train" else open_table(path, alike, root=root, in_parts=True, reading=reading)
+            )
         except NoLabelsError:
             notes.append(
                 f"{path.name} has no labels and is left out. Label its pictures afterwards: thawline predict RUN {path}"

@@ -81,4 +81,6 @@ def _sentence(group: Sequence[Skipped]) -> str:
         return f"{len(group):,} samples, first {first.file}: {each}{first.reason}."
     if first.reason.startswith("a link"):  # its suffix, if it leads to a file at all, explains nothing
         return f"{len(group):,} links{_where(group)}, first {first.file}: {each}{first.reason}."
+    if first.reason.startswith(("no such file", "leads outside")):  # what a table names
+        return f"{len(group):,} files{_where(group)}, first {first.file}: {first.reason}."
     return f"{len(group):,} files{_where(group)} {ending(suffix_of(first.file), 2)}: {each}{first.reason}."

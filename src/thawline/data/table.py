@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from thawline.data.checks import GO_ON
 from thawline.data.columns import Cells, Columns, NoLabelsError, part_of_cell
-from thawline.data.finding import Finder, Found, has_picture_suffix, is_web_address
+from thawline.data.finding import Finder, Found, folded, has_picture_suffix, is_web_address
+from thawline.data.folder import AS_USUAL, FolderReading
 from thawline.data.labels import clean_labels, is_missing
 from thawline.data.listing import PART_NAMES, Label, Listing, first_few
 from thawline.data.searching import search_below
@@ -17,6 +19,7 @@ from thawline.data.sources import FileSource, ParquetSource
 from thawline.data.table_parquet import read_parquet
 from thawline.data.table_text import read_text
 from thawline.errors import DataError
+from thawline.inputs.image.formats import why_no_picture
 from thawline.naming import shell_word
 from thawline.records import Part, Skipped
 from thawline.showing import counted
@@ -48,6 +51,7 @@ def open_table(
     class_names: Sequence[str] | None = None,
     labelled: bool = True,
     in_parts: bool = False,
+    reading: FolderReading = AS_USUAL,
 ) -> Listing:
     """List the samples of a table; file names are relative to ``root``, or to the folder of the table.
 
@@ -56,6 +60,7 @@ def open_table(
     Args:
         labelled: False: no labels are needed, and rows whose file is outside the folder are listed as skipped too.
         in_parts: The table is one of several, for training and test; a split column is not read.
+        reading: Whether links are followed, and what becomes of a class without files.
     Raises:
         DataError: A column or label is missing, most files are, one lies outside the folder, or one has two labels.
         NoLabelsError: The table has no labels at all.
@@ -77,8 +82,9 @@ def open_table(
     if table.image is not None:
         files = tuple(f"{path.name}#{row}" for row in range(n))
         return replace(whole, files=files, source=ParquetSource(path, table.image))
-    finder = Finder(root, beside, part=PART_NAMES.get(table_stem(path).lower()))
-    return _with_files(whole, table, finder, labelled)
+    part = PART_NAMES.get(table_stem(path).lower())
+    finder = Finder(root, beside, part=part, follow_links=reading.follow_links)
+    return _with_files(whole, table, finder, labelled, drop_empty=reading.drop_empty_classes or not reading.trainable)
 
 
 def _labels(table: Cells, notes: list[str]) -> tuple[Label, ...]:
@@ -113,7 +119,7 @@ def _given(table: Cells, notes: list[str]) -> tuple[Part, ...] | None:
     return tuple(parts)
 
 
-def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool) -> Listing:
+def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool, *, drop_empty: bool) -> Listing:
     """Find the files of all rows; keep the rows that have one, each file once if there are labels."""
     names = ["" if cell is None else str(cell) for cell in table.cells["file"]]
     if labelled:
@@ -133,7 +139,7 @@ def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool) ->
         warnings.append(_outside(table, names, found, finder))
     rows = found.rows()
     if labelled:
-        _refuse_lost_class(table, whole.labels or (), names, found)
+        warnings += _lost_classes(table, whole.labels or (), names, found, drop_empty=drop_empty)
         rows = _once(table, whole, found, rows, warnings)
     skipped = [Skipped(names[row], found.reasons[row]) for row in sorted([*missing, *found.outside])]
 
@@ -186,6 +192,12 @@ def _way_to(table: Cells, names: Sequence[str], finder: Finder) -> str:
         for place in (above, *(above / guess for guess in _GUESSES)):
             if any(_is_there(place / name) for name in names[:3]):
                 return f"The first are in {place}: give it as root (--root {shell_word(place)})."
+    stem = folded(names[0].replace("\\", "/").rpartition("/")[2])
+    like = {stem, folded(Path(stem).stem)}
+    for folder in finder.folders_below():
+        other = next((file for file in folder.files if folded(Path(file).stem) in like), None)
+        if other is not None and not has_picture_suffix(other):
+            return f"There is {other} instead: {why_no_picture(bytes(1), other)}."
     if not any(has_picture_suffix(file) for folder in finder.folders_below() for file in folder.files):
         return "There is no picture below that folder. Give root (--root), the folder that holds them."
     column = table.choice.roles["file"]
@@ -204,17 +216,24 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _refuse_lost_class(table: Cells, labels: Sequence[Label], names: Sequence[str], found: Found) -> None:
-    """Refuse a class of which no file is there: it would vanish."""
+def _lost_classes(
+    table: Cells, labels: Sequence[Label], names: Sequence[str], found: Found, *, drop_empty: bool
+) -> list[str]:
+    """Refuse a class of which no file is there, since it would vanish; say so if that is asked for."""
     there = {labels[row] for row in found.rows()}
     lost = [row for row, label in enumerate(labels) if label not in there]
     if lost:
         label = labels[lost[0]]
         n = sum(labels[row] == label for row in lost)
+        if drop_empty:
+            gone = dict.fromkeys(labels[row] for row in lost)
+            classes = counted(len(gone), "class", "classes")
+            return [f"Left out: {classes} without a file that is there ({first_few(gone)})."]
         raise DataError(
             f"{table.path}: no file of class {str(label)!r} is there ({counted(n, 'row')}), for one {names[lost[0]]!r} "
-            f"({found.reasons[lost[0]]}). Give root (--root) if it lies in another folder, or remove its rows."
+            f"({found.reasons[lost[0]]}). Give root (--root) if it lies in another folder, remove its rows, {GO_ON}."
         )
+    return []
 
 
 def _once(table: Cells, whole: Listing, found: Found, rows: Sequence[int], warnings: list[str]) -> list[int]:
