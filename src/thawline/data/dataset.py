@@ -74,16 +74,16 @@ def open_data(
             deeper; a list of paths; a Hugging Face ``datasets`` object.
         labels: (N,) strings or integers, for arrays and lists of paths.
         kind: What ``what`` is; ``auto`` looks.
-        label_column: Column of labels, if it is not called label, class, category or target.
-        file_column: Column of file names, if it is not called filename, file, path, image, image_path or id.
+        label_column: Column of labels, if it has no usual name (label, class, category, target, breed, ...).
+        file_column: Column of file names, if it has no usual name (filename, file, path, image, id, ...).
         image_column: Column of image bytes, if a table or data set has several.
         group_column: Column whose equal values (a patient, a session) must stay on one side of a split.
-        split_column: Column that says train, val or test.
+        split_column: Column that says train, val or test, if it has no usual name (split, is_valid, ...).
         root: Folder that the file names of a table start from, if not the folder of the table.
         class_names: Names of the labels 0, 1, 2 ...
         groups: (N,) as ``group_column``, for arrays, lists and data sets; for a folder, a mapping from file to group.
         given: (N,) train, val or test, for arrays and lists of paths that come already split.
-        follow_links: In a folder or for a table, follow links that lead outside it, or to folders; else they are skipped.
+        follow_links: Follow links that lead outside the folder, or to folders; else they are skipped or refused.
         class_level: How many folders below a folder its class folders stand; None finds out.
         drop_empty_classes: Leave out a class without a picture that can be used, with a warning; else it is refused.
         strict: Refuse data with unreadable files instead of leaving these out; every file is read for this.
