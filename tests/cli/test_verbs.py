@@ -334,3 +334,32 @@ def test_completion_can_be_installed(thawline) -> None:
     )
     assert done.stdout.split() == ["features"]
     assert "--install-completion" in thawline("--help").out
+
+
+def test_predict_answers_a_table_in_its_order(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    ids = ["square/square_03", "disc/disc_01", "gone", "disc/disc_00", "disc/disc_01"]
+    (tiny_photos / "test.csv").write_text("\n".join(["Image Id,width", *(f"{name},640" for name in ids)]))
+    answer = thawline("predict", run_folder, tiny_photos / "test.csv", "--out", "answers.csv")
+    assert answer.code == 0
+    assert "gone: no such file" in " ".join(answer.err.split())
+    rows = list(csv.DictReader(Path("answers.csv").read_text().splitlines()))
+    assert [row["Image Id"] for row in rows] == [name for name in ids if name != "gone"]
+    assert [row["label"] for row in rows] == ["square", "disc", "disc", "disc"]
+
+
+def test_tables_of_files_elsewhere_name_the_root(thawline, tiny_photos: Path, run_folder: Path) -> None:
+    Path("far away").mkdir()
+    names = [f"{kind}/{kind}_{i:02d}.png" for kind in ("disc", "square") for i in range(5)]
+    rows = [f"{tiny_photos.absolute() / name},{name.split('/')[0]}" for name in names]
+    Path("far away/table.csv").write_text("\n".join(["file,label", *rows]))
+    table, root = "far away/table.csv", str(tiny_photos.absolute())
+    features = ("features", "--out", "f.npz")
+    for verb in (("predict", run_folder), ("evaluate", run_folder), features, ("plan",)):
+        answer = thawline(*verb, table, "--json")
+        assert answer.code == 2
+        message = answer.json["error"]["message"]
+        assert f"10 of 10 files lead outside {Path('far away').absolute()}" in message
+        assert message.rpartition("--root ")[2] == root
+    assert len(thawline("predict", run_folder, table, "--root", root, "--json").json["predictions"]) == 10
+    assert thawline("evaluate", run_folder, table, "--root", root, "--json").json["n"] == 10
+    assert thawline(*features, table, "--root", root, "--json").json["n"] == 10
