@@ -68,6 +68,14 @@ def test_the_only_other_column_holds_the_labels(opened):
     assert data.warnings[0] == "Labels are read from column 'kind', the only one beside the file names."
 
 
+def test_a_name_that_ends_in_a_word_for_labels(opened):
+    data = opened({"Image Index": FILES, "Finding Labels": LABELS, "Patient Age": range(6), "View": ["a"] * 6})
+    assert data.classes == ("cat", "dog")
+    assert data.warnings[0] == "Labels are read from column 'Finding Labels'."
+    with pytest.raises(DataError, match="expected a label column"):
+        opened({"file": FILES, "true class": LABELS, "old class": LABELS})
+
+
 def test_one_hot_columns(opened):
     flags = {name: [int(label == name) for label in LABELS] for name in ("cat", "dog")}
     data = opened({"image_id": FILES, **flags})

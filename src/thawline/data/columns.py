@@ -22,6 +22,8 @@ LABEL_COLUMNS = (
     "targetname", "labelid", "classid", "categoryid", "targetid", "breed", "species", "diagnosis", "dx", "lbl", "y",
 )  # fmt: skip
 """Usual names, the likeliest first, without case, blanks, underscores and hyphens."""
+_LABEL_WORDS = ("label", "labels", "class", "category", "target", "breed", "species", "diagnosis")
+"""How the name of a column of labels often ends: ``Finding Labels``."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "set", "dataset", "phase")
 FLAG_COLUMNS = ("isvalid", "isval", "isvalidation", "istest", "istrain")
 """Columns of yes and no that name one set; ``is_valid`` is fastai's."""
@@ -133,6 +135,8 @@ def choose(
             one_hot = _one_hot([name for name in names if name not in taken], sample)
         if label is None and columns.known_label in names:
             label = columns.known_label
+        if label is None and columns.known_label is None and not one_hot:
+            label = _ends_like_labels([name for name in names if name not in taken], notes)
         if label is None and not one_hot:
             others = [name for name in names if name not in taken] if columns.known_label is None else []
             label = _only_other(path, others, names, notes)
@@ -192,6 +196,15 @@ def _file_column(path: Path, names: Sequence[str], sample: Callable[[str], list[
 def _holds_pictures(cells: Sequence[Any]) -> bool:
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
     return bool(texts) and 2 * sum(has_picture_suffix(text.strip()) for text in texts) > len(texts)
+
+
+def _ends_like_labels(others: Sequence[str], notes: list[str]) -> str | None:
+    """Return the one column whose name ends in a word for labels."""
+    found = [name for name in others if key_of(name).endswith(_LABEL_WORDS)]
+    if len(found) != 1:
+        return None
+    notes.append(f"Labels are read from column {found[0]!r}.")
+    return found[0]
 
 
 def _only_other(path: Path, others: Sequence[str], names: Sequence[str], notes: list[str]) -> str:
