@@ -42,8 +42,8 @@ def test_the_json_of_a_plan(photos: Path) -> None:
     assert code == 0
     content = json.loads(said)
     assert set(content) == {
-        "plan", "chosen", "verdict", "reasons", "candidates", "forecast", "classes", "size", "similarity", "scenario", "warnings",
-        "skipped",
+        "plan", "chosen", "verdict", "reasons", "candidates", "forecast", "classes", "size", "similarity", "scenario",
+        "warnings", "skipped",
     }  # fmt: skip
     assert set(content["chosen"]) == {"model", "thaw", "layer", "head", "stages"}
     for one in content["candidates"]:

@@ -79,7 +79,7 @@ def _sentence(group: Sequence[Skipped]) -> str:
     each = "each " if first.reason.startswith(("a ", "an ")) else ""
     if _is_numbered(first.file):
         return f"{len(group):,} samples, first {first.file}: {each}{first.reason}."
-    if first.reason.startswith("a link"):  # its suffix, if it leads to a file at all, explains nothing
+    if first.reason.startswith(("a link", "a folder")):  # its suffix, if it leads to a file at all, explains nothing
         return f"{len(group):,} links{_where(group)}, first {first.file}: {each}{first.reason}."
     if first.reason.startswith(("no such file", "leads outside")):  # what a table names
         return f"{len(group):,} files{_where(group)}, first {first.file}: {first.reason}."

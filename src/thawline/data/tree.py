@@ -19,7 +19,8 @@ LEADS_OUTSIDE = "a link that leads outside the folder, which is read with --foll
 TO_FOLDER = "a link to a folder, which is read with --follow-links (follow_links=True)"
 NOWHERE = "a link that leads nowhere"
 CIRCLE = "a link that leads in a circle"
-TWICE = "a folder that is read already, by way of a link"
+TWICE = "a link to a folder that is read already"
+REACHED = "a folder that was read already, by way of a link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def _walk(folder: Folder, beside: Set[str], start: str, entered: set[str]) -> It
             if Path(around).is_relative_to(real) or (real != start and Path(start).is_relative_to(real)):
                 reason = CIRCLE
         if reason is None and real in entered:
-            reason = TWICE
+            reason = TWICE if folder.is_link else REACHED
         entered.add(real)
     if reason is not None:
         yield folder, reason
