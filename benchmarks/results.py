@@ -41,6 +41,7 @@ ORDER = (
     "ranking",
     "kills",
     "fuzz",
+    "depths",
 )
 N_ROUNDS = 5
 MACHINE = "This machine"

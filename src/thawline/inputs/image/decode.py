@@ -332,6 +332,8 @@ def _open_header(data: bytes) -> ImageFile.ImageFile | Deep:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
         return from_lab(image)
+    if image.mode == "La":
+        image = image.convert("LA")  # the only mode it can become
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")

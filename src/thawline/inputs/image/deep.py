@@ -6,10 +6,11 @@ import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from thawline.errors import UndecodableError
 from thawline.inputs.image.limits import refuse_size
+from thawline.inputs.image.png import without_texts
 from thawline.inputs.image.tiff import Layout, is_deep, layout_of, read_samples
 from thawline.inputs.image.upright import orientation_of
 
@@ -43,7 +44,9 @@ def deep_samples(data: bytes, image: ImageFile.ImageFile) -> Deep | None:
     Raises:
         UndecodableError: A kind of TIFF that is not read.
     """
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.mode not in ("P", "PA") and max(image.tag_v2.get(258, (1,))) <= 8:
+            return None
         layout = layout_of(data)
         return tiff_samples(data, layout) if is_deep(layout) else None
     if image.format == "PNG" and image.tile and str(image.tile[0].args) in _PNG_16:
@@ -135,6 +138,16 @@ def _deep_png(data: bytes, image: ImageFile.ImageFile, raw_mode: str) -> Deep:
 
 def _decoded_as(data: bytes, mode: str, raw_mode: str) -> NDArray[np.uint8]:
     """Decode a PNG file anew, its samples taken for others that are as wide."""
+    try:
+        return _loaded_as(data, mode, raw_mode)
+    except ValueError:
+        plain = without_texts(data)  # texts may stand behind the pixels
+        if plain is None:
+            raise
+        return _loaded_as(plain, mode, raw_mode)
+
+
+def _loaded_as(data: bytes, mode: str, raw_mode: str) -> NDArray[np.uint8]:
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
     image._mode = mode
     image.info.pop("transparency", None)

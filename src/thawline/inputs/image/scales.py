@@ -48,8 +48,8 @@ class Depth(NamedTuple):
     """As ``type_of``."""
     low: float
     high: float
-    coarse: bool = False
-    """Whether all are multiples of 257, or of 4 or more, as 8 bits, or 10 to 14, stretched to 16 are."""
+    stretched: bool = False
+    """Whether all are multiples of 257, as 8 bits stretched to 16 are, however dark."""
     inverted: bool = False
     holes: bool = False
     """Whether some are not finite."""
@@ -72,10 +72,8 @@ def depth_of(deep: Deep) -> Depth | None:
         low, high = float(finite.min()), float(finite.max())
         return Depth(values, low, high, inverted=deep.inverted, holes=finite.size < samples.size)
     high = float(samples.max())
-    coarse = False
-    if values == "uint16" and high < FULL // 2:
-        coarse = not (np.bitwise_or.reduce(samples, axis=None) & 3) or not (samples % 257).any()
-    return Depth(values, float(samples.min()), high, coarse, deep.inverted)
+    stretched = values == "uint16" and high <= FULL // 2 and not (samples % 257).any()
+    return Depth(values, float(samples.min()), high, stretched, deep.inverted)
 
 
 def alone(depth: Depth) -> ValueScale:
@@ -102,7 +100,7 @@ def together(depths: Sequence[Depth]) -> ValueScale:
         usual = next((float(most) for most in _FLOAT_MAXIMA if high <= most), None)
         by_usual = usual is not None and (usual == 1 or high >= _NEAR * usual)
         return ValueScale(values, 0.0, usual if by_usual and usual else high)
-    if values == "uint16" and all(depth.coarse for depth in depths):
+    if values == "uint16" and all(depth.stretched for depth in depths):
         return ValueScale(values, 0.0, float(FULL))  # few values, spread over the whole range
     return ValueScale(values, 0.0, float(2 ** max(int(high).bit_length(), FEWEST_BITS) - 1))
 
@@ -282,7 +280,7 @@ def _of_type(found: Mapping[int, Depth], scale: ValueScale, n: int, files: Seque
             f"{len(beyond)} of them go beyond that scale, in the test set; first {files[beyond[0]]}, which reaches "
             f"{_number(found[beyond[0]].high)}. What lies outside is cut off."
         )
-    few = [row for row, depth in found.items() if 0 < depth.high <= _DIM and not depth.coarse]
+    few = [row for row, depth in found.items() if 0 < depth.high <= _DIM and not depth.stretched]
     if scale.values == "uint16" and is_usual(scale) and few:
         said.append(
             f"{len(few)} of {len(found)} pictures of 16 bits reach only "

@@ -197,11 +197,12 @@ def _no_data(text: object) -> float | None:
 def is_deep(layout: Layout) -> bool:
     """Whether a file that Pillow opens must be read here, since Pillow would lose or mix up samples.
 
-    Grey of 12 bits without gaps is Pillow's, which carries it to 16; JPEG inside TIFF always is.
+    JPEG inside TIFF is Pillow's.
     """
-    if layout.bits[0] <= 8 or layout.compression in (6, 7):
-        return False
-    return not (layout.bits == (12,) and layout.order == "<")
+    small_colours = (
+        layout.photometric == "palette" and layout.bits == (8,) and 0 < max(layout.colour_map, default=0) < 256
+    )
+    return small_colours or (layout.bits[0] > 8 and layout.compression not in (6, 7))
 
 
 def read_samples(data: bytes, layout: Layout) -> NDArray[Any]:
