@@ -11,6 +11,7 @@ ThawlineError
 │   ├── UnknownModelError no model of that name                                     (LookupError)
 │   ├── WeightsError      the weights do not fit, or are not the ones promised
 │   ├── NotConvertibleError OpenVINO cannot run this architecture; torch can
+│   ├── DivergedError     the loss of training became NaN or infinite
 │   └── HubError          the model hub cannot be reached                           (ConnectionError)
 ├── RunError              a run folder that cannot be written, read or understood   (ValueError)
 ├── ReceiptError          something frozen changed                                  (AssertionError)
@@ -64,6 +65,10 @@ class NotConvertibleError(ModelError):
     """OpenVINO cannot run this architecture; torch can."""
 
 
+class DivergedError(ModelError):
+    """The loss of training became NaN or infinite; the same plan would do so again."""
+
+
 class HubError(ModelError, ConnectionError):
     """The model hub cannot be reached."""
 
@@ -88,5 +93,5 @@ class StorageError(ThawlineError, OSError):
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """Return ``" Did you mean 'a', 'b'?"`` for the known names closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=n, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=n, cutoff=0.5)
     return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""

@@ -47,7 +47,12 @@ def as_json(value: Any, indent: int | None = None, *, allow_nan: bool = True) ->
     text = json.dumps(value, ensure_ascii=False, allow_nan=allow_nan, indent=indent)
     if text.isascii() or not _has_surrogates(text):
         return text
-    return _SURROGATES.sub(lambda found: json.dumps(written(found[0]), ensure_ascii=False)[1:-1], text)
+    return in_quotes(text)
+
+
+def in_quotes(text: str) -> str:
+    r"""Write bytes that are no UTF-8 inside the quoted strings of JSON or TOML: ``\\xNN``, the backslash doubled."""
+    return _SURROGATES.sub(lambda found: written(found[0]).replace("\\", "\\\\"), text)
 
 
 def as_folder_name(name: str) -> str:

@@ -281,6 +281,13 @@ def test_a_tensor_whose_gradient_is_always_zero() -> None:
     stage.refused("send gradient to what it thawed; 1 received none, first 'top.weight'. It does not contribute")
 
 
+def test_a_single_step_is_named_where_a_weight_begins_at_zero() -> None:
+    stage = Training()
+    stage.net.top.weight.register_hook(torch.zeros_like)
+    stage.step(0)
+    stage.refused("send gradient to what it thawed; 1 received none, first 'top.weight'. The stage took a single step")
+
+
 def test_a_thawed_tensor_that_was_set_not_to_learn() -> None:
     stage = Training()
     stage.net.top_norm.bias.requires_grad_(False)

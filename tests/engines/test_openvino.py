@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -294,6 +294,20 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(opened: Callable[..., tl
     (tmp_path / "models").write_text("")
     with pytest.raises(StorageError, match=r"models/[0-9a-f]{64} cannot be written: "):
         ConvertedBackbone(tmp_path, opened("test_resnet", input_px=64), ("pooled",)).opened("f32")
+
+
+@pytest.mark.parametrize(("free", "said"), [(1000, "the disk is full"), (2**40, "Input/output error")])
+def test_a_disk_that_takes_no_graph_is_one_sentence(
+    opened: Callable[..., tl.Backbone], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("openvino.save_model", refuse)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(StorageError, match=rf"cannot be written: {said}.*THAWLINE_CACHE"):
+        ConvertedBackbone(tmp_path, opened("test_resnet", input_px=64), ("pooled",)).opened("f32")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 # Rounding

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from thawline.errors import DataError, UsageError
-from thawline.evaluation import MeasuredBaseline, baselines, paired_difference, score, verdict
+from thawline.evaluation import MeasuredBaseline, baselines, only_class, paired_difference, score, verdict
 from thawline.evaluation.difference import stratified_resamples
 from thawline.heads import fit_head
 from thawline.heads.logistic import scale_features
@@ -198,3 +198,13 @@ def test_verdict_needs_a_method_without_the_features(predictions):
 def test_importing_the_room_loads_neither_torch_nor_scikit_learn():
     code = "import sys, thawline.evaluation; print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_model_that_names_one_class_is_told_apart():
+    labels, classes = np.array([0, 1, 1, 2]), ("a", "b", "c")
+    one = np.array([[0.1, 0.5, 0.4]] * 4)
+    assert only_class(labels, one, classes) == "The model names 'b' for all 4 samples and no other class."
+    two = one.copy()
+    two[3] = [0.6, 0.2, 0.2]
+    assert only_class(labels, two, classes) is None
+    assert only_class(np.array([1, 1]), one[:2], classes) is None  # as it should

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from thawline.errors import DataError, ReceiptError, RunError, StorageError
+from thawline.errors import DataError, DivergedError, ReceiptError, RunError, StorageError
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import CONTENTS, Draft, completed, draft_of, first_free, locked, new_run_folder
 from thawline.runs.stopping import Terminated, how_to_resume, sigterm_interrupts
@@ -108,6 +108,15 @@ def test_a_violated_receipt_is_never_kept(tmp_path: Path, resumed: bool) -> None
     assert how_to_resume(caught.value) is None
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_diverged_is_never_kept_as_it_would_do_so_again(tmp_path: Path, resumed: bool) -> None:
+    draft = kill_in_the_middle(tmp_path / "run", checkpoint=True)
+    with pytest.raises(DivergedError) as caught, locked(draft), completed(draft, force=False, resumed=resumed):
+        raise DivergedError("the loss became nan")
+    assert not list(tmp_path.iterdir())
+    assert how_to_resume(caught.value) is None
+
+
 def test_a_run_that_is_gone_on_with_is_kept_whatever_happens(tmp_path: Path) -> None:
     draft = kill_in_the_middle(tmp_path / "run")
     with pytest.raises(DataError) as caught, locked(draft), completed(draft, force=False, resumed=True):
@@ -143,6 +152,15 @@ def test_runs_are_numbered_and_unfinished_ones_are_skipped(tmp_path: Path, monke
         assert (first.target.name, second.target.name) == ("photos-5", "photos-6")
         fill(first.folder)
         fill(second.folder)
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "\N{BLOSSOM}" * 60, "a\nb", os.fsdecode(b"caf\xe9"), "  "])
+def test_odd_names_of_data_name_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_run_folder(None, name) as draft:
+        begin(draft)
+    (run,) = Path("runs").iterdir()
+    assert run.name.isprintable() and run.name.endswith("-1")
 
 
 def test_a_run_is_replaced_only_when_asked(tmp_path: Path) -> None:

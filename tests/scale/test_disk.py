@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thawline.errors import StorageError
-from thawline.scale.disk import storage_errors, written_whole
+from thawline.scale.disk import storage_errors, utf8_path, written_whole
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -64,3 +64,22 @@ def test_what_was_said_is_not_said_again(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught, storage_errors(tmp_path):
         raise first
     assert caught.value is first
+
+
+def test_other_languages_get_a_path_that_they_can_read(tmp_path: Path) -> None:
+    plain, odd = tmp_path / "plain", tmp_path / os.fsdecode(b"caf\xe9")
+    for file in (plain, odd):
+        file.write_text("here")
+    with utf8_path(plain) as path:
+        assert path == plain
+    with utf8_path(odd) as path:
+        str(path).encode()
+        assert path.read_text() == "here"
+    assert not path.exists()
+
+
+def test_the_longest_names_are_written(tmp_path: Path) -> None:
+    name = "x" * 251 + ".csv"
+    with written_whole(tmp_path / name) as file:
+        file.write("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from thawline.backbones.cut import Cut, cut
 from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import Thaw
-from thawline.errors import ModelError, ReceiptError
+from thawline.errors import DivergedError, ReceiptError
 from thawline.heads.modules import new_mlp
 from thawline.randomness import derived_seed, generator
 from thawline.training import loop
@@ -426,7 +426,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     toyed = toy.make_stage(toy.quick(), tmp_path / "step")
     with torch.no_grad():
         toyed.net.head.get_parameter("weight")[0, 0] = float("nan")
-    with pytest.raises(ModelError, match=r"loss must stay a number; it became nan in stage 'spec', step 1\."):
+    with pytest.raises(DivergedError, match=r"the loss became nan in stage 'spec', step 1\. Start again .*--lr 0\.0"):
         toyed.run()
     assert not (tmp_path / "step").exists()
 

@@ -50,6 +50,7 @@ class FreezeWatch:
         self._largest = torch.zeros(len(self.thawed), device=device)  # (K,) as in thawed; once NaN, always NaN
         self._none = torch.zeros((), device=device)
         self._looked_below = False
+        self._n_steps = 0
 
     def saw_gradients(self) -> None:
         """Note how large each gradient is: after the last ``backward`` of a step, before clipping and the optimiser.
@@ -57,6 +58,7 @@ class FreezeWatch:
         Raises:
             ReceiptError: At the first call, where a frozen parameter received gradient; names it.
         """
+        self._n_steps += 1
         if not self._looked_below:
             self._look_below()
         gradients = [self._none if tensor.grad is None else tensor.grad for tensor in self._learning]
@@ -128,6 +130,11 @@ class FreezeWatch:
             return "No gradient was seen at all: the stage took no step, or its output does not depend on them."
         if blind and not self.module.get_parameter(blind[0].name).requires_grad:
             return "It was set not to learn: call requires_grad_(True) on it, or leave it frozen."
+        if self._n_steps == 1:
+            return (
+                "The stage took a single step, and what lies below a weight that begins at 0, as in residual blocks or "
+                "LoRA, learns from the second on. Train for more --epochs, or with a smaller --batch-size."
+            )
         return "It does not contribute to the output here: leave it frozen."
 
     def _began_with(self) -> torch.Tensor:

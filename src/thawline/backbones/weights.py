@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from thawline.backbones.file_kinds import not_safetensors, not_there
 from thawline.errors import ModelError, WeightsError
-from thawline.scale.disk import file_sha256
+from thawline.scale.disk import file_sha256, utf8_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ class TensorFile:
         """Return the tensors on the CPU, in the precision of the file."""
         from safetensors import safe_open
 
-        with safe_open(self.path, framework="pt") as file:
+        with utf8_path(self.path) as path, safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(self.prefix + name) for name in self.entries()}
 
     def arrays(self) -> Callable[[str], NDArray[np.float32]]:

@@ -179,7 +179,8 @@ class Bundle:
                 if batch.rows:
                     named = [files[row] for row in batch.rows]
                     finite = np.asarray(np.isfinite(batch.values).all(axis=1))
-                    refuse_non_finite(finite, named, self.backbone.name, self.layer, self.precision)
+                    model, again = self.backbone.name, "Fit again with --precision f32."
+                    refuse_non_finite(finite, named, model, self.layer, self.precision, lower=again)
                     yield batch.values
                 done += len(batch)
                 report(done, len(files))

@@ -13,6 +13,7 @@ from thawline.bundles.spec import GRAPHS_FOLDER, MODEL_FILE, SPEC_FILE, BundleSp
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.engines.graphs import DESCRIPTION, UNREADABLE, copy_graphs, read_graphs
 from thawline.errors import RunError
+from thawline.naming import written
 from thawline.scale.disk import file_sha256, storage_errors, written_whole
 from thawline.store.keys import preparation_sha256
 
@@ -34,7 +35,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     spec = BundleSpec(
         input_kind=bundle.backbone.preparation.kind,
         provider=bundle.backbone.provider,
-        model=bundle.backbone.name,
+        model=written(bundle.backbone.name),
         architecture=bundle.backbone.architecture,
         model_args=bundle.backbone.model_args,
         weights_sha256=bundle.backbone.weights_sha256,

@@ -30,6 +30,8 @@ def main() -> None:
         # The threads of numpy's OpenBLAS spin, too, for 2 ** 26 cycles after each product. That took a twentieth of the
         # processor time of a fit from decoding and the network; here they sleep after 2 ** 14.
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
+        # What libraries report of their users is nobody's business; ours import none that would, and this says so.
+        os.environ.setdefault("DO_NOT_TRACK", "1")
         # An interpreter that ends looks for cycles in everything it holds. That takes a tenth of a second, for memory
         # that the system takes back anyway.
         atexit.register(gc.freeze)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -33,6 +36,8 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise typer.Exit(_full(error)) from error
             traceback.print_exc()
             sys.stderr.write(
                 "\nThis is a defect in Thawline. Please report it with the lines above and the command you typed.\n"
@@ -40,6 +45,15 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from error
 
     return run
+
+
+def _full(error: OSError) -> int:
+    """Say which disk is full, in the end that of standard output; return the exit code."""
+    where = error.filename or "Standard output"
+    sys.stderr.write(f"error: {where} cannot be written: the disk is full. Free some space, then try again.\n")
+    with contextlib.suppress(OSError, ValueError):  # else the interpreter would try again to write what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 2
 
 
 def _stopped(error: KeyboardInterrupt) -> int:

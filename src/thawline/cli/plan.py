@@ -50,8 +50,9 @@ def plan(
     """
     from thawline import planning
     from thawline.cli.results import json_of, print_data
+    from thawline.planning.fit_plan import plan_text
     from thawline.planning.timing import forecast
-    from thawline.scale.disk import storage_errors
+    from thawline.scale.disk import written_whole
 
     if out.is_dir() or (out.exists() and not force):
         raise UsageError(f"--out must be a new file; {out} is there. Choose another, or replace it with --force.")
@@ -72,8 +73,8 @@ def plan(
         planned = planning.make_plan(labelled, backbone, asked, watcher=listener, explain=True)
         # if nothing was measured, nothing is known yet of what the fit takes
         ahead = None if planned.plan.candidates else forecast(planned.on(labelled), backbone, planned.plan)
-        with storage_errors(out):
-            planning.write_plan(planned.plan, out)
+        with written_whole(out) as file:
+            file.write(plan_text(planned.plan))
     if output.json_:
         print_json(contract(planned, out, ahead) | json_of(labelled))
     else:

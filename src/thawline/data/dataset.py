@@ -38,7 +38,7 @@ from thawline.inputs import kind_of
 from thawline.inputs.settled import Settled
 from thawline.listening import Progress
 from thawline.records import Dataset, Skipped
-from thawline.scale.paths import cache_root
+from thawline.scale.paths import cache_remark, cache_root
 
 
 def open_data(
@@ -219,4 +219,6 @@ def _assemble(
         *settled.remarks,
         *remarks(dataset),
     ]
+    if (unkept := cache_remark()) is not None:
+        warnings.append(unkept)
     return replace(dataset, warnings=tuple(warnings))

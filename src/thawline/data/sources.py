@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.errors import DataError, UndecodableError
 from thawline.naming import written
+from thawline.scale.disk import utf8_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +118,7 @@ class ParquetSource:
         import pyarrow.parquet as pq
 
         self._path, self._column = path, column
-        with pq.ParquetFile(path) as file:
+        with utf8_path(path) as opened, pq.ParquetFile(opened) as file:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         self._starts = [0]
         for number, group in enumerate(groups):
@@ -159,7 +160,7 @@ class ParquetSource:
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self._path) as file:
+            with utf8_path(self._path) as path, pq.ParquetFile(path) as file:
                 column = file.read_row_group(number, columns=[self._column], use_threads=False)[self._column]
         except (OSError, pa.ArrowException) as error:
             raise UndecodableError(f"row group {number} cannot be read: {str(error).splitlines()[0]}") from error

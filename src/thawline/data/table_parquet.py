@@ -9,6 +9,7 @@ from thawline.data.columns import Cells, Columns, choose, filled
 from thawline.data.labels import ONE_LABEL
 from thawline.data.table_text import MAX_ROWS
 from thawline.errors import DataError
+from thawline.scale.disk import utf8_path
 
 _SAMPLE = 50
 
@@ -19,7 +20,7 @@ def read_parquet(path: Path, columns: Columns, labelled: bool) -> Cells:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with utf8_path(path) as opened, pq.ParquetFile(opened) as file:
             schema = file.schema_arrow
             image = columns.image or (None if columns.file else _bytes_column(path, schema))
             if image is not None:

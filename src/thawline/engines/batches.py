@@ -65,16 +65,24 @@ def _unzipped(pairs: Sequence[tuple[int, Prepared]]) -> tuple[list[int], list[Pr
 
 
 def refuse_non_finite(
-    finite: NDArray[np.bool_], files: Sequence[str], model: str, layer: str, precision: Precision
+    finite: NDArray[np.bool_],
+    files: Sequence[str],
+    model: str,
+    layer: str,
+    precision: Precision,
+    *,
+    lower: str = "Try --precision f32.",
 ) -> None:
     """Refuse the first sample whose features are not finite.
 
     Args:
         finite: (B,) whether all numbers of a sample are.
         files: (B,) what the samples are called.
+        lower: The next step after computing in bf16.
     Raises:
         ModelError: Names the sample, the model and the layer.
     """
     if not finite.all():
-        advice = "Try --precision f32." if precision == "bf16" else "Its weights may be damaged."
+        weights = "Look at that picture; if others fail too, take another file of weights: this one is damaged."
+        advice = lower if precision == "bf16" else weights
         raise ModelError(f"{model} gives NaN or infinity at {layer!r} for {files[int(finite.argmin())]}. {advice}")

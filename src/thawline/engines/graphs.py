@@ -6,8 +6,10 @@ the next, and ``graphs.json``: what they are, and the SHA-256 of each file. The 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,7 +92,13 @@ def write_graphs(converted: Converted, folder: Path, key: GraphKey, model: str) 
 
     parts = []
     for number, (graph, precision) in enumerate(converted.graphs):
-        ov.save_model(graph, folder / f"{number}.xml", compress_to_fp16=False)
+        try:
+            ov.save_model(graph, folder / f"{number}.xml", compress_to_fp16=False)
+        except RuntimeError as error:  # OpenVINO says "iostream error", whatever the system said
+            constants = (node for node in graph.get_ops() if node.get_type_name() == "Constant")
+            full = shutil.disk_usage(folder).free < sum(node.get_byte_size() for node in constants)
+            code = errno.ENOSPC if full else errno.EIO
+            raise OSError(code, os.strerror(code), str(folder)) from error
         sha256 = {ending: file_sha256(folder / f"{number}.{ending}") for ending in ("xml", "bin")}
         parts.append({"precision": precision, "sha256": sha256})
     described = asdict(key) | {

@@ -11,6 +11,7 @@ from thawline.evaluation.difference import paired_difference as paired_differenc
 from thawline.evaluation.intervals import wilson as wilson
 from thawline.evaluation.scoring import score as score
 from thawline.evaluation.scoring import to_json as to_json
+from thawline.evaluation.verdict import only_class as only_class
 from thawline.evaluation.verdict import verdict as verdict
 
-__all__ = ["MeasuredBaseline", "baselines", "paired_difference", "score", "to_json", "verdict", "wilson"]
+__all__ = ["MeasuredBaseline", "baselines", "only_class", "paired_difference", "score", "to_json", "verdict", "wilson"]

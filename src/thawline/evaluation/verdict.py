@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from thawline.errors import UsageError
@@ -64,6 +65,19 @@ def verdict(
         return sentence
     gap = paired_difference(labels, probabilities, best.probabilities)
     return f"{sentence} The fitted model is {_JUDGEMENT[_sign(gap)]} {best.title} ({_accuracy(best):.3f})."
+
+
+def only_class(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> str | None:
+    """Say that a model names one class for samples of several; None if it names others too.
+
+    Args:
+        labels, probabilities: (N,) and (N, C).
+        classes: (C,) names.
+    """
+    named = np.unique(np.asarray(probabilities).argmax(axis=1))
+    if len(named) != 1 or len(np.unique(np.asarray(labels))) < 2:
+        return None
+    return f"The model names {classes[int(named[0])]!r} for all {len(np.asarray(labels)):,} samples and no other class."
 
 
 _WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}

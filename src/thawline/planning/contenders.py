@@ -14,6 +14,7 @@ from thawline.errors import UnknownModelError, UsageError, WeightsError
 from thawline.randomness import derived_seed
 from thawline.scale.disk import storage_errors
 from thawline.scale.paths import cache_root
+from thawline.store.room import ELSEWHERE
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -124,7 +125,7 @@ def _random(name: str, seed: int) -> Backbone:
     settings = [described.architecture, described.model_args, described.preparation.described(), seed]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = cache_root() / "random" / f"{digest[:32]}{_SUFFIX}"
-    with storage_errors(path):
+    with storage_errors(path, elsewhere=ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
     drawn = described.tuned(module, path)
     drawn.name = name

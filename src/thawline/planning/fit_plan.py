@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from thawline.errors import UsageError
+from thawline.naming import in_quotes
 from thawline.planning.asked import Askable, as_usage_error
 from thawline.training.settings import Settings, StagePlan, TrainPlan
 
@@ -107,6 +108,11 @@ _LISTS = ("stages", "candidates")
 
 def write_plan(plan: FitPlan, path: Path) -> None:
     """Write ``plan.toml`` with one comment per setting."""
+    path.write_text(plan_text(plan), encoding="utf-8")
+
+
+def plan_text(plan: FitPlan) -> str:
+    """Return what ``plan.toml`` holds."""
     import tomlkit
 
     document = tomlkit.document()
@@ -123,7 +129,7 @@ def write_plan(plan: FitPlan, path: Path) -> None:
             document.add(name, _tables(value))
         else:
             document.add(name, _inline(value))
-    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    return in_quotes(tomlkit.dumps(document))
 
 
 def _table(settings: BaseModel, *, explained: bool = True) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from thawline.errors import ReceiptError, RunError
+from thawline.errors import DivergedError, ReceiptError, RunError
 from thawline.naming import as_folder_name
 from thawline.runs.stopping import note_how_to_resume
 from thawline.scale.disk import is_full, storage_errors
@@ -132,7 +132,7 @@ def completed(draft: Draft, *, force: bool, resumed: bool = False) -> Iterator[N
     """Move the draft into its place if the block ends without an error.
 
     After an error the draft is kept if training has left a checkpoint, or if the run was resumed. A run whose receipt
-    was violated is never kept.
+    was violated, or whose training diverged, is never kept: resumed, it would come to the same.
     """
     whole = False
     try:
@@ -142,7 +142,7 @@ def completed(draft: Draft, *, force: bool, resumed: bool = False) -> Iterator[N
             finish(draft, force=force)
     except BaseException as error:
         wanted = whole or resumed or draft.has_checkpoint
-        if isinstance(error, ReceiptError) or not wanted:
+        if isinstance(error, ReceiptError | DivergedError) or not wanted:
             shutil.rmtree(draft.folder, ignore_errors=True)
         elif draft.folder.exists():
             note_how_to_resume(error, draft.target)

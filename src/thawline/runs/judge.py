@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.data import subset
 from thawline.errors import DataError, nearest
-from thawline.evaluation import score, to_json
+from thawline.evaluation import only_class, score, to_json
 from thawline.listening import Listener
 from thawline.naming import canonical
 from thawline.notebook import default_listener
@@ -42,6 +42,7 @@ class Evaluation:
             "data": self.data,
             "n": self.n,
             "n_seen": self.n_seen,
+            "warnings": list(self.warnings),
             "test": to_json(self.scores),
             "per_class": [
                 {"class": name, **row} for name, row in zip(self.classes, self.scores.per_class, strict=True)
@@ -81,9 +82,11 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
             f"({few(absent)}). The scores say nothing about them."
         )
         warnings = (some, *warnings)
+    labels = np.array([index[named[label]] for label in data.labels], dtype=np.int64)
+    if (only := only_class(labels, predictions.probabilities, bundle.classes)) is not None:
+        warnings = (*warnings, f"{only} Are these pictures like those that it learned from?")
     for warning in warnings:
         listener.note(warning)
-    labels = np.array([index[named[label]] for label in data.labels], dtype=np.int64)
     return Evaluation(
         run=run.folder,
         data=data.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.errors import UsageError
 from thawline.naming import as_json
+from thawline.scale.disk import utf8_path
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -95,7 +97,9 @@ class Curves:
         check_tensorboard()
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: SummaryWriter = SummaryWriter(str(folder))
+        folder.mkdir(exist_ok=True)
+        self._open = ExitStack()
+        self._writer: SummaryWriter = SummaryWriter(str(self._open.enter_context(utf8_path(folder))))
 
     def evaluated(self, row: Evaluated) -> None:
         values = {
@@ -112,6 +116,7 @@ class Curves:
 
     def close(self) -> None:
         self._writer.close()
+        self._open.close()
 
 
 def check_tensorboard() -> None:

@@ -13,7 +13,7 @@ from thawline.backbones import Backbone, Receipt
 from thawline.bundles import Bundle, Predictions, make_bundle
 from thawline.data import subset
 from thawline.errors import DataError
-from thawline.evaluation import MeasuredBaseline, baselines, score, verdict
+from thawline.evaluation import MeasuredBaseline, baselines, only_class, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
 from thawline.inputs import kind_of
@@ -321,11 +321,14 @@ def _evaluate(
         seconds = fitted.stages[0].seconds
         simpler = (*simpler, MeasuredBaseline("probe", PROBE, scores, seconds, p, uses_backbone=True))
     val = fitted.validation_probabilities
+    judged = verdict(test, simpler, truth, probabilities, subject=subject)
+    if (only := only_class(truth, probabilities, data.classes)) is not None:
+        judged = f"{judged} {only}"
     return _Evaluation(
         test=test,
         val=None if val is None else score(data.labels[split.val], val, n_classes, seed=seed),
         baselines=simpler,
-        verdict=verdict(test, simpler, truth, probabilities, subject=subject),
+        verdict=judged,
         predictions=Predictions(
             files=tuple(data.files[row] for row in split.test),
             classes=data.classes,

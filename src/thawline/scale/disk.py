@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from thawline.errors import StorageError, UsageError
+from thawline.naming import written
 
 TEMPORARY = ".partial"
 """Ends the name of a file that is being written; it begins with a dot."""
@@ -93,6 +94,22 @@ def whole_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """Yield a path that libraries of other languages take while the block runs; ``path`` itself, if that is UTF-8.
+
+    Linux lets names be any bytes. Rust and Arrow refuse those that are no UTF-8, so they get the path of an open file.
+    """
+    if written(str(path)) == str(path):
+        yield path
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield Path(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def file_sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from thawline.errors import RunError
-from thawline.scale.disk import written_whole
+from thawline.scale.disk import utf8_path, written_whole
 
 Tensors = dict[str, torch.Tensor]
 _STATE = "state"
@@ -42,7 +42,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]] | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as opened, safe_open(opened, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             return tensors, json.loads(file.metadata()[_STATE])
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:

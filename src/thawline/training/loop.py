@@ -23,7 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from thawline.backbones.names import INPUT
 from thawline.backbones.watch import FreezeWatch
 from thawline.engines.arithmetic import arithmetic, repeatable
-from thawline.errors import ModelError, UsageError
+from thawline.errors import DivergedError, UsageError
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.fused.steps import FastSteps
@@ -123,7 +123,7 @@ class StageTrainer:
 
         Raises:
             ReceiptError: Something frozen moved, or something thawed did not learn.
-            ModelError: The loss is no longer a number.
+            DivergedError: The loss is no longer a number.
             KeyboardInterrupt: The user asked to stop; a checkpoint is written first.
         """
         saved = time.monotonic()
@@ -188,9 +188,10 @@ class StageTrainer:
             loss_of = partial(self._loss, mixed, labels[here], len(labels))
             total += self._fast.backward(loss_of, learning, len(part))
         if not np.isfinite(total):
-            raise ModelError(
-                f"loss must stay a number; it became {total} in stage {self.spec.name!r}, step {step + 1}. Try a "
-                "lower --lr, or --precision f32."
+            finer = "" if self.setup.precision == "f32" else ", or with --precision f32"
+            raise DivergedError(
+                f"Training diverged: the loss became {total} in stage {self.spec.name!r}, step {step + 1}. Start again "
+                f"with a lower learning rate (--lr {settings.lr / 10:g} instead of {settings.lr:g}){finer}."
             )
         self._watch.saw_gradients()
         if settings.clip_norm:
