@@ -79,6 +79,32 @@ def test_the_only_table_is_read_if_there_are_no_class_folders(contest, name):
     assert data.warnings[0] == f"{contest} has no class folders: labels are read from {name}, its only table."
 
 
+@pytest.mark.parametrize("names", [("Training_set.csv", "Testing_set.csv"), ("train_labels.csv", "test_ids.csv")])
+def test_tables_that_say_train_and_test_in_a_word(contest, names):
+    (contest / names[0]).write_text(IDS)
+    (contest / names[1]).write_text("id\nz\n")
+    data = open_data(contest)
+    assert len(data) == 6
+    assert data.given is None
+    assert data.warnings[:2] == (
+        f"{contest} has no class folders: labels are read from {names[1]}, {names[0]}.",
+        f"{names[1]} has no labels and is left out. Label its pictures afterwards: thawline predict RUN "
+        f"{contest / names[1]}",
+    )
+    (contest / names[1]).write_text("id,breed\nz,cat\n")
+    assert sorted(open_data(contest).given) == ["test"] + ["train"] * 6
+
+
+def test_a_split_column_counts_if_one_table_has_all_labels(contest):
+    lines = IDS.splitlines()
+    split = ["is_valid", *("True" if i % 3 == 2 else "False" for i in range(6))]
+    (contest / "train.csv").write_text("\n".join(f"{line},{cell}" for line, cell in zip(lines, split, strict=True)))
+    (contest / "test.csv").write_text("id\nz\n")
+    assert open_data(contest).given.tolist() == ["train", "train", "val"] * 2
+    (contest / "test.csv").write_text("id,breed\nz,cat\n")
+    assert sorted(open_data(contest).given) == ["test"] + ["train"] * 6
+
+
 def test_so_it_is_beside_its_pictures(contest):
     (contest / "train" / "metadata.jsonl").write_text('{"file_name": "cat0.png", "label": "cat"}\n' * 2)
     with pytest.raises(DataError, match="only 'cat'"):

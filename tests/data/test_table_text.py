@@ -9,6 +9,8 @@ import json
 import pytest
 
 from thawline.data import open_data, table_text
+from thawline.data.columns import Columns
+from thawline.data.doors import list_unlabelled
 from thawline.errors import DataError
 
 ROWS = [f"{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(3)]
@@ -113,6 +115,13 @@ def test_no_header(table, lines, name):
     assert notes[0].startswith(f"{name} has no header row: file names are read from column ")
 
 
+def test_a_list_of_names_alone(table):
+    listing = list_unlabelled(table([row.split(",")[0] for row in ROWS], "files.txt"), Columns(), None)
+    assert len(listing.files) == 6
+    assert listing.columns == {"file": "file"}
+    assert listing.warnings == ("files.txt has no header row: file names are read from column 1.",)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -133,6 +142,8 @@ def test_a_first_line_that_looks_like_data(table, lines):
         (["filename,label", *ROWS[:3], "cat, black.png,cat,"], "line 5 has 4 cells, but the header has 2. Put a cell"),
         (["filename,label,note", *ROWS[:2], 'cat/2.png,cat,"', *ROWS[3:]], "the quote in line 4 is never closed"),
         (["filename,label", "cat/0.png"], "line 2 has 1 cells, but the header has 2"),
+        (["where,kind,n", *(f"{row},1" for row in ROWS), "cat/0.png"], "expected a label column"),
+        (["where,kind", *ROWS, "cat/0.png"], "line 8 has 1 cells, but the header has 2"),
     ],
 )
 def test_refused_rows(table, lines, message):

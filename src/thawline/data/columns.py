@@ -232,7 +232,7 @@ def _one_hot(others: Sequence[str], sample: Callable[[str], list[Any]]) -> tuple
     binary = {name: flags for name, flags in binary.items() if flags and None not in flags}
     if len(binary) < 2:
         return ()
-    ones = [sum(map(bool, row)) for row in zip(*binary.values(), strict=True)]
+    ones = [sum(map(bool, row)) for row in zip(*binary.values(), strict=False)]  # rows may be short
     return tuple(binary) if 2 * sum(n >= 1 for n in ones) > len(ones) and (len(binary) > 2 or set(ones) == {1}) else ()
 
 

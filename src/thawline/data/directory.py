@@ -12,10 +12,11 @@ from typing import Any
 from thawline.data.columns import Columns, NoColumnError
 from thawline.data.finding import has_picture_suffix
 from thawline.data.folder import FolderReading, open_folder, refuse_folder_options
-from thawline.data.listing import PART_NAMES, Listing
-from thawline.data.part_tables import find_part_tables, open_part_tables
+from thawline.data.listing import Listing
+from thawline.data.part_tables import find_part_tables, open_part_tables, part_tables_by_words
 from thawline.data.readings import NoClassesError
 from thawline.data.table import TABLE_SUFFIXES, open_table
+from thawline.data.words import part_of
 from thawline.errors import DataError, UsageError
 from thawline.showing import few
 
@@ -89,14 +90,14 @@ def _from_folders(
     try:
         listing = open_folder(path, groups if isinstance(groups, Mapping) else None, reading)
     except NoClassesError as error:
-        if len(tables) == 1 and groups is None:
+        if groups is None:
             with suppress(NoColumnError):
-                return _from_only_table(tables[0], columns, root, class_names, reading)
+                return _from_other_tables(path, tables, columns, root, class_names, reading)
         raise DataError(f"{error} Or give one of its tables: {names}.") if tables else error from None
-    parts_only = {str(label).lower() for label in listing.labels or ()} <= set(PART_NAMES)
-    if parts_only and len(tables) == 1 and groups is None:  # train/*.jpg and test/*.jpg are no classes
+    parts_only = all(map(part_of, {str(label) for label in listing.labels or ()}))
+    if parts_only and groups is None:  # train/*.jpg and test/*.jpg are no classes
         with suppress(DataError):
-            return _from_only_table(tables[0], columns, root, class_names, reading)
+            return _from_other_tables(path, tables, columns, root, class_names, reading)
     if columns != Columns():
         raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
     if groups is not None and not isinstance(groups, Mapping):
@@ -107,11 +108,25 @@ def _from_folders(
     return listing
 
 
-def _from_only_table(
-    table: Path, columns: Columns, root: Path | None, class_names: Sequence[str] | None, reading: FolderReading
+def _from_other_tables(
+    path: Path,
+    tables: Sequence[Path],
+    columns: Columns,
+    root: Path | None,
+    class_names: Sequence[str] | None,
+    reading: FolderReading,
 ) -> Listing:
-    listing = open_table(table, columns, root=root, class_names=class_names, reading=reading)
-    note = f"{table.parent} has no class folders: labels are read from {table.name}, its only table."
+    """Read the only table of a folder, or those that say ``train`` and ``test`` in a word; raises NoColumnError."""
+    named = part_tables_by_words(tables)
+    if named:
+        listing = open_part_tables(path, named, columns, root=root, class_names=class_names, reading=reading)
+        which = few([table.name for table in named.values()])
+    elif len(tables) == 1:
+        listing = open_table(tables[0], columns, root=root, class_names=class_names, reading=reading)
+        which = f"{tables[0].name}, its only table"
+    else:
+        raise NoColumnError(f"{path}: no table is the only one.")
+    note = f"{path} has no class folders: labels are read from {which}."
     return replace(listing, warnings=(note, *listing.warnings))
 
 
@@ -126,9 +141,9 @@ def _folders_of_pictures(path: Path) -> list[str]:
     """Return the folders that could be classes: they hold pictures, below a train or test folder or not."""
     found = []
     for name in _folders(path):
-        inner = _folders(path / name) if name.lower() in PART_NAMES else []
+        inner = _folders(path / name) if part_of(name) else []
         found += [each for each in inner if _holds_pictures(path / name / each)]
-        if name.lower() not in PART_NAMES and _holds_pictures(path / name):
+        if not part_of(name) and _holds_pictures(path / name):
             found.append(name)
     return list(dict.fromkeys(found))
 

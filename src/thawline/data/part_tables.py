@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -13,6 +14,7 @@ from thawline.data.listing import PART_NAMES, SET_NAMES, Listing
 from thawline.data.sources import ChainSource
 from thawline.data.table import TABLE_SUFFIXES, open_table, table_stem
 from thawline.data.table_text import read_text
+from thawline.data.words import part_of
 from thawline.errors import DataError
 from thawline.records import Part
 
@@ -34,6 +36,14 @@ def find_part_tables(folder: Path) -> dict[Part, Path]:
     return found if "train" in found else {}
 
 
+def part_tables_by_words(tables: Sequence[Path]) -> dict[Part, Path]:
+    """Return the training table and others whose names say so in a word: ``Training_set.csv``; none if two do."""
+    stems = [(re.sub("labels?", "", table_stem(path), flags=re.IGNORECASE), path) for path in tables]
+    found = [(part, path) for stem, path in stems if (part := part_of(stem))]
+    named = dict(found)
+    return named if "train" in named and len(named) == len(found) > 1 else {}
+
+
 def open_part_tables(
     folder: Path,
     tables: Mapping[Part, Path],
@@ -43,7 +53,7 @@ def open_part_tables(
     class_names: Sequence[str] | None,
     reading: FolderReading,
 ) -> Listing:
-    """Join the training, validation and test table of a folder; a split column, if any, is not read."""
+    """Join the training, validation and test table of a folder; a split column is read if one table has all labels."""
     training = open_table(tables["train"], columns, root=root, in_parts=True, reading=reading)
     alike = replace(columns, known_label=training.columns.get("label", ""))
     listings: dict[Part, Listing] = {}
@@ -57,6 +67,8 @@ def open_part_tables(
             notes.append(
                 f"{path.name} has no labels and is left out. Label its pictures afterwards: thawline predict RUN {path}"
             )
+    if len(listings) == 1:  # now its split column counts
+        listings = {"train": open_table(tables["train"], columns, root=root, reading=reading)}
     joined = tuple(listings.values())
     each = [(part, listing) for part, listing in listings.items() for _ in listing.files]
     labels = [listing.labels or () for listing in joined]
@@ -71,7 +83,7 @@ def open_part_tables(
         files=tuple(chain.from_iterable(listing.files for listing in joined)),
         source=ChainSource([listing.source for listing in joined]),
         labels=tuple(chain.from_iterable(labels)),
-        given=tuple(part for part, _ in each) if len(listings) > 1 else None,
+        given=tuple(part for part, _ in each) if len(listings) > 1 else joined[0].given,
         groups=groups,
         class_names=class_names or read_class_names(folder),
         skipped=tuple(chain.from_iterable(listing.skipped for listing in joined)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thawline.data.finding import Finder, Folder, Found, folded, has_picture_suffix, steps_of
-from thawline.data.listing import PART_NAMES
+from thawline.data.words import part_of
 from thawline.errors import DataError
 from thawline.inputs.image.formats import SUFFIXES
 from thawline.naming import shell_word
@@ -158,7 +158,7 @@ def _choose(finder: Finder, names: Sequence[str], places: Mapping[int, Sequence[
 
 def _part_folder(finder: Finder, base: str) -> str | None:
     inside = Path(os.path.relpath(base, finder.root)).parts
-    return PART_NAMES.get(inside[0].lower()) if inside else None
+    return part_of(inside[0]) if inside else None
 
 
 def _refuse_two(name: str, n: int, several: Sequence[_Place]) -> None:

@@ -13,11 +13,12 @@ from thawline.data.columns import Cells, Columns, NoLabelsError, part_of_cell
 from thawline.data.finding import Finder, Found, folded, has_picture_suffix, is_web_address
 from thawline.data.folder import AS_USUAL, FolderReading
 from thawline.data.labels import clean_labels, is_missing
-from thawline.data.listing import PART_NAMES, Label, Listing, first_few
+from thawline.data.listing import Label, Listing, first_few
 from thawline.data.searching import search_below
 from thawline.data.sources import FileSource, ParquetSource
 from thawline.data.table_parquet import read_parquet
 from thawline.data.table_text import read_text
+from thawline.data.words import part_of
 from thawline.errors import DataError
 from thawline.inputs.image.formats import why_no_picture
 from thawline.naming import shell_word
@@ -82,7 +83,7 @@ def open_table(
     if table.image is not None:
         files = tuple(f"{path.name}#{row}" for row in range(n))
         return replace(whole, files=files, source=ParquetSource(path, table.image))
-    part = PART_NAMES.get(table_stem(path).lower())
+    part = part_of(table_stem(path))
     finder = Finder(root, beside, part=part, follow_links=reading.follow_links)
     return _with_files(whole, table, finder, labelled, drop_empty=reading.drop_empty_classes or not reading.trainable)
 

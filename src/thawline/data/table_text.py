@@ -109,9 +109,12 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str) -> Cells:
         table = _JsonLines(path, lines, columns) if json_lines else _Delimited(path, lines, columns)
         said = [f"{path.name} is not UTF-8; it was read as {_SAID[encoding]}."] if encoding in _SAID else []
         at = {name: i for i, name in reversed(list(enumerate(table.names)))}
-        choice = choose(
-            path, table.names, table.columns, labelled, None, lambda name: [row[at[name]] for _, row in table.sample]
-        )
+        rows = [row for _, row in table.sample]
+
+        def sample(name: str) -> list[Any]:
+            return [row[at[name]] for row in rows if at[name] < len(row)]
+
+        choice = choose(path, table.names, table.columns, labelled, None, sample)
         read: dict[str, list[Any]] = {name: [] for name in choice.wanted}
         label = choice.roles.get("label")  # blanks around labels are counted when these are read
         columns_at = [(at[name], cells, name != label) for name, cells in read.items()]
@@ -208,18 +211,17 @@ class _Delimited:
         """Name the columns of a table without a header row: one of pictures and, at most, one other."""
         n = len(first)
         pictures = [i for i in range(n) if has_picture_suffix(first[i])]
-        names = [f"column {i + 1}" for i in range(n)]
         if len(pictures) != 1 or n > 2 or self.columns != Columns():
             shown = ", ".join(repr(printable(cell, 40)) for cell in first[:4])
             raise DataError(
                 f"{self.path}: the first line looks like data, not like names of columns ({shown}). Add a header row "
                 "such as filename,label."
             )
-        file, *label = [names[pictures[0]], *(name for i, name in enumerate(names) if i != pictures[0])]
-        self.columns = Columns(file=file, label=label[0] if label else None)
-        labels = f", labels from {label[0]}" if label else ""
-        self.notes.append(f"{self.path.name} has no header row: file names are read from {file}{labels}.")
-        return names
+        file, label = pictures[0] + 1, 2 - pictures[0]
+        self.columns = Columns(file="file", label="label" if n > 1 else None)
+        labels = f", labels from column {label}" if n > 1 else ""
+        self.notes.append(f"{self.path.name} has no header row: file names are read from column {file}{labels}.")
+        return ["file" if i == pictures[0] else "label" for i in range(n)]
 
 
 def _keeping(lines: Iterator[str], kept: list[str]) -> Iterator[str]:
