@@ -96,8 +96,14 @@ def test_many_ways_through_few_folders_take_little_time(class_folders: Make) -> 
     assert len(open_data(root, follow_links=True)) == 4
 
 
-def test_links_of_a_table_are_a_matter_of_its_root(store: Path) -> None:
+def test_a_table_has_no_level_and_an_array_no_links(store: Path) -> None:
     table = store / "table.csv"
     table.write_text("filename,label\ncat/0.png,cat\ndog/0.png,dog\n")
-    with pytest.raises(UsageError, match=r"follow_links \(--follow-links\) goes with a folder, not with a table"):
-        open_data(table, follow_links=True)
+    with pytest.raises(
+        UsageError, match=r"class_level \(--class-level\) goes with a folder of class folders, not with"
+    ):
+        open_data(table, class_level=1)
+    with pytest.raises(
+        UsageError, match=r"follow_links \(--follow-links\) goes with a folder or a table, not with a fil"
+    ):
+        open_data([store / "cat" / "0.png"], ["cat"], follow_links=True)
