@@ -167,7 +167,7 @@ def test_a_class_called_train_with_folders_in_it(class_folders: Make) -> None:
 
 @pytest.mark.parametrize(
     "beside",
-    ["__MACOSX/pets/cat/._0.png", "@eaDir/cat/x.png", "$RECYCLE.BIN/a.png", ".ipynb_checkpoints/a.png", 
+    ["__MACOSX/pets/cat/._0.png", "@eaDir/cat/x.png", "$RECYCLE.BIN/a.png", ".ipynb_checkpoints/a.png",
      "docs/README.md",
      "README.md", "LICENSE", "notes/about.txt", "System Volume Information/x.dat", "Thumbs.db"],
 )  # fmt: skip

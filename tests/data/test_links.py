@@ -104,6 +104,6 @@ def test_a_table_has_no_level_and_an_array_no_links(store: Path) -> None:
     ):
         open_data(table, class_level=1)
     with pytest.raises(
-        UsageError, match=r"follow_links \(--follow-links\) goes with a folder or a table, not with a fil"
+        UsageError, match=r"follow_links \(--follow-links\) goes with a folder or a table, not with a list"
     ):
         open_data([store / "cat" / "0.png"], ["cat"], follow_links=True)

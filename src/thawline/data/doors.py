@@ -54,7 +54,7 @@ def list_labelled(
             _refuse_sheet(path)
             raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
         return open_table(path, columns, root=place, class_names=class_names, reading=reading)
-    refuse_folder_options(reading, f"a {kind}")
+    refuse_folder_options(reading, {"array": "an array", "files": "a list of files", "hub": "a data set"}[kind])
     if kind == "hub":
         _only_without(labels, "labels", "a datasets object", "label_column")
         return open_hub(
