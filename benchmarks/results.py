@@ -39,6 +39,7 @@ ORDER = (
     "budgets",
     "budgets_avx2",
     "ranking",
+    "preparation",
     "kills",
     "fuzz",
     "depths",

@@ -31,7 +31,7 @@ def noted(data: Dataset, backbone: Backbone) -> Dataset:
 def notes_on(data: Dataset, backbone: Backbone) -> tuple[str, ...]:
     """Say how the weights were read otherwise than they lie there, and which preparation was assumed.
 
-    Weights that do not say how their pictures were prepared are held against up to 24 pictures of the data: the first
+    Weights that do not say how their pictures were prepared are held against up to 32 pictures of the data: the first
     batch norm remembers what it saw. No labels, and nothing of a given test set, are looked at.
     """
     if backbone.preparation_said:

@@ -17,17 +17,21 @@ from thawline.randomness import generator
 
 Floats = NDArray[np.float64]
 
-N_PICTURES, FEWEST_PICTURES = 24, 12
+N_PICTURES, FEWEST_PICTURES = 32, 12
 _N_PATCHES = 20_000
 _CLIP = 9.0
 """Squared differences beyond three standard deviations, or a factor of 20, count no more."""
-_NEAR, _TIMES, _GAP = 0.15, 4.0, 0.3
-_NEAR_SWAPPED, _TIMES_SWAPPED = 0.05, 5.0
+_NEAR, _TIMES, _GAP = 0.15, 5.0, 0.35
+_TIMES_SWAPPED = 2.5
 _FAR = 6.0
 """Thresholds, in source variances, from the measurements in benchmarks/preparation.md: with the right preparation
 nothing warned, whatever the pictures; with pixels up to 255 instead of 1, or the other way round, everything did.
 """
 _AGREES = 0.25
+_WARM = 0.01
+"""Red less blue, of 1, on average: photographs have more red. Where they have not, because they are inverted or of the
+sea, the means of the channels look as if blue came first.
+"""
 _FLAT = 0.03
 """Standard deviation of pixels, of 1, below which pictures say nothing about a scale."""
 _SAME_MEAN, _SAME_LOG_STD = 0.1, 0.3
@@ -160,7 +164,9 @@ def judge(stem: Stem, patches: Patches, taken: Normalisation) -> Finding | None:
     best = min(others, key=lambda one: others[one])
     plain = min((one for one in others if not one.swapped), key=lambda one: others[one])
     least = min(own, others[plain])
-    if best.swapped and others[best] <= _NEAR_SWAPPED and least >= _TIMES_SWAPPED * others[best]:
+    red, _, blue = patches.mean.reshape(3, -1).mean(axis=1)
+    warm = red - blue >= _WARM
+    if warm and best.swapped and others[best] <= _NEAR and least >= _TIMES_SWAPPED * others[best]:
         return Finding(own, best, others[best])
     near = others[plain]
     clearly = near <= _NEAR and own >= _TIMES * near and own - near >= _GAP
