@@ -64,6 +64,24 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Copies:
+    """Which samples of a data set are copies of others."""
+
+    sought: Literal["near", "exact", "off"]
+    """Which copies count: all, those of identical content, or none."""
+    firm: NDArray[np.int64]
+    """(N,) ``Dataset.groups`` as they would be without near copies: declared or identical."""
+    family: NDArray[np.int64]
+    """(N,) equal numbers for near copies, which are so pairwise; a number of its own for any other content."""
+    alike: NDArray[np.int64]
+    """(N,) equal numbers for samples that are too many, and too much alike, to be copies; -1 for all others."""
+
+    def of(self, rows: NDArray[np.int64]) -> Copies:
+        """Return what is known of some rows."""
+        return Copies(self.sought, self.firm[rows], self.family[rows], self.alike[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """Labelled samples, every one of which has been decoded once and found readable."""
 
@@ -96,6 +114,8 @@ class Dataset:
     """The kind of input that the samples are, a name in ``inputs.KINDS``."""
     scales: tuple[ValueScale, ...] = ()
     """By which samples deeper than 8 bits are read: judged over all of them, at most one for each type of number."""
+    copies: Copies | None = None
+    """What was found out about copies; None if nobody looked."""
     drawn: int = 0
     """How many of the samples that were found were drawn and opened, where that was not all; 0 where it was."""
 
@@ -132,7 +152,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Row numbers of a data set; the three sets are disjoint in rows, in content and in groups."""
+    """Row numbers of a data set; the three sets are disjoint in rows, and in groups where they were drawn.
+
+    Sets that the data brought are disjoint in content and in declared groups, but may hold near copies of each other.
+    """
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]

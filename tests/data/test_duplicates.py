@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.data.duplicates import duplicate_groups
+from thawline.data.duplicates import find_copies
 from thawline.data.scan import scan
 from thawline.data.sources import ArraySource, FileSource, ParquetSource
 from thawline.inputs.image import sketches as sketches_module
@@ -14,6 +14,10 @@ from thawline.inputs.image.sketches import near_pairs
 
 def thumbs_of(*payloads: bytes) -> np.ndarray:
     return np.stack([np.asarray(thumbnail(payload, 16)) for payload in payloads])
+
+
+def duplicate_groups(*args, **options):
+    return find_copies(*args, **options)[0]
 
 
 def names(n: int) -> list[str]:

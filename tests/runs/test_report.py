@@ -21,7 +21,7 @@ from thawline.runs import report as report_module
 from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
 from thawline.runs.pages import MAX_THUMBNAIL_BYTES
 from thawline.runs.report import MAX_BYTES, THUMBNAIL_PX, render_report
-from thawline.runs.report_rows import Curve, Mistake, ReportData, Strength
+from thawline.runs.report_rows import CopiesShown, Curve, Mistake, ReportData, Strength, Twin
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7 * 7 }} $\\frac{1}{0}$ \x00\x1b[31m\ud800'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -267,6 +267,33 @@ def test_a_mistake_without_a_usable_thumbnail_is_still_listed(thumbnail: bytes |
     page = Page(render_report(make_report(mistakes=(Mistake("f.jpg", "a", "b", 0.75, thumbnail),))))
     assert page.named("img") == []
     assert "no picture" in page.text and "75.0 %" in page.text
+
+
+def test_copies_are_counted_and_shown_side_by_side() -> None:
+    picture = show(np.full((20, 30, 3), (0, 128, 128), np.uint8), THUMBNAIL_PX)
+    counts = {"sought": "near", "identical": 25, "near": 1900, "alike": 0, "across_given_split": 1}
+    pair = Twin("a<b>.jpg", "cat", "training set", picture), Twin("b.jpg", "cat", "test set", picture)
+    page = Page(render_report(make_report(copies=CopiesShown(counts, copies=(pair,)), mistakes=())))
+    assert "25 repeat the content of another; 1,900 are near copies of another, 1 across the split" in page.text
+    assert "Near copies that were found" in page.text and "not taken for copies" not in page.text
+    assert len(page.named("img")) == 2
+    assert "a<b>.jpg" in page.text and "cat, test set" in page.text
+    alike = counts | {"identical": 0, "near": 0, "alike": 60, "across_given_split": 0}
+    text = Page(render_report(make_report(copies=CopiesShown(alike, alike=(pair,))))).text
+    assert "60 are nearly alike, and not taken for copies" in text and "Near copies that" not in text
+
+
+@pytest.mark.parametrize(
+    ("sought", "said"),
+    [
+        ("near", "none found"),
+        ("exact", "none found; near copies were not sought"),
+        ("off", "they are not kept together"),
+    ],
+)
+def test_the_absence_of_copies_is_said(sought: str, said: str) -> None:
+    counts = {"sought": sought, "identical": 0, "near": 0, "alike": 0, "across_given_split": 0}
+    assert said in Page(render_report(make_report(copies=CopiesShown(counts)))).text
 
 
 def test_a_violated_receipt_is_said_first() -> None:

@@ -49,6 +49,13 @@ class DataOptions:
         bool, _data("--drop-empty-classes", help="Go on without classes of which no picture can be used.")
     ] = False
     strict: Annotated[bool, _data("--strict", help="Refuse data with files that cannot be used.")] = False
+    copies: Annotated[
+        str,
+        _data(
+            help="Copies that stay on one side of a split: near (saved or shrunk again, too), exact (identical "
+            "files only) or off."
+        ),
+    ] = "near"
     split: Annotated[str, _data(help="Shares of training, validation and test set, if the data bring no split.")] = (
         "70/15/15"
     )
@@ -66,6 +73,7 @@ class DataOptions:
             "class_level": self.class_level,
             "drop_empty_classes": self.drop_empty_classes,
             "strict": self.strict,
+            "copies": self.copies,
         }
 
     def fractions(self) -> tuple[float, float, float]:
@@ -83,7 +91,7 @@ class DataOptions:
         return train, val, test
 
 
-LabelledData = Annotated[DataOptions, without("group_column", "split_column", "split")]
+LabelledData = Annotated[DataOptions, without("group_column", "split_column", "copies", "split")]
 """Of data that are not split."""
 PictureData = Annotated[DataOptions, only("file_column", "image_column", "root", "follow_links", "strict")]
 """Of pictures without labels."""

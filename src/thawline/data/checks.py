@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.data.copies import copy_remarks, why_one_group
 from thawline.data.listing import SET_NAMES, first_few, unambiguous
 from thawline.data.passed_over import are_alike, sentences
 from thawline.data.split import leaking_rows
@@ -23,11 +24,14 @@ GO_ON = "or go on without the class: --drop-empty-classes (drop_empty_classes=Tr
 """The last of the next steps where a class has no picture."""
 
 
-def refuse_untrainable(dataset: Dataset, where: str) -> None:
+def refuse_untrainable(dataset: Dataset, where: str, declared: Sequence[object] | None = None) -> None:
     """Refuse data that no classifier could be trained on, or tested.
 
+    Args:
+        declared: (N,) groups as the user named them.
     Raises:
-        DataError: There is one class, a class with one sample, or a given split without training samples of a class.
+        DataError: There is one class, a class with one sample, or a given split without training samples of a class;
+            or all samples of each class are one group, so that no sample can be set aside for a test.
     """
     if len(dataset.classes) < 2:
         found = f"only {dataset.classes[0]!r}" if dataset.classes else "none"
@@ -45,6 +49,20 @@ def refuse_untrainable(dataset: Dataset, where: str) -> None:
             f"{where}: class {first_few(single)} has one sample, which cannot be both trained on and tested. "
             f"Add samples, or remove the class."
         )
+    if given is None:
+        _refuse_one_group(dataset, where, declared)
+
+
+def _refuse_one_group(dataset: Dataset, where: str, declared: Sequence[object] | None) -> None:
+    """Refuse data of which nothing can be tested, because no class has samples of two groups."""
+    of_class = [np.flatnonzero(dataset.labels == label) for label in range(len(dataset.classes))]
+    if any(len(np.unique(dataset.groups[rows])) > 1 for rows in of_class):
+        return
+    together = len(np.unique(dataset.groups)) == 1
+    rows = np.arange(len(dataset)) if together else of_class[0]
+    whose = f"all {len(rows)} samples" + ("" if together else f" of class {dataset.classes[0]!r}")
+    no_test = "" if together else "No class has samples of two groups, so that one could be tested: "
+    raise DataError(f"{where}: {no_test}{whose} {why_one_group(dataset, declared, rows)}")
 
 
 def skipped_remark(skipped: Sequence[Skipped], found: str) -> list[str]:
@@ -131,12 +149,9 @@ def opened_remark(opened: int, listed: int) -> str:
 
 def remarks(dataset: Dataset) -> list[str]:
     """Say what the user should know: flat samples, copies, contradictory labels, leaks of a split, rare classes."""
-    n, said = len(dataset), kind_of(dataset.kind).remarks(dataset.sketches, dataset.files)
-    copies = Counter(dataset.digests)
-    more = sum(count - 1 for count in copies.values())
-    if more:
-        said.append(f"{more} of {n} samples repeat the content of another. Copies stay on one side of the split.")
-    said += _contradictions(dataset, copies)
+    said = kind_of(dataset.kind).remarks(dataset.sketches, dataset.files)
+    said += copy_remarks(dataset)
+    said += _contradictions(dataset, Counter(dataset.digests))
     if dataset.given is not None:
         for part, (rows, other) in leaking_rows(dataset).items():
             if len(rows):

@@ -25,7 +25,7 @@ from thawline.data.checks import (
 )
 from thawline.data.columns import Columns
 from thawline.data.doors import Kind, list_labelled
-from thawline.data.duplicates import duplicate_groups
+from thawline.data.duplicates import CopiesSought, check_copies, find_copies
 from thawline.data.folder import FolderReading
 from thawline.data.listing import Listing, name_classes, spelling_remarks
 from thawline.data.passed_over import sentences
@@ -58,6 +58,7 @@ def open_data(
     follow_links: bool = False,
     class_level: int | None = None,
     drop_empty_classes: bool = False,
+    copies: CopiesSought = "near",
     strict: bool = False,
     trainable: bool = True,
     name: str | None = None,
@@ -86,6 +87,8 @@ def open_data(
         follow_links: Follow links that lead outside the folder, or to folders; else they are skipped or refused.
         class_level: How many folders below a folder its class folders stand; None finds out.
         drop_empty_classes: Leave out a class without a picture that can be used, with a warning; else it is refused.
+        copies: Which copies must stay on one side of a split: ``near`` (the same picture, saved or shrunk again, too),
+            ``exact`` (identical content only) or ``off``. A split that the data bring is kept but for exact copies.
         strict: Refuse data with unreadable files instead of leaving these out; every file is read for this.
         trainable: Refuse data that cannot be trained on (one class, a class with one sample); False for data that a
             model is only evaluated on.
@@ -108,11 +111,12 @@ def open_data(
         raise UsageError(f"within (seconds) and most (samples) must be above 0; got {within} and {most}.")
     if class_level is not None and class_level < 1:
         raise UsageError(f"class_level (--class-level) must be 1 or more: folders below the data; got {class_level}.")
+    check_copies(copies)
     opened = _recorded(
         what, kind=kind, label_column=label_column, file_column=file_column, image_column=image_column,
         group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
         follow_links=follow_links or None, class_level=class_level, drop_empty_classes=drop_empty_classes or None,
-        strict=strict, trainable=trainable, name=name,
+        copies=copies, strict=strict, trainable=trainable, name=name,
     )  # fmt: skip
     columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
     place = Path(os.fspath(root)).expanduser() if root is not None else None
@@ -121,8 +125,8 @@ def open_data(
     listing = listing if name is None else replace(listing, name=name)
     hurry = Hurry() if strict else Hurry(within, most, seed)
     dataset = _assemble(
-        listing, hurry, strict=strict, trainable=trainable, drop_empty=drop_empty_classes or not trainable,
-        progress=progress,
+        listing, hurry, copies=copies, strict=strict, trainable=trainable,
+        drop_empty=drop_empty_classes or not trainable, progress=progress,
     )  # fmt: skip
     if opened is not None and dataset.drawn:
         opened |= {"most": dataset.drawn, "seed": seed}
@@ -167,7 +171,14 @@ def _settled(seen: Scan, rows: NDArray[np.int64], given: NDArray[np.str_] | None
 
 
 def _assemble(
-    listing: Listing, hurry: Hurry, *, strict: bool, trainable: bool, drop_empty: bool, progress: Progress | None
+    listing: Listing,
+    hurry: Hurry,
+    *,
+    copies: CopiesSought,
+    strict: bool,
+    trainable: bool,
+    drop_empty: bool,
+    progress: Progress | None,
 ) -> Dataset:
     assert listing.labels is not None
     where = listing.where or str(listing.root or listing.name)
@@ -191,6 +202,7 @@ def _assemble(
     files = tuple(listing.files[row] for row in rows)
     given = None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows]
     settled = _settled(seen, rows, given, files)
+    groups, found_copies = find_copies(digests, settled.sketches, declared, labels=all_labels[rows], sought=copies)
     dataset = Dataset(
         name=listing.name,
         files=files,
@@ -199,7 +211,8 @@ def _assemble(
         source=SubsetSource(listing.source, rows) if len(rows) < len(listing.files) else listing.source,
         digests=digests,
         sketches=settled.sketches,
-        groups=duplicate_groups(digests, settled.sketches, declared),
+        groups=groups,
+        copies=found_copies,
         given=given,
         scales=settled.scales,
         skipped=skipped,
@@ -207,7 +220,7 @@ def _assemble(
         drawn=len(opened) if len(opened) < len(listing.files) else 0,
     )
     if trainable:
-        refuse_untrainable(dataset, where)
+        refuse_untrainable(dataset, where, declared)
     fewer = [opened_remark(dataset.drawn, len(listing.files))] if dataset.drawn else []
     left = [*skipped_remark(skipped, found), *(f"Left out: {why}" for why in lost)]
     warnings = [

@@ -47,11 +47,16 @@ def split_data(
     parts = _draw(dataset, shares, seed)
     percent = " / ".join(f"{100 * share:g}" for share in shares)
     origin = (
-        f"drawn: {percent} % for training, validation and test, stratified by class, copies and groups kept together, "
-        f"seed {seed}."
+        f"drawn: {percent} % for training, validation and test, stratified by class, {_kept_together(dataset)} kept "
+        f"together, seed {seed}."
     )
     rows = [np.flatnonzero(parts == part).astype(np.int64) for part in range(3)]
     return Split(rows[_TRAIN], rows[_VAL], rows[_TEST], origin, np.empty(0, dtype=np.int64))
+
+
+def _kept_together(dataset: Dataset) -> str:
+    sought = "near" if dataset.copies is None else dataset.copies.sought
+    return {"near": "copies and groups", "exact": "identical copies and groups", "off": "groups"}[sought]
 
 
 def _with_validation(split: Split, dataset: Dataset, shares: tuple[float, float, float], seed: int) -> Split:
@@ -69,10 +74,15 @@ def _with_validation(split: Split, dataset: Dataset, shares: tuple[float, float,
     return replace(split, train=split.train[parts == _TRAIN], val=split.train[parts == _VAL], origin=origin)
 
 
+def firm_groups(dataset: Dataset) -> NDArray[np.int64]:
+    """Return (N,) the groups that no split may separate, not even one that the user gave: near copies are none."""
+    return dataset.groups if dataset.copies is None else dataset.copies.firm
+
+
 def leaking_rows(dataset: Dataset) -> dict[Part, tuple[NDArray[np.int64], str]]:
     """Find the rows that a given split drops: their content or group is in a later set too, which is named."""
     assert dataset.given is not None
-    given, groups = dataset.given, dataset.groups
+    given, groups = dataset.given, firm_groups(dataset)
     in_test = np.isin(groups, groups[given == "test"])
     in_val = np.isin(groups, groups[(given == "val") & ~in_test])
     leaks: dict[Part, tuple[NDArray[np.int64], str]] = {}
@@ -101,12 +111,28 @@ def _given(dataset: Dataset) -> Split:
         origin += f"; {len(dropped)} rows left out because their content or group is on both sides"
     counts = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
     if counts.min() == 0:
-        name = dataset.classes[int(counts.argmin())]
-        raise DataError(
-            f"{dataset.name}: no training sample of class {name!r} is left without those that are in the validation or "
-            f"test set too (same content or group). Draw a new split, or clean the given one."
-        )
+        raise DataError(_no_training_sample(dataset, int(counts.argmin()), dropped))
     return Split(train, val, test, f"{origin}.", dropped)
+
+
+def _no_training_sample(dataset: Dataset, label: int, dropped: NDArray[np.int64]) -> str:
+    """Say why a given split leaves no training sample of a class, and what to do about it."""
+    assert dataset.given is not None
+    name = dataset.classes[label]
+    own = dropped[(dataset.labels[dropped] == label) & (dataset.given[dropped] == "train")]
+    later = {dataset.digests[row] for row in np.flatnonzero(dataset.given != "train")}
+    if not len(own):
+        return (
+            f"{dataset.name}: the given split has no training sample of class {name!r}. Add some, or remove the class."
+        )
+    if all(dataset.digests[row] in later for row in own):
+        what, step = "same content", "Remove the copies from one side, or keep the split as it is with --copies off"
+    else:
+        what, step = "same content or group", "Split by groups, or leave the groups out (--group-column)"
+    return (
+        f"{dataset.name}: no training sample of class {name!r} is left without those that are in the validation or "
+        f"test set too ({what}). {step}."
+    )
 
 
 def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float]:

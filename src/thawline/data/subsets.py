@@ -23,6 +23,7 @@ def subset(dataset: Dataset, rows: Iterable[int] | NDArray[np.int64]) -> Dataset
         digests=tuple(dataset.digests[row] for row in chosen),
         sketches=dataset.sketches[chosen],
         groups=dataset.groups[chosen],
+        copies=None if dataset.copies is None else dataset.copies.of(chosen),
         given=None if dataset.given is None else dataset.given[chosen],
         opened=None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.inputs.image.views import Augmentation
+    from thawline.inputs.near import NearCopies
     from thawline.inputs.settled import Beyond, Settled
     from thawline.records import Payload, Preparation, ValueScale
 
@@ -53,8 +54,13 @@ class InputKind(Protocol):
         """
         ...
 
-    def near(self, sketches: Sketches) -> Iterator[NDArray[np.int64]]:
-        """Yield (M, 2) row numbers of samples that are near copies; each pair comes once. Memory is O(N)."""
+    def near(self, sketches: Sketches, labels: NDArray[np.int64] | None = None) -> NearCopies:
+        """Find near copies among samples of different content; memory is O(N).
+
+        Args:
+            sketches: (N, *SKETCH_SHAPE)
+            labels: (N,) classes; what holds most of a class is not one sample copied.
+        """
         ...
 
     def simple_features(self, sketches: Sketches) -> NDArray[np.float32]:

@@ -279,7 +279,7 @@ def _check_sets(data: Dataset, split: Split) -> None:
         if not len(rows):
             raise DataError(
                 f"data must leave samples for the {name} set; {data.name} leaves none ({split.origin}). "
-                "Bring more samples, or change --split."
+                "Give each set a share, such as --split 70/15/15, or bring more samples."
             )
 
 

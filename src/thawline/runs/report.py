@@ -24,6 +24,8 @@ MAX_ROWS = 500
 """Longest table of classes."""
 MAX_SKIPPED = 50
 MAX_MISTAKES = 24
+MAX_PAIRS = 6
+"""Pairs of copies that are shown."""
 THUMBNAIL_PX = 144
 """Side of the square that shows a sample."""
 
@@ -49,6 +51,8 @@ def render_report(report: ReportData) -> str:
             heat=rows.heat(report) if len(report.classes) <= MAX_HEAT_CLASSES else None,
             mistakes=report.mistakes[:MAX_MISTAKES],
             skipped=report.skipped[:MAX_SKIPPED],
+            copies=report.copies,
+            copies_said=rows.copies_said(report),
             accuracy_chart=accuracy_chart(methods),
             stage_rows=rows.stage_rows(report)[:MAX_STAGES],
             receipt_rows=rows.receipt_rows(report)[:MAX_STAGES],

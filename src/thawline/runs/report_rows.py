@@ -26,6 +26,30 @@ class Mistake:
     """PNG, at most ``THUMBNAIL_PX`` on each side."""
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """One of two samples that are shown side by side."""
+
+    file: str
+    label: str
+    part: str
+    """Set that it stands in: ``training set``; ``left out`` if in none."""
+    thumbnail: bytes | None = None
+    """PNG, at most ``THUMBNAIL_PX`` on each side."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesShown:
+    """How many samples are copies of others, and some pairs of them."""
+
+    counts: Mapping[str, Any]
+    """As ``metrics.json`` has them."""
+    copies: tuple[tuple[Twin, Twin], ...] = ()
+    """Near copies."""
+    alike: tuple[tuple[Twin, Twin], ...] = ()
+    """Samples that are nearly alike and were not taken for copies."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReportData:
     """Everything that the report says, as plain values."""
@@ -62,11 +86,28 @@ class ReportData:
     """``total`` and its parts."""
     computed: int = 0
     reused: int = 0
+    copies: CopiesShown | None = None
     mistakes: tuple[Mistake, ...] = ()
     """The most confident first."""
     environment: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[tuple[str, str], ...] = ()
     """Commands to try next, and what each does."""
+
+
+def copies_said(report: ReportData) -> str:
+    """Say how many samples are copies of others: ``25 repeat the content of another; 19 are near copies``."""
+    if report.copies is None:
+        return ""
+    counts = report.copies.counts
+    across = counts["across_given_split"]
+    words = {
+        "identical": "repeat the content of another",
+        "near": "are near copies of another" + (f", {across:,} across the split that the data bring" if across else ""),
+        "alike": "are nearly alike, and not taken for copies",
+    }
+    said = [f"{counts[name]:,} {word}" for name, word in words.items() if counts[name]] or ["none found"]
+    sought = {"exact": "near copies were not sought", "off": "they are not kept together, near ones were not sought"}
+    return "; ".join([*said, *([sought[counts["sought"]]] if counts["sought"] in sought else [])])
 
 
 @dataclass(frozen=True, slots=True)

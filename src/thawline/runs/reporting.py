@@ -6,12 +6,14 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from thawline.data.copies import CopyPair, alike_pairs, copy_counts, copy_pairs
+from thawline.data.listing import SET_NAMES
 from thawline.errors import UndecodableError
 from thawline.inputs import kind_of
 from thawline.naming import shell_word
 from thawline.records import PARTS, Part
-from thawline.runs.report import MAX_MISTAKES, THUMBNAIL_PX
-from thawline.runs.report_rows import Mistake, ReportData
+from thawline.runs.report import MAX_MISTAKES, MAX_PAIRS, THUMBNAIL_PX
+from thawline.runs.report_rows import CopiesShown, Mistake, ReportData, Twin
 from thawline.scale.processors import allowed_processors, processor_name
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         seconds=measured.seconds,
         computed=measured.features.computed if measured.features else 0,
         reused=measured.features.reused if measured.features else 0,
+        copies=_copies(measured),
         mistakes=_mistakes(measured),
         environment=environment(),
         commands=_commands(folder),
@@ -123,6 +126,28 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
             thumbnail=_thumbnail(measured.data, int(rows[i]), measured.backbone.preparation.scales),
         )
         for i in order
+    )
+
+
+def _copies(measured: Measured) -> CopiesShown:
+    import numpy as np
+
+    data, scales = measured.data, measured.backbone.preparation.scales
+    part = np.full(len(data), "left out", dtype=object)
+    for name in PARTS:
+        part[getattr(measured.split, name)] = SET_NAMES[name]
+
+    def twins(pair: CopyPair) -> tuple[Twin, Twin]:
+        a, b = (
+            Twin(data.files[row], data.classes[data.labels[row]], part[row], _thumbnail(data, row, scales))
+            for row in pair.rows
+        )
+        return a, b
+
+    return CopiesShown(
+        copy_counts(data),
+        copies=tuple(map(twins, copy_pairs(data, MAX_PAIRS))),
+        alike=tuple(map(twins, alike_pairs(data, MAX_PAIRS // 2))),
     )
 
 

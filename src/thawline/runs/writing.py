@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.bundles import save_bundle
+from thawline.data.copies import copy_counts
 from thawline.evaluation import to_json
 from thawline.naming import as_json, written
 from thawline.planning import write_plan
@@ -58,6 +59,7 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "class_counts": class_counts(measured.data, split),
         "split": split.origin,
         "skipped": [asdict(skipped) for skipped in measured.data.skipped],
+        "copies": copy_counts(measured.data),
         "warnings": list(measured.data.warnings),
         "features": _counts(measured.features),
         "baselines": {baseline.name: to_json(baseline.scores) for baseline in measured.baselines},

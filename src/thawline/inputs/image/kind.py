@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thawline.inputs.image.alike import near_copies as near
 from thawline.inputs.image.decode import depth_in, open_image, thumbnail
 from thawline.inputs.image.decode import prepare as prepared
 from thawline.inputs.image.scales import FULL, Extra, Ranges, depth_of, extra_from, raw_sketch
 from thawline.inputs.image.scales import remarks as depth_remarks
 from thawline.inputs.image.scales import settled as settle
 from thawline.inputs.image.sketches import contrast
-from thawline.inputs.image.sketches import near_pairs as near
 from thawline.inputs.image.tiff import has_pages
 from thawline.inputs.settled import Beyond, Settled
 

@@ -30,15 +30,21 @@ MIN_CONTRAST = 16
 
 
 _BLOCK, _WINDOW = 1024, 8192
+_MANY, _FEW_ROWS = 2**18, 16
 
 
-def near_pairs(sketches: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Yield (M, 2) row numbers of pairs whose sketches show the same picture; every such pair comes exactly once.
+def near_pairs(sketches: NDArray[np.uint8], joined: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
+    """Yield (M, 2) row numbers of pairs whose sketches are near; every such pair comes exactly once.
 
-    Two sketches show the same picture when their root mean square difference is at most ``MAX_RMS`` grey levels and
+    Two sketches are near when their root mean square difference is at most ``MAX_RMS`` grey levels and
     ``MAX_RMS_OF_CONTRAST`` of the smaller standard deviation. The search is exact: a projection never lengthens a
     distance, so rows are sorted along the first principal component of their 4 x 4 mean colours, compared by those
     within a window of the threshold, and only what is left is measured in full. Memory is O(N), never O(N^2).
+
+    Args:
+        sketches: uint8 (N, 16, 16, 3)
+        joined: (N,) pairs of equal numbers may be passed over. Whoever takes the pairs may join rows meanwhile: among
+            thousands of pictures that are all near each other, few pairs then need be measured.
     """
     rows = np.flatnonzero(contrast(sketches) >= MIN_CONTRAST)
     if len(rows) < 2:
@@ -46,7 +52,7 @@ def near_pairs(sketches: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
     values = sketches[rows].reshape(len(rows), -1)  # (N, 768) uint8; float copies of blocks only
     dims = values.shape[1]
     radius = MAX_RMS * np.sqrt(dims)
-    allowed = _allowed_distance(values)
+    allowed = allowed_distance(values)
     near = _project(values)
     order = np.argsort(near[:, 0], kind="stable")
     near = near[order]
@@ -58,15 +64,23 @@ def near_pairs(sketches: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
         for left in range(start, last, _WINDOW):
             right = min(left + _WINDOW, last)
             squared = ours[start:stop] @ theirs[left:right].T  # |x|^2 - 2 x y + |y|^2 in one product
-            a, b = np.divmod(np.flatnonzero(squared <= radius**2 * 1.01), right - left)  # slack for float32 rounding
-            a, b = a + start, b + left
-            a, b = order[a[a < b]], order[b[a < b]]
-            keep = _distances(values, a, b) <= np.minimum(allowed[a], allowed[b])
-            if keep.any():
-                yield np.stack([rows[a[keep]], rows[b[keep]]], axis=1)
+            near_enough = squared <= radius**2 * 1.01  # slack for float32 rounding
+            many = joined is not None and np.count_nonzero(near_enough) > _MANY
+            for first in range(start, stop, _FEW_ROWS if many else _BLOCK):
+                found = near_enough[first - start :][: _FEW_ROWS if many else _BLOCK]
+                if joined is not None and many:
+                    ours_at, theirs_at = rows[order[first : first + len(found)]], rows[order[left:right]]
+                    found = found & (joined[ours_at][:, None] != joined[theirs_at])
+                a, b = np.divmod(np.flatnonzero(found), right - left)
+                a, b = a + first, b + left
+                a, b = order[a[a < b]], order[b[a < b]]
+                keep = distances(values, a, b) <= np.minimum(allowed[a], allowed[b])
+                if keep.any():
+                    yield np.stack([rows[a[keep]], rows[b[keep]]], axis=1)
 
 
-def _allowed_distance(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+def allowed_distance(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (N,) how far another sketch may be from each of (N, d) and be near it, in the norm of the difference."""
     spread = np.concatenate([part.std(axis=1, dtype=np.float32) for part in _parts(values)])
     limit: NDArray[np.float32] = np.minimum(MAX_RMS, MAX_RMS_OF_CONTRAST * spread) * np.sqrt(values.shape[1])
     return limit
@@ -84,7 +98,8 @@ def _project(values: NDArray[np.uint8]) -> NDArray[np.float32]:
     return turned
 
 
-def _distances(values: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
+def distances(values: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return (M,) the norms of the differences between rows ``a`` and ``b`` (M,) of sketches (N, d)."""
     found = np.empty(len(a), dtype=np.float32)
     for start in range(0, len(a), _WINDOW):
         rows = slice(start, start + _WINDOW)
