@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from thawline.naming import MAX_FOLDER_NAME, as_folder_name, as_json, canonical, shell_word, written
+from thawline.naming import MAX_FOLDER_NAME, as_folder_name, as_json, canonical, quoted, shell_word, written
 from thawline.records import Skipped
 from thawline.showing import few, printable, visible
 
@@ -89,3 +89,8 @@ def test_names_are_shown_on_one_line() -> None:
     assert printable(LATIN1) == r"fl\xf6wer"
     assert few(["  ", "daisy"]) == "'  ', daisy"
     assert printable("") == ""
+
+
+def test_names_in_messages_stand_in_quotes() -> None:
+    assert quoted(LATIN1) == quoted(written(LATIN1)) == r"'fl\xf6wer'"
+    assert (quoted("daisy"), quoted("it's"), quoted("a\nb")) == ("'daisy'", '"it\'s"', r"'a\nb'")

@@ -38,6 +38,11 @@ def written(name: str) -> str:
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def quoted(name: str) -> str:
+    r"""Return a name in quotes, for messages, as ``repr`` does; but a byte that is no UTF-8 stays ``\xNN``."""
+    return repr(written(name)).replace(r"\\x", r"\x")
+
+
 def as_json(value: Any, indent: int | None = None, *, allow_nan: bool = True) -> str:
     r"""Return JSON that every file and program can hold; a name in it is written as ``written`` does, ``"\\xNN"``.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thawline.errors import DataError
-from thawline.naming import canonical, written
+from thawline.naming import canonical, quoted, written
 from thawline.records import Part, Skipped, Source
 
 if TYPE_CHECKING:
@@ -121,4 +121,4 @@ def first_few(names: Iterable[object], n: int = 3) -> str:
     """``'a', 'b', 'c' and 4 more``, for messages."""
     found = [str(name) for name in names]
     more = f" and {len(found) - n} more" if len(found) > n else ""
-    return ", ".join(map(repr, found[:n])) + more
+    return ", ".join(map(quoted, found[:n])) + more

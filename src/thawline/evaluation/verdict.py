@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from thawline.errors import UsageError
 from thawline.evaluation.baselines import MeasuredBaseline
 from thawline.evaluation.difference import paired_difference
+from thawline.naming import quoted
 from thawline.records import Score, Scores
 
 MAJORITY = "majority"
@@ -74,10 +75,10 @@ def only_class(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[st
         labels, probabilities: (N,) and (N, C).
         classes: (C,) names.
     """
-    named = np.unique(np.asarray(probabilities).argmax(axis=1))
-    if len(named) != 1 or len(np.unique(np.asarray(labels))) < 2:
+    truth, named = np.asarray(labels), np.unique(np.asarray(probabilities).argmax(axis=1))
+    if len(named) != 1 or len(np.unique(truth)) < 2:
         return None
-    return f"The model names {classes[int(named[0])]!r} for all {len(np.asarray(labels)):,} samples and no other class."
+    return f"The model names {quoted(classes[int(named[0])])} for all {len(truth):,} samples and no other class."
 
 
 _WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}
