@@ -154,6 +154,18 @@ def test_pictures_of_fewer_bits_beside_others_of_full_range_are_said(encode):
     assert "1 of 2 pictures of 16 bits reach only 4,095 or less, the others 65,535" in said and "a.png" in said
 
 
+def test_values_in_a_narrow_band_are_said(encode):
+    """Thermal cameras count from an offset."""
+    warm = [encode(Image.fromarray(np.linspace(33069, 36863, 400).reshape(20, 20).astype(np.uint16)))] * 2
+    extras = {row: look(data)[1] for row, data in enumerate(warm)}
+    found = settled(extras, np.zeros((2, 16, 16, 3), np.uint8), np.ones(2, bool), ["a.png", "b.png"])
+    assert found.scales == ()
+    [said] = found.remarks
+    assert "lie between 33,069 and 36,863, 6% of the range" in said and "subtract 33,069" in said
+    lower = encode(Image.fromarray(np.linspace(0, 36863 - 33069, 400).reshape(20, 20).astype(np.uint16)))
+    assert scales_of([lower]) == (ValueScale("uint16", 0, 4095),), "what the sentence advises helps"
+
+
 def test_further_pages_are_said_once_and_smaller_copies_are_not(encode):
     first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
     several = encode(first, "TIFF", save_all=True, append_images=[second])
@@ -240,6 +252,30 @@ def test_a_bomb_of_samples_is_refused_before_it_is_decoded():
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
+
+
+def test_jpeg_2000_whose_low_bits_cannot_be_had_is_refused_where_they_hold_the_picture():
+    import cv2
+
+    values = np.linspace(0, 65535, 64 * 64 * 3).reshape(64, 64, 3)
+    full, twelve, shallow, dark = (
+        cv2.imencode(".jp2", (values / by).astype(kind))[1].tobytes()
+        for by, kind in ((1, np.uint16), (16, np.uint16), (257, np.uint8), (2570, np.uint8))
+    )
+    assert np.asarray(open_image(full)).max() > 250 < np.asarray(open_image(shallow)).max()
+    assert np.asarray(open_image(dark)).max() < 32
+    with pytest.raises(UndecodableError, match=r"a JPEG 2000 picture of 16 bits .* Save it as PNG or TIFF of 16 bits"):
+        open_image(twelve)
+
+
+def test_grey_jpeg_2000_of_16_bits_is_judged():
+    import cv2
+
+    values = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    data = cv2.imencode(".jp2", values, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
+    scales = scales_of([data])
+    assert scales == (ValueScale("uint16", 0, 4095),)
+    assert np.abs(np.asarray(open_image(data, scales))[..., 0] - values * (255 / 4095)).max() <= 0.51
 
 
 # Texts in PNG

@@ -54,6 +54,8 @@ def deep_samples(data: bytes, image: ImageFile.ImageFile) -> Deep | None:
     if image.format == "PPM" and image.mode == "RGB" and _greatest(image) == 65535:
         return _deep_ppm(data, image)
     if not image.mode.startswith("I") and image.mode != "F":
+        if image.format == "JPEG2000" and image.mode in ("RGB", "RGBA", "LA"):
+            _refuse_lost_bits(data, image)
         return None
     declared = image.format == "PPM" and image.mode == "I" and _greatest(image) not in (None, 65535)
     return pixels_with_depth(image)._replace(declared=declared)
@@ -112,6 +114,30 @@ def _high_byte(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
         return np.asarray(np.rint(np.nan_to_num(values) * 255).clip(0, 255), dtype=np.uint8)
     return np.asarray(values >> (8 * values.dtype.itemsize - 8), dtype=np.uint8)
+
+
+# JPEG 2000
+
+_LEAST_HIGH_BYTE = 32
+"""Colours of which no high byte reaches this were saved with 13 bits or fewer, or nearly black."""
+
+
+def _refuse_lost_bits(data: bytes, image: ImageFile.ImageFile) -> None:
+    """Refuse colours of 16 bits that use few of them: Pillow gives the high byte of each alone.
+
+    Source:
+        ITU-T T.800, A.5.1: after the marker SIZ, bits less one stand behind 38 bytes.
+    """
+    at = data.find(b"\xff\x4f\xff\x51")
+    if at < 0 or at + 42 >= len(data) or (data[at + 42] & 0x7F) + 1 < 16:
+        return
+    image.load()
+    highest = max(band[1] for band in image.getextrema()[:3])  # type: ignore[index]
+    if 0 < highest < _LEAST_HIGH_BYTE:
+        raise UndecodableError(
+            "a JPEG 2000 picture of 16 bits for each colour that fills few of them, of which only the upper 8 can be "
+            "read. Save it as PNG or TIFF of 16 bits"
+        )
 
 
 # PNG

@@ -11,8 +11,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
 """Pillow's names of the formats that every Pillow reads; no other parser sees bytes that do not promise one below."""
 SUFFIXES = frozenset(
     (
-        ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .jpc .j2c .jpf .jpx "
-        ".avif .heic .heif .hif"
+        ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .jp2 .j2k .jpc .j2c .jpf "
+        ".jpx .avif .heic .heif .hif"
     ).split()
 )
 """File names that promise a picture. HEIC needs the extra ``heic``, JPEG 2000 and AVIF a Pillow that was built so."""
@@ -134,13 +134,13 @@ def format_of(head: bytes) -> str | None:
         return "PNG"
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
-    if head.startswith((b"II*\0", b"MM\0*")):
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "TIFF"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WebP"
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "BMP"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+    if (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()) or head[:3] in (b"Pf\n", b"PF\n"):
         return "PPM"
     return isolated_format(head)
 

@@ -26,6 +26,8 @@ _FLOAT_MAXIMA = (1, 255, *(2**bits - 1 for bits in range(9, 17)))
 """Greatest values that people store floats by."""
 _NEAR = 0.25
 """Of one of these, how much must be reached for floats to be read by it."""
+_BAND = 1 / 8
+"""Of the range from black to white; values of a data set that fill less, far from black, are hardly told apart."""
 _DIM = FULL >> 2
 """A picture of 16 bits that reaches no further may have been saved with fewer."""
 _NAMES = {"uint16": "16-bit numbers", "int16": "signed 16-bit numbers", "uint32": "32-bit numbers",
@@ -274,6 +276,14 @@ def _of_type(found: Mapping[int, Depth], scale: ValueScale, n: int, files: Seque
     said = []
     if not is_usual(scale):
         said.append(f"{len(found)} of {n} pictures hold {_reach(scale, found.values())}.")
+    low = min(depth.low for depth in found.values())
+    if 0 < low < high and high - low < _BAND * (scale.white - scale.black):
+        share = (high - low) / (scale.white - scale.black)
+        said.append(
+            f"The {_NAMES[scale.values]} of {len(found)} pictures lie between {_number(low)} and {_number(high)}, "
+            f"{share:.0%} of the range from black to white, so they have little contrast. To use the whole range, "
+            f"subtract {_number(low)} from all values and save the pictures again."
+        )
     beyond = [row for row, depth in found.items() if depth.high > scale.white or depth.low < scale.black]
     if beyond:
         said.append(
