@@ -11,8 +11,10 @@ from thawline.data.labels import clean_labels
 from thawline.errors import DataError
 
 WEATHER = (
-    "clear water,clear road,haze water,clear water road,haze road,haze water road,clear haze,water road,clear haze road"
+    "clear water,clear road,haze water,clear water road,haze road,haze water road,clear haze,water road,"
+    "clear haze road,clear,clear haze water road,haze road water,road haze"
 ).split(",")
+CARDS = [f"{rank} of {suit}" for rank in range(1, 14) for suit in ("clubs", "hearts", "spades", "diamonds")] + ["joker"]
 
 
 def clean(values):
@@ -33,8 +35,10 @@ def clean(values):
         (["red apple", "green apple", "red pear", "green pear"], None),
         (["hot dog", "cat", "sea lion, Californian"], None),
         ([str(i) for i in range(100)] * 2, None),
-        ([f"whale {i}" for i in range(30)], None),
+        ([f"whale {i}" for i in range(30)] * 2, None),
         (["None", "NA", "null"], ("None", "NA", "null")),
+        (CARDS * 2, None),
+        (["[UNK]", "[a b]"], None),
     ],
 )
 def test_classes(values, expected):
@@ -84,6 +88,16 @@ def test_what_is_said(values, said):
     labels, notes = clean(values)
     assert any(said in note for note in notes), notes
     assert len(set(labels)) == len({str(value).strip() for value in values})
+
+
+def test_labels_that_mostly_occur_once():
+    texts = [f"a photo of {i}" for i in range(12)]
+    with pytest.raises(
+        DataError, match=r"12 of 15 labels occur once, such as 'a photo of 0', so they look like ids or"
+    ):
+        clean([*texts, "x", "x", "x"])
+    for values in (texts, list(range(15)), ["0.5", "1.5", "2.5"]):
+        assert len(clean_labels(values, str, "test.csv", whole=False)[0]) == len(values)
 
 
 def test_arrays_and_lists(photo):

@@ -28,6 +28,8 @@ def open_array(
     groups: Iterable[Any] | None = None,
     class_names: Sequence[str] | None = None,
     given: Iterable[str] | None = None,
+    *,
+    whole: bool = True,
 ) -> Listing:
     """Take (N, H, W), (N, H, W, 1) or (N, H, W, 3) of uint8, or of ``DEEP_TYPES``, which one scale makes 8 bits.
 
@@ -38,7 +40,7 @@ def open_array(
     """
     values = as_pixels(_checked_shape(pixels))
     n = len(values)
-    known, notes = (None, []) if labels is None else checked_labels(labels, n)
+    known, notes = (None, []) if labels is None else checked_labels(labels, n, whole=whole and given is None)
     return Listing(
         name="array",
         files=tuple(f"array#{i}" for i in range(n)),
@@ -57,10 +59,12 @@ def open_paths(
     groups: Iterable[Any] | None = None,
     class_names: Sequence[str] | None = None,
     given: Iterable[str] | None = None,
+    *,
+    whole: bool = True,
 ) -> Listing:
     """Take the paths of picture files, wherever they lie: a user who names a file may read it."""
     files = tuple(os.fspath(path) for path in paths)
-    known, notes = (None, []) if labels is None else checked_labels(labels, len(files))
+    known, notes = (None, []) if labels is None else checked_labels(labels, len(files), whole=whole and given is None)
     return Listing(
         name="files",
         files=files,
@@ -73,8 +77,12 @@ def open_paths(
     )
 
 
-def checked_labels(labels: Iterable[Any], n: int) -> tuple[tuple[Label, ...], list[str]]:
-    """Return one string or integer for each sample, and what a user should know of them; raises DataError."""
+def checked_labels(labels: Iterable[Any], n: int, *, whole: bool = True) -> tuple[tuple[Label, ...], list[str]]:
+    """Return one string or integer for each sample, and what a user should know of them; raises DataError.
+
+    Args:
+        whole: As in ``clean_labels``.
+    """
     found = [item.item() if isinstance(item, np.generic) else item for item in labels]
     if len(found) != n:
         raise DataError(f"labels must be one for each sample; got {len(found)} labels for {n} samples.")
@@ -85,7 +93,7 @@ def checked_labels(labels: Iterable[Any], n: int) -> tuple[tuple[Label, ...], li
             raise DataError(f"labels must be strings or integers; got {label!r} for sample {i}.")
     if len({isinstance(label, str) for label in found}) > 1:
         raise DataError("labels must be all strings or all integers; got both.")
-    return clean_labels(found, lambda row: f"sample {row}", "the labels given")
+    return clean_labels(found, lambda row: f"sample {row}", "the labels given", whole=whole)
 
 
 def checked_groups(groups: Iterable[Any] | None, n: int) -> tuple[object, ...] | None:

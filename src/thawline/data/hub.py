@@ -49,6 +49,7 @@ def open_hub(
     class_names: Sequence[str] | None = None,
     name: str | None = None,
     labelled: bool = True,
+    whole: bool = True,
 ) -> Listing:
     """List a ``datasets.Dataset``, or a ``DatasetDict`` whose splits become the training, validation and test set.
 
@@ -94,7 +95,9 @@ def open_hub(
             declared += list(table.with_format(None)[group_column])
     if isinstance(feature, datasets.ClassLabel) and -1 in labels:
         raise DataError(f"labels must not be missing; {labels.count(-1)} of {len(labels)} rows have none (label -1).")
-    known, said = (None, []) if label_column is None else checked_labels(labels, len(files))
+    known, said = (
+        (None, []) if label_column is None else checked_labels(labels, len(files), whole=whole and len(tables) == 1)
+    )
     return Listing(
         name=name or next(iter(tables.values())).info.dataset_name or "dataset",
         files=tuple(files),

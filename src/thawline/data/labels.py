@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 from thawline.data.listing import Label, first_few
 from thawline.errors import DataError
 from thawline.naming import canonical
-from thawline.showing import counted
+from thawline.showing import counted, printable
 
 MANY = 20
 """Distinct numbers with a fractional part above which labels are measurements, however often each occurs."""
 _SEPARATORS = ("|", ";", ",", " ")
+_LIST = re.compile(r"\[.*[,'\"].*\]")
 _MISSING = ("", "nan")
 
 
@@ -25,13 +27,16 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def clean_labels(values: Sequence[Any], at: Callable[[int], str], where: str) -> tuple[tuple[Label, ...], list[str]]:
+def clean_labels(
+    values: Sequence[Any], at: Callable[[int], str], where: str, *, whole: bool = True
+) -> tuple[tuple[Label, ...], list[str]]:
     """Return labels (N,) as text without blanks around it or as integers, and what a user should know of them.
 
     Args:
         values: (N,) as they were read; a number without a fractional part may be a float.
         at: Names the place of a row: ``line 8``.
         where: Names the table or argument, for errors.
+        whole: These are all labels of the data, to be split and trained on; False if few may have one class.
     Raises:
         DataError: A label is missing, is no text or number, or the labels are measurements or several in one.
     """
@@ -50,8 +55,8 @@ def clean_labels(values: Sequence[Any], at: Callable[[int], str], where: str) ->
     tally: Counter[Label | float] = Counter()
     for value, n in counts.items():
         tally[cleaned[value]] += n
-    _refuse_measurements(tally, where)
     _refuse_several(tally, where)
+    _refuse_measurements(tally, where, whole=whole)
     labels: list[Label] = []
     for row, value in enumerate(values):
         label = cleaned[value]
@@ -79,29 +84,34 @@ def _number(label: Label | float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _refuse_measurements(counts: Mapping[Label | float, int], where: str) -> None:
-    """Refuse many different numbers with fractional parts, and numbers of which most occur once."""
+def _refuse_measurements(counts: Mapping[Label | float, int], where: str, *, whole: bool) -> None:
+    """Refuse many different numbers with fractional parts and, if there is no more, labels most of which occur once."""
     n = sum(counts.values())
+    once = sum(count == 1 for count in counts.values())
+    single = whole and once >= 10 and 2 * once > n
     numbers = [_number(label) for label in counts]
     known = [number for number in numbers if number is not None]
-    if len(known) < len(numbers):
-        return
-    low, high = min(known), max(known)
-    broken = any(not number.is_integer() for number in known)
-    many = len(counts) > MANY or (len(counts) > 2 and 3 * len(counts) > n)
-    once = sum(count == 1 for count in counts.values())
-    if (broken and many) or (once >= 10 and 2 * once > n):
+    if len(known) == len(numbers):
+        broken = any(not number.is_integer() for number in known)
+        many = len(counts) > MANY or (whole and len(counts) > 2 and 3 * len(counts) > n)
+        if single or (broken and many):
+            raise DataError(
+                f"{where}: the labels look like measurements or counts ({len(counts)} different numbers from "
+                f"{min(known):g} to {max(known):g} in {n} rows), and Thawline sorts into classes. Name another column "
+                "(--label-column), or write classes such as low and high."
+            )
+    if single:
+        first = next(label for label, count in counts.items() if count == 1)
         raise DataError(
-            f"{where}: the labels look like measurements or counts ({len(counts)} different numbers from {low:g} to "
-            f"{high:g} in {n} rows), and Thawline sorts into classes. Name another column (--label-column), or write "
-            "classes such as low and high."
+            f"{where}: {once:,} of {n:,} labels occur once, such as {printable(first, 60)!r}, so they look like ids or "
+            "texts, not classes. Name the column of classes (--label-column), or leave out classes with one sample."
         )
 
 
 def _refuse_several(counts: Mapping[Label | float, int], where: str) -> None:
     """Refuse cells with several labels: their parts are labels themselves, or come back in ever new company."""
     texts = {label for label in counts if isinstance(label, str)}
-    listed = next((text for text in sorted(texts) if text.startswith("[") and text.endswith("]")), None)
+    listed = next((text for text in sorted(texts) if _LIST.fullmatch(text)), None)
     if listed is not None:
         raise DataError(f"{where}: {listed!r} is a list of labels. {ONE_LABEL}")
     for separator in _SEPARATORS:
@@ -122,10 +132,10 @@ def _parts(text: str, separator: str) -> list[str]:
 
 def _recombine(texts: set[str], several: Mapping[str, Sequence[str]], separator: str) -> bool:
     """Tell labels whose parts form ever new sets of different size, as ``clear primary`` and ``haze primary water``."""
-    if separator == " " and 2 * len(several) < len(texts):
-        return False
     sizes = {len(_parts(text, separator)) for text in texts}
     parts = {part for found in several.values() for part in found}
+    if separator == " ":  # "ace of clubs", "two of hearts" and "joker" are names
+        return 2 * len(several) >= len(texts) and len(sizes) > 2 and 3 * len(parts) <= len(texts)
     return len(several) >= 4 and len(sizes) > 1 and 2 * len(parts) <= len(texts)
 
 

@@ -71,29 +71,32 @@ def open_table(
     if n == 0:
         raise DataError(f"{path}: expected one row for each sample; the table has no rows.")
     notes = list(table.notes)
-    labels = _labels(table, notes) if labelled else None
-    given = None if in_parts else _given(table, notes)
+    split_notes: list[str] = []
+    given = None if in_parts else _given(table, split_notes)
+    whole = reading.trainable and not in_parts and given is None
+    labels = _labels(table, notes, whole=whole) if labelled else None
+    notes += split_notes
     groups = tuple(None if g in (None, "") else g for g in table.cells["group"]) if "group" in table.cells else None
     beside = path.parent.resolve()
     root = beside if root is None else root.resolve()
-    whole = Listing(
+    listing = Listing(
         name=table_stem(path), files=(), source=FileSource(()), labels=labels, given=given, groups=groups,
         class_names=class_names, root=root, where=str(path), warnings=tuple(notes), columns=table.choice.roles,
     )  # fmt: skip
     if table.image is not None:
         files = tuple(f"{path.name}#{row}" for row in range(n))
-        return replace(whole, files=files, source=ParquetSource(path, table.image))
+        return replace(listing, files=files, source=ParquetSource(path, table.image))
     part = part_of(table_stem(path))
     finder = Finder(root, beside, part=part, follow_links=reading.follow_links)
-    return _with_files(whole, table, finder, labelled, drop_empty=reading.drop_empty_classes or not reading.trainable)
+    return _with_files(listing, table, finder, labelled, drop_empty=reading.drop_empty_classes or not reading.trainable)
 
 
-def _labels(table: Cells, notes: list[str]) -> tuple[Label, ...]:
+def _labels(table: Cells, notes: list[str], *, whole: bool) -> tuple[Label, ...]:
     values = table.cells["label"]
     if all(map(is_missing, values)):
         name = table.choice.roles.get("label")
         raise NoLabelsError(f"{table.path}: column {name!r} is empty: {table.at(0)} has no label, nor has any other.")
-    labels, said = clean_labels(values, table.at, str(table.path))
+    labels, said = clean_labels(values, table.at, str(table.path), whole=whole)
     notes += said
     return labels
 
