@@ -102,8 +102,9 @@ def test_unreadable_files_are_listed_and_left_out(class_folders):
     assert classes_of(data) == {"cat": 2, "dog": 4}  # a PNG called .jpg is fine
     assert data.source.read(2) == (root / data.files[2]).read_bytes()
     assert data.warnings[0] == (
-        "4 of 10 files cannot be used and are left out; first cat/0.png: "
-        "a truncated PNG file: its data end before the picture does."
+        "4 of 10 files cannot be used and are left out. cat/0.png: a truncated PNG file: its data end before the "
+        "picture does. cat/zero.jpg: the file is empty (0 bytes). dog/phone.HEIC: a damaged HEIC file: Invalid input: "
+        "Unspecified: No meta box found. dog/text.jpg: not a picture: its content is text."
     )
     with pytest.raises(
         DataError, match=r"pets: 4 of 10 files cannot be read. cat/0.png: a truncated .*\. cat/zero.jpg"

@@ -231,6 +231,20 @@ def test_classes_that_differ_in_case_only_are_named(class_folders: Make) -> None
     assert any("'Daisy' (2) and 'daisy' (2) differ only in case" in warning for warning in data.warnings)
 
 
+def test_runs_beside_the_classes_are_no_class(class_folders: Make) -> None:
+    root = class_folders({"cat": 2, "dog": 2})
+    (root / "runs/pets-1").mkdir(parents=True)
+    for name in ("bundle.json", "model.safetensors", "report.html"):
+        (root / "runs/pets-1" / name).write_text("x")
+    assert open_data(root, strict=True).classes == ("cat", "dog")
+
+
+def test_a_class_without_a_test_sample_is_said(class_folders: Make) -> None:
+    data = open_data(class_folders({"train/cat": 2, "train/dog": 2, "train/eel": 2, "test/cat": 2, "test/dog": 1}))
+    said = "The test set has no sample of class 'eel': no score says anything about it."
+    assert said in data.warnings
+
+
 def test_words_of_names() -> None:
     assert words_of("01_trainImages") == ["train", "images"]
     assert [part_of(name) for name in ("seg_train", "Testing", "train_val", "trainset", "valid-2")] == [

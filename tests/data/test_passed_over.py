@@ -181,9 +181,7 @@ def test_ordinary_files_are_not_opened_when_they_are_listed(pets: Path, monkeypa
 
 def test_loose_pictures_are_counted(pets: Path, photo: Callable[..., Image.Image]) -> None:
     photo(1, (40, 30)).save(pets / "loose.png")
-    assert any(
-        "1 pictures are in no class folder and are left out; first loose.png." in w for w in open_data(pets).warnings
-    )
+    assert any("1 picture in no class folder is left out; first loose.png." in w for w in open_data(pets).warnings)
 
 
 def test_a_folder_to_predict_on_lists_what_it_passes_over(pets: Path) -> None:

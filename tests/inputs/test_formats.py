@@ -150,6 +150,7 @@ def test_first_bytes(head: bytes, found: str | None) -> None:
         (b"RIFF\0\0\0\0AVI LIST", "a.jpg", "a video"),
         (b"  <!DOCTYPE html>", "a.jpg", "a web page, as a failed download leaves behind"),
         (b"version https://git-lfs.github.com/spec/v1", "a.png", "a pointer of Git LFS"),
+        (b"../train/0001.jpg", "a.jpg", "a link that was unpacked or copied as text"),
         (b"\xff\x0a\0\0", "a.jxl", "a picture in a format that is not read"),
         (b"\0\1\2\3", "a.xyz", "not a picture in any format that is read"),
     ],

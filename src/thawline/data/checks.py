@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from thawline.data.copies import copy_remarks, why_one_group
 from thawline.data.listing import SET_NAMES, first_few, unambiguous
-from thawline.data.passed_over import are_alike, sentences
+from thawline.data.passed_over import MOST, are_alike, sentences
 from thawline.data.split import leaking_rows
 from thawline.errors import DataError, nearest
 from thawline.inputs import kind_of
 from thawline.naming import canonical, written
-from thawline.records import PARTS, Dataset, Skipped
+from thawline.records import PARTS, Dataset, Part, Skipped
 
 FEW = 10
 """With fewer samples of a class, the user is warned that its scores are uncertain."""
@@ -70,7 +70,7 @@ def skipped_remark(skipped: Sequence[Skipped], found: str) -> list[str]:
     if not skipped:
         return []
     many = f"{len(skipped)} of {found} cannot be used and are left out"
-    if are_alike(skipped):
+    if are_alike(skipped) or 1 < len(skipped) <= MOST:
         return [f"{many}. {' '.join(sentences(skipped))}"]
     return [f"{many}; first {skipped[0].file}: {skipped[0].reason}."]
 
@@ -127,6 +127,12 @@ def lost_classes(
     ]
 
 
+def left_out(why: Sequence[str]) -> list[str]:
+    """Say that classes are left out, the first few with the reason."""
+    more = [f"Left out: {len(why) - MOST} more classes without a picture."] if len(why) > MOST else []
+    return [f"Left out: {one}" for one in why[:MOST]] + more
+
+
 def absent_remark(class_names: Sequence[str] | None, classes: Sequence[str]) -> list[str]:
     """Say which of the names that came with the data no sample has."""
     named = unambiguous([canonical(written(name)) for name in class_names or ()])
@@ -159,6 +165,7 @@ def remarks(dataset: Dataset) -> list[str]:
                     f"{len(rows)} samples of the {SET_NAMES[part]} are in the {other} too (same content or group) and "
                     f"are left out; first {dataset.files[rows[0]]}."
                 )
+    said += _untested(dataset)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     small = np.flatnonzero(counts < FEW)
     if len(small):
@@ -168,6 +175,19 @@ def remarks(dataset: Dataset) -> list[str]:
             f"{counts[rarest]}): their scores, and the choice of settings, will be uncertain."
         )
     return said
+
+
+def _untested(dataset: Dataset) -> list[str]:
+    """Say which classes the test set that came with the data lacks, or the validation set that stands in for it."""
+    parts = set() if dataset.given is None else set(dataset.given)
+    part: Part | None = "test" if "test" in parts else "val" if "val" in parts else None
+    if part is None or "train" not in parts:
+        return []
+    tested = set(dataset.labels[dataset.given == part].tolist())
+    absent = [name for label, name in enumerate(dataset.classes) if label not in tested]
+    if not absent:
+        return []
+    return [f"The {SET_NAMES[part]} has no sample of class {first_few(absent)}: no score says anything about it."]
 
 
 def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:

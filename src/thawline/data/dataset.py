@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from thawline.data.checks import (
     GO_ON,
     absent_remark,
+    left_out,
     lost_classes,
     opened_remark,
     refuse_untrainable,
@@ -222,7 +223,7 @@ def _assemble(
     if trainable:
         refuse_untrainable(dataset, where, declared)
     fewer = [opened_remark(dataset.drawn, len(listing.files))] if dataset.drawn else []
-    left = [*skipped_remark(skipped, found), *(f"Left out: {why}" for why in lost)]
+    left = [*skipped_remark(skipped, found), *left_out(lost)]
     warnings = [
         *fewer,
         *left,

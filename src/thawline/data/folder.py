@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from thawline.data.checks import GO_ON
+from thawline.data.checks import GO_ON, left_out
 from thawline.data.collecting import Collected, collect
 from thawline.data.labels import variants
 from thawline.data.levels import ClassFolder, Layout, find_layout
@@ -20,6 +20,7 @@ from thawline.errors import DataError, UsageError
 from thawline.inputs.image.formats import suffix_of
 from thawline.naming import canonical, written
 from thawline.records import Part, Skipped
+from thawline.showing import counted
 
 _Found = list[tuple[ClassFolder, Collected]]
 
@@ -89,7 +90,7 @@ def open_folder(folder: Path, groups: Mapping[str, object] | None = None, readin
         groups=None if groups is None else _grouped(groups, names),
         skipped=tuple(skipped for _, collected in found for skipped in collected.skipped),
         warnings=(
-            *layout.notes, *_by_content(found), *(f"Left out: {why}" for why in lost.values()), *_empty(found, lost),
+            *layout.notes, *_by_content(found), *left_out(list(lost.values())), *_empty(found, lost),
             *_loose(layout), *variants(Counter(place.label for _, place in files)),
         ),
         root=folder,
@@ -166,7 +167,7 @@ def _loose(layout: Layout) -> list[str]:
     first = layout.base.pictures[0].name if n else ""
     if not n or any(place.folder is layout.base for place in layout.classes):
         return []
-    return [f"{n:,} pictures are in no class folder and are left out; first {written(first)}."]
+    return [f"{counted(n, 'picture')} in no class folder {'is' if n == 1 else 'are'} left out; first {written(first)}."]
 
 
 def _refuse(folder: Path, layout: Layout, found: _Found) -> None:

@@ -121,8 +121,8 @@ def _named_parts(folder: Folder) -> dict[str, Part]:
 
 
 def _candidates(folder: Folder) -> list[Folder]:
-    """Return the folders that may be classes: all but those that by name and content are notes."""
-    return [inner for inner in folder.folders if not (is_beside(inner.base) and _holds_notes(inner))]
+    """Return the folders that may be classes: all but those that by name and content are notes, or hold runs."""
+    return [inner for inner in folder.folders if not is_quiet(inner)]
 
 
 def _holds_notes(folder: Folder) -> bool:
@@ -147,7 +147,7 @@ def _unwrapped(folder: Folder, notes: list[str], classes: frozenset[str] = froze
         classes: Names at which to stop.
     """
     while not folder.pictures:
-        inside = [inner for inner in folder.folders if not _holds_notes(inner)]
+        inside = [inner for inner in folder.folders if not _holds_notes(inner) and not is_quiet(inner)]
         pictures = [inner for inner in inside if says_images(inner.base)]
         if len(pictures) == 1 and all(is_beside(inner.base) for inner in inside if inner is not pictures[0]):
             inside = pictures
@@ -161,8 +161,12 @@ def _unwrapped(folder: Folder, notes: list[str], classes: frozenset[str] = froze
 
 
 def is_quiet(folder: Folder) -> bool:
-    """Tell a folder that nobody misses: notes, under the name of notes."""
-    return is_beside(folder.base) and _holds_notes(folder)
+    """Tell a folder that nobody misses: notes, under the name of notes; run folders of Thawline."""
+    return (is_beside(folder.base) and _holds_notes(folder)) or any(map(_is_run, (folder, *folder.folders)))
+
+
+def _is_run(folder: Folder) -> bool:
+    return {"bundle.json", "model.safetensors"} <= {file.base for file in folder.files}
 
 
 def _is_wrapper(folder: Folder) -> bool:

@@ -11,16 +11,16 @@ from thawline.records import Skipped
 
 _FOLDERS = 3
 """Folders that are named one by one."""
-_MOST = 4
+MOST = 4
 """Groups that are described; the rest are counted."""
 
 
 def sentences(skipped: Sequence[Skipped]) -> list[str]:
     """Describe files that are left out, those that share folder, suffix and reason in one sentence."""
     groups = _groups(skipped)
-    rest = sum(map(len, groups[_MOST:]))
+    rest = sum(map(len, groups[MOST:]))
     more = [f"{rest:,} more are listed with their reasons."] if rest else []
-    return [_sentence(group) for group in groups[:_MOST]] + more
+    return [_sentence(group) for group in groups[:MOST]] + more
 
 
 def are_alike(skipped: Sequence[Skipped]) -> bool:

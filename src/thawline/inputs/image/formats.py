@@ -37,6 +37,9 @@ BACKUP = "a backup copy: delete it, or take the suffix off if it is a picture of
 RAW = "a raw file of a camera: develop it to JPEG or TIFF, for example with darktable"
 _PAGE = "a web page, as a failed download leaves behind: fetch the picture again"
 _POINTER = "a pointer of Git LFS, not the file itself: fetch it with git lfs pull"
+_LINK_AS_TEXT = (
+    "a link that was unpacked or copied as text: unpack the archive where links are kept, or copy the file it names"
+)
 _ARRAY = "a NumPy array: save its pictures as PNG, or load it and pass the array to open_data in Python"
 _VOLUME = "a medical volume: save its slices as PNG, for example with nibabel or SimpleITK"
 _DRAWING = "a drawing without pixels: save it as PNG, for example with Inkscape"
@@ -184,6 +187,9 @@ def _why_text(head: bytes, name: str) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"version https://git-lfs"):
         return _POINTER
+    line = head.decode("latin-1").strip()
+    if len(head) < HEAD_BYTES and "\n" not in line and "/" in line and promises_picture(line):
+        return _LINK_AS_TEXT
     if b"<svg" in start:
         return _DRAWING
     if start.startswith((b"<!doctype html", b"<html")):
