@@ -76,6 +76,24 @@ def test_a_name_that_ends_in_a_word_for_labels(opened):
         opened({"file": FILES, "true class": LABELS, "old class": LABELS})
 
 
+def test_ids_of_other_names(opened):
+    ids = [file.removesuffix(".png") for file in FILES]
+    for name in ("id_code", "StudyInstanceUID", "scan no", "source_image"):
+        data = opened({name: ids, "label": LABELS, "n": range(6)})
+        assert data.warnings[0] == f"File names are read from column {name!r}."
+    with pytest.raises(DataError, match="expected a file column"):
+        opened({"id_code": ids, "scan": ids, "label": LABELS})
+
+
+def test_pixels_in_columns(opened):
+    with pytest.raises(
+        DataError, match=r"columns pixel0 to pixel63 hold pixels, not names of picture files. Save each"
+    ):
+        opened({"label": LABELS, **{f"pixel{i}": range(6) for i in range(64)}})
+    with pytest.raises(DataError, match=r"column 'pixels' holds pixels, not names"):
+        opened({"emotion": LABELS, "pixels": [" ".join(map(str, range(70)))] * 6, "Usage": ["Training"] * 6})
+
+
 def test_one_hot_columns(opened):
     flags = {name: [int(label == name) for label in LABELS] for name in ("cat", "dog")}
     data = opened({"image_id": FILES, **flags})

@@ -13,7 +13,7 @@ from thawline.data import open_data
 from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
 from thawline.data.finding import Folder
-from thawline.errors import DataError
+from thawline.errors import DataError, MissingDataError
 
 BY_NAME = "found by name in images/; first "
 NAMES = [f"{name}{i}" for name in ("cat", "dog") for i in range(3)]
@@ -117,6 +117,28 @@ def test_two_folders_with_the_same_names_are_refused(pictures):
     assert "data/images" in str(caught.value)
     assert "data/thumbs" in str(caught.value)
     opens_whole(open_data(path, root=rooted(caught)))
+
+
+def test_names_in_class_folders_are_told_by_their_labels(pictures):
+    for name in NAMES:
+        (pictures / name[:3]).mkdir(exist_ok=True)
+        (pictures / f"{name}.jpg").rename(pictures / name[:3] / f"{name[3]}.jpg")
+    path = table(pictures.parent, lambda name: f"{name[3]}.jpg")
+    notes = opens_whole(open_data(path))
+    assert any("found by name in images/cat/, images/dog/; first 0.jpg, which is images/cat/0.jpg" in n for n in notes)
+    with pytest.raises(DataError, match="6 file names may lie in .*/images/cat or in .*/images/dog.* Name one: --root"):
+        list_unlabelled(path, Columns(), None)
+    (pictures / "cat" / "0.jpg").rename(pictures / "cat" / "7.jpg")
+    (pictures / "dog" / "1.jpg").rename(pictures / "dog" / "8.jpg")
+    path.write_text("file\n7.jpg\n8.jpg\n2.jpg\n")
+    with pytest.raises(DataError, match=r"1 file name may lie in .* Write the folders before the names in the table\."):
+        list_unlabelled(path, Columns(), None)
+
+
+def test_a_root_that_is_not_there(pictures):
+    path = table(pictures.parent, lambda name: f"images/{name}.jpg")
+    with pytest.raises(MissingDataError, match="root .*/imgs is no folder. Give the folder that the file names of"):
+        open_data(path, root=pictures.parent / "imgs")
 
 
 def test_of_a_train_and_a_test_folder_the_table_means_its_own(pictures):

@@ -87,7 +87,10 @@ def test_the_encoding_is_said(pets, encoding, mark, said):
     (pets / "t.csv").write_bytes(mark + "\n".join(lines).encode(encoding))
     data = open_data(pets / "t.csv")
     assert data.classes == ("cat", "d\u00f6g")
-    assert any(note == f"t.csv is not UTF-8; it was read as {said.replace(chr(92), '')}." for note in data.warnings)
+    assert any(
+        note == f"t.csv is not UTF-8; it was read as {said.replace(chr(92), '')}. Save it as UTF-8 if names look wrong."
+        for note in data.warnings
+    )
 
 
 def test_utf8_needs_no_word(table):

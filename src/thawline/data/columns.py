@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ SPLIT_COLUMNS = ("split", "subset", "partition", "set", "dataset", "phase")
 FLAG_COLUMNS = ("isvalid", "isval", "isvalidation", "istest", "istrain")
 """Columns of yes and no that name one set; ``is_valid`` is fastai's."""
 _OTHER_SET: Mapping[Part, Part] = {"val": "train", "test": "train", "train": "test"}
+_ALIKE = re.compile(r"^(image|img|file|photo|picture|pic|scan|slide|id)|(image|img|file|filename|path|uid)$")
+"""How the name of a column of files often begins or ends, if no cell ends like a picture."""
 _YES, _NO = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
 _SHOWN = 12
 """Names of columns in a message."""
@@ -187,10 +190,28 @@ def _file_column(path: Path, names: Sequence[str], sample: Callable[[str], list[
     if len(likely) == 1:
         notes.append(f"File names are read from column {likely[0]!r}, whose cells end like names of pictures.")
         return likely[0]
+    alike = [name for name in names if not likely and _ALIKE.search(key_of(name)) and not is_index(name)]
+    if len(alike) == 1:
+        notes.append(f"File names are read from column {alike[0]!r}.")
+        return alike[0]
+    _refuse_pixels(path, names, sample)
     raise NoColumnError(
         f"{path}: expected a file column named filename, file, path, image, image_path, id or alike; found "
         f"{_shown(names)}. Name it with file_column (--file-column), or add a header row if this line is data."
     )
+
+
+def _refuse_pixels(path: Path, names: Sequence[str], sample: Callable[[str], list[Any]]) -> None:
+    """Refuse tables of pixels, one in each column or all in one cell, as contests give digits and faces."""
+    own = [name for name in names if re.fullmatch(r"pixel\d+|p\d+|\d+x\d+|\d+", key_of(name))]
+    lists = [name for name in names if key_of(name) in ("pixels", "pixel", "image") and names.count(name) == 1]
+    held = next((name for name in lists if any(str(cell).count(" ") > 60 for cell in sample(name)[:3])), None)
+    if len(own) > 60 or held is not None:
+        where = f"columns {own[0]} to {own[-1]} hold" if held is None else f"column {held!r} holds"
+        raise NoColumnError(
+            f"{path}: {where} pixels, not names of picture files. Save each row as a PNG, or load the pixels in Python "
+            "and give them as an array: open_data(pixels, labels)."
+        )
 
 
 def _holds_pictures(cells: Sequence[Any]) -> bool:

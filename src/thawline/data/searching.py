@@ -26,12 +26,13 @@ class _Place(NamedTuple):
     """Folder that the common tail of folders starts from."""
 
 
-def search_below(finder: Finder, names: Sequence[str], found: Found) -> None:
+def search_below(finder: Finder, names: Sequence[str], found: Found, labels: Sequence[object] | None = None) -> None:
     """Fill in the paths of missing files that lie below the root in another place, and say so.
 
     If most files are where the table says, the others are not used from elsewhere: somebody may have set them apart.
-    Of several files of one name, the one whose folders end most like the name wins; of equal ones, the one below the
-    only folder that holds all. If no file at all is found, other suffixes, and numbers without zeros, are tried.
+    Of several files of one name, the one whose folders end most like the name wins; of equal ones, the one in the
+    folder called like its label, or below the only folder that holds all. If no file at all is found, other suffixes,
+    and numbers without zeros, are tried.
 
     Raises:
         DataError: Two folders hold these files.
@@ -46,6 +47,8 @@ def search_below(finder: Finder, names: Sequence[str], found: Found) -> None:
             for row, (place, *_) in places.items():
                 found.reasons[row] += f" (one of that name is {os.path.relpath(place.path, finder.root)})"
             return
+        if labels is not None:
+            places = {row: _of_class(several, str(labels[row])) for row, several in places.items()}
         chosen = _choose(finder, names, places)
         if chosen:
             _keep(finder, names, found, chosen, how)
@@ -151,9 +154,15 @@ def _choose(finder: Finder, names: Sequence[str], places: Mapping[int, Sequence[
         chosen = {row: [several[0].path] for row, several in places.items()}
     if unclear:
         row, several = next(iter(unclear.items()))
-        _refuse_two(names[row], len(unclear), several)
+        _refuse_two(names[row], len(unclear), several, one_root=len(common) > 1)
     owners = Counter(path for path, _ in {(paths[0], names[row]) for row, paths in chosen.items()})
     return {row: paths[0] for row, paths in chosen.items() if owners[paths[0]] == 1}
+
+
+def _of_class(several: list[_Place], label: str) -> list[_Place]:
+    """Return, of several places of a file, those in a folder that is called like its label."""
+    own = [place for place in several if len(several) > 1 and folded(Path(place.path).parent.name) == folded(label)]
+    return own or several
 
 
 def _part_folder(finder: Finder, base: str) -> str | None:
@@ -161,14 +170,13 @@ def _part_folder(finder: Finder, base: str) -> str | None:
     return part_of(inside[0]) if inside else None
 
 
-def _refuse_two(name: str, n: int, several: Sequence[_Place]) -> None:
+def _refuse_two(name: str, n: int, several: Sequence[_Place], *, one_root: bool) -> None:
     a, b = (place.base for place in several[:2])
     if a == b:
         a, b = (place.path for place in several[:2])
         raise DataError(f"{name!r} may be {a} or {b}. Write the suffix into the table, or remove one of the files.")
-    raise DataError(
-        f"{counted(n, 'file name')} may lie in {a} or in {b}, such as {name!r}. Name one: --root {shell_word(a)}"
-    )
+    step = f"Name one: --root {shell_word(a)}" if one_root else "Write the folders before the names in the table."
+    raise DataError(f"{counted(n, 'file name')} may lie in {a} or in {b}, such as {name!r}. {step}")
 
 
 def _keep(finder: Finder, names: Sequence[str], found: Found, chosen: Mapping[int, str], how: str) -> None:

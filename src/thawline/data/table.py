@@ -19,7 +19,7 @@ from thawline.data.sources import FileSource, ParquetSource
 from thawline.data.table_parquet import read_parquet
 from thawline.data.table_text import read_text
 from thawline.data.words import part_of
-from thawline.errors import DataError
+from thawline.errors import DataError, MissingDataError
 from thawline.inputs.image.formats import why_no_picture
 from thawline.naming import shell_word
 from thawline.records import Part, Skipped
@@ -78,6 +78,8 @@ def open_table(
     notes += split_notes
     groups = tuple(None if g in (None, "") else g for g in table.cells["group"]) if "group" in table.cells else None
     beside = path.parent.resolve()
+    if root is not None and not root.is_dir():
+        raise MissingDataError(f"root {root} is no folder. Give the folder that the file names of {path} start from.")
     root = beside if root is None else root.resolve()
     listing = Listing(
         name=table_stem(path), files=(), source=FileSource(()), labels=labels, given=given, groups=groups,
@@ -130,7 +132,7 @@ def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool, *,
         _refuse_empty(table, names)
     found = finder.find_all(names)
     try:
-        search_below(finder, names, found)
+        search_below(finder, names, found, whole.labels)
     except DataError as error:
         raise DataError(f"{table.path}: {error}") from None
     if found.outside and (labelled or not found.rows()):

@@ -107,7 +107,11 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str) -> Cells:
         lines = _lines(path, file)
         json_lines = path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
         table = _JsonLines(path, lines, columns) if json_lines else _Delimited(path, lines, columns)
-        said = [f"{path.name} is not UTF-8; it was read as {_SAID[encoding]}."] if encoding in _SAID else []
+        said = (
+            [f"{path.name} is not UTF-8; it was read as {_SAID[encoding]}. Save it as UTF-8 if names look wrong."]
+            if encoding in _SAID
+            else []
+        )
         at = {name: i for i, name in reversed(list(enumerate(table.names)))}
         rows = [row for _, row in table.sample]
 
