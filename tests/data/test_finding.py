@@ -126,7 +126,9 @@ def test_names_in_class_folders_are_told_by_their_labels(pictures):
     path = table(pictures.parent, lambda name: f"{name[3]}.jpg")
     notes = opens_whole(open_data(path))
     assert any("found by name in images/cat/, images/dog/; first 0.jpg, which is images/cat/0.jpg" in n for n in notes)
-    with pytest.raises(DataError, match="6 file names may lie in .*/images/cat or in .*/images/dog.* Name one: --root"):
+    with pytest.raises(
+        DataError, match=r"6 file names may lie in .*/images/cat or in .*/images/dog.* Name one: --root"
+    ):
         list_unlabelled(path, Columns(), None)
     (pictures / "cat" / "0.jpg").rename(pictures / "cat" / "7.jpg")
     (pictures / "dog" / "1.jpg").rename(pictures / "dog" / "8.jpg")
@@ -137,7 +139,7 @@ def test_names_in_class_folders_are_told_by_their_labels(pictures):
 
 def test_a_root_that_is_not_there(pictures):
     path = table(pictures.parent, lambda name: f"images/{name}.jpg")
-    with pytest.raises(MissingDataError, match="root .*/imgs is no folder. Give the folder that the file names of"):
+    with pytest.raises(MissingDataError, match=r"root .*/imgs is no folder. Give the folder that the file names of"):
         open_data(path, root=pictures.parent / "imgs")
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thawline.data.finding import has_picture_suffix
 from thawline.data.listing import PART_NAMES, first_few
 from thawline.errors import DataError, nearest
+from thawline.inputs.image.formats import promises_picture
 from thawline.records import Part
 
 FILE_COLUMNS = (
@@ -216,7 +216,7 @@ def _refuse_pixels(path: Path, names: Sequence[str], sample: Callable[[str], lis
 
 def _holds_pictures(cells: Sequence[Any]) -> bool:
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
-    return bool(texts) and 2 * sum(has_picture_suffix(text.strip()) for text in texts) > len(texts)
+    return bool(texts) and 2 * sum(promises_picture(text.strip()) for text in texts) > len(texts)
 
 
 def _ends_like_labels(others: Sequence[str], notes: list[str]) -> str | None:

@@ -15,7 +15,7 @@ from thawline.data.directory import list_directory
 from thawline.data.folder import AS_USUAL, FolderReading, list_pictures, refuse_folder_options
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
-from thawline.data.table import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table, open_table
+from thawline.data.table_names import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table
 from thawline.errors import DataError, MissingDataError, UsageError
 
 Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
@@ -53,6 +53,8 @@ def list_labelled(
         if not is_table(path):
             _refuse_sheet(path)
             raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
+        from thawline.data.table import open_table
+
         return open_table(path, columns, root=place, class_names=class_names, reading=reading)
     refuse_folder_options(reading, {"array": "an array", "files": "a list of files", "hub": "a data set"}[kind])
     if kind == "hub":
@@ -82,6 +84,8 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None, *, follow_l
         if path.is_dir():
             listing = _listed(path, follow_links)
         elif is_table(path):
+            from thawline.data.table import open_table
+
             reading = FolderReading(follow_links)
             listing = open_table(path, columns, root=place, labelled=False, reading=reading)
         else:

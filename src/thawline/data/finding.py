@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from thawline.errors import DataError
-from thawline.inputs.image.formats import SUFFIXES
+from thawline.inputs.image.formats import SUFFIXES, promises_picture
 from thawline.naming import canonical, written
 from thawline.showing import counted
 
@@ -20,11 +20,6 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _MOST_FOLDERS = 50_000
 """Folders below the root that are searched for files that are not where the table says."""
 NO_SUCH_FILE = "no such file"
-
-
-def has_picture_suffix(name: str) -> bool:
-    """Tell whether a name ends like that of a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
 def is_web_address(name: str) -> bool:
@@ -71,7 +66,7 @@ class Folder:
         """Return the file of that name; a name without a picture's suffix (ids) may leave it out, and dots or not."""
         if self.holds(name):
             return name
-        bare = not has_picture_suffix(name)
+        bare = not promises_picture(name)
         if bare:
             found = next((name + suffix for suffix in _SUFFIXES if self.holds(name + suffix)), None)
             if found is not None:
@@ -105,7 +100,7 @@ class Folder:
         if self._stems is None:
             self._stems = {}
             for other in (*self.files, *self.links):
-                if has_picture_suffix(other):
+                if promises_picture(other):
                     for key in _keys(os.path.splitext(other)[0]):  # noqa: PTH122
                         self._stems.setdefault(key, []).append(other)
         return self._stems.get(folded(name), [])
@@ -212,7 +207,7 @@ class Finder:
 
     def _reach(self, row: int, path: str, found: Found) -> str | None:
         """Return the file inside the root that a link outside leads to; note one that is outside by its status."""
-        bare = not has_picture_suffix(path)
+        bare = not promises_picture(path)
         there = next((p for p in (path, *(path + s for s in _SUFFIXES if bare)) if _is_file(p)), None)
         return None if there is None else self._follow(row, there, found)
 

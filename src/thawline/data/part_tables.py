@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -10,38 +9,13 @@ from pathlib import Path
 
 from thawline.data.columns import Columns, NoLabelsError
 from thawline.data.folder import FolderReading
-from thawline.data.listing import PART_NAMES, SET_NAMES, Listing
+from thawline.data.listing import Listing
 from thawline.data.sources import ChainSource
-from thawline.data.table import TABLE_SUFFIXES, open_table, table_stem
+from thawline.data.table import open_table
 from thawline.data.table_text import read_text
-from thawline.data.words import part_of
 from thawline.errors import DataError
+from thawline.naming import shell_word
 from thawline.records import Part
-
-
-def find_part_tables(folder: Path) -> dict[Part, Path]:
-    """Find the ``train``, ``val`` and ``test`` tables in a folder; none unless there is a training table.
-
-    Raises:
-        DataError: Two tables have one of these names.
-    """
-    found: dict[Part, Path] = {}
-    for path in sorted(folder.iterdir()):
-        part = PART_NAMES.get(table_stem(path).lower())
-        if part is None or not path.name.lower().endswith(TABLE_SUFFIXES) or not path.is_file():
-            continue
-        if part in found:
-            raise DataError(f"{folder}: {found[part].name} and {path.name} are both the {SET_NAMES[part]}. Remove one.")
-        found[part] = path
-    return found if "train" in found else {}
-
-
-def part_tables_by_words(tables: Sequence[Path]) -> dict[Part, Path]:
-    """Return the training table and others whose names say so in a word: ``Training_set.csv``; none if two do."""
-    stems = [(re.sub("labels?", "", table_stem(path), flags=re.IGNORECASE), path) for path in tables]
-    found = [(part, path) for stem, path in stems if (part := part_of(stem))]
-    named = dict(found)
-    return named if "train" in named and len(named) == len(found) > 1 else {}
 
 
 def open_part_tables(
@@ -64,9 +38,8 @@ def open_part_tables(
                 training if part == "train" else open_table(path, alike, root=root, in_parts=True, reading=reading)
             )
         except NoLabelsError:
-            notes.append(
-                f"{path.name} has no labels and is left out. Label its pictures afterwards: thawline predict RUN {path}"
-            )
+            step = f"Label its pictures afterwards: thawline predict RUN {shell_word(path)}"
+            notes.append(f"{path.name} has no labels and is left out. {step}")
     if len(listings) == 1:  # now its split column counts
         listings = {"train": open_table(tables["train"], columns, root=root, reading=reading)}
     joined = tuple(listings.values())

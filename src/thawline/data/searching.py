@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from thawline.data.finding import Finder, Folder, Found, folded, has_picture_suffix, steps_of
+from thawline.data.finding import Finder, Folder, Found, folded, steps_of
 from thawline.data.words import part_of
 from thawline.errors import DataError
-from thawline.inputs.image.formats import SUFFIXES
+from thawline.inputs.image.formats import SUFFIXES, promises_picture
 from thawline.naming import shell_word
 from thawline.showing import counted, few
 
@@ -60,7 +60,7 @@ def _whole(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return folded(os.path.splitext(name)[0] if has_picture_suffix(name) else name)  # noqa: PTH122
+    return folded(os.path.splitext(name)[0] if promises_picture(name) else name)  # noqa: PTH122
 
 
 def _number(name: str) -> str:

@@ -10,38 +10,25 @@ from typing import TypeVar
 
 from thawline.data.checks import GO_ON
 from thawline.data.columns import Cells, Columns, NoLabelsError, part_of_cell
-from thawline.data.finding import Finder, Found, folded, has_picture_suffix, is_web_address
+from thawline.data.finding import Finder, Found, folded, is_web_address
 from thawline.data.folder import AS_USUAL, FolderReading
 from thawline.data.labels import clean_labels, is_missing
 from thawline.data.listing import Label, Listing, first_few
 from thawline.data.searching import search_below
 from thawline.data.sources import FileSource, ParquetSource
+from thawline.data.table_names import table_stem
 from thawline.data.table_parquet import read_parquet
 from thawline.data.table_text import read_text
 from thawline.data.words import part_of
 from thawline.errors import DataError, MissingDataError
-from thawline.inputs.image.formats import why_no_picture
+from thawline.inputs.image.formats import promises_picture, why_no_picture
 from thawline.naming import shell_word
 from thawline.records import Part, Skipped
 from thawline.showing import counted
 
 _Cell = TypeVar("_Cell")
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz")
-LIST_SUFFIXES = (".txt", ".lst")
-"""Lists of files and labels; one in a folder may be anything, so it is read only if it is named."""
-SHEET_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _GUESSES = ("images", "image", "imgs", "img", "pictures", "photos", "data", "train", "test")
 """Folders that are often beside a folder of tables."""
-
-
-def is_table(path: Path) -> bool:
-    """Tell a table by the ending of its name."""
-    return path.name.lower().endswith((*TABLE_SUFFIXES, *LIST_SUFFIXES))
-
-
-def table_stem(path: Path) -> str:
-    """Return the name of a table without its ending."""
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem
 
 
 def open_table(
@@ -202,12 +189,12 @@ def _way_to(table: Cells, names: Sequence[str], finder: Finder) -> str:
     like = {stem, folded(Path(stem).stem)}
     for folder in finder.folders_below():
         other = next((file for file in folder.files if folded(Path(file).stem) in like), None)
-        if other is not None and not has_picture_suffix(other):
+        if other is not None and not promises_picture(other):
             return f"There is {other} instead: {why_no_picture(bytes(1), other)}."
-    if not any(has_picture_suffix(file) for folder in finder.folders_below() for file in folder.files):
+    if not any(promises_picture(file) for folder in finder.folders_below() for file in folder.files):
         return "There is no picture below that folder. Give root (--root), the folder that holds them."
     column = table.choice.roles["file"]
-    if not any(has_picture_suffix(name) for name in names):
+    if not any(promises_picture(name) for name in names):
         return (
             f"If column {column!r} does not hold file names, name the one that does (--file-column). "
             "Give root (--root) if they lie in another folder."

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from thawline.data.columns import FILE_COLUMNS, LABEL_COLUMNS, Cells, Columns, choose, filled, key_of
-from thawline.data.finding import has_picture_suffix
 from thawline.errors import DataError
+from thawline.inputs.image.formats import promises_picture
 from thawline.showing import printable
 
 MAX_ROWS = 50_000_000
@@ -193,7 +193,7 @@ class _Delimited:
             text = line.strip()
             if text:
                 first, last = text.split(None, 1), text.rsplit(None, 1)
-                swapped = len(first) == 2 and has_picture_suffix(last[-1]) and not has_picture_suffix(first[0])
+                swapped = len(first) == 2 and promises_picture(last[-1]) and not promises_picture(first[0])
                 yield number, first if swapped else last
 
     def _checked(self, records: Iterator[Row]) -> Iterator[Row]:
@@ -214,7 +214,7 @@ class _Delimited:
     def _without_header(self, first: list[str], rows: Sequence[list[Any]]) -> list[str]:
         """Name the columns of a table without a header row: one of pictures and, at most, one other."""
         n = len(first)
-        pictures = [i for i in range(n) if has_picture_suffix(first[i])]
+        pictures = [i for i in range(n) if promises_picture(first[i])]
         if len(pictures) != 1 or n > 2 or self.columns != Columns():
             shown = ", ".join(repr(printable(cell, 40)) for cell in first[:4])
             raise DataError(
@@ -269,14 +269,14 @@ def _parted_by_blanks(head: str, delimiter: str) -> bool:
     if delimiter in head or len(words) < 2 or head.lstrip().startswith('"'):
         return False
     keys = {key_of(word) for word in words}
-    return any(map(has_picture_suffix, words)) or bool(keys & set(FILE_COLUMNS) and keys & set(LABEL_COLUMNS))
+    return any(map(promises_picture, words)) or bool(keys & set(FILE_COLUMNS) and keys & set(LABEL_COLUMNS))
 
 
 def _is_header(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Columns) -> bool:
     """Tell names of columns from data, which end like pictures, are numbers, or come again further down."""
     if {columns.file, columns.label, columns.group, columns.split} & set(names):
         return True
-    if any(map(has_picture_suffix, names)):
+    if any(map(promises_picture, names)):
         return False
     if {key_of(name) for name in names} & {*FILE_COLUMNS, *LABEL_COLUMNS}:
         return True
