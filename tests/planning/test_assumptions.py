@@ -233,3 +233,30 @@ def test_python_sees_them_in_plan_rank_and_run(tmp_path: Path) -> None:
 
 def test_architectures_are_timms() -> None:
     assert import_timm().is_model("tf_mobilenetv3_small_minimal_100")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet18", "resnet50d", "densenet121", "regnety_002", "vgg11_bn", "mobilenetv3_small_050", "dla34", "hrnet_w18",
+     "inception_v3", "repvgg_a0", "resnetv2_50d_evos", "convmixer_768_32", "levit_128s", "ghostnet_050", "dpn48b"],
+)  # fmt: skip
+def test_the_first_batch_norm_takes_what_the_first_convolution_gives(tmp_path: Path, architecture: str) -> None:
+    with torch.device("meta"):
+        module = import_timm().create_model(architecture, num_classes=0).eval()
+    save_file({name: torch.zeros(t.shape, dtype=t.dtype) for name, t in module.state_dict().items()},
+              tmp_path / "a.safetensors")  # fmt: skip
+    backbone = tl.open_backbone(f"timm/{architecture}@{tmp_path / 'a.safetensors'}")
+    given: dict[int, torch.Tensor] = {}
+    pairs = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.in_channels == 3:
+            layer.register_forward_hook(lambda _, __, output: given.update({id(output): output}))
+        if isinstance(getattr(layer, "running_mean", None), torch.Tensor):
+            layer.register_forward_pre_hook(
+                lambda _, inputs, name=name: pairs.append(name) if id(inputs[0]) in given else None
+            )
+    with torch.no_grad():
+        module(torch.empty(1, *backbone.preparation.tensor_shape, device="meta"))
+    stem = stem_of(backbone)
+    assert stem is None if not pairs else stem is not None and stem.norm in pairs

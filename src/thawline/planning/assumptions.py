@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,8 +14,6 @@ from thawline.planning.stem_check import N_PICTURES, Finding, Normalisation, Ste
 from thawline.records import ImagePreparation
 
 if TYPE_CHECKING:
-    import torch
-
     from thawline.backbones import Backbone
     from thawline.records import Dataset
 
@@ -98,42 +97,15 @@ def stem_of(backbone: Backbone) -> Stem | None:
     Raises:
         ModelError: The backbone cannot be built, or its weights lack the two layers.
     """
-    import torch
-
-    module = backbone.blueprint()
-    outputs: list[tuple[str, torch.Tensor]] = []
-    pairs: list[tuple[str, str]] = []
-
-    def ran(name: str) -> Any:
-        def hook(_layer: object, _inputs: object, output: Any) -> None:
-            outputs.append((name, output))
-
-        return hook
-
-    def normed(name: str) -> Any:
-        def hook(_layer: object, inputs: tuple[Any, ...]) -> None:
-            pairs.extend((conv, name) for conv, output in outputs if inputs and output is inputs[0])
-            if pairs:
-                raise _Found
-
-        return hook
-
-    for name, layer in module.named_modules():
-        weight = getattr(layer, "weight", None)
-        if isinstance(weight, torch.Tensor) and weight.ndim == 4 and weight.shape[1] == 3:
-            layer.register_forward_hook(ran(name))
-        elif isinstance(getattr(layer, "running_mean", None), torch.Tensor):
-            layer.register_forward_pre_hook(normed(name))
-    try:
-        with torch.no_grad():
-            module(torch.empty(1, *backbone.preparation.tensor_shape, device="meta"))
-    except _Found:
-        return _read(backbone, *pairs[0])
+    layers = list(backbone.blueprint().named_modules())  # in the order of definition; running it takes far longer
+    for (conv, layer), (norm, following) in pairwise(layers):
+        weight, mean = getattr(layer, "weight", None), getattr(following, "running_mean", None)
+        if weight is None or weight.ndim != 4:
+            continue
+        siblings = conv.rpartition(".")[0] == norm.rpartition(".")[0]  # else a pooling may stand between the two
+        fits = weight.shape[1] == 3 and mean is not None and len(mean) == len(weight)
+        return _read(backbone, conv, norm) if siblings and fits else None
     return None
-
-
-class _Found(Exception):
-    """Ends a forward pass."""
 
 
 def _read(backbone: Backbone, conv: str, norm: str) -> Stem | None:
