@@ -25,6 +25,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from thawline.naming import quoted
+
 
 class ThawlineError(Exception):
     """The base of every error that the user can do something about."""
@@ -94,4 +96,4 @@ class StorageError(ThawlineError, OSError):
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """Return ``" Did you mean 'a', 'b'?"`` for the known names closest to ``name``, or an empty string."""
     close = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=n, cutoff=0.5)
-    return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
+    return f" Did you mean {', '.join(map(quoted, close))}?" if close else ""

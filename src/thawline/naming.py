@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import unicodedata
 from typing import Any
 
 MAX_FOLDER_NAME = 100
@@ -22,7 +20,11 @@ def canonical(name: str) -> str:
     Source:
         Unicode Standard Annex 15, "Unicode Normalization Forms".
     """
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    if name.isascii():
+        return name
+    from unicodedata import normalize  # a library that most starts do without
+
+    return normalize("NFC", name)
 
 
 def written(name: str) -> str:
@@ -70,9 +72,11 @@ def as_folder_name(name: str) -> str:
 
 def shell_word(path: object) -> str:
     """Quote a path for a shell; one that is no UTF-8, or that holds control characters, as bash and zsh read it."""
+    from shlex import quote
+
     text = str(path)
     if text.isprintable():
-        return shlex.quote(text)
+        return quote(text)
     raw = text.encode("utf-8", "surrogateescape")
     return "$'" + "".join(chr(b) if 32 <= b < 127 and chr(b) not in "\\'" else f"\\x{b:02x}" for b in raw) + "'"
 

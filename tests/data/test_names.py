@@ -56,6 +56,7 @@ def counted(data: Any) -> dict[str, int]:
 
 
 def about_forms(data: Any) -> list[str]:
+    assert not any("differ only" in warning for warning in data.warnings)
     return [warning for warning in data.warnings if "in two forms" in warning]
 
 

@@ -14,7 +14,7 @@ from thawline.data.passed_over import MOST, are_alike, sentences
 from thawline.data.split import leaking_rows
 from thawline.errors import DataError, nearest
 from thawline.inputs import kind_of
-from thawline.naming import canonical, written
+from thawline.naming import canonical, quoted, written
 from thawline.records import PARTS, Dataset, Part, Skipped
 
 FEW = 10
@@ -34,7 +34,7 @@ def refuse_untrainable(dataset: Dataset, where: str, declared: Sequence[object] 
             or all samples of each class are one group, so that no sample can be set aside for a test.
     """
     if len(dataset.classes) < 2:
-        found = f"only {dataset.classes[0]!r}" if dataset.classes else "none"
+        found = f"only {quoted(dataset.classes[0])}" if dataset.classes else "none"
         raise DataError(f"{where}: expected two classes or more; found {found}. Add samples of a second class.")
     given = None if dataset.given is None or set(dataset.given) == {"train"} else dataset.given
     if given is not None and "train" not in given:
@@ -60,7 +60,7 @@ def _refuse_one_group(dataset: Dataset, where: str, declared: Sequence[object] |
         return
     together = len(np.unique(dataset.groups)) == 1
     rows = np.arange(len(dataset)) if together else of_class[0]
-    whose = f"all {len(rows)} samples" + ("" if together else f" of class {dataset.classes[0]!r}")
+    whose = f"all {len(rows)} samples" + ("" if together else f" of class {quoted(dataset.classes[0])}")
     no_test = "" if together else "No class has samples of two groups, so that one could be tested: "
     raise DataError(f"{where}: {no_test}{whose} {why_one_group(dataset, declared, rows)}")
 
@@ -88,7 +88,7 @@ def _untrained(dataset: Dataset, given: NDArray[np.str_], counts: NDArray[np.int
     rows = np.flatnonzero(dataset.labels == missing[0])
     sets = " and the ".join(SET_NAMES[part] for part in PARTS if part in given[rows])
     alike = [known for known in trained if known.casefold() == name.casefold()]
-    hint = f" Did you mean {alike[0]!r}?" if alike else nearest(name, trained, n=1)
+    hint = f" Did you mean {quoted(alike[0])}?" if alike else nearest(name, trained, n=1)
     what = "folder" if dataset.root is not None and f"{name}/" in f"/{dataset.files[rows[0]]}" else "class"
     step = (
         f"Rename the {what}, so that it is written the same in each set, or leave it out."
@@ -97,8 +97,8 @@ def _untrained(dataset: Dataset, given: NDArray[np.str_], counts: NDArray[np.int
     )
     more = f" The same holds for {first_few(dataset.classes[i] for i in missing[1:])}." if missing[1:] else ""
     return (
-        f"the given split has no training sample of class {name!r}: its {len(rows):,} samples are in the {sets} alone, "
-        f"first {dataset.files[rows[0]]}.{hint} {step}{more}"
+        f"the given split has no training sample of class {quoted(name)}: its {len(rows):,} samples are in the {sets} "
+        f"alone, first {dataset.files[rows[0]]}.{hint} {step}{more}"
     )
 
 
@@ -121,7 +121,7 @@ def lost_classes(
     """Say, for each class without a sample among ``rows``, why: what is the matter with its files."""
     present = set(labels[rows].tolist())
     return [
-        f"no file of class {name!r} can be read. {' '.join(sentences(unreadable.get(i, [])))}"
+        f"no file of class {quoted(name)} can be read. {' '.join(sentences(unreadable.get(i, [])))}"
         for i, name in enumerate(classes)
         if i not in present
     ]
@@ -171,8 +171,8 @@ def remarks(dataset: Dataset) -> list[str]:
     if len(small):
         rarest = int(np.argmin(counts))
         said.append(
-            f"{len(small)} of {len(counts)} classes have fewer than {FEW} samples ({dataset.classes[rarest]!r} has "
-            f"{counts[rarest]}): their scores, and the choice of settings, will be uncertain."
+            f"{len(small)} of {len(counts)} classes have fewer than {FEW} samples ({quoted(dataset.classes[rarest])} "
+            f"has {counts[rarest]}): their scores, and the choice of settings, will be uncertain."
         )
     return said
 

@@ -18,7 +18,7 @@ from thawline.data.sources import FileSource
 from thawline.data.tree import open_tree
 from thawline.errors import DataError, UsageError
 from thawline.inputs.image.formats import suffix_of
-from thawline.naming import canonical, written
+from thawline.naming import canonical, quoted, written
 from thawline.records import Part, Skipped
 from thawline.showing import counted
 
@@ -124,9 +124,9 @@ def _lost(found: _Found, *, only_trained: bool) -> dict[str, str]:
         own = [(place, collected) for place, collected in found if place.key == label]
         trained = [(place, collected) for place, collected in own if place.part == "train"]
         if only_trained and trained and not any(collected.files for _, collected in trained):
-            lost[label] = f"class {label!r} has no picture to train on. {_why_empty(trained)}"
+            lost[label] = f"class {quoted(label)} has no picture to train on. {_why_empty(trained)}"
         elif not any(collected.files for _, collected in own):
-            lost[label] = f"class {label!r} has no picture. {_why_empty(own)}"
+            lost[label] = f"class {quoted(label)} has no picture. {_why_empty(own)}"
     return lost
 
 
@@ -145,7 +145,7 @@ def _why_empty(own: Sequence[tuple[ClassFolder, Collected]]) -> str:
 def _empty(found: _Found, lost: Iterable[str]) -> list[str]:
     """Name the folders of a class that hold nothing, if others of the class hold something."""
     return [
-        f"Class {written(place.label)!r} has no picture in a part of the data. {_why_empty([(place, collected)])}"
+        f"Class {quoted(place.label)} has no picture in a part of the data. {_why_empty([(place, collected)])}"
         for place, collected in found
         if not collected.files and place.key not in lost
     ]
@@ -180,7 +180,7 @@ def _refuse(folder: Path, layout: Layout, found: _Found) -> None:
     skipped = [one for _, collected in found for one in collected.skipped]
     if skipped:
         raise DataError(f"{folder}: none of its {_counted(skipped)} can be used. {' '.join(sentences(skipped))}")
-    why = f" Class {written(found[0][0].label)!r} is one of them. {_why_empty(found[:1])}" if found else ""
+    why = f" Class {quoted(found[0][0].label)} is one of them. {_why_empty(found[:1])}" if found else ""
     raise NoClassesError(f"{folder}: expected one folder of pictures for each class; found no pictures.{why}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from thawline.data.listing import Label, first_few
 from thawline.errors import DataError
-from thawline.naming import canonical
+from thawline.naming import canonical, quoted, written
 from thawline.showing import counted, printable
 
 MANY = 20
@@ -155,21 +155,24 @@ def _blanks(counts: Mapping[Any, int], cleaned: Mapping[Any, Label | float]) -> 
 
 def variants(counts: Mapping[Label | float, int]) -> list[str]:
     """Say which classes differ only in case, or in blanks, hyphens and underscores; they stay apart."""
-    alike = defaultdict(list)
-    for label in counts:
+    n = Counter[str]()  # of each name, whichever form its accents have: two forms of one are one class
+    for label, count in counts.items():
         if isinstance(label, str):
-            folded = canonical(label).casefold()
-            plain = not any(ch.isdigit() for ch in folded)  # 1-1 and 11 are two
-            alike["".join(ch for ch in folded if ch not in " _-") if plain else folded].append(label)
+            n[canonical(written(label))] += count
+    alike = defaultdict(list)
+    for name in n:
+        folded = name.casefold()
+        plain = not any(ch.isdigit() for ch in folded)  # 1-1 and 11 are two
+        alike["".join(ch for ch in folded if ch not in " _-") if plain else folded].append(name)
     pairs = [sorted(labels) for labels in alike.values() if len(labels) > 1]
     said = []
     for labels in pairs[:3]:
-        shown = " and ".join(f"{label!r} ({counts[label]})" for label in labels[:3])
-        usual = max(labels, key=lambda label: counts[label])
-        same = len({canonical(label).casefold() for label in labels}) == 1
+        shown = " and ".join(f"{quoted(label)} ({n[label]})" for label in labels[:3])
+        usual = max(labels, key=lambda label: n[label])
+        same = len({label.casefold() for label in labels}) == 1
         how = "case" if same else "case, blanks or hyphens"
         said.append(
-            f"Classes {shown} differ only in {how} and are kept apart. Did you mean {usual!r} for all of them? "
+            f"Classes {shown} differ only in {how} and are kept apart. Did you mean {quoted(usual)} for all of them? "
             "Write them the same way if so."
         )
     return said

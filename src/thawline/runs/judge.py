@@ -11,7 +11,7 @@ from thawline.data import subset
 from thawline.errors import DataError, nearest
 from thawline.evaluation import only_class, score, to_json
 from thawline.listening import Listener
-from thawline.naming import canonical
+from thawline.naming import canonical, quoted
 from thawline.notebook import default_listener
 from thawline.records import Dataset, Scores
 from thawline.showing import few
@@ -69,7 +69,7 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
     if unknown := [name for name in named if name not in index]:
         raise DataError(
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
-            f"{', '.join(map(repr, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
+            f"{', '.join(map(quoted, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
             "Rename the class or leave it out."
         )
     present = {named[label] for label in np.unique(data.labels)}
