@@ -278,6 +278,29 @@ def test_grey_jpeg_2000_of_16_bits_is_judged():
     assert np.abs(np.asarray(open_image(data, scales))[..., 0] - values * (255 / 4095)).max() <= 0.51
 
 
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib"}, {"tile": (128, 128)}, {"rowsperstrip": 7}])
+def test_files_of_many_pieces_are_read_piece_by_piece(monkeypatch, how):
+    """Pillow takes a large piece for a bomb, and memory should not hold everything twice."""
+    monkeypatch.setattr("thawline.inputs.image.tiff._AT_ONCE_BYTES", 3000)
+    values = np.random.default_rng(0).integers(0, 65536, (300, 200, 3), np.uint16)
+    np.testing.assert_array_equal(np.asarray(open_image(tiff(values, photometric="rgb", **how))), values >> 8)
+
+
+def test_as_many_pixels_as_of_8_bits_are_read(monkeypatch):
+    """One strip without compression is no bomb, however large."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 200 * 3)
+    values = np.random.default_rng(0).integers(0, 65536, (300, 200, 3), np.uint16)
+    np.testing.assert_array_equal(
+        np.asarray(open_image(tiff(values, photometric="rgb", rowsperstrip=300))), values >> 8
+    )
+
+
+def test_a_look_leaves_the_array_of_its_owner_alone():
+    values = np.array([[0, np.nan], [1, np.inf]], np.float32)
+    look(values)
+    assert np.isnan(values[0, 1]) and np.isinf(values[1, 1])
+
+
 # Texts in PNG
 
 

@@ -23,6 +23,7 @@ from thawline.inputs.image.lab import from_lab
 from thawline.inputs.image.limits import MAX_PIXELS, refuse_size, too_large
 from thawline.inputs.image.png import without_texts
 from thawline.inputs.image.scales import Depth, alone, depth_of, to_eight_bits
+from thawline.inputs.image.tiff import has_pages
 from thawline.inputs.image.upright import Box, orientation_of, upright
 
 if TYPE_CHECKING:
@@ -285,6 +286,12 @@ def _shallow(deep: Deep, scales: Sequence[ValueScale], noted: Noted | None) -> I
     depth = depth_of(deep)
     assert depth is not None
     return to_eight_bits(deep, next((scale for scale in scales if scale.values == depth.values), alone(depth)))
+
+
+def further_pages(data: bytes) -> bool:
+    """Whether a TIFF file holds more pictures than its first."""
+    with _quiet_pillow():
+        return has_pages(data)
 
 
 def depth_in(payload: Payload) -> Depth | None:

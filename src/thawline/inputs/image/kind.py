@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thawline.inputs.image.alike import near_copies as near
-from thawline.inputs.image.decode import depth_in, open_image, thumbnail
+from thawline.inputs.image.decode import depth_in, further_pages, open_image, thumbnail
 from thawline.inputs.image.decode import prepare as prepared
 from thawline.inputs.image.scales import FULL, Extra, Ranges, depth_of, extra_from, raw_sketch
 from thawline.inputs.image.scales import remarks as depth_remarks
 from thawline.inputs.image.scales import settled as settle
 from thawline.inputs.image.sketches import contrast
-from thawline.inputs.image.tiff import has_pages
 from thawline.inputs.settled import Beyond, Settled
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def look(payload: Payload) -> tuple[NDArray[np.uint8], bytes]:
     """See ``InputKind.look``: the whole picture squashed to 16 x 16 RGB, and how deep its samples are."""
     seen: list[Deep] = []
     sketch = np.asarray(thumbnail(payload, SKETCH_SHAPE[0], seen.append), dtype=np.uint8)
-    pages = isinstance(payload, bytes) and payload[:2] in (b"II", b"MM") and has_pages(payload)
+    pages = isinstance(payload, bytes) and payload[:2] in (b"II", b"MM") and further_pages(payload)
     depth = depth_of(seen[0]) if seen else None
     if depth is None and not pages:
         return sketch, b""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FEWEST_BITS, FULL = 8, 65535
 _ROWS_AT_ONCE = 256
+_FAR = 1e30
+"""Beyond it, a difference of two numbers may not fit into 32 bits."""
 _FLOAT_MAXIMA = (1, 255, *(2**bits - 1 for bits in range(9, 17)))
 """Greatest values that people store floats by."""
 _NEAR = 0.25
@@ -68,14 +70,24 @@ def depth_of(deep: Deep) -> Depth | None:
         return None
     values = type_of(samples)
     if values == "float":
-        finite = samples[np.isfinite(samples)]
-        if not finite.size:
-            raise UndecodableError("all of its values are infinite or not a number")
-        low, high = float(finite.min()), float(finite.max())
-        return Depth(values, low, high, inverted=deep.inverted, holes=finite.size < samples.size)
+        low, high, holes = _finite_range(samples)
+        return Depth(values, low, high, inverted=deep.inverted, holes=holes)
     high = float(samples.max())
     stretched = values == "uint16" and high <= FULL // 2 and not (samples % 257).any()
     return Depth(values, float(samples.min()), high, stretched, deep.inverted)
+
+
+def _finite_range(samples: NDArray[Any]) -> tuple[float, float, bool]:
+    """Return the least and the greatest finite value, and whether there are others; a few rows at a time."""
+    low, high, n = np.inf, -np.inf, 0
+    for first in range(0, len(samples), _ROWS_AT_ONCE):
+        rows = samples[first : first + _ROWS_AT_ONCE]
+        finite = rows[np.isfinite(rows)]
+        if finite.size:
+            low, high, n = min(low, float(finite.min())), max(high, float(finite.max())), n + finite.size
+    if not n:
+        raise UndecodableError("all of its values are infinite or not a number")
+    return low, high, n < samples.size
 
 
 def alone(depth: Depth) -> ValueScale:
@@ -146,7 +158,8 @@ def _by_table(samples: NDArray[np.uint16], black: float, white: float) -> NDArra
 def _by_rows(samples: NDArray[Any], scale: ValueScale) -> NDArray[np.uint8]:
     """Scale a few rows at a time: a hundred million numbers would take gigabytes."""
     out = np.empty(samples.shape, np.uint8)
-    small = samples.dtype in (np.float32, np.float16, np.int16)
+    far = max(abs(scale.black), abs(scale.white)) > _FAR
+    small = samples.dtype in (np.float32, np.float16, np.int16) and not far
     for first in range(0, len(samples), _ROWS_AT_ONCE):
         rows = samples[first : first + _ROWS_AT_ONCE].astype(np.float32 if small else np.float64)
         out[first : first + _ROWS_AT_ONCE] = _scaled(rows, scale.black, scale.white)
@@ -155,7 +168,8 @@ def _by_rows(samples: NDArray[Any], scale: ValueScale) -> NDArray[np.uint8]:
 
 def _scaled(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
     """Not-a-number becomes black; what lies outside is cut off."""
-    scaled = (values - black) * (255.0 / max(white - black, 1e-30))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (values - black) * (255.0 / max(white - black, 1e-30))
     return np.nan_to_num(np.rint(scaled), nan=0.0).clip(0, 255).astype(np.uint8)
 
 
@@ -190,12 +204,13 @@ def extra_from(stored: bytes) -> Extra:
 
 def raw_sketch(deep: Deep, side: int) -> NDArray[np.float32]:
     """Squash the samples as they are, upright, (side, side) or (side, side, 3)."""
-    samples = np.nan_to_num(deep.samples.astype(np.float32), posinf=0, neginf=0)
-    channels = [samples] if samples.ndim == 2 else [samples[..., i] for i in range(3)]
-    small = [
-        Image.fromarray(np.ascontiguousarray(channel)).resize((side, side), Image.Resampling.HAMMING)
-        for channel in channels
-    ]
+    channels = deep.samples[..., None] if deep.samples.ndim == 2 else deep.samples
+    small = []
+    for i in range(channels.shape[2]):  # one at a time: together they may take gigabytes
+        with np.errstate(over="ignore"):
+            values = np.array(channels[..., i], dtype=np.float32)  # a copy: an array is its owner's
+        np.nan_to_num(values, copy=False, posinf=0, neginf=0)
+        small.append(Image.fromarray(values).resize((side, side), Image.Resampling.HAMMING))
     turned = [np.asarray(upright(image, (0, 0, side, side), deep.orientation)[0], np.float32) for image in small]
     return turned[0] if len(turned) == 1 else np.stack(turned, axis=2)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from thawline.errors import UndecodableError
@@ -22,8 +22,10 @@ from thawline.inputs.image.limits import refuse_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_BYTES = 400_000_000
-"""Decoded samples of one file, at most."""
+MAX_BYTES = 600_000_000
+"""Decoded samples of one file, at most: as many pixels as are read of any picture, in three colours of 16 bits."""
+_AT_ONCE_BYTES = 32 * 2**20
+"""Decompressed strips that are asked of Pillow in one piece, about; it refuses pieces that look like bombs."""
 _READ = {1, 5, 8, 32773, 32946, 34925, 50000}
 """Compressions that keep bytes as they are: none, LZW, deflate (two numbers), PackBits, LZMA, Zstandard."""
 _COMPRESSIONS = {
@@ -272,30 +274,46 @@ def _row_bytes(width: int, layout: Layout, across: int) -> int:
 
 
 def _bytes(data: bytes, layout: Layout, first: int, last: int, across: int) -> NDArray[np.uint8]:
-    """Decompress one plane: (rows, bytes of a row)."""
+    """Decompress one plane, some strips or one row of tiles at a time: (rows, bytes of a row)."""
     width, height = _padded(layout)
-    wide = _row_bytes(width if layout.tile is None else layout.tile[0], layout, across)
-    total = wide if layout.tile is None else wide * (width // layout.tile[0])
-    if total * height > 4 * MAX_BYTES or total >= 2**31:
+    n_across = 1 if layout.tile is None else width // layout.tile[0]
+    wide = _row_bytes(width // n_across, layout, across)
+    if wide * n_across * height > 2 * MAX_BYTES:
         raise UndecodableError("a damaged TIFF file: its tiles are far larger than the picture")
-    offsets = layout.offsets[first:last]
-    counts = layout.counts[first:last] or tuple([wide * layout.rows] * (len(offsets) - 1) + [len(data)])
+    offsets, counts = layout.offsets[first:last], layout.counts[first:last]
+    counts = counts or tuple([wide * layout.rows] * (len(offsets) - 1) + [len(data)])
     if len(counts) < len(offsets) or sum(counts) > 2 * len(data):
         raise UndecodableError("a damaged TIFF file: its strips overlap, or their lengths are not listed")
-    if layout.compression == 1:
-        needed = wide * (layout.rows if layout.tile else 1)
-        if any(offset + min(count, needed) > len(data) for offset, count in zip(offsets, counts, strict=False)):
-            raise UndecodableError("a truncated TIFF file: its data end before the picture does")
-    blocks = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=False)]
-    as_grey = _grey_file(blocks, (total, height), (wide, layout.rows), layout)
-    image = TiffImagePlugin.TiffImageFile(io.BytesIO(as_grey))
+    found = np.empty((height, wide * n_across), np.uint8)
+    at_once = n_across if layout.tile else max(1, _AT_ONCE_BYTES // max(wide * layout.rows, 1))
+    for at in range(0, len(offsets), at_once):
+        top = at // n_across * layout.rows
+        rows = found[top : top + layout.rows * (at_once // n_across)]
+        blocks = [data[offsets[i] : offsets[i] + counts[i]] for i in range(at, min(at + at_once, len(offsets)))]
+        _decompress(blocks, rows, wide, layout)
+    return found
+
+
+def _decompress(blocks: Sequence[bytes], rows: NDArray[np.uint8], wide: int, layout: Layout) -> None:
+    """Fill some rows of a plane with what their strips, or their one row of tiles, hold."""
+    if layout.compression == 1 and layout.fill_order == 1:
+        high = min(layout.rows, len(rows))
+        for i, block in enumerate(blocks):
+            place = rows[:, i * wide : (i + 1) * wide] if layout.tile else rows[i * high : (i + 1) * high]
+            if len(block) < place.size:
+                raise UndecodableError("a truncated TIFF file: its data end before the picture does")
+            place[:] = np.frombuffer(block, np.uint8, place.size).reshape(place.shape)
+        return
+    if rows.size > (Image.MAX_IMAGE_PIXELS or MAX_BYTES):
+        raise UndecodableError(f"a {layout.words} in pieces of {rows.size / 1e6:,.0f} MB, which are too large. {_AS}")
+    image = TiffImagePlugin.TiffImageFile(io.BytesIO(_grey_file(blocks, rows.shape[::-1], (wide, layout.rows), layout)))
     try:
         image.load()
     except Exception as error:  # a parser of untrusted bytes
         short = any(not block for block in blocks) or "truncated" in str(error)
         what = "truncated" if short else "damaged"
         raise UndecodableError(f"a {what} TIFF file: its data cannot be decompressed") from error
-    return np.asarray(image)
+    rows[:] = np.asarray(image)
 
 
 def _grey_file(blocks: Sequence[bytes], size: tuple[int, int], block: tuple[int, int], layout: Layout) -> bytes:
