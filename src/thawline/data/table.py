@@ -175,7 +175,9 @@ def _outside(table: Cells, names: Sequence[str], found: Found, finder: Finder) -
 def _missing(table: Cells, names: Sequence[str], rows: Sequence[int], finder: Finder) -> str:
     """Say how many files are missing, and what is the likeliest way to them."""
     count = f"{len(rows):,} of {len(names):,} files are not in {finder.root}"
-    return f"{count}: {first_few(names[row] for row in rows)}. {_way_to(table, [names[row] for row in rows], finder)}"
+    lost = [names[row] for row in rows]
+    encoding = "" if all(map(str.isascii, lost)) else next((f" {n}" for n in table.notes if "is not UTF-8" in n), "")
+    return f"{count}: {first_few(lost)}. {_way_to(table, lost, finder)}{encoding}"
 
 
 def _way_to(table: Cells, names: Sequence[str], finder: Finder) -> str:
