@@ -121,7 +121,8 @@ def test_one_hot_columns(opened):
 def test_a_split_column_is_found_and_said(opened, name, cells, expected):
     data = opened({"file": FILES, "label": LABELS, name: cells})
     assert data.given.tolist() == expected
-    assert any(note.startswith(f"The split is read from column {name!r}: ") for note in data.warnings)
+    note = next(note for note in data.warnings if note.startswith(f"The split is read from column {name!r}: "))
+    assert note.endswith("val is the test set.") == ("test" not in expected)
     assert opened({"file": FILES, "label": LABELS, name: cells}, split_column=name).given.tolist() == expected
 
 

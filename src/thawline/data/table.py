@@ -108,7 +108,8 @@ def _given(table: Cells, notes: list[str]) -> tuple[Part, ...] | None:
         parts.append(part)
     if guessed and len(set(parts)) > 1:
         counts = ", ".join(f"{parts.count(part):,} {part}" for part in ("train", "val", "test") if part in parts)
-        notes.append(f"The split is read from column {name!r}: {counts}.")
+        instead = "" if "test" in parts else " No row says test, so val is the test set."
+        notes.append(f"The split is read from column {name!r}: {counts}.{instead}")
     return tuple(parts)
 
 
