@@ -91,7 +91,7 @@ def test_pictures_that_do_not_fit_the_model_are_said(deep: Path, shallow: Path, 
     path = sorted(deep.rglob("*.png"))[0]
     values = np.asarray(Image.open(path))
     [said] = run.bundle.predict(values * np.uint16(8)).warnings
-    assert "go beyond the scale that the model was fitted with, 0 to 4,095" in said
+    assert "goes beyond the scale that the model was fitted with, 0 to 4,095" in said
     assert run.bundle.predict(shallow).warnings == ()
     plain = tl.fit(shallow, run=tmp_path / "plain")
     answer = plain.bundle.predict(deep)

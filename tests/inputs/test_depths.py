@@ -141,7 +141,7 @@ def test_the_test_set_does_not_decide_and_what_goes_beyond_is_said(encode):
     found = settled(extras, sketches, np.array([True, True, False]), ["a.png", "b.png", "c.png"])
     assert found.scales == (ValueScale("uint16", 0, 4095),)
     assert "read as 12 bits" in found.remarks[0]
-    assert "1 of them go beyond that scale, in the test set; first c.png, which reaches 60,000" in found.remarks[1]
+    assert "1 of them goes beyond that scale, in the test set; first c.png, which reaches 60,000" in found.remarks[1]
     assert (found.sketches[2] == 255).mean() > 0.8
 
 

@@ -283,6 +283,8 @@ def _bytes(data: bytes, layout: Layout, first: int, last: int, across: int) -> N
     offsets, counts = layout.offsets[first:last], layout.counts[first:last]
     counts = counts or tuple([wide * layout.rows] * (len(offsets) - 1) + [len(data)])
     if len(counts) < len(offsets) or sum(counts) > 2 * len(data):
+        if any(offset + count > len(data) for offset, count in zip(offsets, counts, strict=False)):
+            raise UndecodableError("a truncated TIFF file: its data end before the picture does")
         raise UndecodableError("a damaged TIFF file: its strips overlap, or their lengths are not listed")
     found = np.empty((height, wide * n_across), np.uint8)
     at_once = n_across if layout.tile else max(1, _AT_ONCE_BYTES // max(wide * layout.rows, 1))
