@@ -14,6 +14,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -293,7 +294,7 @@ def main() -> None:
     from thawline.runs.reporting import environment
 
     rows = [(kind, difference(kind)) for kind in kinds()]
-    used = f"tifffile {tifffile.__version__}, OpenCV {cv2.__version__}, Pillow {Image.__version__}"
+    used = f"tifffile {tifffile.__version__}, OpenCV {cv2.__version__}, imageio {version('imageio')}"
     lines = [
         "# Depths and kinds of pictures against independent readers",
         "",

@@ -301,8 +301,9 @@ def _of_type(found: Mapping[int, Depth], scale: ValueScale, n: int, files: Seque
         )
     beyond = [row for row, depth in found.items() if depth.high > scale.white or depth.low < scale.black]
     if beyond:
+        go = "go" if len(beyond) > 1 else "goes"
         said.append(
-            f"{len(beyond)} of them {'go' if len(beyond) > 1 else 'goes'} beyond that scale, in the test set; first {files[beyond[0]]}, which reaches "
+            f"{len(beyond)} of them {go} beyond that scale, in the test set; first {files[beyond[0]]}, which reaches "
             f"{_number(found[beyond[0]].high)}. What lies outside is cut off."
         )
     few = [row for row, depth in found.items() if 0 < depth.high <= _DIM and not depth.stretched]
@@ -361,8 +362,8 @@ class Ranges:
             scale = by_type.get(values)
             if scale is not None and (high > scale.white or low < scale.black):
                 said.append(
-                    f"{pictures} with {reach} {'go' if n > 1 else 'goes'} beyond the scale that the model was fitted with, "
-                    f"{_number(scale.black)} to {_number(scale.white)}; what lies outside is cut off."
+                    f"{pictures} with {reach} {'go' if n > 1 else 'goes'} beyond the scale that the model was "
+                    f"fitted with, {_number(scale.black)} to {_number(scale.white)}; what lies outside is cut off."
                 )
             elif scale is None and (high <= _DIM if values == "uint16" else values != "float" or low < 0 or high > 1):
                 white = "65,535" if values == "uint16" else "what each picture suggests"
