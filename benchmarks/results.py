@@ -42,6 +42,7 @@ ORDER = (
     "preparation",
     "kills",
     "fuzz",
+    "copies",
     "depths",
 )
 N_ROUNDS = 5

@@ -273,3 +273,13 @@ def test_more_pictures_than_are_compared_are_no_copies(monkeypatch):
     assert (copies.alike == 0).all()
     monkeypatch.undo()
     assert len(np.unique(find_copies([f"{i}" for i in range(30)], sketches)[0])) == 29
+
+
+def test_many_versions_of_one_picture_are_a_small_part_of_the_data(photo):
+    rng = np.random.default_rng(0)
+    sketches = rng.integers(20, 230, (120, 16, 16, 3))
+    versions = sketches[5] + rng.normal(0, 1, (11, 16, 16, 3))
+    sketches = np.concatenate([sketches, versions]).clip(0, 255).astype(np.uint8)
+    groups, copies = find_copies([f"{i}" for i in range(131)], sketches)
+    assert (groups[120:] == groups[5]).all()
+    assert (copies.alike == -1).all()

@@ -13,9 +13,10 @@ from thawline.inputs.near import NearCopies
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_COPIES = 8
-"""Pictures that are alike through one another; more of them are a crowd: seldom is a picture saved so often, but a
-camera that stands still takes thousands."""
+MOST_COPIES, MOST_SHARE = 8, 0.1
+"""Pictures that are alike through one another, and their share of the data; more than both are a crowd.
+
+Seldom is a picture saved so often, but a camera that stands still takes thousands."""
 
 
 FEWEST = 5
@@ -68,7 +69,7 @@ def near_copies(sketches: NDArray[np.uint8], labels: NDArray[np.int64] | None = 
     family, alike = np.arange(n, dtype=np.int64), np.full(n, -1, dtype=np.int64)
     values = sketches.reshape(n, -1)
     sets = _components(sketches)
-    crowds = [rows for rows in sets if _is_crowd(rows, labels)]
+    crowds = [rows for rows in sets if _is_crowd(rows, n, labels)]
     for number, rows in enumerate(crowds):
         alike[rows] = number
         _assign(family, rows, _standing_out(values[rows]))
@@ -97,8 +98,8 @@ def _components(sketches: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
     return sorted((rows for rows in sets if len(rows) > 1), key=lambda rows: int(rows[0]))
 
 
-def _is_crowd(rows: NDArray[np.int64], labels: NDArray[np.int64] | None) -> bool:
-    if len(rows) > MOST_COPIES:
+def _is_crowd(rows: NDArray[np.int64], n: int, labels: NDArray[np.int64] | None) -> bool:
+    if len(rows) > max(MOST_COPIES, MOST_SHARE * n):
         return True
     if labels is None or len(rows) < FEWEST:
         return False

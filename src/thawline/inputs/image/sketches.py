@@ -31,6 +31,9 @@ MIN_CONTRAST = 16
 
 _BLOCK, _WINDOW = 1024, 8192
 _MANY, _FEW_ROWS = 2**18, 16
+"""From so many pairs of a block on, its rows are compared a few at a time, if they may be joined meanwhile."""
+_CROWDED = 1000
+"""Pairs found, from which on it pays to pass over those that are joined."""
 
 
 def near_pairs(sketches: NDArray[np.uint8], joined: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
@@ -58,6 +61,7 @@ def near_pairs(sketches: NDArray[np.uint8], joined: NDArray[np.int64] | None = N
     near = near[order]
     squares, ones = (near**2).sum(axis=1, keepdims=True), np.ones((len(near), 1), dtype=np.float32)
     ours, theirs = np.hstack([-2 * near, squares, ones]), np.hstack([near, ones, squares])
+    n_found = 0
     for start in range(0, len(rows), _BLOCK):
         stop = min(start + _BLOCK, len(rows))
         last = int(np.searchsorted(near[:, 0], near[stop - 1, 0] + radius * 1.001, side="right"))
@@ -66,9 +70,11 @@ def near_pairs(sketches: NDArray[np.uint8], joined: NDArray[np.int64] | None = N
             squared = ours[start:stop] @ theirs[left:right].T  # |x|^2 - 2 x y + |y|^2 in one product
             near_enough = squared <= radius**2 * 1.01  # slack for float32 rounding
             many = joined is not None and np.count_nonzero(near_enough) > _MANY
-            for first in range(start, stop, _FEW_ROWS if many else _BLOCK):
-                found = near_enough[first - start :][: _FEW_ROWS if many else _BLOCK]
-                if joined is not None and many:
+            step = _FEW_ROWS if many else _BLOCK
+            first = start
+            while first < stop:
+                found = near_enough[first - start : first - start + step]
+                if joined is not None and many and n_found > _CROWDED:
                     ours_at, theirs_at = rows[order[first : first + len(found)]], rows[order[left:right]]
                     found = found & (joined[ours_at][:, None] != joined[theirs_at])
                 a, b = np.divmod(np.flatnonzero(found), right - left)
@@ -76,7 +82,11 @@ def near_pairs(sketches: NDArray[np.uint8], joined: NDArray[np.int64] | None = N
                 a, b = order[a[a < b]], order[b[a < b]]
                 keep = distances(values, a, b) <= np.minimum(allowed[a], allowed[b])
                 if keep.any():
+                    n_found += int(np.count_nonzero(keep))
                     yield np.stack([rows[a[keep]], rows[b[keep]]], axis=1)
+                first += step
+                if n_found <= _CROWDED:
+                    step = _BLOCK  # near from afar only: nothing to join, so the rest in one piece
 
 
 def allowed_distance(values: NDArray[np.uint8]) -> NDArray[np.float32]:
