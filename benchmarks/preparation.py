@@ -116,7 +116,7 @@ def stems() -> dict[str, tuple[Stem, Normalisation]]:
     state = torch.load(folder / "torchvision" / "mobilenet_v2-b0353104.pth", weights_only=True)
     tensors = {key: value.double().numpy() for key, value in state.items() if key.startswith("features.0.")}
     weight, mean, variance = (tensors[f"features.0.{name}"] for name in ("0.weight", "1.running_mean", "1.running_var"))
-    found[TORCHVISION] = Stem("features.0.1", weight, np.zeros(len(weight)), mean, variance), USUAL[0]
+    found[TORCHVISION] = Stem("features.0.0", "features.0.1", weight, np.zeros(len(weight)), mean, variance), USUAL[0]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,10 +36,9 @@ def renamed(tensors: Tensors, prefix: str) -> Tensors:
 
 
 def run_advice(error: BaseException, folder: Path) -> None:
-    """Do what a message says between ``python -c "`` and ``"``."""
-    code = re.search(r'python -c "(.*)"', str(error))
-    assert code, error
-    subprocess.run([sys.executable, "-c", code[1]], check=True, cwd=folder, timeout=120)
+    """Do what a message says behind ``python -c``, as a shell reads it."""
+    _, _, code = shlex.split(str(error)[str(error).index("python -c") :])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, timeout=120)
 
 
 @pytest.mark.parametrize("metadata", [METADATA, None], ids=["described", "bare"])
@@ -110,7 +110,8 @@ def test_what_differs_behind_a_prefix_is_said_without_it(tmp_path: Path) -> None
     tensors["bn1.weight"] = torch.ones(3)
     backbone = tl.open_backbone(saved(tmp_path / "a.safetensors", renamed(tensors, "module."), METADATA))
     with pytest.raises(
-        WeightsError, match=r"1 tensors differ .*bn1.weight is \(3,\) instead.*Names are without 'module.'"
+        WeightsError,
+        match=r"1 tensors differ .*bn1.weight is \(3,\) instead.*begin with 'module.', which is left out here",
     ):
         backbone.module()
 
@@ -189,7 +190,9 @@ def test_position_embeddings_tell_the_input(tmp_path: Path) -> None:
 def test_another_architecture_is_found_by_its_shapes(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     save_file(state_dict("resnet18"), path)
-    with pytest.raises(WeightsError, match=re.escape(f"They fit timm's resnet18: give --model timm/resnet18@{path}.")):
+    with pytest.raises(
+        WeightsError, match=re.escape(f"The weights fit timm's resnet18: give --model timm/resnet18@{path}.")
+    ):
         tl.open_backbone(f"timm/resnet34@{path}").module()
 
 
@@ -247,7 +250,15 @@ def test_other_files_are_named_with_the_next_step(
         tl.open_backbone(f"timm/test_resnet@{tmp_path / name}")
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"state_dict": s, "epoch": 3},
+        lambda s: {"model": s},
+        lambda s: {"arch": "x", "module": s, "d": {}},
+    ],
+)
 @pytest.mark.parametrize("legacy", [True, False])
 def test_a_pickled_checkpoint_is_converted_as_the_message_says(
     tmp_path: Path, wrap: Callable[[Tensors], object], legacy: bool
@@ -300,3 +311,14 @@ def test_weights_that_are_cut_in_their_header_are_incomplete(tmp_path: Path, wei
     (tmp_path / "cut.safetensors").write_bytes(weights_file.read_bytes()[:500])
     with pytest.raises(WeightsError, match=r"must be complete; .* holds 500 bytes"):
         tl.open_backbone(f"timm/test_resnet@{tmp_path / 'cut.safetensors'}")
+
+
+def test_what_masked_pretraining_adds_is_left_out(tmp_path: Path) -> None:
+    tensors = state_dict("test_vit")
+    more = {"mask_token": torch.ones(1, 1, 8), "decoder_pos_embed": torch.ones(1, 5, 8),
+            "decoder_blocks.0.norm1.weight": torch.ones(8)}  # fmt: skip
+    path = tmp_path / "mae.safetensors"
+    save_file(tensors | more, path)
+    backbone = tl.open_backbone(f"timm/test_vit@{path}")
+    assert backbone.notes[0].startswith("mae.safetensors: 3 tensors that are not the model's were left out (")
+    assert backbone.module().state_dict().keys() < tensors.keys()

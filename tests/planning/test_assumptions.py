@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +40,7 @@ def stem_for(trained: Normalisation, *, bias: bool = False) -> Stem:
     """A first layer whose batch norm has seen pictures of the same kind, prepared as said."""
     rng = np.random.default_rng(5)
     weight = rng.normal(0, 0.3, (24, 3, 3, 3))
-    blank = Stem("bn1", weight, rng.normal(0, 1, 24) if bias else np.zeros(24), np.zeros(24), np.ones(24))
+    blank = Stem("conv", "bn1", weight, rng.normal(0, 1, 24) if bias else np.zeros(24), np.zeros(24), np.ones(24))
     mean, variance = convolved(blank, pictures(64, seed=9), trained)
     return replace(blank, mean=mean, variance=variance)
 
@@ -135,7 +138,7 @@ def test_the_first_batch_norm_is_found_in_the_architecture(tmp_path: Path, archi
 def trained_on(path: Path, trained: Normalisation) -> str:
     """Weights whose first batch norm has seen ``pictures``, prepared as said; the file does not say how."""
     weight = state_dict()["conv1.0.weight"]
-    stem = Stem("", weight.double().numpy(), np.zeros(len(weight)), np.zeros(len(weight)), np.ones(len(weight)))
+    stem = Stem("", "", weight.double().numpy(), np.zeros(len(weight)), np.zeros(len(weight)), np.ones(len(weight)))
     mean, variance = (torch.from_numpy(values).float() for values in convolved(stem, pictures(64, seed=9), trained))
     return bare(path, **{"conv1.1.running_mean": mean, "conv1.1.running_var": variance})
 
@@ -260,3 +263,16 @@ def test_the_first_batch_norm_takes_what_the_first_convolution_gives(tmp_path: P
         module(torch.empty(1, *backbone.preparation.tensor_shape, device="meta"))
     stem = stem_of(backbone)
     assert stem is None if not pairs else stem is not None and stem.norm in pairs
+
+
+def test_weights_with_blue_first_are_turned_as_the_note_says(tmp_path: Path) -> None:
+    name = trained_on(tmp_path / "it's.safetensors", replace(HALF, swapped=True))
+    data = data_of(pictures(24, seed=3, px=160))
+    (_, finding) = notes_on(data, tl.open_backbone(name, mean=0.5, std=0.5))
+    assert "Pictures with blue first (BGR) and --mean 0.5 --std 0.5 fit best" in finding
+    assert str(tmp_path) not in finding
+    _, command, code = shlex.split(finding[finding.index("python -c") :])
+    assert command == "-c"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
+    turned = tl.open_backbone(f"timm/test_resnet@{tmp_path / chr(105)}t's-rgb.safetensors", mean=0.5, std=0.5)
+    assert notes_on(data, turned)[1].startswith("Mean 0.5 and std 0.5 suit these weights")

@@ -211,7 +211,7 @@ def test_one_seed_one_ranking(photos: Dataset) -> None:
 def test_json_is_the_contract(photos: Dataset) -> None:
     found = ranked(photos, [DEFAULT_MODEL, TOY, "timm/no_such_model"]).to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found) == ["models", "failed", "verdict", "n_train", "rounds", "work_frac", "seconds"]
+    assert list(found) == ["models", "failed", "verdict", "n_train", "rounds", "work_frac", "seconds", "warnings"]
     assert list(found["models"][0])[:4] == ["name", "score", "ci95", "seconds"]
     assert set(found["models"][0]["scores"]) == {"knn", "log_evidence", "h_score", "leep", "nleep"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -76,12 +77,13 @@ def _pickled(path: Path) -> tuple[str, str]:
     code = (
         "import torch; from safetensors.torch import save_file; "
         f"s = torch.load({str(path)!r}, map_location='cpu', weights_only=True); "
-        "s = s.get('state_dict', s.get('model', s)); "
+        "s = max([s, *(v for v in s.values() if isinstance(v, dict))], "
+        "key=lambda d: sum(map(torch.is_tensor, d.values()))); "
         f"save_file({{k: v.clone().contiguous() for k, v in s.items() if torch.is_tensor(v)}}, {str(target)!r})"
     )
     return (
         "is a pickled checkpoint of PyTorch, which can run code and is never opened",
-        f'If you trust it, convert it once: python -c "{code}"',
+        f"If you trust it, convert it once: {python_command(code)}",
     )
 
 
@@ -126,4 +128,13 @@ def _joining(parts: list[Path]) -> str:
         "from safetensors.torch import load_file, save_file; "
         f"save_file({{k: v for f in {shown!r} for k, v in load_file(f).items()}}, {str(target)!r})"
     )
-    return f'Join them: python -c "{code}"'
+    return f"Join them: {python_command(code)}"
+
+
+def python_command(code: str) -> str:
+    """Write a call of Python as a shell takes it: in the quotes of any system, unless the code holds what these do not.
+
+    Args:
+        code: One line; names of files may hold anything.
+    """
+    return f"python -c {shlex.quote(code)}" if set(code) & set('"$`\\!%') else f'python -c "{code}"'

@@ -23,8 +23,9 @@ WRAPPERS = frozenset(
 HEADS = frozenset(
     (
         "fc head heads head_dist classifier classifiers last_linear linear logits cls cls_head clf output out_proj "
-        "mlp_head proj_head projection_head projector projection predictor aux aux_logits AuxLogits decoder criterion "
-        "loss loss_fn metric metrics train_metrics val_metrics test_metrics prototypes queue queue_ptr"
+        "mlp_head proj_head projection_head projector projection predictor aux aux_logits AuxLogits decoder "
+        "decoder_embed decoder_pos_embed decoder_blocks decoder_norm decoder_pred mask_token criterion loss loss_fn "
+        "metric metrics train_metrics val_metrics test_metrics prototypes queue queue_ptr"
     ).split()
 )
 """First parts of names of what stands beside a backbone."""

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from thawline.backbones.file_kinds import python_command
 from thawline.errors import ThawlineError
 from thawline.planning.stem_check import N_PICTURES, Finding, Normalisation, Stem, judge, patches_of
 from thawline.records import ImagePreparation
@@ -63,7 +64,7 @@ def _tried_on(data: Dataset, backbone: Backbone) -> str:
     if finding.better is not None:
         return (
             f"{words[0].upper()}{words[1:]} do not seem to suit these weights: on {seen} the statistics of {stem.norm} "
-            f"are {finding.distance:.2f} variances off those that it keeps. {_cure(finding)}"
+            f"are {finding.distance:.2f} variances off those that it keeps. {_cure(finding, stem, backbone)}"
         )
     if finding.agrees:
         return (
@@ -118,19 +119,25 @@ def _read(backbone: Backbone, conv: str, norm: str) -> Stem | None:
     mean, variance = (values(f"{norm}.running_{kind}").astype(np.float64) for kind in ("mean", "var"))
     if weight.ndim != 4 or weight.shape[1] != 3 or not len(weight) == len(mean) == len(variance) == len(bias):
         return None
-    return Stem(norm, weight, bias.astype(np.float64), mean, variance)
+    return Stem(conv, norm, weight, bias.astype(np.float64), mean, variance)
 
 
-def _cure(finding: Finding) -> str:
+def _cure(finding: Finding, stem: Stem, backbone: Backbone) -> str:
     better = finding.better
     assert better is not None
     options = f"--mean {_written(better.mean)} --std {_written(better.std)}"
     if not better.swapped:
         well = "" if finding.fits_well else ", though not well"
         return f"Of the usual ones, {options} fits best ({finding.better_distance:.2f}){well}: try it."
+    file, name = backbone.tensors.path, f"{backbone.tensors.prefix}{stem.conv}.weight"
+    code = (  # in its folder: a report, which others may read, does not tell where that is
+        "from safetensors.torch import load_file, save_file; "
+        f"t = load_file({file.name!r}); t[{name!r}] = t[{name!r}].flip(1).contiguous(); "
+        f"save_file(t, {f'{file.stem}-rgb.safetensors'!r})"
+    )
     return (
-        f"Pictures with blue first (BGR) and {options} fit best ({finding.better_distance:.2f}): turn the input "
-        "channels of the first convolution round, `weight.flip(1)`, and save the weights again."
+        f"Pictures with blue first (BGR) and {options} fit best ({finding.better_distance:.2f}): turn the channels "
+        f"round, in the folder of the weights: {python_command(code)}"
     )
 
 

@@ -73,8 +73,9 @@ USUAL = tuple(
 class Stem:
     """The first convolution, and the batch norm that takes its output."""
 
+    conv: str
     norm: str
-    """Name of the batch norm."""
+    """Names of the two."""
     weight: Floats
     """(O, 3, h, w)"""
     bias: Floats

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.file_kinds import one_of_several
+from thawline.backbones.file_kinds import one_of_several, python_command
 from thawline.backbones.matching import COUNTER, misfits
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def advice(found: Description, path: Path) -> Callable[[Shapes, Shapes], str]:
 
     def step(given: Shapes, wanted: Shapes) -> str:
         prefix = found.tensors.prefix
-        taken_off = f"Names are without {prefix!r}, with which they begin. " if prefix else ""
+        taken_off = f"Names in the file begin with {prefix!r}, which is left out here. " if prefix else ""
         return taken_off + (
             one_of_several(path)
             or _channels(given, wanted, path, prefix)
@@ -56,7 +56,7 @@ def _channels(given: Shapes, wanted: Shapes, path: Path, prefix: str) -> str:
     own, shape = given[name], wanted[name]
     if len(shape) != 4 or shape[1] != 3 or (own[:1], own[2:]) != (shape[:1], shape[2:]):
         return ""
-    said = f"They were made for pictures of {own[1]} channels, and Thawline gives them three."
+    said = f"The weights were made for pictures of {own[1]} channels, and Thawline gives them three."
     if own[1] != 1:
         return f"{said} Choose weights that were made for three."
     target = path.with_name(f"{path.stem}-rgb.safetensors")
@@ -66,7 +66,7 @@ def _channels(given: Shapes, wanted: Shapes, path: Path, prefix: str) -> str:
         f"t[{prefix + name!r}] = (t[{prefix + name!r}] / 3).repeat(1, 3, 1, 1); "
         f"save_file(t, {str(target)!r}, f.metadata())"
     )
-    return f'{said} Spread the one over three, which gives grey pictures the same features: python -c "{code}"'
+    return f"{said} Spread the one over three, which gives grey pictures the same features: {python_command(code)}"
 
 
 def _positions(given: Shapes, wanted: Shapes, model_args: Mapping[str, Any]) -> str:
@@ -81,7 +81,7 @@ def _positions(given: Shapes, wanted: Shapes, model_args: Mapping[str, Any]) -> 
             own = math.isqrt(max(given[name][1] - n_prefix, 0))
             if own and own**2 == given[name][1] - n_prefix:
                 px = own * patch
-                return f"They were made for an input of {px} px: add --model-arg img_size={px} --input-px {px}."
+                return f"The weights were made for an input of {px} px: add --model-arg img_size={px} --input-px {px}."
     return ""
 
 
@@ -129,7 +129,7 @@ def _fitting(given: Shapes, architecture: str, path: Path) -> str:
         except Exception:
             continue
         if _holds(given, {key: tuple(value.shape) for key, value in module.state_dict().items()}, module):
-            return f"They fit timm's {name}: give --model timm/{name}@{path}."
+            return f"The weights fit timm's {name}: give --model timm/{name}@{path}."
     return ""
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.matching import COUNTER, HEADS, Match, likely_prefix, looks_wrapped, match
+from thawline.backbones.file_kinds import python_command
+from thawline.backbones.matching import COUNTER, HEADS, Match, likely_prefix, looks_wrapped, match, prefixes
 from thawline.backbones.providers.provider import Description
 from thawline.errors import ModelError, WeightsError
 
@@ -93,8 +94,6 @@ def _notes(matched: Match, tensors: TensorFile) -> tuple[str, ...]:
 
 def _keep_one(given: Shapes, wanted: Shapes, tensors: TensorFile) -> str:
     """How to write a file that holds the model once."""
-    from thawline.backbones.matching import prefixes
-
     prefix = max(prefixes(given, wanted).items(), key=lambda item: (item[1], item[0]))[0]
     target = tensors.path.with_name(f"{prefix.strip('.').replace('.', '_')}.safetensors")
     code = (
@@ -103,4 +102,4 @@ def _keep_one(given: Shapes, wanted: Shapes, tensors: TensorFile) -> str:
         f"t = {{k: f.get_tensor(k) for k in f.keys() if k.startswith({prefix!r})}}; "
         f"save_file(t, {str(target)!r}, f.metadata())"
     )
-    return f'Keep one of them in a file of its own: python -c "{code}"'
+    return f"Keep one of them in a file of its own: {python_command(code)}"
