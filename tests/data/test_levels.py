@@ -117,6 +117,14 @@ def test_domains_are_no_classes(class_folders: Make, inside: str) -> None:
     assert counts_of(open_data(root / f"dslr{inside}")) == {"bike": 2, "mug": 2}
 
 
+def test_domains_of_which_one_lacks_a_class(class_folders: Make) -> None:
+    names = ("bike", "cup", "mug", "pen", "shoe")
+    root = class_folders(below("amazon", "dslr", names=names, n=1) | below("webcam", names=names[1:], n=1))
+    with pytest.raises(DataError, match=r"the folders 'cup', 'mug', 'pen' and 1 more .*--class-level 2"):
+        open_data(root)
+    assert open_data(root, class_level=2).classes == names
+
+
 def test_domains_with_a_split_of_their_own(class_folders: Make) -> None:
     root = class_folders(below(*(f"{domain}/{part}" for domain in ("sketch", "photo") for part in ("train", "test"))))
     with pytest.raises(DataError, match=r"folders 'photo', 'sketch', or the folders 'cat', 'dog' .* --class-level 3"):

@@ -17,6 +17,8 @@ class NoClassesError(DataError):
 
 NEARLY = 0.5
 """Share of names in common from which on the folders in class folders are worth a remark."""
+MOSTLY = 0.8
+"""The same from which on they are refused, unless the names are numbered, as those of patients are."""
 
 
 def refuse_same_names(candidates: Sequence[Folder], inner: Sequence[Folder]) -> list[str]:
@@ -41,13 +43,16 @@ def refuse_same_names(candidates: Sequence[Folder], inner: Sequence[Folder]) -> 
     if train is not None and train.folders and len(common) == len(every):  # a split in each of several domains
         common, below = {folder.base for folder in train.folders}, below + 1
         every = common
-    if len(common) == len(every):
+    numbered = all(any(character.isdigit() for character in name) for name in common)
+    mostly = len(common) >= MOSTLY * len(every) and len(common) > 2 and not numbered
+    if mostly or len(common) == len(every):
+        which = "that each of them holds" if len(common) == len(every) else "that most of them hold"
         raise DataError(
             f"{_place(first)}: the classes may be the folders {first_few(outer)}, or the folders "
-            f"{first_few(sorted(common))} that each of them holds. Give --class-level {level} (class_level={level}) "
+            f"{first_few(sorted(common))} {which}. Give --class-level {level} (class_level={level}) "
             f"for the former, --class-level {below} for the latter, or one folder alone, such as {within.path}."
         )
-    if len(common) < NEARLY * len(every) or all(any(c.isdigit() for c in name) for name in common):
+    if len(common) < NEARLY * len(every) or numbered:
         return []
     return [
         f"The folders {first_few(outer)}, read as classes, hold folders of nearly the same names: "

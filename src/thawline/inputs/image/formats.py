@@ -120,7 +120,7 @@ def reason_by_name(name: str) -> str | None:
     suffix = suffix_of(name)
     if suffix in _UNFINISHED:
         return UNFINISHED
-    if suffix in _BACKUP or name.endswith("~"):
+    if suffix in _BACKUP or name.endswith(("~", "_original")):  # the latter by exiftool
         return BACKUP
     return RAW if suffix in _RAW else None
 
