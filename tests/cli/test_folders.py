@@ -77,6 +77,14 @@ def test_evaluate_leaves_such_a_class_out(thawline: Thawline, run_folder: Path) 
     assert any("'scans' has no picture" in warning for warning in content["warnings"])
 
 
+def test_evaluate_sends_pictures_without_labels_to_predict(thawline: Thawline, run_folder: Path) -> None:
+    shutil.copytree("photos/disc", "test/unknown")
+    refused = thawline("evaluate", run_folder, "test", "--quiet")
+    assert refused.code == 2
+    assert f"Pictures without labels are for thawline predict {run_folder} DATA." in one_line(refused.err)
+    assert thawline("predict", run_folder, "test", "--quiet").code == 0
+
+
 def test_predict_lists_what_it_passes_over_in_a_folder(thawline: Thawline, run_folder: Path) -> None:
     new = Path("new")
     shutil.copytree("photos/disc", new)

@@ -146,7 +146,7 @@ def test_a_level_that_cannot_be(class_folders: Make) -> None:
     root = class_folders({"cat": 2, "dog": 2})
     with pytest.raises(UsageError, match=r"class_level \(--class-level\) must be 1 or more: .* got 0"):
         open_data(root, class_level=0)
-    with pytest.raises(DataError, match="found no pictures"):
+    with pytest.raises(DataError, match=r"no folder stands 4 levels below it, where class_level \(--class-level\)"):
         open_data(root, class_level=4)
     (root / "table.csv").write_text("filename,label\ncat/0.png,cat\ndog/0.png,dog\n")
     with pytest.raises(UsageError, match=r"\(--class-level\) goes with a folder of class folders, not with"):

@@ -70,7 +70,7 @@ def open_folder(folder: Path, groups: Mapping[str, object] | None = None, readin
     layout = find_layout(open_tree(folder, follow_links=reading.follow_links), reading.class_level)
     found = [(place, collect(place.folder, layout.beside)) for place in layout.classes]
     if not any(collected.files for _, collected in found):
-        _refuse(folder, layout, found)
+        _refuse(folder, layout, found, reading.class_level)
     lost = _lost(found, only_trained=layout.is_split and reading.trainable)
     if lost and reading.trainable and not reading.drop_empty_classes:
         name, why = next(iter(lost.items()))
@@ -170,7 +170,12 @@ def _loose(layout: Layout) -> list[str]:
     return [f"{counted(n, 'picture')} in no class folder {'is' if n == 1 else 'are'} left out; first {written(first)}."]
 
 
-def _refuse(folder: Path, layout: Layout, found: _Found) -> None:
+def _refuse(folder: Path, layout: Layout, found: _Found, class_level: int | None) -> None:
+    if class_level is not None and not found:
+        raise DataError(
+            f"{folder}: no folder stands {class_level} levels below it, where class_level (--class-level) says that "
+            "the classes are. Give a lower level, or none: then it is found out."
+        )
     loose = len(layout.base.pictures)
     if loose:
         raise NoClassesError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.data import subset
+from thawline.data.words import is_unlabelled
 from thawline.errors import DataError, nearest
 from thawline.evaluation import only_class, score, to_json
 from thawline.listening import Listener
@@ -70,7 +71,11 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
         raise DataError(
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
             f"{', '.join(map(quoted, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
-            "Rename the class or leave it out."
+            + (
+                f"Pictures without labels are for thawline predict {run.folder} DATA."
+                if all(map(is_unlabelled, unknown))
+                else "Rename the class or leave it out."
+            )
         )
     present = {named[label] for label in np.unique(data.labels)}
     absent = [name for name in bundle.classes if canonical(name) not in present]
