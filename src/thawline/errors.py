@@ -25,11 +25,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from thawline.naming import quoted
+from thawline.naming import quoted, written
 
 
 class ThawlineError(Exception):
     """The base of every error that the user can do something about."""
+
+    def __init__(self, *args: object) -> None:
+        """Hold a text that every terminal can print, whatever file it names."""
+        super().__init__(*(written(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(ThawlineError, ValueError):

@@ -190,3 +190,55 @@ def test_a_home_that_cannot_be_written_is_said(
     warnings = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))["warnings"]
     assert "THAWLINE_CACHE" in warnings[-1]
     assert "THAWLINE_CACHE" in thawline("features", "photos", "--out", "f.npz", "--quiet").out
+
+
+LONG = "r" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"fit photos --thaw none --run {LONG}",
+        f"fit photos --thaw none --run {'r' * 250}",
+        f"fit {LONG}",
+        f"fit --resume {LONG}",
+        f"fit photos --plan {LONG}",
+        f"fit photos --model timm/resnet18@{LONG}",
+        f"plan photos --out {LONG}.toml",
+        f"features photos --out {LONG}.npz",
+        f"predict {LONG} photos",
+        f"predict {{run}} {LONG}",
+        f"evaluate {LONG} photos",
+        f"compare photos --out {LONG}",
+        f"rank photos --models {LONG}.safetensors,embedded/resnet18_half",
+        f"report {LONG}",
+    ],
+)
+def test_a_name_that_no_disk_takes_is_one_sentence(
+    thawline: Callable[..., Any], tiny_photos: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tiny_photos.parent)
+    answer = thawline(
+        *words.format(run=run_folder).split(), "--quiet" if words.startswith(("plan", "feat")) else "--json"
+    )
+    assert answer.code == 2, answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("name", [LONG, "a\0b", "half \ud83d"], ids=["long", "null", "half"])
+def test_a_name_that_no_disk_takes_is_refused_in_python(name: str, tiny_photos: Path, run_folder: Path) -> None:
+    bundle = tl.load_bundle(run_folder)
+    for call in (
+        lambda: tl.open_data(name),
+        lambda: tl.open_data(f"{name}.csv"),
+        lambda: tl.fit(tiny_photos, run=name),
+        lambda: tl.resume(name),
+        lambda: tl.load_bundle(name),
+        lambda: tl.open_backbone(f"timm/resnet18@{name}"),
+        lambda: bundle.predict(name),
+    ):
+        with pytest.raises(tl.ThawlineError) as caught:
+            call()
+        str(caught.value).encode()
+    (failed,) = bundle.predict([name, tiny_photos / "disc" / "disc_00.png"]).failed
+    failed.file.encode()

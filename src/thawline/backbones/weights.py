@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from thawline.backbones.file_kinds import not_safetensors, not_there
 from thawline.errors import ModelError, WeightsError
-from thawline.scale.disk import file_sha256, utf8_path
+from thawline.scale.disk import file_sha256, is_folder, utf8_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,9 +154,9 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
     Raises:
         WeightsError: Not there, not safetensors, or not the promised bytes.
     """
-    if path.is_dir():
+    if is_folder(path):
         path = path / "model.safetensors"
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  (a name may be too long)
         raise not_there(path)
     try:
         metadata = _read_metadata(path)

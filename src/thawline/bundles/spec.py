@@ -12,6 +12,7 @@ from thawline.backbones.providers import FAMILIES
 from thawline.errors import RunError
 from thawline.inputs import KINDS
 from thawline.records import Precision, Preparation
+from thawline.scale.disk import is_folder, is_there
 from thawline.version import __version__
 
 SPEC_FILE, MODEL_FILE, GRAPHS_FOLDER = "bundle.json", "model.safetensors", "graphs"
@@ -68,8 +69,8 @@ def read_spec(folder: Path) -> BundleSpec:
     Raises:
         RunError: Incomplete, unreadable, or from a newer version.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    if not is_folder(folder):
+        what = "is a file" if is_there(folder) else "does not exist"
         raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} {what}.")
     if missing := [name for name in (SPEC_FILE, MODEL_FILE) if not (folder / name).is_file()]:
         raise RunError(

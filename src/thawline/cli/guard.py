@@ -13,9 +13,11 @@ from typing import ParamSpec
 
 import typer
 
-from thawline.errors import ThawlineError
+from thawline.errors import StorageError, ThawlineError
 
 P = ParamSpec("P")
+_PLACES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says of a path that somebody named and that cannot be; the next step is theirs."""
 
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
@@ -38,6 +40,9 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise typer.Exit(_full(error)) from error
+            if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
+                _fail(_unusable(error), as_json=bool(kwargs.get("json_")))
+                raise typer.Exit(2) from error
             traceback.print_exc()
             sys.stderr.write(
                 "\nThis is a defect in Thawline. Please report it with the lines above and the command you typed.\n"
@@ -45,6 +50,14 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from error
 
     return run
+
+
+def _unusable(error: OSError) -> StorageError:
+    """Return the sentence on a place that the system refuses, wherever that was noticed."""
+    from thawline.showing import printable
+
+    step = "Give a shorter name" if error.errno == errno.ENAMETOOLONG else "Give another place, or change its rights"
+    return StorageError(f"{printable(error.filename)} cannot be used: {error.strerror}. {step}.")
 
 
 def _full(error: OSError) -> int:

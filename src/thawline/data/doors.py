@@ -17,6 +17,7 @@ from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
 from thawline.data.table_names import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table
 from thawline.errors import DataError, MissingDataError, UsageError
+from thawline.scale.disk import is_folder
 
 Kind = Literal["auto", "folder", "table", "array", "files", "hub"]
 
@@ -109,7 +110,7 @@ def _listed(path: Path, follow_links: bool) -> Listing:
 
 def _kind_of(what: Any) -> Kind:
     if isinstance(what, str | os.PathLike):
-        return "folder" if Path(what).expanduser().is_dir() else "table"
+        return "folder" if is_folder(Path(what).expanduser()) else "table"
     if isinstance(what, np.ndarray):
         return "array"
     if is_hub_object(what):
@@ -125,8 +126,8 @@ def _kind_of(what: Any) -> Kind:
 def _refuse_mixture(what: Sequence[str | os.PathLike[str]]) -> None:
     """Refuse a folder or table in a list: each of them is given alone."""
     for path in map(Path, what):
-        if path.is_dir() or is_table(path):
-            kind = "a folder" if path.is_dir() else "a table"
+        if is_folder(path) or is_table(path):
+            kind = "a folder" if is_folder(path) else "a table"
             raise DataError(
                 f"{path} is {kind}, given among other files. Give one folder or one table alone, or pictures."
             )

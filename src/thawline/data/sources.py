@@ -80,7 +80,9 @@ def read_file(path: str, most: int | None = None) -> bytes:
             return file.read(most or MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise UndecodableError("no such file") from error
-    except UnicodeEncodeError as error:
+    except UndecodableError:
+        raise
+    except ValueError as error:
         raise UndecodableError(f"no name that this system can hold: {error}") from error
     except OSError as error:
         raise UndecodableError(f"cannot be opened: {error.strerror}") from error

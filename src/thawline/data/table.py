@@ -24,6 +24,7 @@ from thawline.errors import DataError, MissingDataError
 from thawline.inputs.image.formats import promises_picture, why_no_picture
 from thawline.naming import shell_word
 from thawline.records import Part, Skipped
+from thawline.scale.disk import is_folder
 from thawline.showing import counted
 
 _Cell = TypeVar("_Cell")
@@ -65,7 +66,7 @@ def open_table(
     notes += split_notes
     groups = tuple(None if g in (None, "") else g for g in table.cells["group"]) if "group" in table.cells else None
     beside = path.parent.resolve()
-    if root is not None and not root.is_dir():
+    if root is not None and not is_folder(root):
         raise MissingDataError(f"root {root} is no folder. Give the folder that the file names of {path} start from.")
     root = beside if root is None else root.resolve()
     listing = Listing(

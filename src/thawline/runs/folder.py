@@ -13,7 +13,7 @@ from typing import IO
 from thawline.errors import DivergedError, ReceiptError, RunError
 from thawline.naming import as_folder_name
 from thawline.runs.stopping import note_how_to_resume
-from thawline.scale.disk import is_full, storage_errors
+from thawline.scale.disk import is_folder, is_full, is_there, storage_errors
 
 METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
     "metrics.json",
@@ -64,11 +64,11 @@ class Draft:
     @property
     def is_whole(self) -> bool:
         """Whether only the move into its place is missing."""
-        return not self.request.exists() and not _missing(self.folder)
+        return not is_there(self.request) and not _missing(self.folder)
 
     @property
     def can_resume(self) -> bool:
-        return self.request.exists() or self.is_whole
+        return is_there(self.request) or self.is_whole
 
 
 def draft_of(run: Path) -> Draft:
@@ -191,14 +191,25 @@ def check_place(target: Path, *, force: bool) -> None:
         RunError: Names what stands there and what to do.
     """
     draft = draft_of(target)
-    if draft.lock.exists():
-        with locked(draft):
-            pass
-    _check_free(draft, force=force)
+    if "\0" in str(target) or not _can_be_a_name(target):
+        raise RunError(f"run must be the path of a folder; {str(target)!r} holds what no name can. Take that out.")
+    with storage_errors(target):
+        if draft.lock.exists():
+            with locked(draft):
+                pass
+        _check_free(draft, force=force)
+
+
+def _can_be_a_name(path: Path) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_run_folder(folder: Path) -> bool:
-    return folder.is_dir() and any((folder / name).is_file() for name in (METRICS, "bundle.json"))
+    return is_folder(folder) and any((folder / name).is_file() for name in (METRICS, "bundle.json"))
 
 
 def require_complete(folder: Path) -> None:
@@ -209,8 +220,8 @@ def require_complete(folder: Path) -> None:
     """
     if not is_run_folder(folder) and draft_of(folder).can_resume:
         raise RunError(f"run must be finished; {folder} is not. Resume it: thawline fit --resume {folder}")
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
+    if not is_folder(folder):
+        what = "a file" if is_there(folder) else "not there"
         raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} is {what}.")
     if not is_run_folder(folder):
         raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} holds no run.")
@@ -238,7 +249,7 @@ def _numbered(parent: Path, name: str) -> Draft:
 
 
 def _missing(folder: Path) -> list[str]:
-    return [name for name in CONTENTS if not (folder / name).is_file()]
+    return [name for name in CONTENTS if not is_there(folder / name)]
 
 
 def _check_free(draft: Draft, *, force: bool) -> None:

@@ -24,6 +24,7 @@ from thawline.runs.request import DataMark, Request, read_request, weights_path,
 from thawline.runs.run import Run, open_run
 from thawline.runs.stopping import sigterm_interrupts
 from thawline.runs.writing import write_run
+from thawline.scale.disk import is_folder
 
 
 def fit(
@@ -105,7 +106,7 @@ def resume(run: str | Path, *, data: Dataset | str | Path | None = None, listene
     """
     listener = listener or default_listener()
     draft = run_folder.draft_of(Path(run))
-    if not draft.folder.is_dir():
+    if not is_folder(draft.folder):
         return _finished(draft.target, listener)
     with sigterm_interrupts(), run_folder.locked(draft):
         if draft.is_whole:

@@ -46,6 +46,12 @@ def storage_errors(
                 f"{where} cannot be {_DONE[verb]}: the disk is full. Free some space (`thawline cache clear` may "
                 f"help), or {elsewhere} on another disk."
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            shown, n = f"{where.name[:20]}...{where.name[-10:]}", len(os.fsencode(where.name))
+            raise StorageError(
+                f"{shown} cannot be {_DONE[verb]}: a name of {n} bytes is too long there. "
+                f"{elsewhere[0].upper()}{elsewhere[1:]} with a shorter name."
+            ) from error
         raise StorageError(
             f"{where} cannot be {_DONE[verb]}: {error.strerror or error}. "
             f"{elsewhere[0].upper()}{elsewhere[1:]} that can be {_DONE[verb]}."
@@ -94,6 +100,16 @@ def whole_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False, too, for a name that no disk can hold, where ``Path.is_dir`` raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file or folder is there; False, too, for a name that no disk can hold, where ``Path.exists`` raises."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 @contextlib.contextmanager
