@@ -13,6 +13,7 @@ from typing import IO, Any, Literal
 
 from thawline.errors import StorageError, UsageError
 from thawline.naming import written
+from thawline.showing import printable
 
 TEMPORARY = ".partial"
 """Ends the name of a file that is being written; it begins with a dot."""
@@ -47,9 +48,9 @@ def storage_errors(
                 f"help), or {elsewhere} on another disk."
             ) from error
         if error.errno == errno.ENAMETOOLONG:
-            shown, n = f"{where.name[:20]}...{where.name[-10:]}", len(os.fsencode(where.name))
+            shown, n = printable(where), len(os.fsencode(where.name))
             raise StorageError(
-                f"{shown} cannot be {_DONE[verb]}: a name of {n} bytes is too long there. "
+                f"{shown} cannot be {_DONE[verb]}: {error.strerror} ({n} bytes). "
                 f"{elsewhere[0].upper()}{elsewhere[1:]} with a shorter name."
             ) from error
         raise StorageError(
