@@ -19,7 +19,7 @@ class Backbone:
     weights_sha256 = "ab" * 32
     settings = {"mean": (0.5, 0.5, 0.5), "model_args": {"pad_type": "same"}}  # noqa: RUF012
 
-    def prepared_for(self, samples: object) -> "Backbone":
+    def prepared_for(self, samples: object) -> Backbone:
         return self
 
 
