@@ -17,6 +17,7 @@ from thawline.training.settings import StagePlan, TrainPlan
 class Backbone:
     name = "timm/small@weights.safetensors"
     weights_sha256 = "ab" * 32
+    preparation_said, notes = True, ()
     settings = {"mean": (0.5, 0.5, 0.5), "model_args": {"pad_type": "same"}}  # noqa: RUF012
 
     def prepared_for(self, samples: object) -> Backbone:
