@@ -222,9 +222,12 @@ def try_picture(folder: Path, chance: random.Random) -> None:
     if chance.random() < 0.3:
         tl.load_bundle(run_folder(folder)).predict([data])
         return
-    place = shutil.copytree(photos(folder), folder / "picture" / "data")
-    (place / CLASSES[0] / name).write_bytes(data)
-    tl.open_data(place)
+    odd = photos(folder) / CLASSES[0] / name
+    odd.write_bytes(data)
+    try:
+        tl.open_data(photos(folder))
+    finally:
+        odd.unlink()
 
 
 def try_table(folder: Path, chance: random.Random) -> None:
@@ -234,7 +237,7 @@ def try_table(folder: Path, chance: random.Random) -> None:
     names = sorted(path.relative_to(photos(folder)).as_posix() for path in photos(folder).rglob("*.png"))
     rows = [(name, name.split("/")[0], "train" if number % 3 else "test") for number, name in enumerate(names)]
     header = chance.choice((("filename", "label"), ("filename", "label", "split"), ("id", "target"), ("path", "class")))
-    path = folder / "table" / f"table{chance.choice(('.csv', '.csv', '.tsv', '.parquet'))}"
+    path = folder / "tables" / f"table{chance.choice(('.csv', '.csv', '.tsv', '.parquet'))}"
     path.parent.mkdir()
     comma = chance.choice((",", ",", ",", ";")) if path.suffix == ".csv" else "\t"
     text = "\n".join(comma.join(row[: len(header)]) for row in (header, *rows)) + "\n"
@@ -293,7 +296,7 @@ def try_plan(folder: Path, chance: random.Random) -> None:
     from thawline.planning import read_plan
 
     text = plan_text(folder)
-    path = folder / "plan" / "plan.toml"
+    path = folder / "plans" / "plan.toml"
     path.parent.mkdir()
     if chance.random() < 0.6:
         made = _without_nothing(mutated_json(tomllib.loads(text), chance))
@@ -316,7 +319,7 @@ def try_bundle(folder: Path, chance: random.Random) -> None:
     """One run folder with a changed file, loaded and asked; half of the time the digests are those of the change."""
     import thawline as tl
 
-    sound, place = run_folder(folder), folder / "bundle"
+    sound, place = run_folder(folder), folder / "bundles"
     needed = ["bundle.json", "model.safetensors", *(f"graphs/{path.name}" for path in (sound / "graphs").iterdir())]
     for name in needed:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -363,8 +366,7 @@ def one(kind: str, number: int, seed: int, folder: Path, start: int) -> tuple[st
     """Try one input; return ``read``, the name of a refusal, or ``fault`` with what it was."""
     from thawline.errors import ThawlineError
 
-    scratch = {"pictures": "picture", "tables": "table", "weights": "weights", "plans": "plan", "bundles": "bundle"}
-    shutil.rmtree(folder / scratch[kind], ignore_errors=True)
+    shutil.rmtree(folder / kind, ignore_errors=True)
     began, held = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         KINDS[kind](folder, random.Random(f"{seed} {kind} {number}"))
