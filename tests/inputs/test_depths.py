@@ -394,6 +394,25 @@ def test_lab_is_read(encode, lab, rgb):
     assert np.abs(np.asarray(open_image(data)).astype(int) - rgb).max() <= 2
 
 
+def test_an_open_picture_of_pillow_is_read_from_its_file_where_loading_loses_samples(tmp_path):
+    import cv2
+
+    from thawline.inputs.image.decode import payload_from
+
+    values = np.linspace(0, 4095, 3 * 30 * 40).reshape(30, 40, 3).astype(np.uint16)
+    planar = tiff(np.ascontiguousarray(np.moveaxis(values, 2, 0)), photometric="rgb", planarconfig="separate")
+    (tmp_path / "a.tif").write_bytes(planar)
+    for data in (planar, tiff(values, photometric="rgb"), cv2.imencode(".png", values[..., ::-1])[1].tobytes()):
+        assert payload_from(Image.open(io.BytesIO(data))) == data
+    with Image.open(tmp_path / "a.tif") as image:
+        assert payload_from(image) == planar
+        image.load()
+        with pytest.raises(UndecodableError, match="planar TIFF of 16 bits that Pillow has loaded wrongly"):
+            payload_from(image)
+    eight = tiff((values >> 4).astype(np.uint8), photometric="rgb")
+    np.testing.assert_array_equal(payload_from(Image.open(io.BytesIO(eight))), values >> 4)
+
+
 @pytest.mark.parametrize("mode", ["La", "PA", "RGBa"])
 def test_rare_modes_with_transparency_are_laid_over_white(mode):
     from thawline.inputs.image.decode import pixels_of

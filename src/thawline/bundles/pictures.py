@@ -20,7 +20,7 @@ from thawline.data.hub import is_hub_object
 from thawline.data.listing import Listing
 from thawline.data.sources import MAX_FILE_BYTES, FileSource
 from thawline.errors import DataError, UndecodableError, UsageError
-from thawline.inputs.image.decode import pixels_of
+from thawline.inputs.image.decode import payload_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class ItemSource:
         if isinstance(item, bytes | np.ndarray):
             return item
         with self._one_at_a_time:
-            return pixels_of(item) if isinstance(item, Image.Image) else _content(item)
+            return payload_from(item) if isinstance(item, Image.Image) else _content(item)
 
 
 def _items(what: Any) -> Sequence[Any]:

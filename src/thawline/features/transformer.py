@@ -18,7 +18,7 @@ from thawline.data.arrays import DEEP_TYPES, as_pixels
 from thawline.data.sources import FileSource
 from thawline.errors import DataError, ModelError, UndecodableError
 from thawline.features.extract import extract_features
-from thawline.inputs.image.decode import pixels_of
+from thawline.inputs.image.decode import payload_from
 from thawline.inputs.image.kind import scales_of
 from thawline.inputs.kind import digest_of
 
@@ -223,9 +223,9 @@ def payload_of(picture: Any, position: int) -> Payload | str:
             )
 
 
-def _decoded(image: Image.Image, position: int) -> NDArray[Any]:
+def _decoded(image: Image.Image, position: int) -> Payload:
     """Return the pixels that the file of a Pillow image would give."""
     try:
-        return pixels_of(image)
+        return payload_from(image)
     except UndecodableError as error:
         raise DataError(f"X[{position}] cannot be read: {error}.") from error

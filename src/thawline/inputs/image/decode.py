@@ -6,8 +6,6 @@ import contextlib
 import io
 import math
 import re
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,12 +14,13 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from thawline.errors import UndecodableError
-from thawline.inputs.image.deep import Deep, deep_samples, pixels_with_depth, unnamed_samples
+from thawline.inputs.image.deep import Deep, deep_file, deep_samples, pixels_with_depth, unnamed_samples
 from thawline.inputs.image.formats import FORMATS, HEAD_BYTES, format_of, isolated_format, why_no_picture
 from thawline.inputs.image.isolated import open_isolated
 from thawline.inputs.image.lab import from_lab
 from thawline.inputs.image.limits import MAX_PIXELS, refuse_size, too_large
 from thawline.inputs.image.png import without_texts
+from thawline.inputs.image.quiet import quiet_pillow
 from thawline.inputs.image.scales import Depth, alone, depth_of, to_eight_bits
 from thawline.inputs.image.tiff import has_pages
 from thawline.inputs.image.upright import Box, orientation_of, upright
@@ -127,13 +126,28 @@ def thumbnail(payload: Payload, px: int, noted: Noted | None = None) -> Image.Im
         return upright(squashed, (0, 0, px, px), orientation)[0]
 
 
+def payload_from(image: Image.Image) -> Payload:
+    """Return an open picture of Pillow as a payload: its file if loading it would lose samples, else its pixels.
+
+    Raises:
+        UndecodableError: As ``open_image``.
+    """
+    try:
+        data = deep_file(image)
+    except UndecodableError:
+        raise
+    except Exception as error:  # see _decoded
+        raise UndecodableError(_why_damaged(error, image.format or "picture")) from error
+    return pixels_of(image) if data is None else data
+
+
 def pixels_of(image: Image.Image) -> NDArray[Any]:
     """Return an open picture of Pillow as its file would be decoded: upright, (H, W, 3) uint8, or (H, W) if deeper.
 
     Raises:
         UndecodableError: As ``open_image``.
     """
-    with _quiet_pillow():
+    with quiet_pillow():
         try:
             refuse_size(*image.size)
             if image.mode.startswith("I") or image.mode == "F":
@@ -238,7 +252,7 @@ def _decoded(
         raise UndecodableError("a text, where a picture was expected")
     if not payload:
         raise UndecodableError("the file is empty (0 bytes)")
-    with _quiet_pillow():
+    with quiet_pillow():
         opened = _open_header(payload)
         try:
             deep = opened if isinstance(opened, Deep) else deep_samples(payload, opened)
@@ -290,13 +304,13 @@ def _shallow(deep: Deep, scales: Sequence[ValueScale], noted: Noted | None) -> I
 
 def further_pages(data: bytes) -> bool:
     """Whether a TIFF file holds more pictures than its first."""
-    with _quiet_pillow():
+    with quiet_pillow():
         return has_pages(data)
 
 
 def depth_in(payload: Payload) -> Depth | None:
     """Measure how deep a picture is; None if it has 8 bits, or cannot be read. 8-bit files are not decoded."""
-    with contextlib.suppress(UndecodableError), _quiet_pillow():
+    with contextlib.suppress(UndecodableError), quiet_pillow():
         if isinstance(payload, np.ndarray):
             return depth_of(Deep(payload))
         if isinstance(payload, bytes) and format_of(payload[:HEAD_BYTES]) not in ("JPEG", "GIF", "WebP", "BMP"):
@@ -361,31 +375,3 @@ def _why_damaged(error: Exception, format_name: str | None) -> str:
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return f"a truncated {format_name} file: its data end before the picture does"
     return f"a damaged {format_name} file: {text.splitlines()[0]}"
-
-
-_quiet_lock = threading.Lock()
-_quiet: list[warnings.catch_warnings[None]] = []
-_quiet_depth = 0
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's remarks on odd files, from any number of threads.
-
-    ``warnings.catch_warnings`` alone may leave its filters behind when threads overlap: the first one in sets them, the
-    last one out takes them back.
-    """
-    global _quiet_depth
-    with _quiet_lock:
-        _quiet_depth += 1
-        if _quiet_depth == 1:
-            _quiet.append(warnings.catch_warnings())
-            _quiet[0].__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.|thawline\.data\.decode")
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                _quiet.pop().__exit__(None, None, None)

@@ -61,6 +61,31 @@ def deep_samples(data: bytes, image: ImageFile.ImageFile) -> Deep | None:
     return pixels_with_depth(image)._replace(declared=declared)
 
 
+def deep_file(image: Image.Image) -> bytes | None:
+    """Return the file behind an open picture of Pillow that would lose samples on loading; None for any other.
+
+    Raises:
+        UndecodableError: Pillow has loaded it, and mixed up its bands.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        if max(tags.get(258, (1,))) <= 8 or image.tell() != 0:
+            return None
+        if not image.tile and tags.get(284) == 2 and image.mode in ("RGB", "RGBA"):
+            raise UndecodableError(
+                "a planar TIFF of 16 bits that Pillow has loaded wrongly: give its path or its bytes"
+            )
+    elif not (isinstance(image, PngImagePlugin.PngImageFile) and image.tile and str(image.tile[0].args) in _PNG_16):
+        return None
+    if not image.tile or image.fp is None or not image.fp.seekable():
+        return None  # loaded, and perhaps changed since
+    at = image.fp.tell()
+    image.fp.seek(0)
+    data = image.fp.read()
+    image.fp.seek(at)
+    return data
+
+
 def pixels_with_depth(image: Image.Image) -> Deep:
     """Return the samples of a picture of Pillow in one of its deep modes, I, I;16 or F."""
     image.load()
