@@ -5,7 +5,9 @@ A message is one or two sentences: what happened, why, and the next step.
 ThawlineError
 ├── UsageError            an option or argument with an impossible value            (ValueError)
 ├── DataError             the data cannot be used as they are                       (ValueError)
-│   └── MissingDataError  a path that does not exist                                (FileNotFoundError)
+│   ├── MissingDataError  a path that does not exist                                (FileNotFoundError)
+│   └── NoColumnError     a table without a column that is needed
+│       └── NoLabelsError a table without labels
 ├── UndecodableError      one sample cannot be read; the data set lists and skips it (ValueError)
 ├── ModelError            a model cannot be opened                                  (ValueError)
 │   ├── UnknownModelError no model of that name                                     (LookupError)
@@ -49,6 +51,14 @@ class MissingDataError(DataError, FileNotFoundError):
 
     def __str__(self) -> str:  # OSError would print "[Errno None]"
         return str(self.args[0])
+
+
+class NoColumnError(DataError):
+    """The table has no column that could be the one that is needed: it may be a table of something else."""
+
+
+class NoLabelsError(NoColumnError):
+    """The table has no column of labels, or nothing in it."""
 
 
 class UndecodableError(ThawlineError, ValueError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thawline.data.listing import PART_NAMES, first_few
-from thawline.errors import DataError, nearest
+from thawline.errors import DataError, NoColumnError, NoLabelsError, nearest
 from thawline.inputs.image.formats import promises_picture
 from thawline.records import Part
 
@@ -83,14 +83,6 @@ class Cells:
 
     def at(self, row: int) -> str:
         return f"{self.unit} {self.places[row]}"
-
-
-class NoColumnError(DataError):
-    """The table has no column that could be the one that is needed: it may be a table of something else."""
-
-
-class NoLabelsError(NoColumnError):
-    """The table has no column of labels, or nothing in it."""
 
 
 def key_of(name: str) -> str:

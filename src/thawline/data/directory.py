@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from thawline.data.columns import Columns, NoColumnError
+from thawline.data.columns import Columns
 from thawline.data.folder import FolderReading, open_folder, refuse_folder_options
 from thawline.data.listing import Listing
 from thawline.data.readings import NoClassesError
 from thawline.data.table_names import other_tables, part_tables, tables_in
 from thawline.data.words import part_of
-from thawline.errors import DataError, UsageError
+from thawline.errors import DataError, NoColumnError, UsageError
 from thawline.showing import few
 
 

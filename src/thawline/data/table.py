@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from thawline.data.checks import GO_ON
-from thawline.data.columns import Cells, Columns, NoLabelsError, part_of_cell
+from thawline.data.columns import Cells, Columns, part_of_cell
 from thawline.data.finding import Finder, Found, folded, is_web_address
 from thawline.data.folder import AS_USUAL, FolderReading
 from thawline.data.labels import clean_labels, is_missing
@@ -20,7 +20,7 @@ from thawline.data.table_names import table_stem
 from thawline.data.table_parquet import read_parquet
 from thawline.data.table_text import read_text
 from thawline.data.words import part_of
-from thawline.errors import DataError, MissingDataError
+from thawline.errors import DataError, MissingDataError, NoLabelsError
 from thawline.inputs.image.formats import promises_picture, why_no_picture
 from thawline.naming import shell_word
 from thawline.records import Part, Skipped
