@@ -268,7 +268,7 @@ def test_real_folders(real_data):
     assert (len(bees), bees.classes, Counter(bees.given)) == (398, ("ants", "bees"), {"train": 245, "test": 153})
     flowers = open_data(real_data / "flowers5_128")
     assert flowers.warnings[0].startswith("6 of 4317 samples repeat")
-    assert flowers.warnings[1].startswith("4 pictures stand under two classes")
+    assert any(warning.startswith("4 pictures stand under two classes") for warning in flowers.warnings)
     black = open_data(real_data / "brain_mri_black")
     assert black.warnings[0].startswith("253 of 253 pictures have almost no contrast")
     assert os.fspath(black.root) == os.fspath(real_data / "brain_mri_black")
