@@ -199,6 +199,15 @@ def test_a_folder_to_predict_on_lists_what_it_passes_over(pets: Path) -> None:
     assert [skipped.file for skipped in listing.skipped] == ["a.dcm", "dog/b.jpg.part"]
 
 
+def test_a_folder_of_other_files_alone(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
+    add(tmp_path, {"photos.zip": packed("zip")})
+    with pytest.raises(DataError, match=r"none of its files can be used\. photos\.zip: an archive: unpack it\."):
+        open_data(tmp_path)
+    photo(1, (30, 20)).save(tmp_path / "picture", "PNG")
+    with pytest.raises(DataError, match=r"expected one folder for each class; found 1 pictures in none"):
+        open_data(tmp_path)
+
+
 def test_sentences() -> None:
     alike = [Skipped(f"a/{i}.x", "a thing") for i in range(3)]
     assert sentences([*alike, Skipped("b.jpg", "torn")]) == ["3 files in a end in .x: each a thing.", "b.jpg: torn."]

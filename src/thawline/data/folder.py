@@ -176,15 +176,17 @@ def _refuse(folder: Path, layout: Layout, found: _Found, class_level: int | None
             f"{folder}: no folder stands {class_level} levels below it, where class_level (--class-level) says that "
             "the classes are. Give a lower level, or none: then it is found out."
         )
-    loose = len(layout.base.pictures)
+    loose = len(layout.base.pictures) or (0 if found else len(collect(layout.base).files))
     if loose:
         raise NoClassesError(
             f"{folder}: expected one folder for each class; found {loose} pictures in none. "
             f"Put each class into a folder of its own, or give a table with the columns filename,label."
         )
     skipped = [one for _, collected in found for one in collected.skipped]
+    skipped = skipped if found else collect(layout.base).skipped
     if skipped:
-        raise DataError(f"{folder}: none of its {_counted(skipped)} can be used. {' '.join(sentences(skipped))}")
+        kind = DataError if found else NoClassesError  # without class folders, a table may hold the pictures
+        raise kind(f"{folder}: none of its {_counted(skipped)} can be used. {' '.join(sentences(skipped))}")
     why = f" Class {quoted(found[0][0].label)} is one of them. {_why_empty(found[:1])}" if found else ""
     raise NoClassesError(f"{folder}: expected one folder of pictures for each class; found no pictures.{why}")
 
