@@ -52,7 +52,7 @@ def test_each_did_what_its_name_says(found: Comparison) -> None:
 
 def test_the_object_is_the_contract(found: Comparison) -> None:
     content = found.to_json()
-    assert set(content) == {"folder", "data", "verdict", "chosen", "candidates", "baselines"}
+    assert set(content) == {"folder", "data", "verdict", "warnings", "chosen", "candidates", "baselines"}
     assert set(content["chosen"]) == {"model", "thaw", "layer", "head", "verdict"}
     for one in content["candidates"]:
         assert set(one) == {
