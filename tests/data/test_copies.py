@@ -162,7 +162,7 @@ def test_near_copies_on_both_sides_of_a_given_split_are_said_and_kept(tmp_path, 
     split = split_data(data)
     assert (len(split.train), len(split.test), len(split.dropped)) == (32, 8, 0)
     (said,) = [one for one in data.warnings if "both sides" in one]
-    assert said.startswith("4 pictures stand, as near copies, on both sides of the split that the data bring: train/")
+    assert said.startswith("Near copies of 4 pictures are on both sides of the split that the data bring: train/")
     assert said.count("other_") == 3 and "; and 1 more. The split is kept" in said
     assert [pair.across for pair in copy_pairs(data, 9)] == [True] * 4
 
@@ -227,7 +227,9 @@ def test_a_subset_knows_its_copies(tmp_path, photo):
 
 def test_one_declared_group_is_refused_by_its_name(tiny_photos):
     files = sorted(tiny_photos.rglob("*.png"))
-    with pytest.raises(DataError, match=r"all 30 samples are in one group, 'patient 7'. Bring samples of other groups"):
+    with pytest.raises(
+        DataError, match=r"all 30 samples are in one group, 'patient 7'. Bring samples of other groups, or leave out"
+    ):
         open_data(files, [file.parent.name for file in files], groups=["patient 7"] * 30)
 
 
@@ -283,3 +285,31 @@ def test_many_versions_of_one_picture_are_a_small_part_of_the_data(photo):
     groups, copies = find_copies([f"{i}" for i in range(131)], sketches)
     assert (groups[120:] == groups[5]).all()
     assert (copies.alike == -1).all()
+
+
+def test_identical_pictures_on_both_sides_are_said_when_copies_are_off(tiny_photos):
+    files = sorted(tiny_photos.rglob("*.png"))
+    (tiny_photos / "disc" / "twin.png").write_bytes(files[0].read_bytes())
+    files.append(tiny_photos / "disc" / "twin.png")
+    given = ["test" if i % 4 == 3 else "train" for i in range(len(files) - 1)] + ["test"]
+    data = open_data(files, [file.parent.name for file in files], given=given, copies="off")
+    assert data.warnings[0] == (
+        "1 of 31 samples repeat the content of another. 1 contents are on both sides of the split: --copies is off."
+    )
+
+
+def test_a_class_that_is_one_group_is_named(tiny_photos):
+    files = sorted(tiny_photos.rglob("*.png"))
+    labels = [file.parent.name for file in files]
+    data = open_data(files, labels, groups=[None if label != "disc" else "ward 1" for label in labels])
+    assert "All samples of class 'disc' are in one group each: they are learned from, and cannot be tested." in (
+        data.warnings
+    )
+    assert (data.labels[split_data(data).test] > 0).all()
+
+
+def test_a_scene_for_each_class_is_a_warning(tmp_path, photo):
+    for camera, label in enumerate(("cat", "dog")):
+        for i, image in enumerate(frames(photo(camera, (96, 96)), 9, seed=camera)):
+            saved(image, tmp_path / label / f"{i}.png")
+    assert any("the model may learn the scene instead of the class" in one for one in open_data(tmp_path).warnings)

@@ -157,7 +157,7 @@ def remarks(dataset: Dataset) -> list[str]:
     """Say what the user should know: flat samples, copies, contradictory labels, leaks of a split, rare classes."""
     said = kind_of(dataset.kind).remarks(dataset.sketches, dataset.files)
     said += copy_remarks(dataset)
-    said += _contradictions(dataset, Counter(dataset.digests))
+    said += _contradictions(dataset, Counter(dataset.digests)) + _of_one_group(dataset)
     if dataset.given is not None:
         for part, (rows, other) in leaking_rows(dataset).items():
             if len(rows):
@@ -177,7 +177,7 @@ def remarks(dataset: Dataset) -> list[str]:
     return said
 
 
-def _untested(dataset: Dataset) -> list[str]:
+def _of_one_group(dataset: Dataset) -> list[str]:
     """Say which classes the test set that came with the data lacks, or the validation set that stands in for it."""
     parts = set() if dataset.given is None else set(dataset.given)
     part: Part | None = "test" if "test" in parts else "val" if "val" in parts else None
@@ -188,6 +188,19 @@ def _untested(dataset: Dataset) -> list[str]:
     if not absent:
         return []
     return [f"The {SET_NAMES[part]} has no sample of class {first_few(absent)}: no score says anything about it."]
+
+
+def _untested(dataset: Dataset) -> list[str]:
+    """Name the classes of one group: drawing a split leaves none of their samples for the test."""
+    if dataset.given is not None and len(set(dataset.given)) > 1:
+        return []
+    pairs = np.unique(np.stack([dataset.labels, dataset.groups], axis=1), axis=0)
+    alone = np.flatnonzero(np.bincount(pairs[:, 0], minlength=len(dataset.classes)) == 1)
+    alone = alone[np.bincount(dataset.labels, minlength=len(dataset.classes))[alone] > 1]
+    if not len(alone):
+        return []
+    names = first_few(dataset.classes[label] for label in alone)
+    return [f"All samples of class {names} are in one group each: they are learned from, and cannot be tested."]
 
 
 def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from thawline.records import PARTS, Dataset
+from thawline.showing import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def copy_remarks(dataset: Dataset) -> list[str]:
     if counts["identical"]:
         side = "Copies stay on one side of the split."
         if copies is not None and copies.sought == "off":
-            side = "They may stand on both sides of the split: --copies is off."
+            side = f"{_both_sides(dataset)} on both sides of the split: --copies is off."
         said.append(f"{counts['identical']} of {n} samples repeat the content of another. {side}")
     if counts["near"]:
         a, b = (dataset.files[row] for row in copy_pairs(dataset, 1)[0].rows)
@@ -88,10 +89,14 @@ def _alike(dataset: Dataset, alike: NDArray[np.int64]) -> str:
     inside = alike >= 0
     scenes = len(np.unique(alike[inside]))
     whose = "one scene" if scenes == 1 else f"{scenes} scenes"
+    classes = {(int(number), int(label)) for number, label in zip(alike[inside], dataset.labels[inside], strict=True)}
+    of_one_class = scenes > 1 and len(classes) == scenes
+    learned = " Each scene is of one class: the model may learn the scene instead of the class." if of_one_class else ""
     return (
         f"{np.count_nonzero(inside)} of {len(dataset)} pictures are nearly alike, as a fixed camera takes them of "
         f"{whose}. They are not taken for copies, except those that are far nearer to each other than is usual among "
-        "them, and may stand on both sides of the split. If some belong together, say so with groups (--group-column)."
+        "them, and may stand on both sides of the split. If some belong together, name their groups in a table "
+        f"(--group-column).{learned}"
     )
 
 
@@ -100,9 +105,18 @@ def _kept_as_given(dataset: Dataset) -> str:
     some = "; ".join(f"{dataset.files[a]} and {dataset.files[b]}" for a, b in pairs[:3])
     more = f"; and {len(pairs) - 3} more" if len(pairs) > 3 else ""
     return (
-        f"{len(pairs)} pictures stand, as near copies, on both sides of the split that the data bring: {some}{more}. "
-        "The split is kept, and scores may be too high by them; remove them from one side to be sure."
+        f"Near copies of {counted(len(pairs), 'picture')} are on both sides of the split that the data bring: "
+        f"{some}{more}. The split is kept, and scores may be too high by them; remove them from one side to be sure."
     )
+
+
+def _both_sides(dataset: Dataset) -> str:
+    if dataset.given is None:
+        return "They may stand"
+    parts: dict[str, set[str]] = {}
+    for digest, part in zip(dataset.digests, dataset.given.tolist(), strict=True):
+        parts.setdefault(digest, set()).add(part)
+    return f"{sum(len(found) > 1 for found in parts.values())} contents are"
 
 
 def _near(dataset: Dataset) -> int:
@@ -155,11 +169,11 @@ def why_one_group(dataset: Dataset, declared: Sequence[object] | None, rows: NDA
     if declared is not None:
         names = {str(declared[row]) for row in rows if declared[row] is not None}
         if len(names) == 1:
-            return f"are in one group, {names.pop()!r}. Bring samples of other groups, or leave the groups out."
+            return f"are in one group, {names.pop()!r}. Bring samples of other groups, or leave out --group-column."
         if names:
             return (
                 f"are in groups that share samples ({', '.join(map(repr, sorted(names)[:3]))}). Name the groups "
-                "otherwise, or leave them out."
+                "otherwise, or leave out --group-column."
             )
     a, b = (dataset.files[row] for row in rows[:2])
     return (
