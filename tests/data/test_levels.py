@@ -56,6 +56,16 @@ def test_parts_of_a_split_are_known_by_their_words(
     assert sets_of(data) == sets
 
 
+def test_a_split_inside_the_classes_beside_notes(class_folders: Make) -> None:
+    folders = below("cat", "dog", names=("train", "test")) | {"cat/unlabeled": 2, "eel/train": 2}
+    root = class_folders(folders)
+    (root / "dog/labels").mkdir()
+    (root / "dog/labels/0.txt").write_text("x")
+    data = open_data(root)
+    assert (counts_of(data), sets_of(data)) == ({"cat": 4, "dog": 4, "eel": 2}, {"train": 6, "test": 4})
+    assert "Folders of pictures without labels are left out: 'cat/unlabeled'." in data.warnings
+
+
 def test_what_is_left_out_beside_parts_is_said(class_folders: Make) -> None:
     data = open_data(class_folders(below("seg_train", "seg_test") | {"seg_pred": 3}))
     assert (

@@ -96,7 +96,9 @@ def test_an_empty_class_folder(pets: Path) -> None:
 def test_empty_folders_of_a_split(class_folders: Make) -> None:
     counts = {"train/cat": 3, "train/dog": 3, "train/eel": 0, "test/cat": 1, "test/dog": 1, "test/eel": 2}
     root = class_folders(counts)
-    with pytest.raises(DataError, match=r"class 'eel' has no picture to train on\. The folder train/eel is empty"):
+    with pytest.raises(
+        DataError, match=r"class 'eel' has no picture to train on\. The folder train/eel is empty.*folder train/eel,"
+    ):
         open_data(root)
     data = open_data(root, drop_empty_classes=True)
     assert (data.classes, len(data)) == (("cat", "dog"), 8)

@@ -74,7 +74,7 @@ def open_folder(folder: Path, groups: Mapping[str, object] | None = None, readin
     lost = _lost(found, only_trained=layout.is_split and reading.trainable)
     if lost and reading.trainable and not reading.drop_empty_classes:
         name, why = next(iter(lost.items()))
-        place = next(written(place.folder.name) for place, _ in found if place.key == name)
+        place = next(written(place.folder.name) for place, own in found if place.key == name and not own.files)
         more = f" The same holds for {len(lost) - 1} more." if len(lost) > 1 else ""
         raise DataError(f"{folder}: {why} Put that right, remove the folder {place}, {GO_ON}.{more}")
     kept = [(place, collected) for place, collected in found if place.key not in lost]

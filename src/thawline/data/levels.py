@@ -74,12 +74,9 @@ def find_layout(root: Folder, class_level: int | None = None) -> Layout:
     if parts := _parts(base, layout.notes):
         layout.is_split = True
         _read_parts(layout, parts)
-    elif _is_split_inside(base):
+    elif inside := _split_inside(base, layout.notes):
         layout.is_split = True
-        layout.notes.append("Each class folder holds a training set and others; these make the split.")
-        layout.classes = [
-            ClassFolder(name.base, part_of(sub.base), sub) for name in _candidates(base) for sub in name.folders
-        ]
+        layout.classes = inside
     else:
         candidates = _candidates(base)
         refuse_loose_parts(base, candidates)
@@ -282,17 +279,26 @@ def _read_parts(layout: Layout, parts: Sequence[tuple[Part, Folder]]) -> None:
             layout.notes.append(f"{loose} pictures in {base.name} are in no class folder and are left out.")
 
 
-def _is_split_inside(base: Folder) -> bool:
-    """Tell class folders that hold a training set and others each."""
+def _split_inside(base: Folder, notes: list[str]) -> list[ClassFolder]:
+    """Return the parts of class folders that hold a training set and others each; none if they do not."""
     candidates = _candidates(base)
-    if len(candidates) < 2:
-        return False
-    for folder in candidates:
-        parts = {part_of(inner.base) for inner in folder.folders}
-        if folder.pictures or "train" not in parts or len(parts) < 2 or None in parts:
-            return False
-    below = [_names(inner) for folder in candidates for inner in folder.folders if part_of(inner.base) == "train"]
-    return not (len(below[0]) > 1 and all(names == below[0] for names in below))
+    found: list[ClassFolder] = []
+    for outer in candidates:
+        parts = [ClassFolder(outer.base, part_of(inner.base), inner) for inner in _candidates(outer)]
+        parts = [inner for inner in parts if inner.part or not is_unlabelled(inner.folder.base)]
+        if outer.pictures or None in {inner.part for inner in parts} or "train" not in {inner.part for inner in parts}:
+            return []
+        found += parts
+    below = [_names(inner.folder) for inner in found if inner.part == "train"]
+    if len(candidates) < 2 or len({inner.part for inner in found}) < 2:
+        return []
+    if len(below[0]) > 1 and all(names == below[0] for names in below):  # the classes stand below
+        return []
+    notes.append("Each class folder holds a training set and others; these make the split.")
+    left = [inner.name for outer in candidates for inner in outer.folders if is_unlabelled(inner.base)]
+    if left:
+        notes.append(f"Folders of pictures without labels are left out: {first_few(left)}.")
+    return found
 
 
 def _set_masks_aside(layout: Layout) -> None:
