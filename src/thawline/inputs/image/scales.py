@@ -161,7 +161,8 @@ def _by_rows(samples: NDArray[Any], scale: ValueScale) -> NDArray[np.uint8]:
     far = max(abs(scale.black), abs(scale.white)) > _FAR
     small = samples.dtype in (np.float32, np.float16, np.int16) and not far
     for first in range(0, len(samples), _ROWS_AT_ONCE):
-        rows = samples[first : first + _ROWS_AT_ONCE].astype(np.float32 if small else np.float64)
+        with np.errstate(invalid="ignore"):
+            rows = samples[first : first + _ROWS_AT_ONCE].astype(np.float32 if small else np.float64)
         out[first : first + _ROWS_AT_ONCE] = _scaled(rows, scale.black, scale.white)
     return out
 
@@ -207,7 +208,7 @@ def raw_sketch(deep: Deep, side: int) -> NDArray[np.float32]:
     channels = deep.samples[..., None] if deep.samples.ndim == 2 else deep.samples
     small = []
     for i in range(channels.shape[2]):  # one at a time: together they may take gigabytes
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             values = np.array(channels[..., i], dtype=np.float32)  # a copy: an array is its owner's
         np.nan_to_num(values, copy=False, posinf=0, neginf=0)
         small.append(Image.fromarray(values).resize((side, side), Image.Resampling.HAMMING))
