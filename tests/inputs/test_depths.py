@@ -445,6 +445,15 @@ def test_the_value_that_stands_for_a_missing_one_is_black(encode):
     assert np.asarray(open_image(data, scales_of([data])))[:4].max() == 0
 
 
+def test_heights_are_not_scaled_by_the_number_that_stands_for_none():
+    values = np.linspace(0, 3000, 400).reshape(20, 20).astype(np.int16)
+    values[:4] = -32768
+    data = tiff(values, extratags=[(42113, "s", 0, "-32768", True)])
+    assert scales_of([data]) == (ValueScale("float", 0, 4095),)
+    found = np.asarray(open_image(data, scales_of([data])))[..., 0]
+    assert found[:4].max() == 0 and np.abs(found[4:] - values[4:] * (255 / 4095)).max() <= 0.51
+
+
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 def test_samples_without_gaps_fill_the_range(bits, byteorder):

@@ -210,7 +210,8 @@ def is_deep(layout: Layout) -> bool:
 def read_samples(data: bytes, layout: Layout) -> NDArray[Any]:
     """Return the samples of the first page, (H, W, samples), in the machine's own byte order.
 
-    Of 9 to 15 bits without gaps they are carried to 16. A value that stands for a missing one becomes NaN in floats.
+    Of 9 to 15 bits without gaps they are carried to 16. A value that stands for a missing one becomes NaN in floats; a
+    negative one also in signed numbers, which then are floats.
 
     Raises:
         UndecodableError: A kind that is not read, or damaged.
@@ -232,7 +233,9 @@ def read_samples(data: bytes, layout: Layout) -> NDArray[Any]:
         rows = _bytes(data, layout, first, first + per_plane, across)
         planes.append(_numbers(rows, layout, across)[: layout.height, : layout.width])
     values = planes[0] if n_planes == 1 else np.concatenate(planes, axis=2)
-    if layout.no_data is not None and values.dtype.kind == "f":
+    if layout.no_data is not None and layout.no_data < 0 and values.dtype.kind == "i":
+        values = np.where(values == layout.no_data, np.nan, values.astype(np.float64))  # as heights are stored
+    elif layout.no_data is not None and values.dtype.kind == "f":
         values = np.where(values == np.asarray(layout.no_data, values.dtype), np.nan, values)
     return values
 
