@@ -93,6 +93,17 @@ def test_an_empty_class_folder(pets: Path) -> None:
     assert open_data(pets, drop_empty_classes=True).classes == ("cat", "dog")
 
 
+def test_an_empty_folder_beside_the_folder_of_classes(class_folders: Make) -> None:
+    root = class_folders({"pets/cat": 2, "pets/dog": 2, "rest": 0})
+    with pytest.raises(DataError, match=r"The folder rest is empty\. Put that right, remove the folder rest, or go on"):
+        open_data(root)
+    data = open_data(root, drop_empty_classes=True)
+    assert data.classes == ("cat", "dog")
+    assert "Folders beside 'pets' are left out: 'rest'." in data.warnings
+    (root / "rest").rmdir()
+    assert open_data(root).classes == ("cat", "dog")
+
+
 def test_empty_folders_of_a_split(class_folders: Make) -> None:
     counts = {"train/cat": 3, "train/dog": 3, "train/eel": 0, "test/cat": 1, "test/dog": 1, "test/eel": 2}
     root = class_folders(counts)

@@ -67,7 +67,9 @@ def open_folder(folder: Path, groups: Mapping[str, object] | None = None, readin
         NoClassesError: The folder is empty, or its pictures are in no class folder.
         DataError: A class has no usable picture, or it is not clear which folders are the classes.
     """
-    layout = find_layout(open_tree(folder, follow_links=reading.follow_links), reading.class_level)
+    layout = find_layout(
+        open_tree(folder, follow_links=reading.follow_links), reading.class_level, drop_empty=reading.drop_empty_classes
+    )
     found = [(place, collect(place.folder, layout.beside)) for place in layout.classes]
     if not any(collected.files for _, collected in found):
         _refuse(folder, layout, found, reading.class_level)

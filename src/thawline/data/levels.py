@@ -57,12 +57,13 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def find_layout(root: Folder, class_level: int | None = None) -> Layout:
+def find_layout(root: Folder, class_level: int | None = None, *, drop_empty: bool = False) -> Layout:
     """Find the class folders below the data folder.
 
     Args:
         root: The data folder.
         class_level: How many folders below the data folder the class folders stand; None finds out.
+        drop_empty: Empty folders beside the folder that holds the classes are left out, with a note.
     Raises:
         DataError: Two readings are equally good; the text names both, and how to choose.
         OSError: A folder cannot be listed.
@@ -70,7 +71,7 @@ def find_layout(root: Folder, class_level: int | None = None) -> Layout:
     if class_level is not None:
         return _at_level(root, class_level)
     layout = Layout(root)
-    layout.base = base = _unwrapped(root, layout.notes)
+    layout.base = base = _unwrapped(root, layout.notes, drop_empty=drop_empty)
     if parts := _parts(base, layout.notes):
         layout.is_split = True
         _read_parts(layout, parts)
@@ -137,7 +138,9 @@ def _files(folder: Folder) -> Iterator[File]:
             yield from _files(entry)
 
 
-def _unwrapped(folder: Folder, notes: list[str], classes: frozenset[str] = frozenset()) -> Folder:
+def _unwrapped(
+    folder: Folder, notes: list[str], classes: frozenset[str] = frozenset(), *, drop_empty: bool = False
+) -> Folder:
     """Descend through folders that hold nothing but one folder of folders.
 
     Args:
@@ -145,6 +148,7 @@ def _unwrapped(folder: Folder, notes: list[str], classes: frozenset[str] = froze
     """
     while not folder.pictures:
         inside = [inner for inner in folder.folders if not _holds_notes(inner) and not is_quiet(inner)]
+        inside = [inner for inner in inside if inner.entries or inner.barrier] if drop_empty else inside
         pictures = [inner for inner in inside if says_images(inner.base)]
         if len(pictures) == 1 and all(is_beside(inner.base) for inner in inside if inner is not pictures[0]):
             inside = pictures
