@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from thawline.data import open_data, split_data, subset
-from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
 from thawline.data.listing import first_few
+from thawline.data.tables.columns import Columns
 from thawline.errors import DataError, MissingDataError, UsageError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from thawline.data import open_data
-from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
-from thawline.data.finding import Folder
+from thawline.data.tables.columns import Columns
+from thawline.data.tables.finding import Folder
 from thawline.errors import DataError, MissingDataError
 
 BY_NAME = "found by name in images/; first "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thawline.data import open_data
-from thawline.data.words import is_unlabelled, part_of, words_of
+from thawline.data.folders.words import is_unlabelled, part_of, words_of
 from thawline.errors import DataError, UsageError
 from thawline.records import Dataset
 

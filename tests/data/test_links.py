@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thawline.data import open_data
-from thawline.data.folder import list_pictures
+from thawline.data.folders.opening import list_pictures
 from thawline.errors import DataError, UsageError
 
 Make = Callable[..., Path]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from thawline.data import open_data
-from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
+from thawline.data.tables.columns import Columns
 from thawline.errors import DataError
 
 JOINED, APART = "p\u00e2querette", "pa\u0302querette"

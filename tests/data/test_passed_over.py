@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from thawline.data import open_data
-from thawline.data.folder import list_pictures
+from thawline.data.folders.opening import list_pictures
 from thawline.data.passed_over import sentences
 from thawline.errors import DataError
 from thawline.records import Skipped

@@ -9,8 +9,8 @@ import json
 import pytest
 
 from thawline.data import open_data, table_text
-from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
+from thawline.data.tables.columns import Columns
 from thawline.errors import DataError
 
 ROWS = [f"{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(3)]

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from thawline.data.arrays import as_pixels
-from thawline.data.columns import Columns
 from thawline.data.doors import list_unlabelled
 from thawline.data.hub import is_hub_object
 from thawline.data.listing import Listing
 from thawline.data.sources import MAX_FILE_BYTES, FileSource
+from thawline.data.tables.columns import Columns
 from thawline.errors import DataError, UndecodableError, UsageError
 from thawline.inputs.image.decode import payload_from
 

@@ -24,16 +24,16 @@ from thawline.data.checks import (
     skipped_remark,
     unreadable_of,
 )
-from thawline.data.columns import Columns
 from thawline.data.doors import Kind, list_labelled
 from thawline.data.duplicates import CopiesSought, check_copies, find_copies
-from thawline.data.folder import FolderReading
+from thawline.data.folders.opening import FolderReading
 from thawline.data.listing import Listing, name_classes, spelling_remarks
 from thawline.data.passed_over import sentences
 from thawline.data.sampling import Hurry, look
 from thawline.data.scan import Scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
+from thawline.data.tables.columns import Columns
 from thawline.errors import DataError, UsageError
 from thawline.inputs import kind_of
 from thawline.inputs.settled import Settled

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from thawline.data.columns import Columns
-from thawline.data.folder import FolderReading, open_folder, refuse_folder_options
+from thawline.data.folders.opening import FolderReading, open_folder, refuse_folder_options
+from thawline.data.folders.readings import NoClassesError
+from thawline.data.folders.words import part_of
 from thawline.data.listing import Listing
-from thawline.data.readings import NoClassesError
-from thawline.data.table_names import other_tables, part_tables, tables_in
-from thawline.data.words import part_of
+from thawline.data.tables.columns import Columns
+from thawline.data.tables.names import other_tables, part_tables, tables_in
 from thawline.errors import DataError, NoColumnError, UsageError
 from thawline.showing import few
 
@@ -44,7 +44,9 @@ def list_directory(
         refuse_folder_options(reading._replace(follow_links=False), "tables")
         if groups is not None:
             raise UsageError("groups does not go with tables; give group_column instead.")
-        from thawline.data.table_folder import from_part_tables  # most folders have no tables, and are opened sooner
+        from thawline.data.tables.in_folder import (
+            from_part_tables,  # most folders have no tables, and are opened sooner
+        )
 
         return from_part_tables(path, parts, columns, root, class_names, reading)
     except OSError as error:
@@ -92,6 +94,6 @@ def _by_table(
 ) -> Listing:
     if not tables:
         raise NoColumnError(f"{path} holds no table.")
-    from thawline.data.table_folder import from_other_tables
+    from thawline.data.tables.in_folder import from_other_tables
 
     return from_other_tables(path, tables, columns, root, class_names, reading)

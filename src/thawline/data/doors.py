@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from thawline.data.arrays import open_array, open_paths
-from thawline.data.columns import Columns
 from thawline.data.directory import list_directory
-from thawline.data.folder import AS_USUAL, FolderReading, list_pictures, refuse_folder_options
+from thawline.data.folders.opening import AS_USUAL, FolderReading, list_pictures, refuse_folder_options
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
-from thawline.data.table_names import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table
+from thawline.data.tables.columns import Columns
+from thawline.data.tables.names import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table
 from thawline.errors import DataError, MissingDataError, UsageError
 from thawline.scale.disk import is_folder
 
@@ -54,7 +54,7 @@ def list_labelled(
         if not is_table(path):
             _refuse_sheet(path)
             raise DataError(f"{path}: expected a folder or a table ({', '.join(TABLE_SUFFIXES)}); got a single file.")
-        from thawline.data.table import open_table
+        from thawline.data.tables.opening import open_table
 
         return open_table(path, columns, root=place, class_names=class_names, reading=reading)
     refuse_folder_options(reading, {"array": "an array", "files": "a list of files", "hub": "a data set"}[kind])
@@ -85,7 +85,7 @@ def list_unlabelled(what: Any, columns: Columns, place: Path | None, *, follow_l
         if path.is_dir():
             listing = _listed(path, follow_links)
         elif is_table(path):
-            from thawline.data.table import open_table
+            from thawline.data.tables.opening import open_table
 
             reading = FolderReading(follow_links)
             listing = open_table(path, columns, root=place, labelled=False, reading=reading)

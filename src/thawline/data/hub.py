@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from thawline.data.arrays import checked_groups, checked_labels
-from thawline.data.columns import LABEL_COLUMNS, usual_column
 from thawline.data.listing import PART_NAMES, Listing
 from thawline.data.sources import ChainSource, FileSource
+from thawline.data.tables.columns import LABEL_COLUMNS, usual_column
 from thawline.errors import DataError, UndecodableError
 from thawline.records import Part
 

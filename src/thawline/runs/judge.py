@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.data import subset
-from thawline.data.words import is_unlabelled
+from thawline.data.folders.words import is_unlabelled
 from thawline.errors import DataError, nearest
 from thawline.evaluation import only_class, score, to_json
 from thawline.listening import Listener

@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from thawline.data.columns import Columns
-from thawline.data.folder import FolderReading
+from thawline.data.folders.opening import FolderReading
 from thawline.data.listing import Listing
 from thawline.data.sources import ChainSource
-from thawline.data.table import open_table
-from thawline.data.table_text import read_text
+from thawline.data.tables.columns import Columns
+from thawline.data.tables.opening import open_table
+from thawline.data.tables.text import read_text
 from thawline.errors import DataError, NoLabelsError
 from thawline.naming import shell_word
 from thawline.records import Part

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
 
+from thawline.data.folders.tree import File, Folder, walk
 from thawline.data.sources import read_file
-from thawline.data.tree import File, Folder, walk
 from thawline.errors import UndecodableError
 from thawline.inputs.image.formats import (
     HEAD_BYTES,

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from thawline.data.columns import FILE_COLUMNS, LABEL_COLUMNS, Cells, Columns, choose, filled, key_of
+from thawline.data.tables.columns import FILE_COLUMNS, LABEL_COLUMNS, Cells, Columns, choose, filled, key_of
 from thawline.errors import DataError
 from thawline.inputs.image.formats import promises_picture
 from thawline.showing import printable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from thawline.data.columns import Cells, Columns, choose, filled
 from thawline.data.labels import ONE_LABEL
-from thawline.data.table_text import MAX_ROWS
+from thawline.data.tables.columns import Cells, Columns, choose, filled
+from thawline.data.tables.text import MAX_ROWS
 from thawline.errors import DataError
 from thawline.scale.disk import utf8_path
 

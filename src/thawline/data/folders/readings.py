@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+from thawline.data.folders.tree import Folder
+from thawline.data.folders.words import is_beside, is_unlabelled, matched, part_of, rest_of, says_images
 from thawline.data.listing import first_few
-from thawline.data.tree import Folder
-from thawline.data.words import is_beside, is_unlabelled, matched, part_of, rest_of, says_images
 from thawline.errors import DataError
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from thawline.data.folders.words import part_of
 from thawline.data.listing import PART_NAMES, SET_NAMES
-from thawline.data.words import part_of
 from thawline.errors import DataError
 from thawline.records import Part
 

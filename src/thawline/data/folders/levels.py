@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from thawline.data.listing import first_few
-from thawline.data.readings import refuse_loose_parts, refuse_same_names, refuse_train_alone
-from thawline.data.tree import File, Folder
-from thawline.data.words import (
+from thawline.data.folders.readings import refuse_loose_parts, refuse_same_names, refuse_train_alone
+from thawline.data.folders.tree import File, Folder
+from thawline.data.folders.words import (
     exact_part,
     is_beside,
     is_generic,
@@ -25,6 +24,7 @@ from thawline.data.words import (
     rest_of,
     says_images,
 )
+from thawline.data.listing import first_few
 from thawline.inputs.image.formats import is_companion
 from thawline.naming import written
 from thawline.records import PARTS, Part

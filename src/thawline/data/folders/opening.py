@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thawline.data.checks import GO_ON, left_out
-from thawline.data.collecting import Collected, collect
+from thawline.data.folders.collecting import Collected, collect
+from thawline.data.folders.levels import ClassFolder, Layout, find_layout
+from thawline.data.folders.readings import NoClassesError
+from thawline.data.folders.tree import open_tree
 from thawline.data.labels import variants
-from thawline.data.levels import ClassFolder, Layout, find_layout
 from thawline.data.listing import Listing
 from thawline.data.passed_over import ending, sentences
-from thawline.data.readings import NoClassesError
 from thawline.data.sources import FileSource
-from thawline.data.tree import open_tree
 from thawline.errors import DataError, UsageError
 from thawline.inputs.image.formats import suffix_of
 from thawline.naming import canonical, quoted, written

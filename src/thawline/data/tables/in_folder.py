@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from thawline.data.columns import Columns
-from thawline.data.folder import FolderReading, open_folder
+from thawline.data.folders.opening import FolderReading, open_folder
+from thawline.data.folders.words import part_of
 from thawline.data.listing import Listing
-from thawline.data.part_tables import open_part_tables
-from thawline.data.table import open_table
-from thawline.data.table_names import part_tables_by_words
-from thawline.data.words import part_of
+from thawline.data.tables.columns import Columns
+from thawline.data.tables.names import part_tables_by_words
+from thawline.data.tables.opening import open_table
+from thawline.data.tables.parts import open_part_tables
 from thawline.errors import DataError, NoColumnError
 from thawline.inputs.image.formats import promises_picture
 from thawline.showing import few

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from thawline.data.checks import GO_ON
-from thawline.data.columns import Cells, Columns, part_of_cell
-from thawline.data.finding import Finder, Found, folded, is_web_address
-from thawline.data.folder import AS_USUAL, FolderReading
+from thawline.data.folders.opening import AS_USUAL, FolderReading
+from thawline.data.folders.words import part_of
 from thawline.data.labels import clean_labels, is_missing
 from thawline.data.listing import Label, Listing, first_few
-from thawline.data.searching import search_below
 from thawline.data.sources import FileSource, ParquetSource
-from thawline.data.table_names import table_stem
-from thawline.data.table_parquet import read_parquet
-from thawline.data.table_text import read_text
-from thawline.data.words import part_of
+from thawline.data.tables.columns import Cells, Columns, part_of_cell
+from thawline.data.tables.finding import Finder, Found, folded, is_web_address
+from thawline.data.tables.names import table_stem
+from thawline.data.tables.parquet import read_parquet
+from thawline.data.tables.searching import search_below
+from thawline.data.tables.text import read_text
 from thawline.errors import DataError, MissingDataError, NoLabelsError
 from thawline.inputs.image.formats import promises_picture, why_no_picture
 from thawline.naming import shell_word

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from thawline.data.finding import Finder, Folder, Found, folded, steps_of
-from thawline.data.words import part_of
+from thawline.data.folders.words import part_of
+from thawline.data.tables.finding import Finder, Folder, Found, folded, steps_of
 from thawline.errors import DataError
 from thawline.inputs.image.formats import SUFFIXES, promises_picture
 from thawline.naming import shell_word
