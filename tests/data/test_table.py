@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thawline.data import open_data, sources, table_text
+from thawline.data import open_data, sources
+from thawline.data.tables import text as table_text
 from thawline.errors import DataError, UsageError
 
 

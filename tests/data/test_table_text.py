@@ -8,8 +8,9 @@ import json
 
 import pytest
 
-from thawline.data import open_data, table_text
+from thawline.data import open_data
 from thawline.data.doors import list_unlabelled
+from thawline.data.tables import text as table_text
 from thawline.data.tables.columns import Columns
 from thawline.errors import DataError
 
