@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from thawline.records import Dataset
     from thawline.training_records import Evaluated
 
 Progress = Callable[[int, int], None]
@@ -25,7 +26,11 @@ class Watcher(Protocol):
 
 
 class Listener(Watcher, Protocol):
-    """Hears of training, too; the command line draws bars from it."""
+    """Hears of the data and of training, too; the command line draws bars from it."""
+
+    def found(self, data: Dataset) -> None:
+        """The data are open: a wrong reading of them can be seen before the work begins."""
+        ...
 
     def evaluated(self, row: Evaluated) -> None:
         """One evaluation while a stage trains."""
@@ -34,6 +39,9 @@ class Listener(Watcher, Protocol):
 
 class Silent:
     """Hears everything, a training's evaluations too, and says nothing."""
+
+    def found(self, data: Dataset) -> None:
+        """Ignore it."""
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Ignore it."""

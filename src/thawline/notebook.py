@@ -10,6 +10,7 @@ from thawline.listening import Silent
 
 if TYPE_CHECKING:
     from thawline.listening import Listener
+    from thawline.records import Dataset
     from thawline.training_records import Evaluated
 
 
@@ -31,6 +32,10 @@ class Bars:
     def __init__(self) -> None:
         self._tqdm: Any = _bar_class()
         self._bars: dict[str, Any] = {}
+
+    def found(self, data: Dataset) -> None:
+        """Print how many samples of which classes there are."""
+        self._tqdm.write(repr(data), file=sys.stdout)
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Move the bar of a phase; it appears with the first call, and stays when it is full."""

@@ -59,6 +59,7 @@ def test_classes(values, expected):
         ([["a"], ["b"]], "line 2 has a list of labels"),
         ([b"a"], "labels must be text or whole numbers; got b'a' in line 2"),
         (["a|b", "a", "b"], r"1 row has several labels in one cell, such as 'a\|b'.* keep one label"),
+        (["a|x", "a", "b"], r"1 row has several labels in one cell, such as 'a\|x'"),
         (["a;b", "a", "b"], "several labels in one cell, such as 'a;b'"),
         (["a, b", "a", "b"], "several labels in one cell, such as 'a, b'"),
         (["scab", "rust", "mildew", "scab rust", "rust mildew"], "2 rows have several labels in one cell"),

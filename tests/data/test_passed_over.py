@@ -161,6 +161,16 @@ def test_content_decides_where_the_name_says_nothing(
     assert open_data(pets, strict=True).classes == data.classes
 
 
+def test_pictures_with_the_names_of_notes_are_read_where_there_are_no_others(
+    pets: Path, photo: Callable[..., Image.Image], encode: Callable[..., bytes]
+) -> None:
+    add(pets, {f"hen/{i}.txt": encode(photo(900 + i), "JPEG") for i in range(4)} | {"hen/list.csv": b"a,b"})
+    data = open_data(pets)
+    assert Counter(data.labels.tolist())[data.classes.index("hen")] == 4
+    assert any("4 files in hen end in .txt and are read as pictures" in warning for warning in data.warnings)
+    assert not data.skipped
+
+
 def test_what_nobody_misses_needs_no_word(pets: Path) -> None:
     names = "a.txt b.json c.xml d.csv e.md Thumbs.db desktop.ini .DS_Store ._0.png README LICENSE 0.png:Zone.Identifier"
     add(pets, {f"cat/{name}": b"x\0" for name in names.split()})
@@ -187,7 +197,7 @@ def test_ordinary_files_are_not_opened_when_they_are_listed(pets: Path, monkeypa
         raise AssertionError("opened")
 
     add(pets, {"cat/notes.txt": b"x"})
-    monkeypatch.setattr("thawline.data.collecting.read_file", refuse)
+    monkeypatch.setattr("thawline.data.folders.collecting.read_file", refuse)
     monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)
     assert len(list_pictures(pets).files) == 6
 

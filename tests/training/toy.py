@@ -157,6 +157,9 @@ class Watcher:
         self.progressed.append((phase, done, total))
         self._count()
 
+    def found(self, data: object) -> None:
+        raise AssertionError("a loop opens no data")
+
     def note(self, text: str) -> None:
         raise AssertionError("a loop has nothing to say in words")
 

@@ -59,6 +59,7 @@ def compare(
         backbone = opened_backbone(model)
         labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware())
         labelled = noted(labelled, backbone)
+        listener.found(labelled)
         found = runs.compare(
             labelled,
             backbone,

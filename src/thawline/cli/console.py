@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.text import Text
 
+    from thawline.records import Dataset
     from thawline.training_records import Evaluated
 
 
@@ -84,6 +85,14 @@ class BarListener:
         speed = self._progress.tasks[task].speed
         self._progress.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
 
+    def found(self, data: Dataset) -> None:
+        """Print how many samples of which classes there are; their notes come with the results."""
+        from rich.text import Text
+
+        from thawline.cli.found import found_in
+
+        self._print(Text(found_in(data)))
+
     def note(self, text: str) -> None:
         """Print one sentence."""
         remark("note", "yellow", text)  # the bars share this console, which prints it above them
@@ -109,6 +118,9 @@ class BarListener:
 
 class NoteListener:
     """Prints remarks only: for ``--quiet`` and ``--json``."""
+
+    def found(self, data: Dataset) -> None:
+        """Print nothing."""
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Draw nothing."""

@@ -70,6 +70,7 @@ def plan(
         backbone = opened_backbone(model)
         labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
         labelled = planning.noted(labelled, backbone)
+        listener.found(labelled)
         planned = planning.make_plan(labelled, backbone, asked, watcher=listener, explain=True)
         # if nothing was measured, nothing is known yet of what the fit takes
         ahead = None if planned.plan.candidates else forecast(planned.on(labelled), backbone, planned.plan)

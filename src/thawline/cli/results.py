@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,9 @@ from rich import box
 from rich.table import Table
 
 from thawline.cli.console import plain, say
+from thawline.cli.found import found_by, found_in
 from thawline.evaluation.baselines import METHODS
-from thawline.records import PARTS
-from thawline.showing import counted, few, printable
+from thawline.showing import counted
 
 if TYPE_CHECKING:
     from thawline.records import Dataset, Split
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 _PROBE = {"probe": "a new linear head on the frozen model"}
 """A simpler method of runs that thawed something."""
-_SETS = {"train": "training", "val": "validation", "test": "test"}
-_CLASSES = 10
-"""Names of classes that are printed."""
 _METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -42,18 +38,13 @@ def table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 def print_data(data: Dataset, split: Split | None = None) -> None:
     """Print how many samples of which classes were found, if they are split the size of each set, and every note."""
-    n: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS if split is not None}
-    counts = Counter(data.labels.tolist())
-    classes = {name: counts[label] for label, name in enumerate(data.classes)}
-    say(_found(sum(n.values()) or len(data), classes, len(data.skipped), n))
+    say(plain(found_in(data, split)))
     print_notes(data.warnings)
 
 
 def print_data_of(content: Mapping[str, Any]) -> None:
     """Print the same of the data of a run, from its report, without the notes."""
-    n = content["n"]
-    classes = {row["class"]: row["train"] + row["val"] + row["test"] for row in content["class_counts"]}
-    say(_found(sum(n.values()), classes, len(content["skipped"]), n))
+    say(plain(found_by(content)))
 
 
 def print_notes(warnings: Iterable[str]) -> None:
@@ -69,15 +60,6 @@ def json_of(data: Dataset) -> dict[str, Any]:
         "warnings": list(data.warnings),
         "skipped": [{"file": skipped.file, "reason": skipped.reason} for skipped in data.skipped],
     }
-
-
-def _found(n: int, classes: Mapping[str, int], n_skipped: int, n_of: Mapping[str, int]) -> str:
-    """``398 pictures, 2 classes (ants: 194, bees: 204): 245 training, 153 test, none skipped``."""
-    each = [f"{printable(name, 40)}: {count:,}" for name, count in classes.items()]
-    names = plain(f"{counted(len(classes), 'class', 'classes')} ({few(each, _CLASSES, width=60)})")
-    sets = ", ".join(f"{n_of[part]:,} {name}" for part, name in _SETS.items() if n_of.get(part))
-    skipped = f"{n_skipped:,} skipped" if n_skipped else "none skipped"
-    return f"{counted(n, 'picture')}, {names}{f': {sets}' if sets else ''}, {skipped}"
 
 
 def print_run(run: Run) -> None:

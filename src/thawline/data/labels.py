@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from thawline.data.listing import Label, first_few
+from thawline.data.listing import Label
 from thawline.errors import DataError
 from thawline.naming import canonical, quoted, written
 from thawline.showing import counted, printable
@@ -16,6 +16,8 @@ from thawline.showing import counted, printable
 MANY = 20
 """Distinct numbers with a fractional part above which labels are measurements, however often each occurs."""
 _SEPARATORS = ("|", ";", ",", " ")
+_RARE = ("|", ";")
+"""Of these, those that hardly any name of a class holds."""
 _LIST = re.compile(r"\[.*[,'\"].*\]")
 _MISSING = ("", "nan")
 
@@ -116,7 +118,8 @@ def _refuse_several(counts: Mapping[Label | float, int], where: str) -> None:
         raise DataError(f"{where}: {listed!r} is a list of labels. {ONE_LABEL}")
     for separator in _SEPARATORS:
         several = {text: parts for text in texts if len(parts := _parts(text, separator)) > 1}
-        together = sorted(text for text, parts in several.items() if all(part in texts for part in parts))
+        telling = any if separator in _RARE else all
+        together = sorted(text for text, parts in several.items() if telling(part in texts for part in parts))
         if len(together) > (separator == " ") or _recombine(texts, several, separator):
             n = sum(counts[text] for text in several)
             first = (together or sorted(several))[0]
@@ -150,7 +153,7 @@ def _blanks(counts: Mapping[Any, int], cleaned: Mapping[Any, Label | float]) -> 
         return []
     n = sum(counts[value] for value in padded)
     labels = f"{counted(n, 'label')} {'has blanks around it' if n == 1 else 'have blanks around them'}"
-    return [f"{labels}, which are not read: {first_few(padded)} is {padded[0].strip()!r}."]
+    return [f"{labels}, which are not read: {padded[0]!r} is {padded[0].strip()!r}."]
 
 
 def variants(counts: Mapping[Label | float, int]) -> list[str]:

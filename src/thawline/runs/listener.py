@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from thawline.listening import Listener
+    from thawline.records import Dataset
     from thawline.training_records import Evaluated
 
 _PROGRESS_S = 10.0
@@ -30,6 +31,10 @@ class Both:
 
     def __init__(self, first: Listener, second: Listener) -> None:
         self._listeners = first, second
+
+    def found(self, data: Dataset) -> None:
+        for listener in self._listeners:
+            listener.found(data)
 
     def progress(self, phase: str, done: int, total: int) -> None:
         for listener in self._listeners:
@@ -69,6 +74,9 @@ class EventLog:
         """Write one line."""
         line = {"seconds": round(self._offset + time.monotonic() - self._start, 3), "event": event, **fields}
         self._file.write(as_json(line) + "\n")
+
+    def found(self, data: Dataset) -> None:
+        """Write nothing: the event that begins the work says what it needs."""
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Write a line, at most one every ten seconds."""

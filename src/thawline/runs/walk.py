@@ -70,6 +70,7 @@ def fit(
     opened = _opened(data, asked, backbone, listener, opening)
     backbone = backbone.prepared_for(opened)
     opened = opened if asked.from_scratch else planning.noted(opened, backbone)
+    listener.found(opened)
     if isinstance(given, Planned):
         ground = Ground.of(opened, given.plan) if given.plan.trains else None
         given = replace(given, plan=planning.settle(given.plan, ground, backbone), ground=ground)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from thawline.data.folders.tree import File, Folder, walk
@@ -26,6 +26,10 @@ from thawline.records import Skipped
 
 _SIDECARS = frozenset((".mat", ".pts", ".npy", ".pkl"))
 """Notes about the picture of the same name, which are no text."""
+
+
+_FIRST = 20
+"""Notes that are looked into where a folder has no picture."""
 
 
 @dataclass
@@ -50,6 +54,7 @@ def collect(folder: Folder, beside: Set[str] = frozenset()) -> Collected:
         OSError: A folder cannot be listed.
     """
     found = Collected()
+    notes: list[File] = []
     for entry in walk(folder, beside):
         if not isinstance(entry, File):
             found.skipped.append(Skipped(written(entry[0].name), entry[1]))
@@ -61,8 +66,11 @@ def collect(folder: Folder, beside: Set[str] = frozenset()) -> Collected:
                 found.skipped.append(Skipped(written(entry.name), barrier))
         elif is_companion(entry.base):
             found.companions[suffix_of(entry.base)] += 1
+            notes.append(entry)
         else:
             _tell(found, entry)
+    if not found.files and any(map(_is_picture, notes[:_FIRST])):
+        _read_as_pictures(found, notes)
     if folder.links.follow:
         _leave_out_repeats(found)
     return found
@@ -87,6 +95,25 @@ def _tell(found: Collected, file: File) -> None:
         found.companions[suffix_of(file.base)] += 1
     else:
         found.skipped.append(Skipped(written(file.name), reason or why_no_picture(head, file.base)))
+
+
+def _is_picture(file: File) -> bool:
+    """Tell by its content; a link that is not followed is none."""
+    if file.is_link and file.folder.links.why_not(file.path) is not None:
+        return False
+    try:
+        return format_of(read_file(file.path, HEAD_BYTES)) is not None
+    except UndecodableError:
+        return False
+
+
+def _read_as_pictures(found: Collected, notes: Sequence[File]) -> None:
+    """Take files for pictures that have the names of notes, where there is no other picture: they were misnamed."""
+    for file in filter(_is_picture, notes):
+        found.files.append(file)
+        found.by_content.append(file)
+        found.companions[suffix_of(file.base)] -= 1
+    found.companions = +found.companions
 
 
 def _is_beside_its_picture(file: File) -> bool:

@@ -141,7 +141,8 @@ def _why_empty(own: Sequence[tuple[ClassFolder, Collected]]) -> str:
     if not companions:
         return f"The folder {name} is empty."
     suffixes = ", ".join(sorted(suffix or "no suffix" for suffix in companions))
-    return f"The folder {name} holds no picture, only {sum(companions.values()):,} files of other kinds ({suffixes})."
+    files = counted(sum(companions.values()), "file")
+    return f"The folder {name} holds no picture, only {files} of other kinds ({suffixes})."
 
 
 def _empty(found: _Found, lost: Iterable[str]) -> list[str]:
