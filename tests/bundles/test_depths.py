@@ -53,7 +53,7 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
 
 
-@pytest.mark.parametrize("kind", ["12", "float"])
+@pytest.mark.parametrize("kind", ["12", pytest.param("float", marks=pytest.mark.slow)])
 def test_features_fit_and_predictions_are_those_of_8_bits(shallow: Path, tmp_path: Path, kind: str) -> None:
     place = written(shallow, tmp_path / kind, kind)
     plain, data = tl.open_data(shallow), tl.open_data(place)

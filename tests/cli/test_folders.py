@@ -33,6 +33,8 @@ VERBS = [
     ("rank photos --models embedded/resnet18_half,random/test_resnet --engine torch --precision f32", ""),
     ("features photos --out f.npz", "--force"),
 ]
+FEW_VERBS = [VERBS[0], *(pytest.param(*verb, marks=pytest.mark.slow) for verb in VERBS[1:])]
+"""All of them in the second tier: opening is one function for all."""
 
 
 @pytest.mark.parametrize(("words", "again"), VERBS)
@@ -53,7 +55,7 @@ def test_files_that_are_passed_over_are_said_by_each_verb(thawline: Thawline, wo
     assert "3 of 30 files cannot be read. 3 files in disc end in .part" in one_line(refused.err)
 
 
-@pytest.mark.parametrize(("words", "again"), VERBS)
+@pytest.mark.parametrize(("words", "again"), FEW_VERBS)
 def test_a_class_that_would_vanish_stops_each_verb(thawline: Thawline, words: str, again: str) -> None:
     Path("photos/scans").mkdir()
     Path("photos/scans/1.dcm").write_bytes(DICOM)
@@ -110,7 +112,7 @@ def linked(store: Path, root: Path) -> None:
         (root / file.parent.name / file.name).symlink_to(file.resolve())
 
 
-@pytest.mark.parametrize(("words", "again"), VERBS)
+@pytest.mark.parametrize(("words", "again"), FEW_VERBS)
 def test_each_verb_follows_links_if_asked(thawline: Thawline, words: str, again: str) -> None:
     linked(Path("photos"), Path("links"))
     words = words.replace("photos", "links")

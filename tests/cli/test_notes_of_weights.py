@@ -45,6 +45,7 @@ def test_a_verb_prints_the_note_and_puts_it_into_json(
     assert any(note.startswith(NOTES[kind]) for note in again.json["warnings"])
 
 
+@pytest.mark.slow
 def test_rank_names_the_model_that_a_note_is_about(
     thawline, tiny_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

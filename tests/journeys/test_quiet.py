@@ -118,6 +118,7 @@ def test_a_prediction_leaves_nothing_not_even_in_the_cache(machine: Watched) -> 
     assert list((machine.top / "cache").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_hub_is_asked_only_for_weights_that_were_named(machine: Watched) -> None:
     """The model is not on this disk, and the name of the hub is not found: the error is one sentence."""
     code = f"import socket\nsocket.getaddrinfo = lambda *_, **__: 1 / 0\n{MAIN}"

@@ -265,6 +265,7 @@ def test_the_first_batch_norm_takes_what_the_first_convolution_gives(tmp_path: P
     assert stem is None if not pairs else stem is not None and stem.norm in pairs
 
 
+@pytest.mark.slow
 def test_weights_with_blue_first_are_turned_as_the_note_says(tmp_path: Path) -> None:
     name = trained_on(tmp_path / "it's.safetensors", replace(HALF, swapped=True))
     data = data_of(pictures(24, seed=3, px=160))
