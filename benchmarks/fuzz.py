@@ -465,7 +465,7 @@ def report(rows: list[tuple[str, int, int, str, int]], faults: list[str], seed: 
         f"**{sum(row[4] for row in rows)} faults in {sum(row[1] for row in rows):,} inputs.** A fault is anything that",
         "is not a `ThawlineError`: another exception, the end of the process, 30 s, or 1 GiB of memory.",
         "",
-        "| kind | inputs | read | refused | faults |",
+        "| kind | inputs | not refused | refused | faults |",
         "|---|---|---|---|---|",
         *(f"| {kind} | {n:,} | {read:,} | {refused} | {bad} |" for kind, n, read, refused, bad in rows),
         *(["", *(f"- {fault}" for fault in faults)] if faults else []),
