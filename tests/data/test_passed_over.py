@@ -68,6 +68,7 @@ def add(root: Path, files: dict[str, bytes]) -> None:
         ("{}", bytes(range(40)), "6 files in rose have no suffix: not a picture in any format that is read"),
         ("p{}/scan.dcm", DICOM, "6 files in 6 folders of rose end in .dcm: each a DICOM file"),
     ],
+    ids=lambda value: "content" if isinstance(value, bytes) else None,  # archives hold the time
 )  # fmt: skip
 def test_a_class_that_would_vanish_stops(pets: Path, name: str, content: bytes, said: str) -> None:
     add(pets, {f"rose/{name.format(i)}": content for i in range(6)})
