@@ -23,7 +23,7 @@ help:  ## show this list
 demo: $(VENV)/.core  ## the whole path on data that ships: features, head, evaluation, report, prediction
 	$(BIN)/thawline demo
 
-test: $(VENV)/.dev  ## the first tier of the tests, with coverage of at least 90 % (about 5 minutes)
+test: $(VENV)/.dev  ## the first tier of the tests, with coverage of at least 90 % (about 7 minutes)
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
 test-all: test  ## both tiers: also whole journeys, sweeps, every backbone, real data (about 20 minutes)
