@@ -14,7 +14,7 @@ from thawline.data.directory import list_directory
 from thawline.data.folders.opening import AS_USUAL, FolderReading, list_pictures, refuse_folder_options
 from thawline.data.hub import is_hub_object, open_hub
 from thawline.data.listing import Listing
-from thawline.data.tables.columns import Columns
+from thawline.data.tables.columns import Columns, TableReading
 from thawline.data.tables.names import SHEET_SUFFIXES, TABLE_SUFFIXES, is_table
 from thawline.errors import DataError, MissingDataError, UsageError
 from thawline.scale.disk import is_folder
@@ -48,7 +48,7 @@ def list_labelled(
         if labels is not None:
             raise UsageError("labels go with arrays and lists of paths; folders and tables bring their own.")
         if path.is_dir():
-            return list_directory(path, columns, place, class_names, groups, reading)
+            return list_directory(path, TableReading(columns, place, class_names, reading), groups)
         _only_without(groups, "groups", "a table", "group_column")
         refuse_folder_options(reading._replace(follow_links=False), "a table")
         if not is_table(path):

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from thawline.data.folders.opening import FolderReading
 from thawline.data.listing import PART_NAMES, first_few
 from thawline.errors import DataError, NoColumnError, NoLabelsError, nearest
 from thawline.inputs.image.formats import promises_picture
@@ -83,6 +84,16 @@ class Cells:
 
     def at(self, row: int) -> str:
         return f"{self.unit} {self.places[row]}"
+
+
+class TableReading(NamedTuple):
+    """How the tables in a folder are read."""
+
+    columns: Columns
+    root: Path | None
+    """Folder that file names start from, if not that of the table."""
+    class_names: Sequence[str] | None
+    folder: FolderReading
 
 
 def key_of(name: str) -> str:

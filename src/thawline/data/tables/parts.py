@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from thawline.data.folders.opening import FolderReading
 from thawline.data.listing import Listing
 from thawline.data.sources import ChainSource
-from thawline.data.tables.columns import Columns
+from thawline.data.tables.columns import Columns, TableReading
 from thawline.data.tables.opening import open_table
 from thawline.data.tables.text import read_text
 from thawline.errors import DataError, NoLabelsError
@@ -21,27 +20,24 @@ from thawline.records import Part
 def open_part_tables(
     folder: Path,
     tables: Mapping[Part, Path],
-    columns: Columns,
-    *,
-    root: Path | None,
-    class_names: Sequence[str] | None,
-    reading: FolderReading,
+    how: TableReading,
 ) -> Listing:
     """Join the training, validation and test table of a folder; a split column is read if one table has all labels."""
-    training = open_table(tables["train"], columns, root=root, in_parts=True, reading=reading)
-    alike = replace(columns, known_label=training.columns.get("label", ""))
+    training = open_table(tables["train"], how.columns, root=how.root, in_parts=True, reading=how.folder)
+    alike = replace(how.columns, known_label=training.columns.get("label", ""))
     listings: dict[Part, Listing] = {}
     notes: list[str] = []
     for part, path in tables.items():
         try:
+            again = part == "train"
             listings[part] = (
-                training if part == "train" else open_table(path, alike, root=root, in_parts=True, reading=reading)
+                training if again else open_table(path, alike, root=how.root, in_parts=True, reading=how.folder)
             )
         except NoLabelsError:
             step = f"Label its pictures afterwards: thawline predict RUN {shell_word(path)}"
             notes.append(f"{path.name} has no labels and is left out. {step}")
     if len(listings) == 1:  # now its split column counts
-        listings = {"train": open_table(tables["train"], columns, root=root, reading=reading)}
+        listings = {"train": open_table(tables["train"], how.columns, root=how.root, reading=how.folder)}
     joined = tuple(listings.values())
     each = [(part, listing) for part, listing in listings.items() for _ in listing.files]
     labels = [listing.labels or () for listing in joined]
@@ -58,7 +54,7 @@ def open_part_tables(
         labels=tuple(chain.from_iterable(labels)),
         given=tuple(part for part, _ in each) if len(listings) > 1 else joined[0].given,
         groups=groups,
-        class_names=class_names or read_class_names(folder),
+        class_names=how.class_names or read_class_names(folder),
         skipped=tuple(chain.from_iterable(listing.skipped for listing in joined)),
         warnings=(*notes, *chain.from_iterable(listing.warnings for listing in joined)),
         root=folder,
