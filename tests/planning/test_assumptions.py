@@ -18,7 +18,8 @@ from tests.backbones.conftest import CONFIG, state_dict
 
 import thawline as tl
 from thawline.backbones.providers.timm_import import import_timm
-from thawline.planning.assumptions import examine, noted, notes_on, stem_of
+from thawline.planning.assumptions import examine, stem_of
+from thawline.planning.notes import noted, notes_on
 from thawline.planning.stem_check import IMAGENET, USUAL, Normalisation, Stem, distance, judge, patches_of
 
 HALF = Normalisation((0.5,) * 3, (0.5,) * 3)

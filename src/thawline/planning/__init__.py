@@ -10,7 +10,6 @@ from thawline.lazy import lazily
 
 if TYPE_CHECKING:
     from thawline.planning.asked import Asked as Asked
-    from thawline.planning.assumptions import noted as noted
     from thawline.planning.fit_plan import Candidate as Candidate
     from thawline.planning.fit_plan import FitPlan as FitPlan
     from thawline.planning.fit_plan import read_plan as read_plan
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from thawline.planning.ground import Ground as Ground
     from thawline.planning.making import make_plan as make_plan
     from thawline.planning.making import plan as plan
+    from thawline.planning.notes import noted as noted
     from thawline.planning.planned import Planned as Planned
     from thawline.planning.ranking import Ranking as Ranking
     from thawline.planning.ranking import rank as rank
@@ -31,7 +31,7 @@ _HOME = {
     "Planned": "thawline.planning.planned",
     "Ranking": "thawline.planning.ranking",
     "make_plan": "thawline.planning.making",
-    "noted": "thawline.planning.assumptions",
+    "noted": "thawline.planning.notes",
     "plan": "thawline.planning.making",
     "rank": "thawline.planning.ranking",
     "read_plan": "thawline.planning.fit_plan",

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from thawline.planning.asked import AUTO, Asked
-from thawline.planning.assumptions import notes_on
 from thawline.planning.fit_plan import FitPlan, check_plan
+from thawline.planning.notes import notes_on
 from thawline.planning.planned import Planned
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from thawline.errors import ModelError, UsageError
 from thawline.evaluation import wilson
 from thawline.listening import Watcher
 from thawline.notebook import default_listener
-from thawline.planning.assumptions import notes_on
 from thawline.planning.contenders import names_of, open_contender
 from thawline.planning.halving import LEAST_PICTURES, Contender, Probe, halve, probe_order
+from thawline.planning.notes import notes_on
 from thawline.records import Dataset, Score
 
 if TYPE_CHECKING:

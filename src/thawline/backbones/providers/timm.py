@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers.provider import Description, ModelAsk
-from thawline.backbones.providers.timm_advice import advice
 from thawline.backbones.providers.timm_file import in_file
 from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, preparation_from
 from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
@@ -62,7 +61,13 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     padding = convolutions_pad(architecture, weights.model_args, said)
     note = assumed(found, said, weights.pretrained_cfg, asked, weights.path.name, padding)
     stated = all(said.get(key) for key in ("mean", "std"))
-    return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice(found, weights.path))
+
+    def advice(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
+        from thawline.backbones.providers import timm_advice  # only weights that do not fit need it
+
+        return timm_advice.advice(found, weights.path, given, wanted)
+
+    return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice)
 
 
 def described(name: str, architecture: str, weights: WeightsFile, asked: ModelAsk) -> Description:

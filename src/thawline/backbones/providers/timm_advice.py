@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,22 +29,24 @@ _STYLES = {
 """Library -> names that its tensors have."""
 
 
-def advice(found: Description, path: Path) -> Callable[[Shapes, Shapes], str]:
-    """Return the function that makes the next step out of what differs."""
+def advice(found: Description, path: Path, given: Shapes, wanted: Shapes) -> str:
+    """Return the next step that what differs suggests.
 
-    def step(given: Shapes, wanted: Shapes) -> str:
-        prefix = found.tensors.prefix
-        taken_off = f"Names in the file begin with {prefix!r}, which is left out here. " if prefix else ""
-        return taken_off + (
-            one_of_several(path)
-            or _channels(given, wanted, path, prefix)
-            or _positions(given, wanted, found.model_args)
-            or _unfinished(given, wanted)
-            or _other_library(given, wanted, found.architecture)
-            or _fitting(given, found.architecture, path)
-        )
-
-    return step
+    Args:
+        found: What was asked for.
+        path: The file of weights.
+        given, wanted: Name -> shape, in the file and in the architecture.
+    """
+    prefix = found.tensors.prefix
+    taken_off = f"Names in the file begin with {prefix!r}, which is left out here. " if prefix else ""
+    return taken_off + (
+        one_of_several(path)
+        or _channels(given, wanted, path, prefix)
+        or _positions(given, wanted, found.model_args)
+        or _unfinished(given, wanted)
+        or _other_library(given, wanted, found.architecture)
+        or _fitting(given, found.architecture, path)
+    )
 
 
 def _channels(given: Shapes, wanted: Shapes, path: Path, prefix: str) -> str:
