@@ -6,10 +6,15 @@ import argparse
 import json
 import resource
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+STARTED = time.perf_counter()
+"""When the peer began, if it imports this file first."""
 INPUT_PX, MEAN, STD = 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 """As the weights were trained."""
 
@@ -27,6 +32,8 @@ class Job:
     seed: int
     smoke: bool
     variant: str | None
+    own: argparse.Namespace
+    """Options that only this peer has, beside all others."""
 
     @property
     def timm_arguments(self) -> dict[str, object]:
@@ -39,8 +46,12 @@ class Job:
         return 1 if self.smoke else n
 
 
-def parse(description: str, variants: tuple[str, ...] = ()) -> Job:
-    """Read the command line of a peer."""
+def parse(
+    description: str,
+    variants: tuple[str, ...] = (),
+    add_own: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> Job:
+    """Read the command line of a peer; ``add_own`` adds the options that only this peer has."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
         "data", type=Path, help="folder that holds train/ and test/ (or val/), a folder per class in each"
@@ -50,15 +61,17 @@ def parse(description: str, variants: tuple[str, ...] = ()) -> Job:
     parser.add_argument("--smoke", action="store_true", help="one epoch, to see whether it works at all")
     if variants:
         parser.add_argument("--variant", choices=variants, required=True)
+    add_own(parser)
     given = parser.parse_args()
     test = next((given.data / name for name in ("test", "val") if (given.data / name).is_dir()), None)
     if test is None or not (given.data / "train").is_dir():
         parser.error(f"DATA must be a folder that holds train/ and test/ (or val/); got {given.data}.")
-    return Job(given.data / "train", test, given.weights, given.seed, given.smoke, getattr(given, "variant", None))
+    variant = getattr(given, "variant", None)
+    return Job(given.data / "train", test, given.weights, given.seed, given.smoke, variant, given)
 
 
-def report(peer: str, accuracy: float, n_test: int, packages: tuple[str, ...]) -> None:
-    """Print the one line; the peak is that of the largest process."""
+def report(peer: str, accuracy: float, n_test: int, packages: tuple[str, ...], **more: Any) -> None:
+    """Print the one line, with whatever more a peer tells of itself; the peak is that of the largest process."""
     kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     line = {
         "peer": peer,
@@ -66,5 +79,6 @@ def report(peer: str, accuracy: float, n_test: int, packages: tuple[str, ...]) -
         "n_test": n_test,
         "peak_rss_bytes": kib * (1 if sys.platform == "darwin" else 1024),
         "versions": {name: version(name) for name in packages},
+        **more,
     }
     print(json.dumps(line), flush=True)
