@@ -10,6 +10,7 @@ from thawline.heads.depths import fit_depths as fit_depths
 from thawline.heads.fitting import FittedHead as FittedHead
 from thawline.heads.fitting import HeadKind as HeadKind
 from thawline.heads.fitting import fit_head as fit_head
+from thawline.heads.fitting import held_out_logits as held_out_logits
 from thawline.heads.fitting import refit_head as refit_head
 from thawline.heads.head import Head as Head
 from thawline.heads.head import LinearHead as LinearHead
@@ -28,5 +29,6 @@ __all__ = [
     "fit_depths",
     "fit_head",
     "head_from_tensors",
+    "held_out_logits",
     "refit_head",
 ]

@@ -91,6 +91,43 @@ def fit_head(
     )
 
 
+def held_out_logits(
+    kind: Literal["logistic", "svm"],
+    values: ArrayLike,
+    labels: ArrayLike,
+    n_classes: int,
+    fold: NDArray[np.int64],
+    *,
+    groups: ArrayLike | None = None,
+    widths: Sequence[int] = (),
+) -> NDArray[np.float64]:
+    """Ask about each fold a head that was fitted on the others; the rows of the others choose its strength.
+
+    One search serves all folds, which costs a fraction of ``fit_head`` for each. The mean and the unit of the features
+    come from all rows, which tells no head anything: see ``RowSpace``.
+
+    Args:
+        values, labels, n_classes, groups, widths: As in ``fit_head``.
+        fold: (N,) 0..F-1; rows of one group share a fold.
+    Returns:
+        (N, n_classes); nan where the other folds have rows of one class only. A class that the other folds lack gets
+        -1e4.
+    Raises:
+        DataError: As ``fit_head``.
+    """
+    from thawline.heads.losses import LogLoss, SquaredHinge
+    from thawline.heads.path import held_out_logits
+    from thawline.heads.row_space import scale_features
+    from thawline.heads.temperature import fit_temperature
+
+    rows, _ = _weighed(check_rows(values, labels, n_classes, groups), widths)
+    with _fitting_threads(rows):
+        space = scale_features(rows.values)
+        if kind == "logistic":
+            return held_out_logits(rows, space, LogLoss(), lambda decisions, labels: 1.0, fold)
+        return held_out_logits(rows, space, SquaredHinge(), lambda d, labels: fit_temperature(d, labels)[0], fold)
+
+
 def _fitting_threads(rows: TrainingRows) -> AbstractContextManager[object]:
     """Keep small problems on one thread: there is little to share, and waiting threads use up processors."""
     if rows.values.size >= WORTH_THREADS:

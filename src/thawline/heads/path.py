@@ -79,28 +79,65 @@ def choose_strength(
     fold = stratified_group_folds(rows.labels, rows.groups, N_FOLDS, seed)
     held_out = fold == np.arange(1 if len(rows) >= ONE_FOLD_ROWS else fold.max() + 1)[:, None]  # (F, N)
     held_out = held_out[~held_out.all(axis=1)]  # with one group, its fold would leave nothing to fit
-    judged = (held_out & _learnable(rows, held_out)).any(axis=0)
-    if not judged.any():
+    if not _predictable(rows, held_out).any():
         return StrengthPath((), UNCHOSEN_STRENGTH, None, 1.0, None, None)
+    trial = _trial(rows, space, loss, calibrate, held_out, fold)
+    trial.try_out(strengths, progress or (lambda tried, foreseen: None))
+    best = trial.best()
+    step = trial.steps[best]
+    steps = tuple(trial.steps[strength] for strength in sorted(trial.steps))
+    return StrengthPath(steps, best, step["mean"], step["temperature"], trial.logits(best, rows), trial.together(best))
+
+
+def held_out_logits(
+    rows: TrainingRows,
+    space: RowSpace,
+    loss: Loss,
+    calibrate: Calibrate,
+    fold: NDArray[np.int64],
+    *,
+    strengths: Sequence[float] | None = None,
+) -> NDArray[np.float64]:
+    """Return logits (N, n_classes) of each row by a fit on the other folds; nan if these lack a second class.
+
+    All folds share one search for C. Each takes the C that is best for the rows of the others: its own labels have no
+    say in it. Nested cross-validation would cost several times as much, for fits on fewer rows.
+
+    Args:
+        fold: (N,) 0..F-1.
+        strengths: As in ``choose_strength``.
+    """
+    held_out = fold == np.arange(fold.max() + 1)[:, None]  # (F, N)
+    held_out = held_out[[len(np.unique(rows.labels[~out])) > 1 for out in held_out]]
+    if not len(held_out):
+        return np.full((len(rows), rows.n_classes), np.nan)
+    trial = _trial(rows, space, loss, calibrate, held_out, fold)
+    if trial.judged.any():
+        trial.try_out(strengths, lambda tried, foreseen: None)
+    logits = np.full((len(rows), rows.n_classes), np.nan)
+    for inside in held_out:
+        strength = trial.best_for(~inside)
+        logits[inside] = trial.logits(strength, rows)[inside]
+    return logits
+
+
+def _trial(
+    rows: TrainingRows,
+    space: RowSpace,
+    loss: Loss,
+    calibrate: Calibrate,
+    held_out: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+) -> _Trial:
+    """Return a cross-validation in which problem f holds out the rows of ``held_out[f]``, all of one fold."""
     problems = rough_problems(rows, space, loss, ~held_out)
     order = np.arange(len(rows))
     # A fold has no use for the rows that it holds out; below this size, products over blocks cost more than they save.
     if problems.scores.size >= WORTH_BLOCKS:
         # Rows of one fold side by side are a slice: each problem skips its own without a copy.
-        order = np.argsort(fold, kind="stable")
+        order = np.lexsort((fold, ~held_out.any(axis=0)))
         problems = with_blocks(problems, order)
-    trial = _Trial(problems, judged[order], rows.groups[order], calibrate)
-    report = progress or (lambda tried, foreseen: None)
-    if strengths is None:
-        trial.search(report)
-    else:
-        trial.run_all(sorted(strengths), report)
-    best = trial.best()
-    step = trial.steps[best]
-    logits = np.empty((len(rows), rows.n_classes))
-    logits[order] = trial.logits(best, rows)
-    steps = tuple(trial.steps[strength] for strength in sorted(trial.steps))
-    return StrengthPath(steps, best, step["mean"], step["temperature"], logits, trial.together(best))
+    return _Trial(problems, order, _predictable(rows, held_out), rows.groups, calibrate)
 
 
 def fit_all_rows(
@@ -167,21 +204,37 @@ class _Trial:
     """A cross-validation that remembers each strength it has tried."""
 
     def __init__(
-        self, problems: Problems, judged: NDArray[np.bool_], groups: NDArray[np.int64], calibrate: Calibrate
+        self,
+        problems: Problems,
+        order: NDArray[np.intp],
+        judged: NDArray[np.bool_],
+        groups: NDArray[np.int64],
+        calibrate: Calibrate,
     ) -> None:
+        """Begin without any.
+
+        Args:
+            problems: On the rows in this order.
+            order: (N,)
+            judged: (N,) rows that count in the mean loss, in their own order.
+            groups: (N,) likewise.
+        """
         self.problems, self.judged, self.calibrate = problems, judged, calibrate
-        self.labels, self.groups = problems.labels[judged], groups[judged]
+        self._order, self._judged = order, judged[order]
+        self.labels, self.groups = problems.labels[self._judged], groups[order][self._judged]
         self.solutions: dict[float, Weights] = {}
         self.steps: dict[float, dict[str, float]] = {}
+        self._losses: dict[float, NDArray[np.float64]] = {}
 
     def run(self, strength: float) -> None:
         # From strong to weak: each solution is near the one before, and the extrapolation nearer still.
         start = extrapolate(self.solutions, strength) if self.solutions else self.problems.start()
         solution = solve(self.problems, strength, start, tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS)
-        decisions = self.problems.held_out_decisions(solution)[self.judged].astype(np.float64)
-        temperature = self.calibrate(decisions, self.labels)
-        mean, error = _mean_and_error(row_log_losses(decisions / temperature, self.labels), self.groups)
-        self.solutions[strength] = solution
+        decisions = self.problems.held_out_decisions(solution)[self._judged].astype(np.float64)
+        temperature = self.calibrate(decisions, self.labels) if len(decisions) else 1.0
+        losses = row_log_losses(decisions / temperature, self.labels)
+        mean, error = _mean_and_error(losses, self.groups) if len(losses) else (math.nan, math.nan)
+        self.solutions[strength], self._losses[strength] = solution, losses
         self.steps[strength] = {
             "C": strength,
             "mean": mean,
@@ -190,8 +243,11 @@ class _Trial:
             "iterations": float(solution.iterations),
         }
 
-    def run_all(self, strengths: Sequence[float], report: Progress) -> None:
-        for strength in strengths:
+    def try_out(self, strengths: Sequence[float] | None, report: Progress) -> None:
+        if strengths is None:
+            self.search(report)
+            return
+        for strength in sorted(strengths):
             self.run(strength)
             report(len(self.steps), len(strengths))
 
@@ -215,6 +271,15 @@ class _Trial:
         """Return the strength with the smallest mean loss, the stronger penalty among equals."""
         return min(sorted(self.steps), key=lambda strength: self.steps[strength]["mean"])
 
+    def best_for(self, among: NDArray[np.bool_]) -> float:
+        """Return the strength with the smallest mean loss on some of the rows (N,); a strong one if none was judged."""
+        asked = among[self._order][self._judged]
+        if not asked.any():
+            if UNCHOSEN_STRENGTH not in self.steps:
+                self.run(UNCHOSEN_STRENGTH)
+            return UNCHOSEN_STRENGTH
+        return min(sorted(self.steps), key=lambda strength: float(self._losses[strength][asked].mean()))
+
     def has_clearly_risen(self, strength: float) -> bool:
         """Say whether the loss stands more than one standard error above the best so far.
 
@@ -231,7 +296,9 @@ class _Trial:
         return mean if np.isfinite(mean.bias).all() else None
 
     def logits(self, strength: float, rows: TrainingRows) -> NDArray[np.float64]:
-        decisions = self.problems.held_out_decisions(self.solutions[strength])
+        in_order = self.problems.held_out_decisions(self.solutions[strength])
+        decisions = np.empty_like(in_order)
+        decisions[self._order] = in_order
         where = np.flatnonzero(np.isfinite(decisions).any(axis=1))
         logits = np.full((len(rows), rows.n_classes), np.nan)
         logits[where] = ABSENT_LOGIT
@@ -253,11 +320,11 @@ def extrapolate(known: dict[float, Weights], strength: float, n_points: int = 3)
     return Weights(np.asarray(weight, bias.dtype), bias)
 
 
-def _learnable(rows: TrainingRows, held_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say (F, N) whether the fit of each fold has seen the row's class."""
+def _predictable(rows: TrainingRows, held_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say (N,) whether a row is held out by a fit that has seen its class."""
     one_hot = np.eye(rows.n_classes)[rows.labels]
     seen = (~held_out).astype(np.float64) @ one_hot > 0  # (F, C)
-    return seen[:, rows.labels]
+    return np.asarray((held_out & seen[:, rows.labels]).any(axis=0))
 
 
 def _mean_and_error(losses: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[float, float]:

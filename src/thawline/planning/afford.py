@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 FOR_READING = 0.9
 """Features and heads together may take this share of the time left."""
-HEADS = 4.5
-"""Heads to solve, in units of one on all samples: three on two thirds each, and one on all; with some to spare."""
+HEADS = 2.5
+"""Heads to solve, in units of one on all samples: one on all, and judging it on three folds, which takes 0.5 to 0.9 of
+that; with some to spare."""
 TIMED_FIRST = 64
 """Samples that are timed first."""
 MOST_STEPS, AT_ONCE, CLOSE = 4, 0.6, 0.15

@@ -140,15 +140,37 @@ def judge_head(
     widths: Sequence[int] = (),
     seed: int,
 ) -> Arm:
-    """Judge a head on frozen features: fit it on two folds, choose its strength within them, ask about the third.
+    """Judge a head on frozen features: fit it on two folds, ask about the third, its strength chosen without that.
 
     Args:
         values: (n, D) features of the samples of the field.
         widths: Columns of each depth, if there are several.
     """
-    from thawline.heads import fit_head
+    from thawline.heads import held_out_logits
 
     started = time.perf_counter()
+    if head in ("logistic", "svm"):
+        logits = held_out_logits(
+            head, values, field.labels, field.n_classes, field.fold, groups=field.groups, widths=widths
+        )
+    else:
+        logits = _fold_by_fold(field, values, head, widths, seed)
+    return Arm(
+        name=name,
+        thaw="none",
+        layer=layer,
+        head=head,
+        logits=logits,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _fold_by_fold(
+    field: Field, values: NDArray[np.float32], head: HeadKind, widths: Sequence[int], seed: int
+) -> NDArray[np.float64]:
+    """Return logits (n, C) of a head whose strength is chosen in closed form, or that has none."""
+    from thawline.heads import fit_head
+
     logits = np.full((len(field.rows), field.n_classes), np.nan)
     for fold in range(field.n_folds):
         inside = field.inside(fold)
@@ -164,14 +186,7 @@ def judge_head(
             seed=seed,
         )
         logits[inside] = np.maximum(fitted.head.logits(values[inside]), _LOWEST_LOGIT)
-    return Arm(
-        name=name,
-        thaw="none",
-        layer=layer,
-        head=head,
-        logits=logits,
-        seconds=time.perf_counter() - started,
-    )
+    return logits
 
 
 _LOWEST_LOGIT = -1e4

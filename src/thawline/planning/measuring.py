@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FEW_ERRORS, FEW_WRONG = 20, 0.05
 """If the first head makes fewer errors than that, and gets fewer wrong than that share, nothing else is tried: had
 another arm a third fewer errors, these samples could not tell, and a quarter fewer would be one point of accuracy."""
-FOR_COMPARISON = 4
+FOR_COMPARISON = 6
 """What is measured for comparison only takes about so many times what judging the first head took."""
 
 
