@@ -19,7 +19,7 @@ from thawline.backbones.providers.timm_import import import_timm
 from thawline.data import subset
 from thawline.data.digits import open_digits
 from thawline.errors import DataError, ModelError, UsageError
-from thawline.heads import fit_depths
+from thawline.heads import judge_depths
 from thawline.inputs.image.tensors import Normalise
 from thawline.planning.depth_profile import DepthProfile, depth_profile
 from thawline.planning.distances import Distance, by_chance, halvings
@@ -126,11 +126,11 @@ def told_apart_early(n: int = 120, *, early: float, late: float) -> tuple[list[N
 @pytest.mark.parametrize(("early", "late", "reading"), [(2.0, 0.3, "different"), (0.3, 2.0, "similar")])
 def test_depth_profile(early: float, late: float, reading: str) -> None:
     values, labels = told_apart_early(early=early, late=late)
-    fitted = fit_depths(values, labels, 3)
+    fitted = judge_depths(values, labels, 3)
     profile = depth_profile(fitted, labels, ["one", "two", "three"])
     assert profile is not None
     assert profile.names[profile.best] == ("one" if early > late else "three")
-    errors = [float(np.mean(p.held_out_logits.argmax(axis=1) != labels)) for p in fitted.depths]
+    errors = [float(np.mean(p.held_out_logits.argmax(axis=1) != labels)) for p in fitted]
     assert profile.errors == pytest.approx(errors, abs=0.03)  # but for the shares of classes that are put back
     assert profile.saved_ci95[0] <= profile.saved <= profile.saved_ci95[1]
     assert read_similarity(depth_profile=profile).readings == {"depth_profile": reading}
@@ -144,7 +144,7 @@ def test_a_depth_that_is_best_by_luck_saves_nothing() -> None:
     saved, apparent = [], []
     for _ in range(12):
         values = [rng.standard_normal((100, 8)).astype(np.float32) for _ in range(8)]
-        profile = depth_profile(fit_depths(values, labels, 2), labels, [str(i) for i in range(8)])
+        profile = depth_profile(judge_depths(values, labels, 2), labels, [str(i) for i in range(8)])
         assert profile is not None
         saved.append(profile.saved)
         apparent.append(profile.errors[-1] - min(profile.errors))
@@ -154,15 +154,15 @@ def test_a_depth_that_is_best_by_luck_saves_nothing() -> None:
 
 def test_depth_profile_without_errors_or_without_anything_left_out() -> None:
     values, labels = told_apart_early(early=20, late=20)
-    profile = depth_profile(fit_depths(values, labels, 3), labels, ["one", "two", "three"])
+    profile = depth_profile(judge_depths(values, labels, 3), labels, ["one", "two", "three"])
     assert profile is not None
     assert (profile.errors[-1], profile.gap, profile.gap_ci95) == (0, 0, (0, 0))
     one_group = np.zeros(120)
-    assert depth_profile(fit_depths(values, labels, 3, groups=one_group), labels, "abc", groups=one_group) is None
+    assert depth_profile(judge_depths(values, labels, 3, groups=one_group), labels, "abc", groups=one_group) is None
     with pytest.raises(DataError, match="one for each of 3 depths; got 2"):
-        depth_profile(fit_depths(values, labels, 3), labels, ["one", "two"])
+        depth_profile(judge_depths(values, labels, 3), labels, ["one", "two"])
     with pytest.raises(DataError, match="lengths differ"):
-        depth_profile(fit_depths(values, labels, 3), labels[1:], ["one", "two", "three"])
+        depth_profile(judge_depths(values, labels, 3), labels[1:], ["one", "two", "three"])
 
 
 def test_frechet_is_zero_at_home_and_grows_with_severity() -> None:

@@ -7,6 +7,7 @@ labels that are no classes, and training sets with fewer than two classes; impor
 
 from thawline.heads.depths import FittedDepths as FittedDepths
 from thawline.heads.depths import fit_depths as fit_depths
+from thawline.heads.depths import judge_depths as judge_depths
 from thawline.heads.fitting import FittedHead as FittedHead
 from thawline.heads.fitting import HeadKind as HeadKind
 from thawline.heads.fitting import fit_head as fit_head
@@ -30,5 +31,6 @@ __all__ = [
     "fit_head",
     "head_from_tensors",
     "held_out_logits",
+    "judge_depths",
     "refit_head",
 ]

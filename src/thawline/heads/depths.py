@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from thawline.errors import DataError
 from thawline.heads.head import LinearHead
@@ -64,11 +64,7 @@ def fit_depths(
     for part in parts:
         width = part.values.shape[1]
         own = slice(end, end := end + width)
-        centred = part.values.astype(np.float64)
-        mean[own] = centred.mean(axis=0)
-        centred -= mean[own]
-        own_scale = root_mean_square(centred)
-        centred /= own_scale
+        centred, mean[own], own_scale = _scaled(part)
         weight = 1.0 if weighting == "column" else np.sqrt(columns / (len(parts) * width))
         joined[:, own], scale[own] = centred * weight, own_scale / weight
         own_gram = centred @ centred.T if gram is not None or is_wide(centred.shape) else None
@@ -78,6 +74,30 @@ def fit_depths(
         paths.append(leave_one_out(spectrum(space, part), part))
     head, path = solve_ridge(spectrum(row_space(joined, mean, scale, gram), rows), rows)
     return FittedDepths(head=head, path=path, depths=tuple(paths), seconds=time.perf_counter() - started)
+
+
+def judge_depths(
+    values: Sequence[ArrayLike], labels: ArrayLike, n_classes: int, *, groups: ArrayLike | None = None
+) -> tuple[RidgePath, ...]:
+    """Judge ridge on each depth alone, as ``fit_depths`` does, and fit no head.
+
+    Args and raises are those of ``fit_depths``.
+    """
+    paths = []
+    for part in _check_depths(values, labels, n_classes, groups):
+        centred, mean, scale = _scaled(part)
+        paths.append(leave_one_out(spectrum(row_space(centred, mean, np.asarray(scale)), part), part))
+    return tuple(paths)
+
+
+def _scaled(part: TrainingRows) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return features (N, D) of one depth, centred and divided by one global scale; their mean (D,), and the scale."""
+    centred = part.values.astype(np.float64)
+    mean = centred.mean(axis=0)
+    centred -= mean
+    scale = root_mean_square(centred)
+    centred /= scale
+    return centred, mean, scale
 
 
 def _check_depths(

@@ -40,6 +40,10 @@ class Spectrum:
     """U (N, R)"""
     targets: NDArray[np.float64]
     """(N, C) of -1 and +1."""
+    centred: NDArray[np.float64]
+    """(N, C) targets less their mean."""
+    explained: NDArray[np.float64]
+    """U' centred (R, C), the same for every penalty."""
 
     def coefficients(self, penalty: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return weight (C, D) and bias (C,) for features as they come; ``penalty`` counts on scaled features."""
@@ -58,8 +62,7 @@ class Spectrum:
             groups: (N,) numbered 0..G-1, at least two.
         """
         shrink = self.space.eigenvalues / (self.space.eigenvalues + penalty)
-        centred = self.targets - self.targets.mean(axis=0)
-        residual = centred - (self.left * shrink) @ (self.left.T @ centred)
+        residual = self.centred - (self.left * shrink) @ self.explained
         decisions = self.targets.copy()
         n = len(residual)
         for rows in _groups_by_size(groups):  # (M, G): M groups of G rows
@@ -75,7 +78,9 @@ class Spectrum:
 
 def spectrum(space: RowSpace, rows: TrainingRows) -> Spectrum:
     """Join a row space with the targets of its rows."""
-    return Spectrum(space, space.left(), 2 * np.eye(rows.n_classes)[rows.labels] - 1)
+    left, targets = space.left(), 2 * np.eye(rows.n_classes)[rows.labels] - 1
+    centred = targets - targets.mean(axis=0)
+    return Spectrum(space, left, targets, centred, left.T @ centred)
 
 
 def fit_ridge(rows: TrainingRows, *, penalties: Sequence[float] = PENALTIES) -> tuple[LinearHead, RidgePath]:

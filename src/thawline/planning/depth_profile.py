@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thawline.errors import DataError
-from thawline.heads.depths import FittedDepths
 from thawline.heads.ridge import RidgePath
 from thawline.planning.distances import halvings
 from thawline.planning.held_out import mean_interval, with_all_shares
@@ -48,7 +47,7 @@ class DepthProfile:
 
 
 def depth_profile(
-    fitted: FittedDepths,
+    paths: Sequence[RidgePath],
     labels: ArrayLike,
     names: Sequence[str],
     *,
@@ -58,7 +57,7 @@ def depth_profile(
     """Compare the best depth with the last: choose the best on one half of the groups, judge it on the other.
 
     Args:
-        fitted: Depths from input to output; a classifier would see the last.
+        paths: Of each depth from input to output; a classifier would see the last.
         labels: (N,) of the rows that the probes were fitted on.
         names: One for each depth.
         groups: (N,) as the probes were fitted with.
@@ -68,16 +67,16 @@ def depth_profile(
     Raises:
         DataError: Names, labels or groups do not fit the probes.
     """
-    if len(names) != len(fitted.depths):
-        raise DataError(f"names must be one for each of {len(fitted.depths)} depths; got {len(names)}.")
+    if len(names) != len(paths):
+        raise DataError(f"names must be one for each of {len(paths)} depths; got {len(names)}.")
     classes = np.asarray(labels)
     numbered = np.unique(np.arange(len(classes)) if groups is None else np.asarray(groups), return_inverse=True)[1]
-    held_out = [path.held_out_logits for path in fitted.depths]
+    held_out = [path.held_out_logits for path in paths]
     if any(logits is None for logits in held_out):
         return None
     if any(logits is not None and len(logits) != len(classes) for logits in held_out) or len(numbered) != len(classes):
         raise DataError("labels and groups must be those of the rows that the depths were fitted on; lengths differ.")
-    wrong = np.stack([_mistakes(path, classes, numbered) for path in fitted.depths])  # (depths, N)
+    wrong = np.stack([_mistakes(path, classes, numbered) for path in paths])  # (depths, N)
     saved = _saved(wrong, numbered, seed)
     errors = wrong.mean(axis=1)
     return DepthProfile(

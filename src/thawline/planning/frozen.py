@@ -27,7 +27,7 @@ class FrozenFeatures:
             asked: Says which engine runs the backbone, where, and in which precision.
             read: What was computed at the layer of ``asked`` before.
         """
-        self._data, self._backbone, self._watcher = ground.data, backbone, watcher
+        self._data, self._rows, self._backbone, self._watcher = ground.data, ground.field.rows, backbone, watcher
         self._how: dict[str, Any] = {
             "engine": asked.engine,
             "precision": asked.precision,
@@ -49,11 +49,19 @@ class FrozenFeatures:
         return features.values
 
     def side_by_side(self, layers: Sequence[str]) -> tuple[NDArray[np.float32], list[int]]:
-        """(N, D) of several layers, and the columns that each has in it."""
+        """(n, D) of several layers for the samples that arms compete on, and the columns that each has in it.
+
+        Those of the test set are computed by the fit, if it reads these layers at all.
+        """
+        from thawline.data import subset
         from thawline.features import extract_rungs
 
         found = extract_rungs(
-            self._data, self._backbone, layers, **self._how, progress=self._bar("features of all depths")
+            subset(self._data, self._rows),
+            self._backbone,
+            layers,
+            **self._how,
+            progress=self._bar("features of all depths"),
         )
         self.computed[",".join(layers)] = found[0].computed
         self.seconds += found[0].seconds

@@ -38,13 +38,11 @@ class HeadArms:
         """Judge one head.
 
         Args:
-            values: (N, D) features of all samples.
+            values: (n, D) features of the samples of the field.
             layer: Where they were read.
             options: As ``judge_head`` takes them.
         """
-        arm = judge_head(
-            self._field, values[self._field.rows], name=name, layer=layer, seed=self._ground.seed, **options
-        )
+        arm = judge_head(self._field, values, name=name, layer=layer, seed=self._ground.seed, **options)
         arms = self._standing.arms
         arms.append(arm)
         self._watcher.progress("measuring heads", len(arms), max(len(arms), _USUALLY))
@@ -52,25 +50,29 @@ class HeadArms:
 
     def at_depths(self, ladder: Ladder) -> Callable[[], DepthProfile | None]:
         """Judge heads on the best single depth and on all depths together; returns what compares the depths."""
-        from thawline.heads import fit_depths
+        from thawline.heads import judge_depths
         from thawline.planning.depth_profile import depth_profile
 
         field, names = self._field, depth_rungs(ladder)
         values, widths = self._features.side_by_side(names)
-        of_depths = np.split(values[field.rows], np.cumsum(widths)[:-1], axis=1)
-        fitted = fit_depths(of_depths, field.labels, field.n_classes, groups=field.groups)
-        losses = [np.inf if path.log_loss is None else path.log_loss for path in fitted.depths]
+        of_depths = np.split(values, np.cumsum(widths)[:-1], axis=1)
+        paths = judge_depths(of_depths, field.labels, field.n_classes, groups=field.groups)
+        losses = [np.inf if path.log_loss is None else path.log_loss for path in paths]
         best = int(np.argmin(losses))
         if names[best] != "pooled":
             start = int(np.sum(widths[:best]))
             self.judge(f"{names[best]}, logistic", values[:, start : start + widths[best]], names[best])
         self.judge("all depths, logistic", values, ",".join(names), widths=widths)
-        return partial(depth_profile, fitted, field.labels, names, groups=field.groups, seed=self._ground.seed)
+        return partial(depth_profile, paths, field.labels, names, groups=field.groups, seed=self._ground.seed)
 
     def for_comparison(self, pooled: NDArray[np.float32]) -> None:
-        """Judge what is never chosen: pixels without any pre-trained model, and other kinds of head."""
-        data = self._ground.data
+        """Judge what is never chosen: pixels without any pre-trained model, and other kinds of head.
+
+        Args:
+            pooled: (N, D) features of the last layer, of all samples.
+        """
+        data, rows = self._ground.data, self._field.rows
         simple = kind_of(data.kind).simple_features(data.sketches)
-        self.judge("no backbone: 16 x 16 pixels, logistic", simple, PIXELS)
+        self.judge("no backbone: 16 x 16 pixels, logistic", simple[rows], PIXELS)
         for name, head in (("ridge", "ridge"), ("svm", "svm"), ("five neighbours", "knn")):
-            self.judge(f"last layer, {name}", pooled, "pooled", head=head)
+            self.judge(f"last layer, {name}", pooled[rows], "pooled", head=head)

@@ -60,7 +60,7 @@ def measure(
     """
     measuring = _Measuring(ground, backbone, watcher, budget, asked, read)
     values = measuring.features.at("pooled")
-    first = measuring.heads.judge("last layer, logistic", values, "pooled")
+    first = measuring.heads.judge("last layer, logistic", values[ground.field.rows], "pooled")
     found = measuring.found
     wrong, n = int((first.correct(ground.field.labels) == 0).sum()), int(first.judged.sum())
     enough = wrong < FEW_ERRORS and wrong <= FEW_WRONG * n

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.records import Dataset
 
-_BATCH = 16
+_BATCH = 4
+"""Pictures at a time: the moments of what is still in the processor's cache take two thirds of the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -221,9 +221,9 @@ class _AtN:
     def misfit(self) -> NDArray[np.bool_]:
         """Return mistakes (N,) on the rows that were fitted on."""
         penalty = self.penalties[int(self.losses.sum(axis=1).argmin())]
-        mean, eigenvalues = self.basis.targets.mean(axis=0), self.basis.space.eigenvalues
-        explained = self.basis.left.T @ (self.basis.targets - mean)
-        decisions = mean + (self.basis.left * (eigenvalues / (eigenvalues + penalty))) @ explained
+        eigenvalues = self.basis.space.eigenvalues
+        shrunk = self.basis.left * (eigenvalues / (eigenvalues + penalty))
+        decisions = self.basis.targets.mean(axis=0) + shrunk @ self.basis.explained
         return np.asarray(decisions.argmax(axis=1) != self.labels)
 
 
