@@ -83,3 +83,22 @@ def test_depths_side_by_side_have_the_same_say() -> None:
     weighed = judge_head(field, values, name="a", layer="x,y", widths=(50, 2), seed=0)
     raw = judge_head(field, values, name="b", layer="x,y", seed=0)
     assert weighed.correct(labels).mean() > 0.9 > raw.correct(labels).mean()
+
+
+def test_a_class_of_one_group_is_learned_from_and_never_judged(data: tl.Dataset) -> None:
+    """No arm can tell a class that it has not seen; one such row would drown the losses of all others."""
+    from dataclasses import replace
+
+    split = split_data(data)
+    rows = np.sort(np.concatenate([split.train, split.val]))
+    labels, groups = data.labels.copy(), np.arange(len(data))
+    labels[rows[0]], groups[rows[1]] = len(data.classes), groups[rows[0]]  # a class of one sample, and a copy of it
+    rare = replace(data, labels=labels, groups=groups, classes=(*data.classes, "rare"))
+    field = mark_out(rare, split, 0)
+    assert np.array_equal(np.flatnonzero(field.fold < 0), [0, 1])
+    assert field.n_folds == mark_out(data, split, 0).n_folds
+    telling = np.eye(field.n_classes, dtype=np.float32)[field.labels]
+    for head in ("logistic", "svm", "ridge", "knn"):
+        arm = judge_head(field, telling, name="a", layer="pooled", head=head, seed=0)
+        assert np.array_equal(np.flatnonzero(~arm.judged), [0, 1])
+        assert np.nanmean(arm.losses(field.labels)) < 0.5

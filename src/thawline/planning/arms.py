@@ -40,7 +40,7 @@ class Field:
     groups: NDArray[np.int64]
     """(n,)"""
     fold: NDArray[np.int64]
-    """(n,) 0..N_FOLDS-1"""
+    """(n,) 0..N_FOLDS-1; -1 for samples that are always learned from and never judged."""
     n_classes: int
 
     @property
@@ -61,13 +61,30 @@ def mark_out(data: Dataset, split: Split, seed: int) -> Field:
     rows = np.sort(np.concatenate([split.train, split.val]))
     rows = rows[fewer(data.labels[rows], data.groups[rows], MOST_ROWS, seed)]
     labels, groups = data.labels[rows], _numbered(data.groups[rows])
-    fold = stratified_group_folds(labels, groups, N_FOLDS, seed)
+    fold = _dealt(labels, groups, seed)
     if fold.max() == 0:
         raise DataError(
             f"data must have two groups to learn from, so that one can be held out; all {len(rows)} samples are one "
             "group. Say what to thaw: --thaw none, or last:2."
         )
     return Field(rows, labels, groups, fold, len(data.classes))
+
+
+def _dealt(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Deal rows to folds (n,); -1 for the groups of a class that has no other.
+
+    No arm can tell a class that it has not seen. Its log loss there is that of a probability of 0, and would drown what
+    the arms make of everything else.
+    """
+    class_and_group = np.unique(np.stack([labels, groups]), axis=1)
+    classes, n_groups = np.unique(class_and_group[0], return_counts=True)
+    only = np.isin(class_and_group[0], classes[n_groups == 1])
+    kept = ~np.isin(groups, class_and_group[1, only])
+    if len(np.unique(groups[kept])) < 2:  # too few to be choosy
+        return stratified_group_folds(labels, groups, N_FOLDS, seed)
+    fold = np.full(len(labels), -1)
+    fold[kept] = stratified_group_folds(labels[kept], _numbered(groups[kept]), N_FOLDS, seed)
+    return fold
 
 
 def fewer(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
