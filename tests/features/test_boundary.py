@@ -1,5 +1,7 @@
 """The boundary cache against the plain prefix: stored, streamed, computed afresh or carried on, it is the same.
 
+Stored, afresh and carried on are the same bits; the plain prefix runs one layer after the other and rounds elsewhere.
+
 Everything that must not change a number is tried: batches, order, names, interruptions, another way of making it.
 """
 
@@ -26,7 +28,7 @@ from thawline.backbones.cut import cut
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.signature import Signature
 from thawline.errors import DataError, ModelError, StorageError
-from thawline.features import boundary, boundary_sources, extract
+from thawline.features import activations, boundary, boundary_sources, extract, folding
 from thawline.features.activations import BATCH, FrozenPart, PreparedViews
 from thawline.features.boundary import Boundary, FreshActivations
 from thawline.inputs.image.decode import prepare
@@ -179,6 +181,18 @@ def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> None:
         assert torch.equal(one, other)
 
 
+def _close(a: list[torch.Tensor], b: list[torch.Tensor]) -> None:
+    """The same but for rounding: what is cached was made by folded layers, in passes of fewer rows."""
+    assert len(a) == len(b)
+    for one, other in zip(a, b, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert one.stride()[1:] == other.stride()[1:]
+        off = (one.float() - other.float()).abs()
+        largest, mean = (0.05, 0.01) if one.dtype == torch.bfloat16 else (1e-5, 1e-6)
+        assert off.max() <= largest * other.abs().max()
+        assert off.mean() <= mean * other.abs().max()
+
+
 def _n_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of every run of frozen layers from now on."""
     runs: list[int] = []
@@ -201,7 +215,7 @@ CASES = [
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("opened", "rung"), CASES, ids=["input", "pooled", "resnet", "vit"])
-def test_cached_and_fresh_are_the_plain_prefix_bit_for_bit(
+def test_cached_and_fresh_are_one_to_the_bit_and_the_plain_prefix_but_for_rounding(
     toy: ModuleType, opened: Callable[[], Loaded], rung: str, precision: str
 ) -> None:
     data, backbone = toy.toy_dataset(9), opened()
@@ -211,9 +225,9 @@ def test_cached_and_fresh_are_the_plain_prefix_bit_for_bit(
     assert report.bytes == 27 * cached.bytes_per_row
     fresh = _line(FreshActivations, data, backbone, rung, precision)
     for view in (None, 0, 3):
-        expected = _plain(data, backbone, rung, precision, view, _all(9))
-        _same(_streamed(cached, 9, view), expected)
-        _same(_streamed(fresh, 9, view), expected)
+        found = _streamed(cached, 9, view)
+        _same(_streamed(fresh, 9, view), found)
+        _close(found, _plain(data, backbone, rung, precision, view, _all(9)))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -224,8 +238,9 @@ def test_several_tensors_cross_and_come_back(toy: ModuleType, precision: str) ->
     cached.ensure(_all(5), [1])
     expected = _plain(data, backbone, "side", precision, 1, _all(5))
     assert sorted(tensor.shape[1:] for tensor in expected) == [(10, 4, 4), (16, 5)]
-    _same(_streamed(cached, 5, 1), expected)
-    _same(_streamed(_line(FreshActivations, data, backbone, "side", precision), 5, 1), expected)
+    found = _streamed(cached, 5, 1)
+    _close(found, expected)
+    _same(_streamed(_line(FreshActivations, data, backbone, "side", precision), 5, 1), found)
     for batch in cached.stream([(_all(5), 1)]):  # as if they had just been computed
         for tensor in batch:
             form = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
@@ -236,7 +251,7 @@ def test_what_lies_channels_last_does_so_on_disk(toy: ModuleType, backbone: Load
     data = toy.toy_dataset(1)
     _boundary(data, backbone).ensure([0], [None])
     (shard,) = _shards(clean_cache)
-    (expected,) = _plain(data, backbone, "second", "f32", None, [0])
+    (expected,) = _streamed(_line(FreshActivations, data, backbone), 1, None)
     assert shard.read_bytes().count(expected[0].permute(1, 2, 0).contiguous().numpy().tobytes()) == 1
 
 
@@ -373,9 +388,29 @@ def test_whatever_changes_numbers_changes_the_key(
     assert variants[0]._key(None) == variants[6]._key(None) == variants[7]._key(None)
     before = variants[0]._key(0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 17)
-    assert variants[0]._key(0) != before  # kernels divide sums among threads: some models change in their last bits
-    assert "17 threads" in variants[0]._key(0).engine
-    assert "threads" not in boundary._identity("cuda:1", "f32")
+    assert variants[0]._key(0) == before  # each pass runs in one thread
+    assert f"folded {folding.REVISION}" in before.engine
+    assert "folded" not in boundary._identity("cuda:1", "f32")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_number_of_processors_changes_no_bit(
+    toy: ModuleType, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, backbone = toy.toy_dataset(40), loaded("test_resnet")
+    found, usual = [], torch.get_num_threads()
+    for processors in (1, 3):
+        monkeypatch.setattr(activations, "usable_processors", lambda n=processors: n)
+        line = _boundary(data, backbone, "layer3.0", precision)
+        line._store = FeatureStore(tmp_path / str(processors))
+        try:
+            torch.set_num_threads(processors)
+            line.ensure(_all(40), [0])
+            assert torch.get_num_threads() == processors
+        finally:
+            torch.set_num_threads(usual)
+        found.append(_streamed(line, 40, 0))
+    _same(*found)
 
 
 @pytest.mark.parametrize("precision", ["f32", pytest.param("bf16", marks=pytest.mark.slow)])
@@ -481,7 +516,7 @@ def test_several_tensors_are_carried_on(toy: ModuleType, eager: None, tmp_path: 
     _boundary(data, backbone, "side").ensure(_all(5), [0])
     carried = _boundary(data, backbone, "top")
     assert carried.ensure(_all(5), [0]).made_from == "side"
-    _same(_streamed(carried, 5, 0), _plain(data, backbone, "top", "f32", 0, _all(5)))
+    _same(_streamed(carried, 5, 0), _streamed(_line(FreshActivations, data, backbone, "top"), 5, 0))
 
 
 def test_the_nearest_line_is_taken_and_pictures_for_what_it_lacks(toy: ModuleType, eager: None) -> None:
@@ -492,8 +527,9 @@ def test_the_nearest_line_is_taken_and_pictures_for_what_it_lacks(toy: ModuleTyp
     report = cached.ensure(_all(10), [0, 1])
     assert report.made_from == "second and first and pictures"
     assert report.computed == 20
+    fresh = _line(FreshActivations, data, backbone, "third")
     for view in (0, 1):
-        _same(_streamed(cached, 10, view), _plain(data, backbone, "third", "f32", view, _all(10)))
+        _same(_streamed(cached, 10, view), _streamed(fresh, 10, view))
 
 
 def test_a_line_where_rounding_lost_something_is_not_carried_on(
@@ -505,7 +541,7 @@ def test_a_line_where_rounding_lost_something_is_not_carried_on(
         _boundary(data, backbone, "first", precision).ensure(_all(4), [0])
         cached = _boundary(data, backbone, "second", precision)
         assert cached.ensure(_all(4), [0]).made_from == origin
-        _same(_streamed(cached, 4, 0), _plain(data, backbone, "second", precision, 0, _all(4)))
+        _same(_streamed(cached, 4, 0), _streamed(_line(FreshActivations, data, backbone, precision=precision), 4, 0))
 
 
 def test_a_line_is_left_alone_where_it_gives_other_bits_or_is_slower() -> None:
@@ -689,4 +725,4 @@ def test_frozen_layers_stay_in_inference_mode(toy: ModuleType, backbone: Loaded)
     expected = _plain(data, backbone, "second", "f32", 0, _all(4))
     fresh = _line(FreshActivations, data, backbone)
     backbone.module().train()
-    _same(_streamed(fresh, 4, 0), expected)
+    _close(_streamed(fresh, 4, 0), expected)

@@ -85,9 +85,13 @@ def test_a_view_is_resized_with_the_filter_of_the_preparation(monkeypatch, photo
         filter = Image.Resampling[interpolation.upper()]
         expected = np.asarray(image.crop(box).resize((64, 48), filter), int)
         (view,) = prepare_views(np.asarray(image), replace(PLAIN, interpolation=interpolation), CROP_ONLY, [seed])
-        # at its border a view also hears of the pixels just outside, which a crop would have thrown away
-        np.testing.assert_array_equal(view[4:-4, 4:-4], expected[4:-4, 4:-4])
-        assert np.abs(view - expected).max() < 32
+        if interpolation == "lanczos":
+            # at its border a view also hears of the pixels just outside, which a crop would have thrown away
+            np.testing.assert_array_equal(view[4:-4, 4:-4], expected[4:-4, 4:-4])
+            assert np.abs(view - expected).max() < 32
+        else:
+            assert np.abs(view - expected).max() <= 1
+            assert (view != expected).mean() < 0.02
 
 
 def test_a_large_picture_is_shrunk_faithfully(monkeypatch, photo):
@@ -97,7 +101,8 @@ def test_a_large_picture_is_shrunk_faithfully(monkeypatch, photo):
         expected = np.asarray(image.resize((64, 48), Image.Resampling.BICUBIC, box=box), int)
         (view,) = prepare_views(np.asarray(image), PLAIN, CROP_ONLY, [seed])
         difference = np.abs(view - expected)
-        assert (difference.max() <= 4, difference.mean() < 0.5) == (True, True)
+        # averaged to a half, it is cut at whole pixels of that size
+        assert (difference.max() <= 8, difference.mean() < 1) == (True, True), (difference.max(), difference.mean())
 
 
 def test_view_none_is_what_a_prediction_sees(photo, encode):
@@ -141,7 +146,8 @@ def test_a_large_jpeg_is_decoded_to_a_part_for_views_too(photo, encode, orientat
         assert alone.tobytes() == view.tobytes(), "a view depends on its seed alone"
         (expected,) = prepare_views(np.asarray(exact.image), LARGE, CROP_ONLY, [seed])
         off = np.abs(view.astype(int) - expected)
-        assert (0 < off.max() <= 6, off.mean() < 0.6) == (True, True), (off.max(), off.mean())
+        # the two are cut at pixels of other sizes: the borders differ by up to a third of a pixel of the view
+        assert (0 < off.max() <= 12, off.mean() < 1.5) == (True, True), (off.max(), off.mean())
 
 
 def test_the_smallest_crop_that_can_be_drawn_decides_how_much_is_decoded():

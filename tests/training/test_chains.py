@@ -16,6 +16,7 @@ from thawline.backbones.ladder import build_ladder
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
+from thawline.engines import convolving
 from thawline.training.fused import convolution
 from thawline.training.fused.chains import Chain, usable_chains
 from thawline.training.net import Above, Net
@@ -194,7 +195,7 @@ def _alone(conv: nn.Conv2d) -> Any:
     fixed = convolution.Fixed(
         stride=conv.stride, dilation=conv.dilation, groups=conv.groups, activation="none", mean=None, inverse_std=None
     )
-    pads = convolution.same_pads if isinstance(conv, Conv2dSame) else convolution.own_pads
+    pads = convolving.same_pads if isinstance(conv, Conv2dSame) else convolving.own_pads
 
     def run(x: torch.Tensor) -> torch.Tensor:
         w, b = convolution.fold(conv, None, fixed, torch.bfloat16)
@@ -229,8 +230,8 @@ def test_layers_whose_gradients_would_be_wrong_are_not_used(monkeypatch: pytest.
 
 
 def test_layers_whose_outputs_would_be_wrong_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    above, usual = of_family("test_resnet"), convolution._forward
-    monkeypatch.setattr(convolution, "_forward", lambda *given: usual(*given) * 1.01)
+    above, usual = of_family("test_resnet"), convolution.activated
+    monkeypatch.setattr(convolution, "activated", lambda *given: usual(*given) * 1.01)
     assert usable_chains(above) == []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from thawline.backbones.cut import cut as cut_at
 from thawline.backbones.names import INPUT
 from thawline.engines.arithmetic import arithmetic
 from thawline.errors import ModelError
+from thawline.features.folding import folded
 from thawline.features.layout import InputLayout, Layout, TensorLayout, empty_rows
 from thawline.features.prepared import Samples, read_sample
 from thawline.inputs import kind_of
@@ -24,6 +27,8 @@ from thawline.inputs.image.views import Views
 from thawline.records import Precision, Preparation
 from thawline.scale import executor
 from thawline.scale.allocator import keep_freed_memory
+from thawline.scale.processors import usable_processors
+from thawline.scale.threads import Crew
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,22 +36,38 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
 
 BATCH = 32
-"""Rows in every run of frozen layers; a smaller batch is padded. Torch chooses kernels by shape, so without padding a
-sample's bits would depend on the size of its batch."""
+"""Rows that are given to frozen layers at once."""
+_PASS_NUMBERS = 4 * 3 * 224 * 224
+"""Of the input, in one pass on a processor: what a pass computes should stay in its caches."""
+_PASS_ROWS = 4, 8
+"""Fewest and most rows in one pass on a processor. With fewer, calling the layers outweighs their work; with more,
+there are not enough passes in a batch for all processors."""
 
 Batches = Sequence[tuple[NDArray[np.int64], "int | None"]]
 """(rows (B,) of the samples, number of the view or None for the picture itself), one after the other."""
 
 
 class FrozenPart:
-    """The layers between two lines, run without gradients in batches of one size.
+    """The layers between two lines, run without gradients in passes of one size.
+
+    On a processor, several passes run side by side, each in one thread: no thread waits for another after each layer,
+    and the number of processors changes no bit.
 
     Attributes:
         device: Where it runs.
         start: How the rows lie that it is given.
     """
 
-    def __init__(self, layers: Prefix | None, start: Layout, rung: str, *, precision: Precision, device: str) -> None:
+    def __init__(
+        self,
+        layers: Prefix | None,
+        start: Layout,
+        rung: str,
+        *,
+        precision: Precision,
+        device: str,
+        pass_rows: int = _PASS_ROWS[1],
+    ) -> None:
         """Work out the rows that come out, without running anything.
 
         Args:
@@ -55,6 +76,7 @@ class FrozenPart:
             rung: At the upper line.
             precision: What to compute and to round the rows to.
             device: Where the layers are.
+            pass_rows: Rows in one pass on a processor; see ``pass_rows_of``.
         Raises:
             ModelError: What crosses the upper line cannot be kept.
         """
@@ -64,6 +86,9 @@ class FrozenPart:
             keep_freed_memory()
         self._layers, self._precision = layers, precision
         self._packed = None if layers is None else self._outline(layers, rung)
+        self._on_processor = self.device.type == "cpu"
+        self._pass_rows = pass_rows if self._on_processor else BATCH
+        self._crew = Crew(usable_processors(), name="thawline-frozen") if self._on_processor else None
 
     @property
     def end(self) -> Layout:
@@ -75,17 +100,40 @@ class FrozenPart:
 
         A row's bits do not depend on the rows beside it.
         """
-        if self._layers is None or self._packed is None:
+        if self._layers is None:
             return rows.to(self.device)
-        return torch.cat([self._run(self._layers, self._packed, batch) for batch in torch.split(rows, BATCH)])
+        layers, passes = self._ready, torch.split(rows, self._pass_rows)
+        if self._crew is None:
+            return torch.cat([self._run(layers, part) for part in passes])
 
-    def _run(self, layers: Prefix, packed: TensorLayout, rows: torch.Tensor) -> torch.Tensor:
+        def alone(part: torch.Tensor) -> torch.Tensor:
+            if torch.get_num_threads() != 1:  # of this thread
+                torch.set_num_threads(1)
+            return self._run(layers, part)
+
+        try:
+            return torch.cat(self._crew.each(alone, passes))
+        finally:
+            torch.set_num_threads(torch.get_num_threads())  # a new thread begins with what was set last in any thread
+
+    @cached_property
+    def _ready(self) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """The layers as they run: made when they first do, since all rows may be stored."""
+        assert self._layers is not None
+        if not self._on_processor:
+            return self._layers
+        dtype = torch.bfloat16 if self._precision == "bf16" else torch.float32
+        return folded(self._layers, self.start.examples(2), dtype)
+
+    def _run(self, layers: Callable[..., tuple[torch.Tensor, ...]], rows: torch.Tensor) -> torch.Tensor:
+        assert self._packed is not None
         n = len(rows)
-        full = empty_rows(BATCH, self.start, self.device)
+        # Torch chooses kernels by shape: without padding, a sample's bits would depend on the size of its pass.
+        full = empty_rows(self._pass_rows, self.start, self.device)
         full[:n] = rows
         full[n:] = full[n - 1]
         with torch.no_grad(), arithmetic(self.device, self._precision):
-            return packed.pack(layers(*self.start.tensors(full)))[:n]
+            return self._packed.pack(layers(*self.start.tensors(full)))[:n]
 
     def _outline(self, layers: Prefix, rung: str) -> TensorLayout:
         """Work out shapes, strides and types of the result, without numbers."""
@@ -101,8 +149,18 @@ def frozen_part(cut: Cut, preparation: Preparation, *, precision: Precision, dev
         ModelError: What crosses the line cannot be kept.
     """
     layers = None if cut.rung == INPUT else cut.prefix
-    start = InputLayout.of(preparation, torch.device(device))
-    return FrozenPart(layers, start, cut.rung, precision=precision, device=device)
+    start, rows = InputLayout.of(preparation, torch.device(device)), pass_rows_of(preparation)
+    return FrozenPart(layers, start, cut.rung, precision=precision, device=device, pass_rows=rows)
+
+
+def pass_rows_of(preparation: Preparation) -> int:
+    """Return how many rows run in one pass on a processor: the same for all layers of a backbone.
+
+    With other sizes below and above a lower line, its rows might not be carried on to the same bits.
+    """
+    least, most = _PASS_ROWS
+    fit = _PASS_NUMBERS // math.prod(preparation.spec.shape)
+    return most if fit >= most else least
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,8 +32,10 @@ from thawline.features.activations import (
     PreparedViews,
     check_untouched,
     frozen_part,
+    pass_rows_of,
 )
 from thawline.features.boundary_sources import FromLine, FromSamples, Origin, Wanted, pays
+from thawline.features.folding import REVISION as FOLDED
 from thawline.features.job import first_of_each
 from thawline.features.layout import Layout, from_store, stored_format
 from thawline.features.prepared import Samples
@@ -320,13 +322,14 @@ class Boundary:
 
     def _stretch(self, low: str, start: Layout, high: str) -> FrozenPart:
         layers = segment(self._model, low, high, signature=self._backbone.signature)
-        return FrozenPart(layers, start, high, precision=self._precision, device=self._device)
+        rows = pass_rows_of(self._backbone.preparation)
+        return FrozenPart(layers, start, high, precision=self._precision, device=self._device, pass_rows=rows)
 
 
 def _identity(device: str, precision: Precision) -> str:
-    """Name everything that decides how numbers are rounded: on a processor, threads divide sums among them."""
-    threads = f" {torch.get_num_threads()} threads" if torch.device(device).type == "cpu" else ""
-    return EngineChoice("torch", device, precision).identity + threads
+    """Name everything that decides how numbers are rounded: on a processor, layers are folded."""
+    layers = f" folded {FOLDED}" if torch.device(device).type == "cpu" else ""
+    return EngineChoice("torch", device, precision).identity + layers
 
 
 def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:

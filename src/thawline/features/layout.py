@@ -49,18 +49,27 @@ class Layout(Protocol):
         """Rows (B, n), where the tensors are wanted -> the tensors, over the same memory where possible."""
         ...
 
+    def examples(self, n: int) -> tuple[torch.Tensor, ...]:
+        """Return tensors of ``n`` made-up rows, float32 and on a processor; always the same."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputLayout:
     """At the rung ``input``: a row is the prepared sample; of a picture that takes a quarter of the normalised one."""
 
-    spec: ArraySpec
+    preparation: Preparation
     to_tensors: Callable[[torch.Tensor], torch.Tensor]
 
     @classmethod
     def of(cls, preparation: Preparation, device: torch.device) -> InputLayout:
         """Make the layout of one backbone's samples."""
-        return cls(preparation.spec, kind_of(preparation.kind).to_tensors(preparation, device))
+        return cls(preparation, kind_of(preparation.kind).to_tensors(preparation, device))
+
+    @property
+    def spec(self) -> ArraySpec:
+        """The prepared sample."""
+        return self.preparation.spec
 
     @property
     def stored(self) -> Stored:
@@ -81,6 +90,11 @@ class InputLayout:
     def tensors(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Rows (B, numbers) -> what the first layer takes, (B, *tensor_shape)."""
         return (self.to_tensors(rows.view(-1, *self.spec.shape)),)
+
+    def examples(self, n: int) -> tuple[torch.Tensor, ...]:
+        """See ``Layout.examples``."""
+        kind, cpu = kind_of(self.preparation.kind), torch.device("cpu")
+        return (kind.to_tensors(self.preparation, cpu)(torch.from_numpy(kind.stand_ins(n, self.preparation))),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +153,10 @@ class TensorLayout:
             _shaped(part.contiguous(), shape, last)
             for part, shape, last in zip(parts, self.shapes, self.channels_last, strict=True)
         )
+
+    def examples(self, n: int) -> tuple[torch.Tensor, ...]:
+        """See ``Layout.examples``."""
+        return self.tensors(torch.randn(n, self.numbers, generator=torch.Generator().manual_seed(0)))
 
 
 def stored_format(precision: Precision) -> Stored:

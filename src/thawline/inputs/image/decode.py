@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Noted = Callable[[Deep], None]
 """Hears of the samples of each picture that is deeper than 8 bits."""
 
-_SPARE = 5.9
+SPARE = 5.9
 """Decoded pixels, across, that a JPEG decoded to a half, quarter or eighth must leave for each one that is wanted.
 
 Measured for halves and quarters with an ImageNet MobileNetV2 at 224 px, on photographs enlarged and on mosaics of sharp
@@ -61,7 +61,7 @@ class Picture(NamedTuple):
     box: Box
     """Where in ``image`` the picture lies: of a reduced JPEG, pixels at two borders may be part padding."""
     reduction: int = 1
-    """Pixels of the picture, across, for one of ``image``: 1, 2, 4 or 8."""
+    """Pixels of the picture, across, for one of ``image``."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -98,16 +98,27 @@ def open_picture(
     payload: Payload,
     shrinking: Shrinking | None = None,
     *,
+    spare: float = SPARE,
     scales: Sequence[ValueScale] = (),
     noted: Noted | None = None,
 ) -> Picture:
     """Open as ``open_image`` does; decode fewer pixels of a JPEG that will be shrunk far, if that changes no result.
 
+    Args:
+        spare: Pixels, across, that must be left for each one that is wanted. See ``SPARE``.
     Raises:
         UndecodableError: As ``open_image``.
     """
-    with _decoded(payload, shrinking, _SPARE, scales, noted) as (image, box, reduction, orientation):
+    with _decoded(payload, shrinking, spare, scales, noted) as (image, box, reduction, orientation):
         return Picture(*upright(_to_rgb(image), box, orientation), reduction)
+
+
+def averaged(picture: Picture, by: int) -> Picture:
+    """Return a picture ``by`` times smaller across, each pixel the mean of a square."""
+    if by == 1:
+        return picture
+    left, top, right, bottom = picture.box
+    return Picture(picture.image.reduce(by), (left / by, top / by, right / by, bottom / by), picture.reduction * by)
 
 
 def thumbnail(payload: Payload, px: int, noted: Noted | None = None) -> Image.Image:
@@ -167,7 +178,7 @@ def prepare(payload: Payload, preparation: ImagePreparation, noted: Noted | None
     """Return the pixels that the backbone sees, uint8 (H, W, 3), before division by 255 and normalisation.
 
     They are those of timm's evaluation transform with Pillow: byte for byte where nothing is cropped, else one or two
-    levels off in about one value of ten thousand; what ``_SPARE`` says holds for JPEG shrunk more than elevenfold.
+    levels off in about one value of ten thousand; what ``SPARE`` says holds for JPEG shrunk more than elevenfold.
 
     Raises:
         UndecodableError: The sample cannot be decoded.
@@ -320,7 +331,7 @@ def depth_in(payload: Payload) -> Depth | None:
     return None
 
 
-def reduction_of(shrinking: Shrinking, size: tuple[int, int], spare: float = _SPARE) -> int:
+def reduction_of(shrinking: Shrinking, size: tuple[int, int], spare: float = SPARE) -> int:
     """Pixels, across, for one that a JPEG of this size is decoded to."""
     most = shrinking(*size) / spare
     return next((reduction for reduction in (8, 4, 2) if reduction <= most), 1)

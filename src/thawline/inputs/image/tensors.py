@@ -14,11 +14,12 @@ class Normalise:
     """Normalises pixels as a backbone was trained to see them."""
 
     def __init__(self, preparation: ImagePreparation, device: torch.device) -> None:
-        self._mean, self._std = (
-            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (preparation.mean, preparation.std)
-        )
+        self._mean, self._std = (torch.tensor(values, device=device) for values in (preparation.mean, preparation.std))
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels uint8 (B, H, W, 3) -> images float32 (B, 3, H, W), channels-last as they are."""
-        images = pixels.permute(0, 3, 1, 2).float().div(255)  # (B, H, W, 3) -> (B, 3, H, W)
-        return images.sub(self._mean).div(self._std)
+        width = pixels.shape[2]
+        # Whole lines at once: in inner loops of three channels, the same numbers take three times as long.
+        lines = pixels.flatten(2).float().div_(255)  # (B, H, W, 3) -> (B, H, W * 3)
+        lines.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
+        return lines.view(pixels.shape).permute(0, 3, 1, 2)  # -> (B, 3, H, W)

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from thawline.backbones.providers.timm_import import import_timm
-from thawline.training.fused.convolution import Activation, Fixed, convolve, fold, own_pads, same_pads, takes_detours
+from thawline.engines.convolving import Activation, own_pads, same_pads
+from thawline.training.fused.convolution import Fixed, convolve, fold, takes_detours
 
 if TYPE_CHECKING:
     from thawline.training.net import Above

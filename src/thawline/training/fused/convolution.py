@@ -9,21 +9,15 @@ where oneDNN's own way is 4 to 100 times slower: see benchmarks/training_speed.p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from thawline.engines.convolving import Activation, activated, padded
+
 _ATEN = torch.ops.aten
-Activation = Literal["none", "relu", "relu6"]
-_FUSED: dict[Activation, tuple[str, list[float]]] = {
-    "none": ("none", []),
-    "relu": ("relu", []),
-    "relu6": ("hardtanh", [0.0, 6.0]),
-}
-"""Activation -> its name in torch's oneDNN operator, and its arguments there."""
 _QUICK_TAPS = 3
 """Largest side of a depthwise kernel for which oneDNN computes the gradient of the weights quickly."""
 
@@ -139,8 +133,11 @@ class _Convolve(torch.autograd.Function):
         ctx.native = (top, left)
         # torch pads alike on both sides; TensorFlow's SAME wants one zero more right and below at stride 2.
         if (left, top) != (right, bottom):
-            x, ctx.native = _padded(x, pads), (0, 0)
-        y = _forward(x, w, None if b is None else b.to(x.dtype), fixed, ctx.native)
+            x, ctx.native = padded(x, pads), (0, 0)
+        y = activated(
+            x, w, None if b is None else b.to(x.dtype), fixed.activation, fixed.stride, ctx.native, fixed.dilation,
+            fixed.groups,
+        )  # fmt: skip
         # Both activations tell from what they gave where they were on; what they were given was never written.
         ctx.save_for_backward(x, w, b, None if fixed.activation == "none" else y)
         return y
@@ -156,53 +153,6 @@ class _Convolve(torch.autograd.Function):
             g = _ATEN.hardtanh_backward(g, y, 0, 6)
         dx, dw, db = _gradients(g, x, w, ctx, ctx.needs_input_grad[:3])
         return dx, dw, None if db is None else db.to(b.dtype), None, None
-
-
-def _forward(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, fixed: Fixed, padding: tuple[int, int]
-) -> torch.Tensor:
-    if fixed.activation != "none" and x.device.type == "cpu" and _activates_while_writing(x.dtype):
-        name, arguments = _FUSED[fixed.activation]
-        y: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, w, b, padding, fixed.stride, fixed.dilation, fixed.groups, name, arguments, ""
-        )
-        return y
-    y = torch.conv2d(x, w, b, fixed.stride, padding, fixed.dilation, fixed.groups)
-    if fixed.activation == "none":
-        return y
-    return y.relu() if fixed.activation == "relu" else y.clamp(0, 6)  # in place takes three times as long in bf16
-
-
-@cache
-def _activates_while_writing(dtype: torch.dtype) -> bool:
-    """Say whether this torch has oneDNN's convolution with an activation, and whether it is right."""
-    x = torch.linspace(-9, 9, 32 * 9 * 2).view(2, 32, 3, 3).to(dtype)
-    w = torch.linspace(-1, 1, 32 * 32).view(32, 32, 1, 1).to(dtype)
-    expected = torch.conv2d(x, w)
-    # A private operator, which inductor calls: it is asked before it is trusted, and other builds do without it.
-    try:
-        found = [
-            torch.ops.mkldnn._convolution_pointwise(x, w, None, (0, 0), (1, 1), (1, 1), 1, *_FUSED[name], "")
-            for name in ("relu", "relu6")
-        ]
-    except (AttributeError, RuntimeError):
-        return False
-    right = (expected.relu(), expected.clamp(0, 6))
-    # bf16 has 8 bits: one rounding is up to 0.4 %, and the two ways round at different places.
-    return all(torch.allclose(*pair, rtol=0.02, atol=0.1) for pair in zip(found, right, strict=True))
-
-
-def _padded(x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
-    """Return (B, C, H, W) with zeros around it; ``functional.pad`` would write the middle twice."""
-    left, right, top, bottom = pads
-    n, channels, height, width = x.shape
-    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    size = (n, channels, top + height + bottom, left + width + right)
-    padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
-    for border in (padded[:, :, :top], padded[:, :, top + height :], padded[..., :left], padded[..., left + width :]):
-        border.zero_()
-    padded[:, :, top : top + height, left : left + width] = x
-    return padded
 
 
 def _gradients(
@@ -284,7 +234,7 @@ def _depthwise_weight_gradient(
 ) -> torch.Tensor:
     """Return the gradient of a large kernel (C, 1, K, L), put together from kernels of 3 x 3, which are quick."""
     if any(padding):
-        x = _padded(x, (padding[1], padding[1], padding[0], padding[0]))
+        x = padded(x, (padding[1], padding[1], padding[0], padding[0]))
     # The gradient of a tap sees x shifted by that tap only, so any window of taps is a convolution of its own. Windows
     # that overlap write the same numbers twice.
     dw, channels = torch.empty_like(w), len(w)
@@ -308,17 +258,3 @@ def _pieces(taps: int) -> list[slice]:
     length = min(taps, _QUICK_TAPS)
     starts = sorted({min(start, taps - length) for start in range(0, taps, length)})
     return [slice(start, start + length) for start in starts]
-
-
-def same_pads(conv: nn.Conv2d, size: torch.Size) -> tuple[int, int, int, int]:
-    """Return the zeros left, right, above and below that TensorFlow's SAME padding takes for inputs of this size."""
-    from timm.layers.padding import pad_same_arg
-
-    left, right, top, bottom = pad_same_arg(list(size), list(conv.kernel_size), list(conv.stride), list(conv.dilation))
-    return left, right, top, bottom
-
-
-def own_pads(conv: nn.Conv2d, _size: torch.Size) -> tuple[int, int, int, int]:
-    """Return the zeros left, right, above and below that a convolution of torch takes."""
-    vertical, horizontal = (int(side) for side in conv.padding)
-    return horizontal, horizontal, vertical, vertical
