@@ -31,6 +31,7 @@ ORDER = (
     "heads",
     "training_speed",
     "boundary",
+    "time_to_accuracy",
     "thaw_lines",
     "judgement",
     "random_labels",
