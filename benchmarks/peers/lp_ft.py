@@ -7,13 +7,19 @@ training pictures: everything from the given layer on learns (Kumar et al. 2022,
 the head and 0.85 of it per layer downward, linear warm-up and cosine, label smoothing, crops and mirror images; running
 statistics stay as loaded. What makes it fast: training pictures are decoded once and kept, workers crop ahead of the
 steps, the part below the line runs without autograd and with its normalisation folded in, tensors are channels-last,
-glibc keeps freed memory, and bf16 is taken if the processor has it and a few steps with it are quicker. `--curve`
-tests after every epoch; `parts_s` counts that as `testing`. It runs in Thawline's own environment, too.
+glibc keeps freed memory, waiting threads sleep, and bf16 is taken if the processor has it and a few steps with it are
+quicker. `--curve` tests after every epoch; `parts_s` counts that as `testing`. It runs in Thawline's own environment,
+too.
 """
 
 from __future__ import annotations
 
+import os
+
 import job as benchmark
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait, on the cores that crop
+
 import torchvision_ops  # noqa: F401
 
 # isort: split
@@ -21,7 +27,6 @@ import argparse
 import copy
 import ctypes
 import math
-import os
 import sys
 import time
 from itertools import pairwise
