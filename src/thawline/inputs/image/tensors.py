@@ -18,6 +18,10 @@ class Normalise:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels uint8 (B, H, W, 3) -> images float32 (B, 3, H, W), channels-last as they are."""
+        # OpenVINO converts no step that overwrites a view.
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            mean, std = (values.view(1, 3, 1, 1) for values in (self._mean, self._std))
+            return pixels.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
         width = pixels.shape[2]
         # Whole lines at once: in inner loops of three channels, the same numbers take three times as long.
         lines = pixels.flatten(2).float().div_(255)  # (B, H, W, 3) -> (B, H, W * 3)
