@@ -9,7 +9,12 @@ from thawline.randomness import early_generator
 
 
 def stratified_group_folds(
-    labels: NDArray[np.int64], groups: NDArray[np.int64], n_folds: int, seed: int
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    n_folds: int,
+    seed: int,
+    *,
+    in_first: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Return the fold (N,) of each row; rows of one group share a fold.
 
@@ -23,18 +28,23 @@ def stratified_group_folds(
     Args:
         labels: (N,)
         groups: (N,) numbered 0..G-1.
+        in_first: (N,) rows whose groups must be in fold 0; they are dealt before all others.
     """
     sizes = np.bincount(groups)
     n_folds = min(n_folds, len(sizes))
     order = early_generator(seed, "FOLD").permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
+    given = np.zeros(len(sizes), dtype=np.bool_)
+    if in_first is not None:
+        given[groups[in_first]] = True
+        order = order[np.argsort(~given[order], kind="stable")]
     main_class = _commonest_class(labels, groups, len(sizes))
     of_class = {c: [0] * n_folds for c in np.unique(main_class).tolist()}
     total = [0] * n_folds
     fold_of_group = np.zeros(len(sizes), dtype=np.int64)
     for group, c, size in zip(order.tolist(), main_class[order].tolist(), sizes[order].tolist(), strict=True):
         held = of_class[c]
-        fold = min(range(n_folds), key=lambda f: (held[f], total[f]))
+        fold = 0 if given[group] else min(range(n_folds), key=lambda f: (held[f], total[f]))
         held[fold] += size
         total[fold] += size
         fold_of_group[group] = fold

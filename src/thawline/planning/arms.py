@@ -55,13 +55,15 @@ class Field:
 def mark_out(data: Dataset, split: Split, seed: int) -> Field:
     """Deal the training set and the validation set to folds, copies and groups kept together.
 
+    The validation set lies in fold 0, so that what learned from the others can be judged by it.
+
     Raises:
         DataError: All of them are one group, so that nothing can be held out.
     """
     rows = np.sort(np.concatenate([split.train, split.val]))
     rows = rows[fewer(data.labels[rows], data.groups[rows], MOST_ROWS, seed)]
     labels, groups = data.labels[rows], _numbered(data.groups[rows])
-    fold = _dealt(labels, groups, seed)
+    fold = _dealt(labels, groups, np.isin(rows, split.val), seed)
     if fold.max() == 0:
         raise DataError(
             f"data must have two groups to learn from, so that one can be held out; all {len(rows)} samples are one "
@@ -70,7 +72,9 @@ def mark_out(data: Dataset, split: Split, seed: int) -> Field:
     return Field(rows, labels, groups, fold, len(data.classes))
 
 
-def _dealt(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _dealt(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], in_first: NDArray[np.bool_], seed: int
+) -> NDArray[np.int64]:
     """Deal rows to folds (n,); -1 for the groups of a class that has no other.
 
     No arm can tell a class that it has not seen. Its log loss there is that of a probability of 0, and would drown what
@@ -83,7 +87,8 @@ def _dealt(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> N
     if len(np.unique(groups[kept])) < 2:  # too few to be choosy
         return stratified_group_folds(labels, groups, N_FOLDS, seed)
     fold = np.full(len(labels), -1)
-    fold[kept] = stratified_group_folds(labels[kept], _numbered(groups[kept]), N_FOLDS, seed)
+    first = in_first[kept] & (not in_first[kept].all())  # another fold must hold something
+    fold[kept] = stratified_group_folds(labels[kept], _numbered(groups[kept]), N_FOLDS, seed, in_first=first)
     return fold
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from thawline.engines.choices import hardware
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from thawline.planning.fit_plan import FitPlan
     from thawline.records import Precision
     from thawline.training.finetune import Ask
@@ -27,6 +30,8 @@ def ask_for(
     settings: TrainPlan | None = None,
     ends_at: float | None = None,
     must_improve: bool = False,
+    choose_only: bool = False,
+    give_up: Callable[[NDArray[np.float64], NDArray[np.float64]], bool] | None = None,
 ) -> Ask:
     """Return what training is asked to do by a plan, on this machine.
 
@@ -34,6 +39,7 @@ def ask_for(
         stages, settings: In place of the plan's own. Given stages are not progressive.
         ends_at: When training must be over, as ``time.monotonic`` tells.
         must_improve: Keep a stage only if it is better on the validation set than what was there before.
+        choose_only, give_up: As in ``Ask``.
     Raises:
         UsageError: The plan does not say how to train.
     """
@@ -56,4 +62,6 @@ def ask_for(
         precision=precision,
         ends_at=ends_at,
         must_improve=must_improve,
+        choose_only=choose_only,
+        give_up=give_up,
     )

@@ -61,4 +61,5 @@ def decide(
         evidence=found.evidence,
         features_s=features_s,
         seconds=time.perf_counter() - started - (features_s - read.seconds),
+        begun=found.lines.begun(plan) if found.lines and plan.trains else None,
     )

@@ -89,6 +89,11 @@ class FitPlan(Askable):
         """Whether anything is learned by gradient, rather than solved."""
         return self.thaw != "none" or self.head == "mlp"
 
+    @property
+    def fine_tunes_once(self) -> bool:
+        """Whether a pre-trained backbone is fine-tuned from a solved head, in one stage."""
+        return self.thaw not in ("none", "progressive") and self.head != "mlp" and not self.from_scratch
+
     def opening(self) -> dict[str, Any]:
         """Return the arguments of ``open_data`` that open the samples that the plan was made for."""
         return {"most": self.opened, "seed": self.seed} if self.opened else {}

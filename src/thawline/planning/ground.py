@@ -11,6 +11,7 @@ import numpy as np
 from thawline.data import split_data, subset
 from thawline.data.checks import opened_remark
 from thawline.data.sampling import opening_order, places
+from thawline.errors import DataError
 from thawline.randomness import generator
 from thawline.records import PARTS
 
@@ -102,6 +103,26 @@ class Ground:
         from thawline.planning.arms import mark_out
 
         return mark_out(self.data, self.split, self.seed)
+
+    def held_out(self, plan: FitPlan) -> Split:
+        """Return what a training of the plan learns from first, and what it is judged by before it goes on with all.
+
+        A pre-trained backbone that is thawed at one line is judged by fold 0: a third of the samples, the validation
+        set among them. The trial of a line leaves out the same samples, so that the training of the line can go on from
+        it. Any other training learns more slowly, and leaves out the validation set only.
+        """
+        from thawline.planning.arms import MOST_ROWS
+
+        train, val = self.split.train, self.split.val
+        if not plan.fine_tunes_once or len(train) + len(val) > MOST_ROWS:
+            return self.split
+        try:
+            field = self.field
+        except DataError:
+            return self.split
+        judged = np.union1d(field.rows[field.inside(0)], val)
+        learned = np.setdiff1d(field.rows, judged)
+        return replace(self.split, train=learned, val=judged)
 
 
 def _opened(data: Dataset, plan: FitPlan) -> Dataset:

@@ -1,12 +1,14 @@
-"""Measure thaw lines by short trials: the middle one first, others if it helps, more folds if that is unclear."""
+"""Measure thaw lines by short trials: the middle one first, everything if the data are many, more folds if unclear."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from thawline.backbones.lines import thaw_lines
-from thawline.planning.choice import more_than_middle
+from thawline.planning.planned import Begun
 from thawline.planning.shortening import within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
 from thawline.planning.trials import OutOfTimeError, Trials
@@ -65,6 +67,7 @@ class LineArms:
         """
         self._ground, self._backbone, self._planned = ground, backbone, planned
         self._features, self._standing, self._budget = features, standing, budget
+        self._folder = tempfile.TemporaryDirectory(prefix="thawline-trials-")
         self._trials = Trials(
             ground=ground,
             backbone=backbone,
@@ -72,6 +75,7 @@ class LineArms:
             planned=planned,
             progress=watcher.progress,
             budget=budget,
+            folder=Path(self._folder.name),
         )
         self._tried: dict[str, Arm] = {}
         self.costs: dict[str, Cost] = {}
@@ -87,10 +91,9 @@ class LineArms:
         n, every = len(standing.field.rows), range(standing.field.n_folds)
         first = every if n <= FEW_ROWS else every[:1]
         self._judge(middle, first)
-        # less if half is too much or takes too long; everything if that may gain more
-        too_much = middle not in tried or standing.worths(tried.values())[tried[middle]] <= 0
-        other = lines[0] if too_much else "all"
-        if other != middle and (too_much or more_than_middle(n) > 0):
+        # everything, where the training costs many times the trial that may tell that it gains
+        other = "all" if middle in tried else lines[0]
+        if other != middle and (middle not in tried or (self._trials.are_parts and self._helps(middle))):
             self._judge(other, first, over=middle)
         if tried:
             self._judge_more(every[1:])
@@ -104,6 +107,14 @@ class LineArms:
             )
         for setting in tried:
             self.costs[setting] = self._cost(setting)
+
+    def _helps(self, setting: str) -> bool:
+        return self._standing.worths(self._tried.values())[self._tried[setting]] > 0
+
+    def begun(self, plan: FitPlan) -> Begun | None:
+        """Return the first part of this training, if a trial was that."""
+        folder = self._trials.begun(plan)
+        return None if folder is None else Begun(folder, self._folder)
 
     def _judge(self, setting: str, folds: range, *, over: str = "") -> None:
         compared = self._tried[over].name if over in self._tried else ""

@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING
 from thawline.planning.fit_plan import FitPlan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
     from thawline.planning.budget import Budget
     from thawline.planning.evidence import Evidence
     from thawline.planning.ground import Ground
     from thawline.records import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A training that a trial began."""
+
+    folder: Path
+    """With its checkpoints; training in this folder, or in a copy, goes on from there."""
+    keeps: TemporaryDirectory[str]
+    """What the folder lies in, which goes when nobody needs it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +44,8 @@ class Planned:
     """Seconds that computing them took."""
     seconds: float = 0.0
     """All other seconds that planning took."""
+    begun: Begun | None = None
+    """The first part of the training, if a trial was that; None if training begins at its beginning."""
 
     def on(self, data: Dataset) -> Ground:
         """Return the ground that the plan was made on, or make it from the data that were opened for it."""

@@ -33,7 +33,7 @@ def within_bytes(plan: FitPlan, most: int, ladder: Ladder, n: int) -> FitPlan:
 def within_seconds(plan: FitPlan, left: float, cost: Callable[[FitPlan], float]) -> FitPlan:
     """Return a plan that can be done in the seconds left, or the shortest there is; the clock cuts that one short.
 
-    Training again on the validation set goes first, then views in the boundary cache, down to two, then epochs.
+    Epochs on all samples go first, then views in the boundary cache, down to two, then epochs before those.
 
     Args:
         plan: With one stage.
@@ -42,17 +42,24 @@ def within_seconds(plan: FitPlan, left: float, cost: Callable[[FitPlan], float])
     assert plan.training is not None
     if cost(plan) <= left:
         return plan
-    plan = plan.changed(training=plan.training.changed(refit=False))
     (stage,) = plan.stages
 
-    def of(epochs: int, views: int) -> FitPlan:
-        shorter = _with_views(stage.changed(epochs=epochs), min(views, epochs))
-        return plan.changed(stages=(shorter,))
+    def of(joint_epochs: int) -> FitPlan:
+        return plan.changed(stages=(stage.changed(joint_epochs=joint_epochs),))
 
     # the more epochs or views, the longer it takes
-    epochs = max(bisect_left(range(1, stage.epochs + 1), True, key=lambda n: cost(of(n, LEAST_VIEWS)) > left), 1)
-    views = max(bisect_left(range(1, stage.views + 1), True, key=lambda n: cost(of(epochs, n)) > left), LEAST_VIEWS)
-    return of(epochs, views)
+    if joint := bisect_left(range(1, stage.joint_epochs + 1), True, key=lambda n: cost(of(n)) > left):
+        return of(joint)
+    plan = plan.changed(training=plan.training.changed(refit=False))
+
+    def shorter(epochs: int, views: int) -> FitPlan:
+        short = _with_views(stage.changed(epochs=epochs, joint_epochs=0), min(views, epochs))
+        return plan.changed(stages=(short,))
+
+    of_epochs = bisect_left(range(1, stage.epochs + 1), True, key=lambda n: cost(shorter(n, LEAST_VIEWS)) > left)
+    epochs = max(of_epochs, 1)
+    views = bisect_left(range(1, stage.views + 1), True, key=lambda n: cost(shorter(epochs, n)) > left)
+    return shorter(epochs, max(views, LEAST_VIEWS))
 
 
 def _with_views(stage: StagePlan, most: int) -> StagePlan:

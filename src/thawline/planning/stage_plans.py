@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from thawline.backbones.thaw import Thaw
     from thawline.planning.fit_plan import FitPlan
     from thawline.planning.ground import Ground
-    from thawline.records import Precision
+    from thawline.records import Precision, Split
 
 PROGRESSIVE, NONE = "progressive", "none"
 
-SAMPLES_SEEN = 9_000
-"""A stage shows about this many samples: 15 epochs of 600, as in the measured fine-tuning of small sets."""
+SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_000, 12, 14_400
+"""A fine-tuning shows about so many samples, in at least 12 epochs while that shows no more than the last number. Twice
+as many epochs, twice over, gained nothing that could be told (benchmarks/time_to_accuracy.md)."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
+CHOOSING = 0.4
+"""Share of the epochs of a fine-tuning before it goes on with all samples: the averaged weights of so short a training
+tell a line that helps, and what is learned by then is kept."""
+STAGE_SEEN = 9_000
+"""Samples that one stage of progressive unfreezing shows, and a third of what random weights are shown."""
+JOINT = 0.4
+"""Epochs on all samples, as a share of those before, of what is not fine-tuned at one line."""
+SMOOTH = {"schedule": "constant", "average_power": 3, "warmup_frac": 0.4, "clip_norm": 0.2, "evaluations": 4}
+"""A rate that does not fall, and averaged weights, can stop and go on at any step without loss. The slow rise and the
+short steps keep features that are far from what the weights were trained on from being torn at the start."""
 PROGRESSIVE_SHARE = 0.6
 """A stage of progressive unfreezing that starts from the one before needs fewer epochs than one alone."""
 SCRATCH_TIMES = 3
@@ -35,8 +46,9 @@ N_GROUPS = 5
 """Groups of layers, balanced by FLOPs, that progressive unfreezing adds one after the other."""
 WIDEST_SPREAD = 30
 """The layer furthest from the head learns at most this many times slower than the head."""
-USUAL_VIEWS, FEWEST_VIEWS = 8, 4
-"""Views in the boundary cache; fewer would repeat themselves too soon."""
+MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 3
+"""Views in the boundary cache, so many that each is shown about three times. Eight for twelve epochs gained nothing
+over four; fewer than four would repeat themselves too soon."""
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
 WORTH_CACHING = 0.05
@@ -86,8 +98,9 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
     if plan.stages:
         _check_stages(plan, ladder, module)
         return plan
+    split = ground.held_out(plan)
     stages = [
-        _stage(thaw, before, ladder, len(ground.split.train), plan, epochs, views)
+        _stage(thaw, before, ladder, split, plan, epochs, views)
         for before, thaw in _with_previous(stage_thaws(plan, ladder, module))
     ]
     return plan.changed(stages=tuple(stages))
@@ -128,6 +141,8 @@ def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str,
         "lr": 1e-3 if has_batch_norm or plan.thaw == NONE else 1e-4,
         "lr_decay": round(max(0.85, slowest), 4),
     }
+    if plan.fine_tunes_once and not {"schedule", "ema_decay", "lora_rank"} & asked.keys():
+        usual |= SMOOTH if asked.get("statistics", "frozen") == "frozen" else {}
     if plan.from_scratch:
         usual = {"lr": 2e-3 if has_batch_norm else 5e-4, "lr_decay": 1.0, "weight_decay": 0.02, "statistics": "moving"}
     written = plan.training.model_dump(exclude_unset=True) if plan.training else {}
@@ -139,27 +154,52 @@ def _with_previous(thaws: list[Thaw]) -> list[tuple[Thaw | None, Thaw]]:
 
 
 def _stage(
-    thaw: Thaw, before: Thaw | None, ladder: Ladder, n: int, plan: FitPlan, epochs: int | None, views: int | None
+    thaw: Thaw, before: Thaw | None, ladder: Ladder, split: Split, plan: FitPlan, asked: int | None, views: int | None
 ) -> StagePlan:
     known = set(before.thawed) if before else set()
+    assert plan.training is not None
+    goes_on = plan.training.refit and len(split.val) > 0
+    epochs, joint = _epochs(thaw, split, plan, asked) if goes_on else (sum(_epochs(thaw, split, plan, asked)), 0)
+    if asked is not None and not goes_on:
+        epochs = asked
     stage = StagePlan.model_validate(
         {
             "thaw": thaw.setting,
             "rung": thaw.rung,
-            "epochs": _epochs(thaw, n, plan) if epochs is None else epochs,
+            "epochs": epochs,
+            "joint_epochs": joint,
             "views": views or 0,
             "adds": [name for name in thaw.thawed if name not in known],
         }
     )
     if views is not None and thaw.thawed:
         return stage
-    return stage.changed(views=_views(thaw, ladder, n, stage.epochs, precision_of(plan)))
+    n = len(split.train) + len(split.val)
+    return stage.changed(views=_views(thaw, ladder, n, epochs + joint, precision_of(plan)))
 
 
-def _epochs(thaw: Thaw, n: int, plan: FitPlan) -> int:
+def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple[int, int]:
+    """Return epochs with some samples held out, and epochs on all that follow.
+
+    Args:
+        asked: How many the two are together, if that was asked for; each is at least one.
+    """
+    first = CHOOSING if plan.fine_tunes_once else 1 / (1 + JOINT)
+    if asked is None and plan.fine_tunes_once:
+        n = max(len(split.train) + len(split.val), 1)
+        asked = round(max(SAMPLES_SEEN / n, min(USUAL_EPOCHS, MOST_SEEN / n)))
+        asked = min(max(asked, FEWEST_EPOCHS), MOST_EPOCHS)
+    if asked is not None:
+        epochs = max(round(first * asked), 1)
+        return epochs, max(asked - epochs, 1)
+    epochs = _epochs_of_stage(thaw, max(len(split.train), 1), plan)
+    return epochs, max(round(JOINT * epochs), 1)
+
+
+def _epochs_of_stage(thaw: Thaw, n: int, plan: FitPlan) -> int:
     if not thaw.thawed:
-        return min(max(round(HEAD_STEPS * 32 / max(n, 1)), 10), 200)
-    epochs = min(max(round(SAMPLES_SEEN / max(n, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+        return min(max(round(HEAD_STEPS * 32 / n), 10), 200)
+    epochs = min(max(round(STAGE_SEEN / n), FEWEST_EPOCHS), MOST_EPOCHS)
     if plan.from_scratch:
         return SCRATCH_TIMES * epochs
     goes_on = plan.thaw == PROGRESSIVE and plan.training is not None and plan.training.stages_from == "incumbent"
@@ -172,7 +212,8 @@ def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int, precision: Precision
     if not thaw.thawed or rung.flops_below_frac < WORTH_CACHING:
         return 0
     room = CACHE_BYTES // max(n * rung.row_bytes(precision), 1)
-    views = min(USUAL_VIEWS, epochs, room)
+    useful = min(max(math.ceil(epochs / SHOWN), FEWEST_VIEWS), MOST_VIEWS)
+    views = min(useful, epochs, room)
     return views if views >= min(FEWEST_VIEWS, epochs) else 0
 
 

@@ -172,7 +172,7 @@ def forecast(ground: Ground, backbone: Backbone, plan: FitPlan) -> Forecast:
         seconds += _loading_s()
     for stage in plan.stages:
         paces = time_stage(data, backbone, plan, stage, width)
-        took, kept = stage_cost(stage, paces, split, rung_of(backbone, stage), plan)
+        took, kept = stage_cost(stage, paces, ground.held_out(plan), rung_of(backbone, stage), plan)
         seconds, disk = seconds + took, disk + kept
     if plan.thaw != "none":
         tuned_width = len(split.test) * width * 4
@@ -189,30 +189,38 @@ def _loading_s() -> float:
 
 
 def stage_cost(
-    stage: StagePlan, paces: Paces, split: Split, rung: Rung, plan: FitPlan, *, n_stored: int = 0
+    stage: StagePlan,
+    paces: Paces,
+    split: Split,
+    rung: Rung,
+    plan: FitPlan,
+    *,
+    n_stored: int = 0,
+    chosen: bool = False,
 ) -> tuple[float, int]:
-    """Return seconds and bytes on disk of a stage, training again on all samples included if the plan does that.
+    """Return seconds and bytes on disk of a stage, going on with all samples included if the plan does that.
 
     Args:
+        split: What the stage learns from and is judged by first, as ``Ground.held_out`` gives it.
         rung: Where the line of the stage stands.
         n_stored: Rows of the boundary cache, one for each view of a sample, that are there already.
+        chosen: Its trial is the first part of the stage, and only the second one is left.
     """
     assert plan.training is not None
     n_train, n_val = len(split.train), len(split.val)
-    trainings = [(n_train, n_val)]
-    if plan.training.refit and n_val:
-        trainings.append((n_train + n_val, 0))
-    seconds = sum(training_s(stage, paces, n, judged, plan.training) for n, judged in trainings)
+    goes_on = plan.training.refit and stage.joint_epochs > 0
+    seconds = 0.0 if chosen else training_s(stage.epochs, paces, n_train, n_val, plan.training)
+    if goes_on:
+        seconds += training_s(stage.joint_epochs, paces, n_train + n_val, 0, plan.training)
     n_rows = 0
     if stage.views and rung.name != "pooled":
-        most = max(n for n, _ in trainings)
-        n_rows = most * stage.views + n_val
+        n_rows = (n_train + n_val * goes_on) * stage.views + n_val
     return seconds + max(n_rows - n_stored, 0) * paces.row_s, n_rows * rung.row_bytes(precision_of(plan))
 
 
-def training_s(stage: StagePlan, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:
+def training_s(epochs: int, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:
     """Return the seconds of training on ``n`` cached samples, with ``judged`` others at each evaluation."""
-    steps = stage.epochs * steps_per_epoch(n, settings.batch_size)
+    steps = epochs * steps_per_epoch(n, settings.batch_size)
     judging = (min(settings.evaluations, steps) + 1) * judged
     return paces.around_s + paces.step_s * (steps + judging * FORWARD / settings.batch_size)
 

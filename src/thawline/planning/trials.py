@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
+import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thawline.evaluation.intervals import Z_95_ONE_SIDED
 from thawline.listening import ProgressOnly
 from thawline.planning.arms import Arm, fewer
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
 from thawline.records import Split
-from thawline.training.schedule import steps_per_epoch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from thawline.backbones import Backbone
@@ -27,28 +28,28 @@ if TYPE_CHECKING:
     from thawline.planning.fit_plan import FitPlan
     from thawline.planning.ground import Ground
     from thawline.training import Fitted
-    from thawline.training.settings import StagePlan, TrainPlan
+    from thawline.training.settings import StagePlan
 
 
 class OutOfTimeError(Exception):
     """A trial was given up: it would take more of the budget than it may."""
 
 
-SHARE = 1 / 3
-"""Share of the epochs of a whole fine-tuning. The learning rate falls to 0 within them: a trial is not cut off."""
-FEWEST_EPOCHS, LEAST_STEPS = 3, 60
-"""A trial has at least so many, if the whole training has as many: it shows few samples more often, or it would promise
-nothing."""
-MOST_VIEWS = 4
 LEAST_OF_ALL = 0.5
-"""After a trial, a budget must leave time for this share of a whole training, whose second half is the one on all
-samples. With less, a quarter of an epoch on 3,000 pictures ended behind the head that it started from."""
+"""After a trial, a budget must leave time for this share of what follows it. With less, a quarter of an epoch on 3,000
+pictures ended behind the head that it started from."""
+WHOLE = 1_500
+"""Up to so many samples to learn from, a trial is the first part of the training itself, which goes on from there."""
 MOST_TO_LEARN, MOST_TO_JUDGE = 600, 1_000
-"""Most samples of a trial with few classes. 1,000 tell apart what matters, and the gain of 600 over a head on the same
-600 is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md). More would make the trial cost as
-much as the training that it may save."""
+"""Most samples of a trial of larger data with few classes. 1,000 tell apart what matters, and the gain of 600 over a
+head on the same 600 is what fine-tuning small sets was measured to gain (benchmarks/thaw_lines.md). More would make the
+trial cost as much as the training that it may save."""
 OF_CLASS = 20
 """Samples a class that a trial learns from at least, in the mean, if there are as many."""
+FEWEST_EPOCHS = 5
+"""A trial on a part of the samples shows each so often, if the whole training does."""
+FUTILE = 0.2
+"""A trial stops if it surely made the log loss worse, by more than this share of it times the share of steps left."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,10 +65,23 @@ class Trials:
     progress: Callable[[str, int, int], None]
     """Called with (what, done, total)."""
     budget: Budget
+    folder: Path
+    """Where trials keep their checkpoints, from which the training of the chosen line goes on."""
     _starts: dict[int, Fitted] = dataclasses.field(default_factory=dict)
     _paces: dict[str, Paces] = dataclasses.field(default_factory=dict)
     _rows: dict[str, int] = dataclasses.field(default_factory=dict)
     """Rows of the boundary cache that were computed for a line."""
+    _begun: dict[str, Path] = dataclasses.field(default_factory=dict)
+    """Checkpoints of trials that are the first part of their training."""
+
+    def begun(self, plan: FitPlan) -> Path | None:
+        """Return the folder with the first part of this very training, if its trial was that and was not given up."""
+        return self._begun.get(plan.thaw) if plan.stages and self._is_first_part(plan) else None
+
+    def _is_first_part(self, plan: FitPlan) -> bool:
+        """Whether the first part of a plan is the same as that of the whole plan of its line."""
+        ours, whole = plan.stages[0], self.planned(plan.thaw).stages[0]
+        return (ours.epochs, ours.views) == (whole.epochs, whole.views)
 
     def thawed_share(self, setting: str) -> float:
         """Return the share of the backbone's FLOPs that learn at a line."""
@@ -85,7 +99,8 @@ class Trials:
         plan = plan or self.planned(setting)
         (stage,) = plan.stages
         paces, n_stored = self._paces[setting], self._rows.get(setting, 0)
-        return stage_cost(stage, paces, self.ground.split, self._rung(setting), plan, n_stored=n_stored)
+        split, chosen = self.ground.held_out(plan), self.begun(plan) is not None
+        return stage_cost(stage, paces, split, self._rung(setting), plan, n_stored=n_stored, chosen=chosen)
 
     def has_paces(self, setting: str) -> bool:
         """Whether training at a line was timed."""
@@ -98,13 +113,14 @@ class Trials:
         if stage.thaw not in self._paces:
             self._paces[stage.thaw] = time_stage(self.ground.data, self.backbone, plan, stage, self.values.shape[1])
         paces, needed = self._paces[stage.thaw], 0.0
-        settings = _once(plan.training)
         for fold in folds:
             split = self._split(fold)
-            short = self._short(stage, split, settings)
+            short = self._short(stage, split)
             n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
-            needed += training_s(short, paces, len(split.train), len(split.val), settings) + n_rows * paces.row_s
-        least = LEAST_OF_ALL * stage_cost(stage, paces, self.ground.split, self._rung(stage.thaw), plan)[0]
+            needed += training_s(short.epochs, paces, len(split.train), len(split.val), plan.training)
+            needed += n_rows * paces.row_s
+        split, rung = self.ground.held_out(plan), self._rung(stage.thaw)
+        least = LEAST_OF_ALL * stage_cost(stage, paces, split, rung, plan, chosen=not self.are_parts)[0]
         left = self.budget.left() - self.budget.spare()
         if needed + least > left:
             raise OutOfTimeError(
@@ -156,36 +172,49 @@ class Trials:
         assert plan.training is not None
         split = self._split(fold)
         (stage,) = plan.stages
-        short = self._short(stage, split, plan.training)
-        ask = ask_for(plan, stages=(short,), settings=_once(plan.training))
+        stopped = Futility(len(split.val))
+        ask = ask_for(plan, stages=(self._short(stage, split),), choose_only=True, give_up=stopped.is_futile)
         what = f"trying {stage.thaw}, fold {fold + 1}"
         watch = Stopwatch()
 
         def heard(phase: str, done: int, total: int) -> None:
             self.progress("caching the frozen part" if phase == CACHING else what, done, total)
             watch.hear(phase, done)
+            stopped.at(done / max(total, 1))
             if self.budget.left() < self.budget.spare():
                 raise OutOfTimeError("took longer than it was timed to take")
 
-        with tempfile.TemporaryDirectory(prefix="thawline-trial-") as state:
-            start, listener = self._start(fold), ProgressOnly(heard)
-            fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, Path(state), listener)
+        state = self.folder / f"{len(self._paces)}-{fold}-{stage.rung.replace('/', '_')}"
+        state.mkdir(parents=True, exist_ok=True)
+        start, listener = self._start(fold), ProgressOnly(heard)
+        fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, state, listener)
+        if fold == 0 and not self.are_parts and not stopped.was:
+            self._begun[stage.thaw] = state
         self._paces[stage.thaw] = paces_of(watch)
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
         return _logits(fitted)
 
-    def _short(self, stage: StagePlan, split: Split, settings: TrainPlan) -> StagePlan:
+    @property
+    def are_parts(self) -> bool:
+        """Whether trials learn from a part of the samples, and not as the first part of the training does."""
+        split = self.ground.held_out(self.planned("all"))
+        return split is self.ground.split or len(split.train) > WHOLE
+
+    def _short(self, stage: StagePlan, split: Split) -> StagePlan:
         """Return a stage as it is tried on the training set of a split."""
-        per_epoch = steps_per_epoch(len(split.train), settings.batch_size)
-        whole = stage.epochs * steps_per_epoch(len(self.ground.field.rows), settings.batch_size)
-        enough = min(LEAST_STEPS, whole) // per_epoch
-        epochs = max(min(FEWEST_EPOCHS, stage.epochs), round(stage.epochs * SHARE), enough)
-        return stage.changed(epochs=epochs, views=min(stage.views, MOST_VIEWS, epochs))
+        if not self.are_parts:
+            return stage
+        whole = self.ground.held_out(self.planned("all")).train
+        epochs = min(round(stage.epochs * len(whole) / max(len(split.train), 1)), max(FEWEST_EPOCHS, stage.epochs))
+        return stage.changed(epochs=epochs, views=min(stage.views, epochs))
 
     def _split(self, fold: int) -> Split:
         """Return the samples of a trial: some of the fold to judge it, some of the others to learn from."""
+        if not self.are_parts and fold == 0:
+            return self.ground.held_out(self.planned("all"))
         inside, enough = self.ground.field.inside(fold), OF_CLASS * self.ground.field.n_classes
-        learned, judged = self._fewer(~inside, max(MOST_TO_LEARN, enough)), self._fewer(inside, MOST_TO_JUDGE)
+        most = WHOLE if not self.are_parts else max(MOST_TO_LEARN, enough)
+        learned, judged = self._fewer(~inside, most), self._fewer(inside, MOST_TO_JUDGE)
         return Split(learned, judged, learned[:0], "a fold", learned[:0])
 
     def _fewer(self, among: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
@@ -213,9 +242,26 @@ class Trials:
         return rung_of(self.backbone, stage)
 
 
-def _once(settings: TrainPlan) -> TrainPlan:
-    """Return settings with one evaluation, at the end: the best of ten would flatter a trial."""
-    return settings.changed(refit=False, evaluations=1)
+@dataclasses.dataclass(slots=True)
+class Futility:
+    """Stops a trial that cannot win any more."""
+
+    n: int
+    """Samples that it is judged by."""
+    was: bool = False
+    """Whether it was stopped."""
+    _done: float = 0.0
+
+    def at(self, share: float) -> None:
+        """Note the share of the steps that are done."""
+        self._done = share
+
+    def is_futile(self, start: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
+        """Say whether the log losses (n,) of now are so far above those of the start that the rest cannot make up."""
+        worse = now - start
+        surely = worse.mean() - Z_95_ONE_SIDED * worse.std(ddof=1) / math.sqrt(self.n) if self.n > 1 else 0.0
+        self.was = bool(self._done < 1 and surely > FUTILE * (1 - self._done) * start.mean())
+        return self.was
 
 
 def _logits(fitted: Fitted) -> NDArray[np.float64]:

@@ -129,8 +129,8 @@ def measure(
         ends_at = _ends_at(planned, data, split)
         frozen = None
         if plan.trains and plan.otherwise not in ("", plan.layer) and features is not None:
-            frozen = _frozen(data, split, plan, backbone, listener)
-        fitted = _train(data, split, plan, backbone, features, listener, state, ends_at, frozen)
+            frozen = _frozen(data, ground.held_out(plan), plan, backbone, listener)
+        fitted = _train(data, ground.held_out(plan), plan, backbone, features, listener, state, ends_at, frozen)
         if plan.otherwise and plan.thaw != "none" and fitted.kept == "none":
             time = "" if ends_at is None else " in the time that the budget left"
             data = replace(data, warnings=(*data.warnings, NO_BETTER.format(thaw=plan.thaw, time=time)))
@@ -143,7 +143,7 @@ def measure(
         else:
             judging = _extract(subset(data, split.test), shipped, plan, listener)
             tested = judging.values
-        found = _evaluate(data, split, features, tested, fitted, plan)
+        found = _evaluate(data, split, ground.held_out(plan), features, tested, fitted, plan)
         bundle = make_bundle(
             shipped,
             fitted.head,
@@ -284,11 +284,18 @@ def _check_sets(data: Dataset, split: Split) -> None:
 
 
 def _evaluate(
-    data: Dataset, split: Split, features: Features | None, tested: NDArray[np.float32], fitted: Fitted, plan: FitPlan
+    data: Dataset,
+    split: Split,
+    held_out: Split,
+    features: Features | None,
+    tested: NDArray[np.float32],
+    fitted: Fitted,
+    plan: FitPlan,
 ) -> _Evaluation:
     """Score head and baselines on the test set, which nothing has looked at before.
 
     Args:
+        held_out: What training was judged by, the validation set among it.
         features: Of all samples, from the pre-trained backbone; None from scratch.
         tested: (n_test, D) features of the test set from the backbone that ships.
     """
@@ -320,7 +327,9 @@ def _evaluate(
         scores = score(truth, p, n_classes, seed=seed)
         seconds = fitted.stages[0].seconds
         simpler = (*simpler, MeasuredBaseline("probe", PROBE, scores, seconds, p, uses_backbone=True))
-    val = fitted.validation_probabilities
+    val = None
+    if fitted.validation_probabilities is not None and len(split.val):
+        val = fitted.validation_probabilities[np.isin(held_out.val, split.val)]
     judged = verdict(test, simpler, truth, probabilities, subject=subject)
     if (only := only_class(truth, probabilities, data.classes)) is not None:
         judged = f"{judged} {only}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,9 @@ def _decided(
     planned = given
     if isinstance(planned, Asked):
         planned = planning.make_plan(data, backbone, planned, watcher=listener)
+    if planned.begun is not None:  # before the plan stands: with the plan there, a run that was killed trains at once
+        shutil.copytree(planned.begun.folder, draft.state, dirs_exist_ok=True)
+    if isinstance(given, Asked):
         write_request(draft, request.changed(plan=planned.plan))
     planning.write_plan(planned.plan, draft.folder / run_folder.PLAN)  # for people who look into the folder meanwhile
     return planned

@@ -6,7 +6,7 @@ sees the test set.
 
 The path of a training, from the top:
     finetune.fine_tune     sets up: from what a plan asks (Ask) to a net, its stages and their inputs. -> Fitted
-    stages.train           trains one stage after the other, keeps it or rolls it back, refits. -> TrainingResult
+    stages.train           trains stage after stage, keeps or rolls back, goes on with all samples. -> TrainingResult
     loop.StageTrainer.run  makes the steps of one stage: (B, ...) -> logits (B, C) -> loss -> step. -> StageResult
 A Net is backbone and head; Above is the part of it above the thaw line; TrainingSetup is what all stages share.
 """

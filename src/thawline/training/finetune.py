@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -61,6 +61,10 @@ class Ask:
     """When training must be over, on the clock of ``time.monotonic``; None without a limit."""
     must_improve: bool = False
     """Keep a stage only if it improves on the validation set, whether it was cut short or not."""
+    choose_only: bool = False
+    """Stop when all is chosen; a later call with the same state goes on with all samples."""
+    give_up: Callable[[NDArray[np.float64], NDArray[np.float64]], bool] | None = None
+    """Asked at each evaluation with the losses (n_val,) of the start and those of now: whether to stop there."""
 
 
 def fine_tune(
@@ -122,7 +126,8 @@ def _sequence(
         listener.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
     stages = [
-        Stage(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.views) for stage in ask.stages
+        Stage(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.joint_epochs, stage.views)
+        for stage in ask.stages
     ]
     return StageSequence(
         stages=[replace(stage, name="mlp head") if stage.thaw.setting == "none" else stage for stage in stages],
@@ -145,6 +150,8 @@ def _sequence(
         ),
         state=state,
         ends_at=ask.ends_at,
+        give_up=ask.give_up,
+        choose_only=ask.choose_only,
     )
 
 
@@ -172,9 +179,9 @@ class _Starts:
     width: int | None
     """Of the features; None without features, when the ladder tells."""
 
-    def __call__(self, rows: NDArray[np.int64]) -> Net:
+    def __call__(self) -> Net:
         backbone = self._random() if self.ask.from_scratch else copy.deepcopy(self.backbone.module())
-        net = Net(backbone.train(False), self._head(rows))
+        net = Net(backbone.train(False), self._head())
         net.to(device=self.ask.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return net
 
@@ -182,26 +189,25 @@ class _Starts:
         """Return (n_val, C) of the solved head that saw the training set only; None if there is none."""
         if self.probe is None or features is None or not len(self.split.val):
             return None
-        return self._solved(self.split.train).decision(features[self.split.val])
+        return self._solved().decision(features[self.split.val])
 
     def _random(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.ask.seed, "backbone"))
             return self.backbone.build()
 
-    def _head(self, rows: NDArray[np.int64]) -> nn.Module:
+    def _head(self) -> nn.Module:
         if self.probe is not None:
-            return to_module(self._solved(rows))
+            return to_module(self._solved())
         (width,) = self.backbone.ladder.rungs[-1].shape if self.width is None else (self.width,)
         layers = new_mlp(width, self.ask.hidden, self.n_classes, self.ask.dropout, self.ask.seed)
         return layers if self.ask.head == "mlp" else layers.get_submodule("0")
 
-    def _solved(self, rows: NDArray[np.int64]) -> LinearHead:
-        """Return the head that was solved on these rows, with its weights divided by its temperature."""
+    def _solved(self) -> LinearHead:
+        """Return the head that was solved on the training set, with its weights divided by its temperature."""
         assert self.probe is not None and self.probe.probe is not None
-        solved = self.probe.probe.head if len(rows) == len(self.split.train) else self.probe.head
-        head = cast(LinearHead, solved)
-        return LinearHead(head.kind, head.weight / head.temperature, head.bias / head.temperature)
+        solved = cast(LinearHead, self.probe.probe.head)
+        return LinearHead(solved.kind, solved.weight / solved.temperature, solved.bias / solved.temperature)
 
 
 def _fitted(trained: TrainingResult, ask: Ask, backbone: Backbone, probe: Fitted | None, state: Path) -> Fitted:

@@ -103,12 +103,13 @@ class StageTrainer:
             stage=spec.name,
             views=spec.views,
         )
-        self._stop = max(1, round(spec.until * self._order.n_steps))
-        self._evaluations = evaluation_steps(self._order.n_steps, settings.evaluations) | {self._stop}
+        self._stop = self._order.n_steps
+        self._evaluations = evaluation_steps(self._order.n_steps, settings.evaluations)
         self._watch = FreezeWatch(spec.name, above.net, thawed=above.learning, buffers=above.moving)
         self._start = above.snapshot() if settings.l2_sp else {}
         self._optimiser = build_optimiser(above.learning, above.distance, settings)
-        self._ema = {name: p.detach().clone() for name, p in above.learning.items()} if settings.ema_decay else None
+        averages = settings.ema_decay or settings.average_power
+        self._average = {name: p.detach().clone() for name, p in above.learning.items()} if averages else None
         self._weights = _class_weights(setup, spec.rows)
         # before the checkpoint is loaded: a stage that is resumed must decide as it did with its first weights
         self._fast = FastSteps(above, torch.device(setup.device), setup.precision)
@@ -198,7 +199,7 @@ class StageTrainer:
             torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
         self._optimiser.step()
         self._pull_back()
-        self._average()
+        self._add_to_average()
         self._now.loss_sum += total * len(labels)
         self._now.loss_n += len(labels)
 
@@ -237,16 +238,24 @@ class StageTrainer:
                 if not (name := names[id(parameter)]).startswith("head."):  # a head has no pre-trained start
                     parameter.lerp_(self._start[name], min(group["lr"] * self.setup.settings.l2_sp, 1.0))
 
-    def _average(self) -> None:
-        if self._ema is None:
+    def _add_to_average(self) -> None:
+        """Take the weights of this step into the average: exponential, or polynomial-decay.
+
+        Source:
+            Shamir & Zhang 2013, ICML (polynomial-decay averaging).
+        """
+        if self._average is None:
             return
-        step = self._now.step
-        decay = min(self.setup.settings.ema_decay, (1 + step) / (10 + step))  # else the first would count for long
+        settings, step = self.setup.settings, self._now.step
+        if power := settings.average_power:
+            decay = step / (step + power + 1)  # the first step replaces the start
+        else:
+            decay = min(settings.ema_decay, (1 + step) / (10 + step))  # else the first would count for long
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self._ema.values()), [p.detach() for p in self.above.learning.values()], step)
+        average(list(self._average.values()), [p.detach() for p in self.above.learning.values()], step)
 
     def _evaluate(self, seconds: float) -> None:
-        """Judge what was learned so far, remember the best weights, and tell the listener."""
+        """Judge what was learned so far, remember the best weights, tell the listener; give up if it is hopeless."""
         now, spec = self._now, self.spec
         judgement = self.judge() if len(spec.judged) else None
         loss = None if judgement is None else judgement.loss
@@ -261,8 +270,10 @@ class StageTrainer:
         now.loss_sum, now.loss_n = 0.0, 0
         if loss is not None and loss < now.best_loss:
             now.best_loss, now.best_step = loss, now.step
-            self._best = self.above.snapshot() | (self._ema or {})
+            self._best = self.above.snapshot() | (self._average or {})
             self._best = {name: tensor.clone() for name, tensor in self._best.items()}
+        if judgement is not None and spec.give_up is not None and spec.give_up(judgement.losses):
+            self._stop = now.step
         speed = now.step * len(spec.rows) / self._order.per_epoch / max(seconds, 1e-9)
         row = Evaluated(
             stage=spec.name,
@@ -282,19 +293,20 @@ class StageTrainer:
 
     def judge(self) -> Judgement:
         """Judge the net as it is now, or its average if one is kept."""
-        with swapped(self.above, self._ema):
+        with swapped(self.above, self._average):
             logits = predict(self.above, self.inputs, self.spec.judged, self.setup, self._fast)
         return judge(logits, self.setup.labels[self.spec.judged])
 
     def _finish(self) -> StageResult:
         """Leave the net with its last weights, or with those of an earlier evaluation that was clearly better."""
-        if self._ema is not None:
-            self.above.restore(self.above.snapshot() | self._ema)
-            self._ema = None
+        if self._average is not None:
+            self.above.restore(self.above.snapshot() | self._average)
+            self._average = None
         now, judgement = self._now, None
         if len(self.spec.judged):
             judgement = self.judge()
-            if now.best_step not in (0, now.step) and len(judgement.losses) < LEAST_TO_GO_BACK:
+            averaged = bool(self.setup.settings.average_power)  # the end is as good as any step before
+            if now.best_step not in (0, now.step) and (averaged or len(judgement.losses) < LEAST_TO_GO_BACK):
                 now.best_step = now.step
             elif now.best_step not in (0, now.step):
                 last = self.above.snapshot()
@@ -317,7 +329,7 @@ class StageTrainer:
 
     def _save(self) -> None:
         tensors = prefixed("weights", self.above.snapshot()) | prefixed("optimiser", state_tensors(self._optimiser))
-        tensors |= prefixed("average", self._ema or {}) | prefixed("best", self._best)
+        tensors |= prefixed("average", self._average or {}) | prefixed("best", self._best)
         tensors |= prefixed("watch", self._watch.state())
         write_checkpoint(self._path, tensors, {"stage": self.spec.name, "now": asdict(self._now)})
 
@@ -329,8 +341,8 @@ class StageTrainer:
         self.above.restore(having_prefix("weights", tensors))
         load_state_tensors(self._optimiser, having_prefix("optimiser", tensors))
         for name, value in having_prefix("average", tensors).items():
-            if self._ema is not None:
-                self._ema[name].copy_(value)
+            if self._average is not None:
+                self._average[name].copy_(value)
         self._best = having_prefix("best", tensors)
         self._watch.load_state(having_prefix("watch", tensors))
         self._now = _Standing(**now | {"history": [Point(**point) for point in now["history"]]})

@@ -38,6 +38,13 @@ class TrainPlan(Settings):
         0.1, ge=0, lt=1, description="Share of the steps in which the rate rises to its full size."
     )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 at the end; or constant.")
+    average_power: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Averages the weights over the steps, the later the more: step t counts t**power (3 = about the "
+        "last fifth). It stands in for a rate that falls to 0; 0 = off.",
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target that all classes divide equally.")
     mixup: float = Field(0.0, ge=0, le=10, description="Alpha of mixup, at the thaw line; 0 = off.")
     cutmix: float = Field(
@@ -70,7 +77,7 @@ class TrainPlan(Settings):
     evaluations: int = Field(10, ge=1, description="Times that a stage is judged on the validation set.")
     refit: bool = Field(
         True,
-        description="When all is chosen, train what ships on the training and validation sets together.",
+        description="When all is chosen, go on training what ships, on the training and validation sets together.",
     )
 
     @field_validator("crop_scale")
@@ -84,6 +91,8 @@ class TrainPlan(Settings):
     def _check_together(self) -> TrainPlan:
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}; got {self.accumulate}")
+        if self.average_power and self.ema_decay:
+            raise ValueError("average_power and ema_decay both average the weights; set one of them to 0")
         if self.mixup and self.cutmix:
             raise ValueError("mixup and cutmix cannot both be on; set one of them to 0")
         return self
@@ -96,7 +105,9 @@ MOST_EPOCHS, MOST_VIEWS = 100_000, 1_000
 class TrainAsk(TrainPlan):
     """Settings of training that were asked for; a plan decides those that are not set."""
 
-    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="Epochs of every stage.")
+    epochs: int | None = Field(
+        None, ge=1, le=MOST_EPOCHS, description="Epochs of every stage, those on all samples included."
+    )
     views: int | None = Field(None, ge=0, le=MOST_VIEWS, description="Views in the boundary cache of every stage.")
 
 
@@ -105,7 +116,13 @@ class StagePlan(Settings):
 
     thaw: str = Field(description="Thaw setting of the stage.")
     rung: str = Field(description="Where the line stands: nothing at or below this layer learns.")
-    epochs: int = Field(ge=1, le=MOST_EPOCHS, description="Passes over the training set.")
+    epochs: int = Field(ge=1, le=MOST_EPOCHS, description="Passes over the samples to learn from, others held out.")
+    joint_epochs: int = Field(
+        0,
+        ge=0,
+        le=MOST_EPOCHS,
+        description="Passes over all samples, those held out included, from the weights that the stage ended with.",
+    )
     views: int = Field(
         ge=0, le=MOST_VIEWS, description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch."
     )

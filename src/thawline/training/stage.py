@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,8 +64,8 @@ class StageSpec:
     epochs: int
     views: int
     """Augmented views of each sample that epochs take in turn; 0: a new one in each epoch."""
-    until: float = 1.0
-    """Share of the steps after which the stage stops; learning rates are those of all steps."""
+    give_up: Callable[[NDArray[np.float64]], bool] | None = None
+    """Asked at each evaluation with the losses (m,) of the samples to judge by: whether to stop there."""
     ends_at: float | None = None
     """When the stage must be over, on the clock of ``time.monotonic``; it makes no step after that."""
 

@@ -1,15 +1,18 @@
-"""Train one stage after the other: judge each on the validation set, roll back what did not help, then refit.
+"""Train one stage after the other: judge each on held-out samples, roll back what did not help, go on with all samples.
 
-Between two stages ``stages.safetensors`` holds everything that was decided; within a stage, ``step.safetensors`` does.
-A run that was killed resumes from there, and ends with the bits of one that was not.
+What was chosen goes on learning from where it stands, so that choosing costs no second training. Between two stages
+``stages.safetensors`` holds everything that was decided; within a stage, ``step.safetensors`` does. A run that was
+killed resumes from there, and ends with the bits of one that was not.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,10 +38,12 @@ if TYPE_CHECKING:
     from thawline.backbones.thaw import Thaw
 
 STAGES_FILE, STEP_FILE, START_FILE = "stages.safetensors", "step.safetensors", "start.safetensors"
-LEAST_REFIT = 0.5
-"""A budget must leave this share of the time that choosing took, or nothing is trained once more on all samples."""
+LEAST_JOINT = 0.25
+"""A budget must leave this share of the time that choosing took, or training does not go on with all samples."""
+JOINT_WARMUP = 0.1
+"""Share of the steps on all samples in which the rate rises: the optimiser begins anew, the weights do not."""
 _LOGITS = "judged.logits"
-_CHOOSE, _REFIT = "choose", "refit"
+_CHOOSE, _JOINT, _DONE = "choose", "joint", "done"
 
 
 class Inputs(Protocol):
@@ -58,6 +63,7 @@ class Stage:
     name: str
     thaw: Thaw
     epochs: int
+    joint_epochs: int
     views: int
 
 
@@ -73,8 +79,8 @@ class StageSequence:
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     """May be empty, but not if stages are progressive."""
-    start: Callable[[NDArray[np.int64]], Net]
-    """Makes the net that the first stage starts from, with a head that was solved on these rows."""
+    start: Callable[[], Net]
+    """Makes the net that the first stage starts from, with a head that was solved on the rows to train on."""
     start_logits: NDArray[np.float64] | None
     """(n_val, C) of the model that a stage must improve on: the net that starts, fitted on the training set, or a
     better one. None if the head of that net knows nothing yet."""
@@ -85,6 +91,22 @@ class StageSequence:
     """Folder of the checkpoints."""
     ends_at: float | None = None
     """When training must be over, on the clock of ``time.monotonic``."""
+    give_up: Callable[[NDArray[np.float64], NDArray[np.float64]], bool] | None = None
+    """Asked at each evaluation with the losses (n_val,) of ``start_logits`` and those of now: whether to stop there."""
+    choose_only: bool = False
+    """Stop when all is chosen. Another call, with the same state and without this, goes on from there."""
+
+    @property
+    def mark(self) -> str:
+        """What must be the same for a checkpoint to be of this training."""
+        stages = [(stage.name, stage.thaw.setting, stage.epochs, stage.views) for stage in self.stages]
+        rows = hashlib.sha256(self.train.tobytes() + b"|" + self.val.tobytes()).hexdigest()
+        return json.dumps([stages, rows, self.progressive])
+
+    @property
+    def both(self) -> NDArray[np.int64]:
+        """Rows of all samples to learn from, ascending."""
+        return np.sort(np.concatenate([self.train, self.val]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,16 +133,10 @@ class _Position:
     stage: int = 0
     records: list[StageReport] = field(default_factory=list)
     receipts: list[Mapping[str, Any]] = field(default_factory=list)
-    kept: list[tuple[int, float]] = field(default_factory=list)
-    """Stages that were kept, and the share of their steps after which they were best."""
+    kept: list[int] = field(default_factory=list)
+    """Stages that were kept."""
     unpromising: int = 0
     judged: Judgement | None = None
-
-    def replayed(self, sequence: StageSequence, setup: TrainingSetup) -> list[tuple[int, float]]:
-        """Return the stages that lead to the net that was chosen."""
-        if not _starts_again(sequence, setup):
-            return self.kept
-        return [entry for entry in self.kept[:-1] if not sequence.stages[entry[0]].thaw.thawed] + self.kept[-1:]
 
 
 def train(sequence: StageSequence, setup: TrainingSetup) -> TrainingResult:
@@ -133,13 +149,11 @@ def train(sequence: StageSequence, setup: TrainingSetup) -> TrainingResult:
     while position.part == _CHOOSE and not _is_done(position, sequence):
         _choose(position, net, sequence, setup)
         _save(position, net, sequence)
-    refits = setup.settings.refit and len(sequence.val) > 0
-    if position.part == _CHOOSE and refits and _leaves_time(sequence, position):
-        position.part, position.stage = _REFIT, 0
-        net = sequence.start(np.sort(np.concatenate([sequence.train, sequence.val])))
+    if position.part == _CHOOSE and not sequence.choose_only:
+        position.part = _JOINT if _goes_on(position, sequence, setup) else _DONE
         _save(position, net, sequence)
-    while position.part == _REFIT and position.stage < len(position.replayed(sequence, setup)):
-        _refit(position, net, sequence, setup)
+    if position.part == _JOINT:
+        _go_on(position, net, sequence, setup)
         _save(position, net, sequence)
     judged = position.judged
     return TrainingResult(
@@ -148,7 +162,7 @@ def train(sequence: StageSequence, setup: TrainingSetup) -> TrainingResult:
         val_logits=None if judged is None else judged.logits,
         stages=tuple(position.records),
         receipts=tuple(position.receipts),
-        kept=sequence.stages[position.kept[-1][0]].thaw.setting if position.kept else "none",
+        kept=sequence.stages[position.kept[-1]].thaw.setting if position.kept else "none",
         kept_any=bool(position.kept),
     )
 
@@ -162,10 +176,12 @@ def _starts_again(sequence: StageSequence, setup: TrainingSetup) -> bool:
     return sequence.progressive and setup.settings.stages_from == "probe"
 
 
-def _leaves_time(sequence: StageSequence, position: _Position) -> bool:
-    """Say whether the time left is enough to train once more, on all samples, as far as before or nearly."""
+def _goes_on(position: _Position, sequence: StageSequence, setup: TrainingSetup) -> bool:
+    """Say whether what was kept goes on learning, from all samples: as planned, and if the time left is worth it."""
+    if not (setup.settings.refit and position.kept and sequence.stages[position.kept[-1]].joint_epochs):
+        return False
     taken = sum(record.seconds for record in position.records)
-    return sequence.ends_at is None or sequence.ends_at - time.monotonic() > LEAST_REFIT * taken
+    return sequence.ends_at is None or sequence.ends_at - time.monotonic() > LEAST_JOINT * taken
 
 
 def _is_done(position: _Position, sequence: StageSequence) -> bool:
@@ -185,14 +201,15 @@ def _choose(position: _Position, net: Net, sequence: StageSequence, setup: Train
         judged=sequence.val,
         epochs=stage.epochs,
         views=stage.views,
+        give_up=_give_up(position, sequence),
     )
     left = len(sequence.stages) - position.stage
-    refits = setup.settings.refit and len(sequence.val) > 0
     above = Above(net, stage.thaw, sequence.signature, moving_statistics=sequence.moving_statistics)
     before = above.snapshot()
     if stage.thaw.thawed and _starts_again(sequence, setup):
         _start_again(above, sequence)
-    result, receipts, took = _run(spec, above, sequence, setup, stages_left=left + refits)
+    goes_on = setup.settings.refit and stage.joint_epochs > 0
+    result, receipts, took = _run(spec, above, sequence, setup, stages_left=left + goes_on)
     keep = True
     cut_short = bool(result.history) and result.history[-1].step < result.n_steps  # by a budget
     if (
@@ -206,7 +223,7 @@ def _choose(position: _Position, net: Net, sequence: StageSequence, setup: Train
         position.unpromising = 0 if promising else position.unpromising + 1
     if keep:
         position.judged = result.judgement
-        position.kept.append((position.stage, result.best_step / result.n_steps))
+        position.kept.append(position.stage)
     else:
         above.restore(before)
     if not stage.thaw.thawed:
@@ -216,28 +233,31 @@ def _choose(position: _Position, net: Net, sequence: StageSequence, setup: Train
     position.stage += 1
 
 
-def _refit(position: _Position, net: Net, sequence: StageSequence, setup: TrainingSetup) -> None:
-    """Train a stage that was kept once more, on training and validation set together."""
-    replayed = position.replayed(sequence, setup)
-    number, until = replayed[position.stage]
-    stage = sequence.stages[number]
-    rows = np.sort(np.concatenate([sequence.train, sequence.val]))
+def _give_up(position: _Position, sequence: StageSequence) -> Callable[[NDArray[np.float64]], bool] | None:
+    if sequence.give_up is None or position.judged is None:
+        return None
+    return partial(sequence.give_up, position.judged.losses)
+
+
+def _go_on(position: _Position, net: Net, sequence: StageSequence, setup: TrainingSetup) -> None:
+    """Train what was kept on, from where it stands, on all samples."""
+    stage = sequence.stages[position.kept[-1]]
+    rows = sequence.both
     spec = StageSpec(
-        name=f"refit {stage.name}",
-        number=position.stage + 1,
-        of=len(replayed),
+        name=f"{stage.name}, all samples",
+        number=len(sequence.stages) + 1,
+        of=len(sequence.stages) + 1,
         rows=rows,
         judged=rows[:0],
-        epochs=stage.epochs,
+        epochs=stage.joint_epochs,
         views=stage.views,
-        until=until,
     )
+    setup = replace(setup, settings=setup.settings.changed(warmup_frac=JOINT_WARMUP))
     above = Above(net, stage.thaw, sequence.signature, moving_statistics=sequence.moving_statistics)
-    left = len(replayed) - position.stage
-    result, receipts, took = _run(spec, above, sequence, setup, stages_left=left)
+    result, receipts, took = _run(spec, above, sequence, setup, stages_left=1)
     position.records.append(_record(spec, stage.thaw, above, result, took, kept=True))
     position.receipts.extend(receipts)
-    position.stage += 1
+    position.part = _DONE
 
 
 def _run(
@@ -330,6 +350,7 @@ def _save(position: _Position, net: Net, sequence: StageSequence) -> None:
         "receipts": position.receipts,
         "kept": position.kept,
         "unpromising": position.unpromising,
+        "mark": sequence.mark,
     }
     write_checkpoint(sequence.state / STAGES_FILE, tensors, state)
 
@@ -337,19 +358,17 @@ def _save(position: _Position, net: Net, sequence: StageSequence) -> None:
 def _resumed(sequence: StageSequence, setup: TrainingSetup) -> tuple[_Position, Net]:
     """Return where an earlier call was stopped, or the start."""
     found = read_checkpoint(sequence.state / STAGES_FILE)
-    if found is None:
+    net = sequence.start()
+    if found is None or found[1].pop("mark") != sequence.mark:
         logits = sequence.start_logits
         judged = None if logits is None else judge(logits, setup.labels[sequence.val])
-        position, net = _Position(judged=judged), sequence.start(sequence.train)
+        position = _Position(judged=judged)
         _save_start(net, sequence)
         _save(position, net, sequence)  # solved again, the head may have other last bits
         return position, net
     tensors, state = found
     known = tensors.pop(_LOGITS, None)
     judged = None if known is None else judge(known.numpy(), setup.labels[sequence.val])
-    rows = sequence.train if state["part"] == _CHOOSE else np.sort(np.concatenate([sequence.train, sequence.val]))
-    net = sequence.start(rows)
     net.load_state_dict(tensors)
     records = [StageReport.from_json(record) for record in state.pop("records")]
-    kept = [(int(stage), float(share)) for stage, share in state.pop("kept")]
-    return _Position(records=records, kept=kept, judged=judged, **state), net
+    return _Position(records=records, judged=judged, **state), net
