@@ -132,7 +132,7 @@ def main() -> None:
         "",
         f"Milliseconds of processor time for one view of one picture (mobilenetv2_100 at 224 px, {VIEWS} views of each",
         "picture, half of the FLOPs below the line, one thread). A picture is read and decoded once for all its views.",
-        "Once: milliseconds for a boundary, whatever its rows (its layers are outlined and folded, and tried on made-up pictures).",
+        "Once: milliseconds for a boundary, whatever its rows (layers are outlined, folded and tried out).",
         "",
         "| picture | precision | read and check | decode | views | frozen layers | store | together | rows/s | once "
         "| layers, share of matrix speed |",
