@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from tests.training import toy
 from torch import nn
@@ -81,7 +82,8 @@ def _plain_steps(
             crossing, labels = crossing_of.of(rows, epoch % VIEWS), torch.from_numpy(toy.LABELS[rows])
             torch.manual_seed(derived_seed(toy.SEED, "step", "spec", step))
             done = (step - warm) / (n_steps - warm)
-            share = (step + 1) / (warm + 1) if step < warm else (1 + math.cos(math.pi * done)) / 2
+            falling = 1.0 if settings.schedule == "constant" else (1 + math.cos(math.pi * done)) / 2
+            share = (step + 1) / (warm + 1) if step < warm else falling
             for group, rate in zip(optimiser.param_groups, rates.values(), strict=True):
                 group["lr"] = rate * share
             optimiser.zero_grad()
@@ -92,9 +94,12 @@ def _plain_steps(
                 for n, p in learning.items():
                     if settings.l2_sp and n in away:
                         p.lerp_(start[n], rates[n] * share * settings.l2_sp)
-                    average[n].lerp_(p, 1 - min(settings.ema_decay, (1 + step) / (10 + step)))
+                    kept = min(settings.ema_decay, (1 + step) / (10 + step))
+                    if settings.average_power:
+                        kept = step / (step + 1 + settings.average_power)
+                    average[n].lerp_(p, 1 - kept)
             step += 1
-    if settings.ema_decay:
+    if settings.ema_decay or settings.average_power:
         with torch.no_grad():
             for n, p in learning.items():
                 p.copy_(average[n])
@@ -134,6 +139,7 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "mixup": ({"mixup": 0.4}, "last:3", {}),
     "moving statistics": ({"statistics": "moving"}, "last:3", {}),
     "average": ({"ema_decay": 0.9}, "last:3", {}),
+    "polynomial average": ({"average_power": 3, "schedule": "constant", "warmup_frac": 0.4}, "last:3", {}),
     "pull to the start": ({"l2_sp": 2.0}, "all", {}),
     "constant rates, no clipping": ({"clip_norm": 0, "warmup_frac": 0, "lr_decay": 1, "label_smoothing": 0}, "all", {}),
     "dropout in the head": ({}, "last:3", {"head": "mlp"}),
@@ -245,13 +251,14 @@ def test_a_stopped_stage_goes_on_to_the_same_bits(tmp_path: Path, case: str, mon
         assert_same(finished(case, checkpoint), expected)
 
 
-def test_stopping_again_and_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = finished("average", tmp_path / "whole")
+@pytest.mark.parametrize("case", ["average", "polynomial average"])
+def test_stopping_again_and_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    expected = finished(case, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_S", -1.0)
     for _ in range(EPOCHS * 4):
         with pytest.raises(KeyboardInterrupt):
-            stage_of("average", tmp_path / "step", toy.Watcher(1, interrupt)).run()
-    assert_same(finished("average", tmp_path / "step"), expected)
+            stage_of(case, tmp_path / "step", toy.Watcher(1, interrupt)).run()
+    assert_same(finished(case, tmp_path / "step"), expected)
 
 
 def test_ctrl_c_stops_after_the_step_in_which_it_came(tmp_path: Path) -> None:
@@ -350,7 +357,7 @@ def scripted(losses: list[float], monkeypatch: pytest.MonkeyPatch) -> list[dict[
     noise = generator(0, "noise").normal(size=len(toy.VAL)) * 0.01
 
     def judged(stage: loop.StageTrainer) -> Judgement:
-        with loop.swapped(stage.above, stage._ema):
+        with loop.swapped(stage.above, stage._average):
             seen.append(stage.above.snapshot())
         loss = losses[len(seen) - 1]
         return Judgement(np.zeros((len(toy.VAL), toy.CLASSES)), loss + noise, 1.0, 0.5)
@@ -393,10 +400,40 @@ def test_few_samples_do_not_make_it_go_back(tmp_path: Path, monkeypatch: pytest.
     assert toyed.run().best_step == 16
 
 
+def test_weights_averaged_to_the_end_do_not_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thawline.training.loop.LEAST_TO_GO_BACK", 1)
+    seen = scripted([0.2, 0.5, 0.9, 0.9], monkeypatch)
+    toyed = toy.make_stage(toy.quick(average_power=3), tmp_path / "step")
+    assert toyed.run().best_step == 16
+    kept = {name: tensor for name, tensor in toy.state(toyed.net).items() if name in seen[-1]}
+    assert toy.differing(kept, seen[-1]) == []
+    assert toy.differing(kept, seen[0])
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_later_steps_count_more_in_the_average_as_a_power_of_their_number(tmp_path: Path, power: int) -> None:
+    """Step t has the weight t (t + 1) ... (t + power - 1), as in Shamir & Zhang 2013."""
+    steps: list[dict[str, torch.Tensor]] = []
+
+    class Recorder(toy.Watcher):
+        def progress(self, phase: str, done: int, total: int) -> None:
+            steps.append({n: p.detach().double().clone() for n, p in toyed.above.learning.items()})
+
+    toyed = toy.make_stage(toy.quick(average_power=power), tmp_path / "step", watcher=Recorder())
+    toyed.run()
+    counts = [math.comb(t + power - 1, power) for t in range(1, len(steps) + 1)]
+    assert len(steps) == 16
+    for name, shipped in toyed.above.learning.items():
+        expected = sum(count * step[name] for count, step in zip(counts, steps, strict=True)) / sum(counts)
+        assert torch.allclose(shipped.detach().double(), expected, rtol=1e-5, atol=1e-6), name
+        assert not torch.allclose(shipped.detach().double(), steps[-1][name], rtol=1e-5, atol=1e-6), name
+
+
 def test_what_is_judged_is_what_ships(tmp_path: Path) -> None:
-    for changes in ({}, {"ema_decay": 0.95}, {"statistics": "moving", "ema_decay": 0.9}):
+    averages = ({"ema_decay": 0.95}, {"average_power": 3}, {"statistics": "moving", "ema_decay": 0.9})
+    for number, changes in enumerate(({}, *averages)):
         watcher = toy.Watcher()
-        toyed = toy.make_stage(toy.quick(**changes), tmp_path / f"step{len(changes)}", watcher=watcher)
+        toyed = toy.make_stage(toy.quick(**changes), tmp_path / f"step{number}", watcher=watcher)
         result = toyed.run()
         toyed.net.eval()
         with torch.no_grad():
@@ -444,17 +481,24 @@ def test_the_pull_keeps_the_backbone_near_its_start_and_leaves_the_head(tmp_path
         assert moved > 0.3 * free[name] if name.startswith("head") else moved < 0.3 * free[name], name
 
 
-def test_a_stage_may_end_before_its_schedule_does(tmp_path: Path) -> None:
-    watcher = toy.Watcher()
-    nobody = toy.VAL[:0]
-    short = toy.make_stage(
-        toy.quick(), tmp_path / "short", spec=toy.make_spec(until=0.5, judged=nobody), watcher=watcher
-    )
+def test_a_stage_that_is_given_up_ends_at_that_evaluation(tmp_path: Path) -> None:
+    watcher, heard = toy.Watcher(), []
+
+    def give_up(losses: NDArray[np.float64]) -> bool:
+        heard.append(losses.copy())
+        return len(heard) == 2
+
+    spec = toy.make_spec(give_up=give_up)
+    short = toy.make_stage(toy.quick(evaluations=4), tmp_path / "short", spec=spec, watcher=watcher)
     result = short.run()
-    assert (result.best_step, result.n_steps, result.judgement) == (8, 16, None)
-    assert watcher.progressed[-1] == ("spec", 8, 8)
+    assert ([point.step for point in result.history], result.n_steps) == ([4, 8], 16)
+    assert result.judgement is not None
+    assert heard[1] == pytest.approx(result.judgement.losses)
+    assert heard[0] != pytest.approx(heard[1])
+    assert (watcher.reports[-1].step, watcher.reports[-1].seconds_left) == (8, 0)
+    # the steps until there are those of the whole stage
     stopped = toy.make_stage(
-        toy.quick(), tmp_path / "whole", spec=toy.make_spec(judged=nobody), watcher=toy.Watcher(8 + 1, interrupt)
+        toy.quick(evaluations=1), tmp_path / "whole", spec=toy.make_spec(), watcher=toy.Watcher(8, interrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         stopped.run()

@@ -1,8 +1,10 @@
-"""A sequence of stages: what is kept, what is rolled back, what is refitted, and that no kill changes any bit of it."""
+"""A sequence of stages: what is kept, what is rolled back, what goes on, and that no kill changes any bit of it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +24,6 @@ from thawline.records import StageReport
 from thawline.training import loop, stages
 from thawline.training.judging import Judgement, judge
 from thawline.training.net import Net
-from thawline.training.stage import StageResult
 from thawline.training.stages import Stage, StageSequence, TrainingResult, train
 from thawline.training_records import InputsReport, TrainingReport
 
@@ -30,12 +31,13 @@ pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watchin
 
 TRAIN, VAL, BOTH = toy.TRAIN, toy.VAL, np.arange(toy.N)
 NAMES = ("last:1", "last:3", "all")
+EPOCHS, JOINT_EPOCHS = 2, 2
 
 
-def start(rows: NDArray[np.int64]) -> Net:
-    """The toy with a head solved on some rows."""
+def start() -> Net:
+    """The toy with a head solved on the training set."""
     net = toy.make_net()
-    solved = _solved(tuple(rows))
+    solved = _solved(tuple(TRAIN))
     with torch.no_grad():
         net.head.get_parameter("weight").copy_(solved[:-1].T)
         net.head.get_parameter("bias").copy_(solved[-1])
@@ -53,7 +55,7 @@ def _solved(rows: tuple[int, ...]) -> torch.Tensor:
 
 
 def start_logits() -> NDArray[np.float64]:
-    net = start(TRAIN)
+    net = start()
     with torch.no_grad():
         logits: NDArray[np.float64] = net.head(net.backbone(toy.pictures(None, 16)[VAL])).double().numpy()
     return logits
@@ -63,7 +65,7 @@ def make_sequence(state: Path, **changes: Any) -> StageSequence:
     names = changes.pop("names", NAMES)
     state.mkdir(exist_ok=True)
     usual: dict[str, Any] = {
-        "stages": [Stage(name, toy.thaw(name), 2, 2) for name in names],
+        "stages": [Stage(name, toy.thaw(name), EPOCHS, JOINT_EPOCHS, 2) for name in names],
         "progressive": True,
         "train": TRAIN,
         "val": VAL,
@@ -87,7 +89,7 @@ def script(monkeypatch: pytest.MonkeyPatch, offsets: dict[str, float]) -> None:
     stage_of: dict[bytes, str] = {}
 
     def judged(stage: loop.StageTrainer) -> Judgement:
-        with loop.swapped(stage.above, stage._ema):
+        with loop.swapped(stage.above, stage._average):
             logits = loop.predict(stage.above, stage.inputs, stage.spec.judged, stage.setup, stage._fast)
         stage_of[logits.tobytes()] = stage.spec.name
         return judged_again(logits, toy.LABELS[VAL])
@@ -126,7 +128,7 @@ def test_a_fixed_sequence_keeps_every_stage(tmp_path: Path, monkeypatch: pytest.
     assert [record.kept for record in trained.stages] == [True, True]
     assert (trained.kept, trained.kept_any) == ("all", True)
     # the same by hand: one stage, then the other
-    net = start(TRAIN)
+    net = start()
     for number, name in enumerate(("last:1", "all")):
         spec = toy.make_spec(name=name, number=number + 1, of=2, epochs=2)
         toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, spec=spec).run()
@@ -159,9 +161,9 @@ def test_a_stage_that_does_not_help_is_rolled_back_byte_for_byte(
 
 def test_where_nothing_helps_the_start_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, dict.fromkeys(NAMES, 0.3))
-    for refit, rows in ((False, TRAIN), (True, BOTH)):
+    for refit in (False, True):
         trained = train(make_sequence(tmp_path / str(refit)), toy.make_setup(quick(refit=refit)))
-        assert toy.digest(trained.net) == toy.digest(start(rows))
+        assert toy.digest(trained.net) == toy.digest(start())
         assert (trained.kept, trained.kept_any) == ("none", False)
         assert len(trained.stages) == 2  # as many as patience allows
         assert trained.val_logits is not None
@@ -183,22 +185,87 @@ def test_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offsets: dict
     assert [record.name for record in trained.stages] == list(offsets)[:n_run]
 
 
-def test_the_refit_repeats_what_was_kept_on_both_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_kept_goes_on_with_all_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": -0.3})
-    inputs = toy.ToyInputs()
-    trained = train(make_sequence(tmp_path / "a", inputs=inputs), toy.make_setup(quick()))
-    assert [record.name for record in trained.stages] == [*NAMES, "refit last:1", "refit all"]
-    assert [asked[2:] for asked in inputs.asked] == [(32, 16)] * 3 + [(48, 0)] * 2
-    net = start(BOTH)
-    for number, name in enumerate(("last:1", "all")):
-        chosen = next(record for record in trained.stages if record.name == name)
-        share = training_of(chosen).best_step / 8
-        spec = toy.make_spec(
-            name=f"refit {name}", number=number + 1, of=2, epochs=2, rows=BOTH, judged=VAL[:0], until=share
-        )
-        toy.make_stage(quick(), tmp_path / f"step{number}", setting=name, net=net, spec=spec).run()
+    inputs, settings = toy.ToyInputs(), quick(average_power=2)
+    trained = train(make_sequence(tmp_path / "a", inputs=inputs), toy.make_setup(settings))
+    assert [record.name for record in trained.stages] == [*NAMES, "all, all samples"]
+    assert [asked[2:] for asked in inputs.asked] == [(32, 16)] * 3 + [(48, 0)]
+    net = start()
+    for name in ("last:1", "all"):
+        spec = toy.make_spec(name=name, epochs=EPOCHS)
+        toy.make_stage(settings, tmp_path / "step", setting=name, net=net, spec=spec).run()
+    spec = toy.make_spec(name="all, all samples", epochs=JOINT_EPOCHS, rows=BOTH, judged=VAL[:0])
+    settings = settings.changed(warmup_frac=stages.JOINT_WARMUP)
+    toy.make_stage(settings, tmp_path / "step", setting="all", net=net, spec=spec).run()
     assert toy.digest(trained.net) == toy.digest(net)
-    assert [record.score for record in trained.stages[3:]] == [None, None]
+    assert (trained.stages[-1].score, trained.stages[-1].training.kept) == (None, True)  # type: ignore[union-attr]
+    assert trained.kept == "all"
+
+
+def test_it_is_the_best_stage_that_goes_on_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, {"last:1": -0.1, "last:3": 0.4, "all": 0.3})
+    trained = train(make_sequence(tmp_path / "a"), toy.make_setup(quick()))
+    expected = train(make_sequence(tmp_path / "b", names=("last:1",)), toy.make_setup(quick()))
+    assert [record.name for record in trained.stages] == [*NAMES, "last:1, all samples"]
+    assert toy.digest(trained.net) == toy.digest(expected.net)
+    assert toy.digest(trained.net) != toy.digest(start())
+    # the validation set was judged before anything learned from it
+    assert trained.val_logits is not None
+    assert expected.val_logits is not None
+    assert np.array_equal(trained.val_logits, expected.val_logits)
+    before = train(make_sequence(tmp_path / "b", names=("last:1",), choose_only=True), toy.make_setup(quick()))
+    assert before.val_logits is not None
+    assert np.array_equal(before.val_logits, expected.val_logits)
+
+
+@pytest.mark.parametrize(("joint_epochs", "refit"), [(0, True), (3, False)])
+def test_nothing_goes_on_unless_that_was_asked_for(tmp_path: Path, joint_epochs: int, refit: bool) -> None:
+    sequence = make_sequence(
+        tmp_path / "a", progressive=False, stages=[Stage("last:1", toy.thaw("last:1"), 2, joint_epochs, 2)]
+    )
+    trained = train(sequence, toy.make_setup(quick(refit=refit)))
+    assert [record.name for record in trained.stages] == ["last:1"]
+
+
+def test_a_budget_that_is_used_up_leaves_no_time_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(np.arange(0.0, 1e6, 10.0))  # each look at the clock is 10 s after the last
+    monkeypatch.setattr(stages.time, "monotonic", lambda: float(next(clock)))
+    usual: dict[str, Any] = {"progressive": False, "names": ("last:1",), "start_logits": None}
+    short = train(make_sequence(tmp_path / "a", ends_at=200.0, **usual), toy.make_setup(quick()))
+    assert "last:1, all samples" not in [record.name for record in short.stages]
+    enough = train(make_sequence(tmp_path / "b", ends_at=1e6, **usual), toy.make_setup(quick()))
+    assert [record.name for record in enough.stages] == ["last:1", "last:1, all samples"]
+
+
+def test_a_stage_is_given_up_by_its_losses_and_those_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, {"last:1": 0.1, "last:3": 0.2})
+    base, heard = judge(start_logits(), toy.LABELS[VAL]).losses, []
+
+    def give_up(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
+        assert np.array_equal(before, base)
+        heard.append(round(float((now - before).mean()), 2))
+        return heard[-1] == 0.2
+
+    usual: dict[str, Any] = {"progressive": False, "give_up": give_up}
+    for name, evaluated in (("last:1", [4, 8]), ("last:3", [4])):
+        heard.clear()
+        trained = train(make_sequence(tmp_path / name, names=(name,), **usual), toy.make_setup(quick()))
+        record = training_of(trained.stages[0])
+        assert [point.step for point in record.history] == evaluated
+        assert heard == [0.1 if name == "last:1" else 0.2] * len(evaluated)
+        assert trained.kept_any == record.kept == (name == "last:1")
+    assert toy.digest(trained.net) == toy.digest(start())  # rolled back
+
+
+def test_a_head_that_knows_nothing_gives_nothing_to_give_up_by(tmp_path: Path) -> None:
+    def give_up(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
+        raise AssertionError("nobody knows the losses of the start")
+
+    sequence = make_sequence(tmp_path / "a", progressive=False, names=("all",), start_logits=None, give_up=give_up)
+    assert train(sequence, toy.make_setup(quick())).kept == "all"
 
 
 def test_each_stage_may_start_where_training_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +273,7 @@ def test_each_stage_may_start_where_training_began(tmp_path: Path, monkeypatch: 
     settings = quick(stages_from="probe", statistics="moving")
     sequence = make_sequence(tmp_path / "a", moving_statistics=True)
     trained = train(sequence, toy.make_setup(settings))
-    assert [record.name for record in trained.stages] == [*NAMES, "refit all"]
+    assert [record.name for record in trained.stages] == [*NAMES, "all, all samples"]
     assert [record.kept for record in trained.stages] == [True, False, True, True]
     # the last stage alone, and its refit, as if the others had never been
     alone = make_sequence(tmp_path / "b", names=("all",), moving_statistics=True)
@@ -226,28 +293,9 @@ def test_a_rolled_back_stage_leaves_the_best_one(tmp_path: Path, monkeypatch: py
     assert toy.digest(trained.net) == toy.digest(expected.net)
 
 
-def test_the_refit_stops_where_the_choice_was_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = loop.StageTrainer._finish
-    monkeypatch.setattr(
-        loop.StageTrainer,
-        "_finish",
-        lambda stage: _replaced(real(stage), best_step=4) if len(stage.spec.judged) else real(stage),
-    )
-    trained = train(make_sequence(tmp_path / "a", names=("last:3",), progressive=False), toy.make_setup(quick()))
-    chosen, again = trained.stages
-    assert (training_of(chosen).best_step, training_of(chosen).steps) == (4, 8)
-    assert training_of(again).steps == 6  # half of the twelve that 48 samples make
-    assert training_of(again).epochs == 1.0
-
-
-def _replaced(result: StageResult, **changes: Any) -> loop.StageResult:
-    from dataclasses import replace
-
-    return replace(result, **changes)
-
-
 def test_without_a_validation_part_a_fixed_sequence_is_walked_once(tmp_path: Path) -> None:
-    sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:1", "all"), val=VAL[:0], start_logits=None)
+    planned = [Stage(name, toy.thaw(name), EPOCHS, 0, 2) for name in ("last:1", "all")]
+    sequence = make_sequence(tmp_path / "a", progressive=False, stages=planned, val=VAL[:0], start_logits=None)
     trained = train(sequence, toy.make_setup(quick()))
     assert [record.name for record in trained.stages] == ["last:1", "all"]
     assert [record.score for record in trained.stages] == [None, None]
@@ -268,7 +316,7 @@ def test_a_head_that_knows_nothing_is_kept_and_then_compared_with(
 
 def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
     trained = train(make_sequence(tmp_path / "a", names=("last:2",), progressive=False), toy.make_setup(quick()))
-    record, refit = trained.stages
+    record, on = trained.stages
     assert (record.trainable, record.frozen) == (72 + 27, 918 - 72)
     training = training_of(record)
     assert (training.thaw, training.rung, training.views) == ("last:2", "blocks.1", 2)
@@ -279,7 +327,8 @@ def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
     assert record.score is not None
     assert low < record.score < high
     assert training.validation.n == 16
-    assert training_of(refit).validation is None
+    assert training_of(on).validation is None
+    assert (training_of(on).epochs, training_of(on).steps) == (JOINT_EPOCHS, 12)  # 48 samples, 8 in a batch
     assert [receipt["status"] for receipt in trained.receipts] == ["clean", "clean"]
     assert trained.receipts[0]["stage"] == "last:2"
     json.dumps([one.to_json() for one in trained.stages] + list(trained.receipts))
@@ -288,7 +337,7 @@ def test_records_say_what_a_stage_cost_and_reached(tmp_path: Path) -> None:
 def test_it_learns(tmp_path: Path) -> None:
     sequence = make_sequence(
         tmp_path / "a",
-        stages=[Stage(name, toy.thaw(name), 6, 2) for name in NAMES],
+        stages=[Stage(name, toy.thaw(name), 6, 2, 2) for name in NAMES],
         inputs=toy.ToyInputs(signal=0.5),
     )
     trained = train(sequence, toy.make_setup(quick()))
@@ -309,12 +358,17 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "offsets": {"last:1": 0.2, "last:3": -0.3, "all": -0.4},
         "settings": {"ema_decay": 0.9, "statistics": "moving", "mixup": 0.3, "optimiser": "sgd"},
     },
+    "averaged to the end": {
+        "offsets": {"last:1": 0.2, "last:3": -0.3, "all": -0.4},
+        "settings": {"average_power": 3, "schedule": "constant", "warmup_frac": 0.4},
+    },
 }
 
 
-def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -> TrainingResult:
+def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None, **changes: Any) -> TrainingResult:
     settings = quick(batch_size=16, **SCENARIOS[scenario].get("settings", {}))
-    sequence = make_sequence(state, inputs=inputs or toy.ToyInputs(), moving_statistics=settings.statistics == "moving")
+    moving = settings.statistics == "moving"
+    sequence = make_sequence(state, inputs=inputs or toy.ToyInputs(), moving_statistics=moving, **changes)
     return train(sequence, toy.make_setup(settings, watcher))
 
 
@@ -325,6 +379,7 @@ def walk(scenario: str, state: Path, watcher: toy.Watcher, inputs: Any = None) -
         ("nothing kept", 13),
         ("each from the probe", 13),
         ("all at once", 17),
+        ("averaged to the end", 13),
         *(pytest.param(scenario, 1, marks=pytest.mark.slow) for scenario in SCENARIOS),
     ],
 )
@@ -378,7 +433,7 @@ def test_a_kill_around_any_checkpoint_changes_nothing(
         assert left_behind(walk(scenario, tmp_path / str(number), toy.Watcher())) == expected, number
 
 
-@pytest.mark.parametrize("numbers", [(1, 3, 5), pytest.param((2, 4), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("numbers", [(1, 3, 4), pytest.param((2,), marks=pytest.mark.slow)])
 def test_a_kill_while_inputs_are_made_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...]
 ) -> None:
@@ -405,6 +460,57 @@ def test_being_killed_again_and_again_changes_nothing(tmp_path: Path, monkeypatc
     assert left_behind(trained) == expected
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_was_only_chosen_goes_on_elsewhere_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str
+) -> None:
+    script(monkeypatch, SCENARIOS[scenario]["offsets"])
+    expected = left_behind(walk(scenario, tmp_path / "whole", toy.Watcher()))
+    chosen = left_behind(walk(scenario, tmp_path / "chosen", toy.Watcher(), choose_only=True))
+    n_joint = sum(name.endswith("all samples") for name in (stage["name"] for stage in expected["stages"]))
+    assert chosen["stages"] == expected["stages"][: len(expected["stages"]) - n_joint]
+    assert n_joint == (scenario != "nothing kept")
+    watcher = toy.Watcher()
+    again = walk(scenario, tmp_path / "chosen", watcher, choose_only=True)
+    assert (left_behind(again), watcher.calls) == (chosen, 0)
+    shutil.copytree(tmp_path / "chosen", tmp_path / "run")
+    inputs = toy.ToyInputs()
+    assert left_behind(walk(scenario, tmp_path / "run", watcher, inputs)) == expected
+    assert [asked[2:] for asked in inputs.asked] == [(48, 0)] * n_joint  # nothing was chosen anew
+    for stop in range(1, watcher.calls + 1, 3):  # killed on the way from there
+        shutil.copytree(tmp_path / "chosen", tmp_path / str(stop))
+        with pytest.raises(toy.Stopped):
+            walk(scenario, tmp_path / str(stop), toy.Watcher(stop))
+        assert left_behind(walk(scenario, tmp_path / str(stop), toy.Watcher())) == expected, stop
+
+
+@pytest.mark.parametrize("stop", [3, None], ids=["in a stage", "at the end"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": TRAIN[:24]},
+        {"val": VAL[:8], "start_logits": None},
+        {"progressive": False},
+        {"stages": [Stage("last:1", toy.thaw("last:1"), 3, JOINT_EPOCHS, 2)]},
+        {"stages": [Stage("last:1", toy.thaw("last:1"), EPOCHS, JOINT_EPOCHS, 1)]},
+        {"stages": [Stage("last:1", toy.thaw("last:3"), EPOCHS, JOINT_EPOCHS, 2)]},
+    ],
+    ids=["other samples", "others held out", "progressive", "epochs", "views", "line"],
+)
+def test_checkpoints_of_another_training_are_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], stop: int | None
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_S", -1.0)
+    usual: dict[str, Any] = {"names": ("last:1",)}
+    expected = left_behind(train(make_sequence(tmp_path / "fresh", **usual), toy.make_setup(quick())))
+    watcher = toy.Watcher(stop)
+    with contextlib.suppress(toy.Stopped):
+        train(make_sequence(tmp_path / "a", **usual | changes), toy.make_setup(quick(), watcher))
+    assert watcher.calls >= 3
+    trained = train(make_sequence(tmp_path / "a", **usual), toy.make_setup(quick()))
+    assert left_behind(trained) == expected
+
+
 def test_a_walk_that_is_over_is_not_walked_again(tmp_path: Path) -> None:
     settings = quick(evaluations=1)
     trained = train(make_sequence(tmp_path / "a"), toy.make_setup(settings))
@@ -424,5 +530,5 @@ def test_what_crosses_the_line_is_made_by_the_net_as_it_is(tmp_path: Path) -> No
 
     sequence = make_sequence(tmp_path / "a", progressive=False, names=("last:3", "last:1"), inputs=inputs)
     trained = train(sequence, toy.make_setup(quick(refit=False)))
-    assert seen[0] == toy.digest(start(TRAIN).backbone)
+    assert seen[0] == toy.digest(start().backbone)
     assert len({*seen, toy.digest(trained.net.backbone)}) == 3

@@ -359,7 +359,8 @@ def _resumed(sequence: StageSequence, setup: TrainingSetup) -> tuple[_Position, 
     """Return where an earlier call was stopped, or the start."""
     found = read_checkpoint(sequence.state / STAGES_FILE)
     net = sequence.start()
-    if found is None or found[1].pop("mark") != sequence.mark:
+    if found is None or found[1].pop("mark", "") != sequence.mark:
+        (sequence.state / STEP_FILE).unlink(missing_ok=True)  # of another training, whose stage may have the same name
         logits = sequence.start_logits
         judged = None if logits is None else judge(logits, setup.labels[sequence.val])
         position = _Position(judged=judged)
