@@ -6,8 +6,7 @@ Run it once per release, then commit ``tests/golden/<version>*``. Nothing in the
 
 - ``<version>``: nothing thawed.
 - ``<version>-thawed``: the same weights with the last blocks thawed.
-- ``<version>-thawed.tar.xz``: the draft of that run, interrupted in its second stage. Resumed, it must end as the
-  finished one did.
+- ``<version>-thawed.tar.xz``: the draft of that run, interrupted in its second stage. Resumed, it must end.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def main() -> None:
     plan = tl.plan(data, tl.open_backbone(name), precision="f32", device="cpu", thaw="last:2", training=training)
     thawed = Path(f"{version}-thawed")
     try:
-        tl.fit(data, plan, backbone=tl.open_backbone(name), run=thawed, listener=StopIn("refit last:2"))
+        tl.fit(data, plan, backbone=tl.open_backbone(name), run=thawed, listener=StopIn("last:2, all samples"))
     except KeyboardInterrupt:
         draft = f".{thawed}.unfinished"
         with tarfile.open(f"{thawed}.tar.xz", "w:xz") as archive:

@@ -99,6 +99,24 @@ def test_single_rows_are_dealt_to_within_one_of_each_class():
     assert not np.array_equal(fold, stratified_group_folds(labels, np.arange(103), 5, 1))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_given_rows_are_dealt_to_the_first_fold_with_their_groups(seed):
+    rng = np.random.default_rng(seed)
+    groups = np.arange(240) // 2
+    labels = rng.integers(0, 3, 120)[groups]
+    given = np.zeros(240, dtype=bool)
+    given[rng.choice(240, 25, replace=False)] = True
+    fold = stratified_group_folds(labels, groups, 3, seed, in_first=given)
+    assert not fold[np.isin(groups, groups[given])].any()
+    assert all(len(np.unique(fold[groups == g])) == 1 for g in np.unique(groups))
+    assert all(np.ptp(np.bincount(fold[labels == c], minlength=3)) <= 2 for c in range(3))  # whole pairs
+    nobody = np.zeros(240, dtype=bool)
+    assert np.array_equal(
+        stratified_group_folds(labels, groups, 3, seed, in_first=nobody),
+        stratified_group_folds(labels, groups, 3, seed),
+    )
+
+
 def test_never_more_folds_than_groups():
     assert set(stratified_group_folds(np.array([0, 1, 1]), np.array([0, 1, 1]), 5, 0).tolist()) == {0, 1}
 

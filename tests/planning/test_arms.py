@@ -30,6 +30,21 @@ def test_the_field_holds_nothing_of_the_test_part(data: tl.Dataset) -> None:
         assert not set(field.groups[inside]) & set(field.groups[~inside])
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_validation_set_lies_in_the_first_fold(data: tl.Dataset, seed: int) -> None:
+    from dataclasses import replace
+
+    pairs = replace(data, groups=np.arange(len(data)) // 2)  # each sample has a copy, in the same set
+    for opened in (data, pairs):
+        split = split_data(opened, seed=seed)
+        field = mark_out(opened, split, seed)
+        assert np.isin(split.val, field.rows[field.inside(0)]).all()
+        for fold in range(1, field.n_folds):
+            assert set(field.labels[field.inside(fold)]) == set(field.labels)
+    sizes = np.bincount(mark_out(data, split_data(data, seed=seed), seed).fold)
+    assert sizes.max() - sizes.min() <= 3  # of three classes
+
+
 def test_many_samples_are_sampled_and_keep_their_classes(monkeypatch: pytest.MonkeyPatch, data: tl.Dataset) -> None:
     monkeypatch.setattr(arms, "MOST_ROWS", 12)
     split = split_data(data)

@@ -17,10 +17,10 @@ from tests.embedded import opened
 import thawline as tl
 from thawline.backbones.lines import depth_rungs
 from thawline.errors import UsageError
-from thawline.planning import Asked, make_plan
+from thawline.planning import Asked, Ground, make_plan
 from thawline.planning.arms import Arm
 from thawline.planning.budget import Budget, parse_budget
-from thawline.planning.timing import Paces
+from thawline.planning.timing import Paces, training_s
 from thawline.planning.trials import Trials
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
@@ -73,8 +73,18 @@ def test_without_time_the_first_head_is_the_plan(hard: tl.Dataset) -> None:
     assert "The budget leaves no time to try other ways." in planned.plan.reasons
 
 
+def paces_of(data: tl.Dataset, seconds: float) -> Paces:
+    """Such that the first part of a training, which its trial is, takes so long."""
+    plan = tl.plan(data, opened(), thaw="from:layer1.1")
+    held, (stage,) = Ground.of(data, plan).held_out(plan), plan.stages
+    assert plan.training is not None
+    steps = training_s(stage.epochs, Paces(0.0, 1.0, 0.0), len(held.train), len(held.val), plan.training)
+    return Paces(0.0, seconds / steps, 0.0)
+
+
 def test_a_trial_that_takes_too_much_is_given_up(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, 10.0, 0.0))
+    paces = paces_of(hard, 2_000)
+    monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: paces)
     planned = make_plan(hard, opened(), Asked.of(budget=parse_budget("10min")))
     assert planned.plan.thaw == "none"
     assert any(reason.startswith("The budget leaves no time to try thaw from:") for reason in planned.plan.reasons)
@@ -224,12 +234,13 @@ def test_with_a_budget_the_plan_names_the_head_that_ships_otherwise(
     assert make_plan(hard, backbone).plan.otherwise == ""
 
 
-@pytest.mark.parametrize(("step_s", "trained"), [(2.2, True), (10.0, False)])
+@pytest.mark.parametrize(("seconds", "trained"), [(450.0, True), (2_000.0, False)])
 def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that(
-    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch, step_s: float, trained: bool
+    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch, seconds: float, trained: bool
 ) -> None:
-    """A first training is 15 epochs or more of some steps: a trial before it would not leave it its time."""
-    monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: Paces(0.0, step_s, 0.0))
+    """A trial of 450 s of ten minutes would not leave time for half of what follows it."""
+    paces = paces_of(hard, seconds)
+    monkeypatch.setattr("thawline.planning.trials.time_stage", lambda *_: paces)
     plan = make_plan(hard, opened(), Asked.of(budget=parse_budget("10min"))).plan
     assert (plan.thaw != "none") == trained
     assert ("The budget leaves time to train" in plan.verdict) == trained
@@ -237,8 +248,8 @@ def test_a_line_with_no_time_to_be_tried_is_trained_where_there_is_time_for_that
         frozen = [one for one in plan.candidates if one.head == "logistic" and one.layer != "pixels"]
         assert {one.thaw for one in frozen} == {"none"}
         assert (plan.layer, plan.otherwise) == ("pooled", next(one.layer for one in frozen if one.behind is None))
-        assert plan.training is not None and not plan.training.refit
-        assert plan.stages
+        (stage,), (whole,) = plan.stages, tl.plan(hard, opened(), thaw=plan.thaw).stages
+        assert stage.epochs == whole.epochs and stage.joint_epochs < whole.joint_epochs
 
 
 @pytest.mark.slow

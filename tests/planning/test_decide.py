@@ -69,7 +69,11 @@ def test_trials_of_full_length_try_the_same(hard: tl.Dataset) -> None:
     assert {one.head for one in plan.candidates} == {"logistic", "ridge", "svm", "knn"}
 
 
-def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("whole", "everything"), [(1_500, False), (39, True)])
+def test_everything_is_tried_where_a_trial_is_a_part_of_the_training(
+    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch, whole: int, everything: bool
+) -> None:
+    """Of 40 samples that a training learns from at first."""
     tried = []
 
     def judge(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
@@ -78,15 +82,16 @@ def test_of_more_samples_everything_is_tried_too(hard: tl.Dataset, monkeypatch: 
         return Arm(name=setting, thaw=setting, layer="pooled", head="logistic", logits=logits, seconds=1.0, over=over)
 
     monkeypatch.setattr(Trials, "judge", judge)
-    monkeypatch.setattr("thawline.planning.line_arms.more_than_middle", lambda n: 0.01)
+    monkeypatch.setattr("thawline.planning.trials.WHOLE", whole)
     plan = tl.plan(hard, opened())
-    assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")]
+    assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")][: 1 + everything]
     assert plan.thaw == "from:layer1.1"
 
 
 def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_the_same(
     hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("thawline.planning.trials.WHOLE", 30)
     monkeypatch.setattr("thawline.planning.trials.MOST_TO_LEARN", 16)
     monkeypatch.setattr("thawline.planning.trials.OF_CLASS", 5)
     monkeypatch.setattr("thawline.planning.trials.MOST_TO_JUDGE", 8)
@@ -176,7 +181,7 @@ def test_settings_of_training_reach_the_trials_and_the_plan(hard: tl.Dataset, mo
     assert {training.lr for training in seen if training} == {3e-4}
     assert plan.thaw != "none"
     assert plan.training is not None
-    assert (plan.training.lr, plan.stages[0].epochs) == (3e-4, 2)
+    assert (plan.training.lr, plan.stages[0].epochs + plan.stages[0].joint_epochs) == (3e-4, 2)
 
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_measured(hard: tl.Dataset) -> None:

@@ -40,6 +40,50 @@ def test_a_plan_that_trains_has_a_validation_set_and_another_has_none(data: tl.D
     assert back.data is data
 
 
+@pytest.mark.parametrize("thaw", ["last:2", "all"])
+def test_a_fine_tuning_at_one_line_is_judged_by_a_third(data: tl.Dataset, thaw: str) -> None:
+    plan = plan_of(thaw=thaw)
+    ground = Ground.of(data, plan)
+    held, split = ground.held_out(plan), ground.split
+    assert np.array_equal(held.val, ground.field.rows[ground.field.inside(0)])
+    assert len(held.val) == 30
+    assert set(split.val) <= set(held.val)
+    assert np.array_equal(np.union1d(held.train, held.val), np.union1d(split.train, split.val))
+    assert not set(held.train) & set(held.val)
+    assert (np.diff(held.train) > 0).all() and (np.diff(held.val) > 0).all()
+    assert np.array_equal(held.test, split.test)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"thaw": "progressive"},
+        {"thaw": "last:2", "head": "mlp"},
+        {"head": "mlp"},
+        {"from_scratch": True, "thaw": "all"},
+    ],
+    ids=["nothing thawed", "progressive", "mlp above", "mlp", "from scratch"],
+)
+def test_other_trainings_are_judged_by_the_validation_set(data: tl.Dataset, settings: dict[str, Any]) -> None:
+    plan = plan_of(**settings)
+    ground = Ground.of(data, plan)
+    assert ground.held_out(plan) is ground.split
+
+
+def test_what_cannot_be_dealt_is_judged_by_the_validation_set(
+    data: tl.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(thaw="last:2")
+    same = Ground.of(replace(data, groups=np.zeros(120, np.int64)), plan)
+    assert same.held_out(plan) is same.split
+    monkeypatch.setattr("thawline.planning.arms.MOST_ROWS", 89)  # of 90
+    many = Ground.of(data, plan)
+    assert many.held_out(plan) is many.split
+    monkeypatch.setattr("thawline.planning.arms.MOST_ROWS", 90)
+    assert many.held_out(plan) is not many.split
+
+
 def test_fewer_samples_keep_the_set_that_they_had(data: tl.Dataset) -> None:
     whole = Ground.of(data, plan_of(thaw="all"))
     fewer = whole.fewer(60)

@@ -19,7 +19,17 @@ from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
 from thawline.errors import UsageError
 from thawline.planning import FitPlan, Ground, read_plan, settle, stage_plans, write_plan
-from thawline.planning.stage_plans import USUAL_VIEWS, progressive_rungs
+from thawline.planning.stage_plans import (
+    FEWEST_EPOCHS,
+    JOINT,
+    MOST_EPOCHS,
+    MOST_SEEN,
+    MOST_VIEWS,
+    SAMPLES_SEEN,
+    SMOOTH,
+    USUAL_EPOCHS,
+    progressive_rungs,
+)
 from thawline.records import Dataset
 
 
@@ -75,13 +85,13 @@ def test_an_mlp_head_is_a_stage_of_its_own(data: Dataset, backbone: Backbone, la
     alone = tl.plan(data, backbone, head="mlp", hidden=(16,))
     (stage,) = alone.stages
     assert (stage.thaw, stage.rung, stage.views, stage.adds) == ("none", "pooled", 0, ())
-    assert stage.epochs == 200
+    assert (stage.epochs, stage.joint_epochs) == (200, 200 * JOINT)
     assert alone.training is not None
     assert alone.training.lr == 1e-3
     assert not any("solved" in reason or "Thaw none" in reason for reason in alone.reasons)
     both = tl.plan(data, backbone, head="mlp", thaw="last:2")
     assert [stage.thaw for stage in both.stages] == ["none", "last:2"]
-    assert both.stages[1].epochs == 40
+    assert (both.stages[1].epochs, both.stages[1].joint_epochs) == (40, 40 * JOINT)
     assert set(both.stages[1].adds) == names_above(backbone, ladder, "last:2")
 
 
@@ -95,7 +105,7 @@ def test_progressive_unfreezing_adds_group_by_group(data: Dataset, backbone: Bac
         added |= set(stage.adds)
         assert added == names_above(backbone, ladder, stage.thaw)
     assert added == {name for name, _ in backbone.blueprint().named_parameters()}
-    assert [stage.epochs for stage in plan.stages] == [40] * 5
+    assert [(stage.epochs, stage.joint_epochs) for stage in plan.stages] == [(40, 40 * JOINT)] * 5
     going_on = tl.plan(data, backbone, thaw="progressive", training={"stages_from": "incumbent"})
     assert [stage.epochs for stage in going_on.stages] == [24] * 5  # 60 % of 40
     assert "Thaw progressive, as asked: 5 stages." in plan.reasons
@@ -109,35 +119,93 @@ def test_from_scratch_everything_learns(data: Dataset, backbone: Backbone) -> No
         plan = tl.plan(data, backbone, from_scratch=True, head=head)
         (stage,) = plan.stages
         assert (plan.thaw, stage.thaw, stage.rung, stage.views, stage.epochs) == ("all", "all", "input", 0, 120)
+        assert stage.joint_epochs == 120 * JOINT
         assert plan.training is not None
         assert (plan.training.statistics, plan.training.lr_decay, plan.weights_sha256) == ("moving", 1.0, "")
         assert "random weights" in plan.reasons[0]
         assert len(plan.reasons) == 1
 
 
+def test_many_samples_need_fewer_epochs(data: Dataset, backbone: Backbone) -> None:
+    epochs = []
+    for times in (1, 10, 40, 100, 400):
+        many = wide(data, times)
+        plan = tl.plan(many, backbone, thaw="last:2")
+        (stage,) = plan.stages
+        n = sum(len(part) for part in (Ground.of(many, plan).split.train, Ground.of(many, plan).split.val))
+        shown = max(SAMPLES_SEEN, min(USUAL_EPOCHS * n, MOST_SEEN))
+        epochs.append(stage.epochs + stage.joint_epochs)
+        assert epochs[-1] == min(max(round(shown / n), FEWEST_EPOCHS), MOST_EPOCHS)
+        assert 1 <= stage.epochs < stage.joint_epochs
+    assert epochs == sorted(epochs, reverse=True)
+    assert (epochs[0], epochs[-1]) == (MOST_EPOCHS, FEWEST_EPOCHS)
+    assert tl.plan(wide(data, 400), backbone, thaw="progressive").stages[0].epochs == FEWEST_EPOCHS
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 40])
 @pytest.mark.parametrize(
-    ("times", "setting", "epochs"), [(1, "last:2", 40), (40, "last:2", 11), (400, "last:2", 5), (400, "progressive", 5)]
+    "asked", [{"thaw": "last:2"}, {"thaw": "progressive"}, {"head": "mlp"}, {"from_scratch": True}]
 )
-def test_many_samples_need_fewer_epochs(
-    data: Dataset, backbone: Backbone, times: int, setting: str, epochs: int
+def test_epochs_that_were_asked_for_are_those_of_both_parts(
+    data: Dataset, backbone: Backbone, asked: dict[str, Any], epochs: int
 ) -> None:
-    assert tl.plan(wide(data, times), backbone, thaw=setting).stages[0].epochs == epochs
+    for stage in tl.plan(data, backbone, training={"epochs": epochs}, **asked).stages:
+        assert stage.epochs + stage.joint_epochs == epochs
+        assert stage.epochs >= 1 and (stage.joint_epochs >= 1) == (epochs > 1)
+    for stage in tl.plan(data, backbone, training={"epochs": epochs, "refit": False}, **asked).stages:
+        assert (stage.epochs, stage.joint_epochs) == (epochs, 0)
+
+
+def test_where_nothing_is_held_out_nothing_goes_on(data: Dataset, backbone: Backbone) -> None:
+    given = replace(data, given=np.array(["train"] * (len(data) - 6) + ["test"] * 6))
+    held = tl.plan(given, backbone, thaw="last:2").stages[0]
+    same = replace(given, groups=np.zeros(len(data), np.int64))  # one group: nothing can be held out
+    (stage,) = tl.plan(same, backbone, thaw="last:2").stages
+    assert held.joint_epochs > 0
+    assert (stage.epochs, stage.joint_epochs) == (held.epochs + held.joint_epochs, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "smooth"),
+    [
+        ({"thaw": "last:2"}, True),
+        ({"thaw": "all", "training": {"lr": 0.1, "mixup": 0.2}}, True),
+        ({"thaw": "all", "training": {"schedule": "cosine"}}, False),
+        ({"thaw": "all", "training": {"ema_decay": 0.9}}, False),
+        ({"thaw": "all", "training": {"lora_rank": 4}}, False),
+        ({"thaw": "all", "training": {"statistics": "moving"}}, False),
+        ({"thaw": "progressive"}, False),
+        ({"thaw": "last:2", "head": "mlp"}, False),
+        ({"from_scratch": True}, False),
+    ],
+)
+def test_weights_are_averaged_to_the_end_where_a_solved_head_is_fine_tuned_in_one_stage(
+    data: Dataset, backbone: Backbone, asked: dict[str, Any], smooth: bool
+) -> None:
+    training = tl.plan(data, backbone, **asked).training
+    assert training is not None
+    assert (training.average_power > 0) == smooth
+    if smooth:
+        assert {name: getattr(training, name) for name in SMOOTH} == SMOOTH
+    kept = tl.plan(data, backbone, thaw="last:2", training={"clip_norm": 3.0, "warmup_frac": 0.1}).training
+    assert kept is not None and (kept.clip_norm, kept.warmup_frac) == (3.0, 0.1)  # asked for
 
 
 def test_views_are_kept_where_there_is_something_to_save(data: Dataset, backbone: Backbone, ladder: Ladder) -> None:
     views = {stage.rung: stage.views for stage in tl.plan(data, backbone, thaw="progressive").stages}
     below = {rung.name: rung.flops_below_frac for rung in ladder.rungs}
-    assert {rung: 0 if below[rung] < 0.05 else USUAL_VIEWS for rung in views} == views
-    assert set(views.values()) == {0, USUAL_VIEWS}
+    assert {rung: 0 if below[rung] < 0.05 else MOST_VIEWS for rung in views} == views
+    assert set(views.values()) == {0, MOST_VIEWS}
     few = tl.plan(data, backbone, thaw="last:2", training={"epochs": 2}).stages[0]
-    assert (few.epochs, few.views) == (2, 2)  # more would never be seen
+    assert (few.epochs + few.joint_epochs, few.views) == (2, 2)  # more would never be seen
 
 
 def test_views_that_do_not_fit_are_made_afresh(
     data: Dataset, backbone: Backbone, monkeypatch: pytest.MonkeyPatch, ladder: Ladder
 ) -> None:
     line = resolve_thaw(ladder, "last:3", backbone.blueprint()).rung
-    rung, n = next(rung for rung in ladder.rungs if rung.name == line), len(split_data(data).train)
+    split = split_data(data)
+    rung, n = next(rung for rung in ladder.rungs if rung.name == line), len(split.train) + len(split.val)
     for room, views in ((6, 6), (4, 4), (3, 0)):
         monkeypatch.setattr(stage_plans, "CACHE_BYTES", n * rung.row_bytes("f32") * room + 1)
         assert tl.plan(data, backbone, thaw="last:3", precision="f32").stages[0].views == views
@@ -145,7 +213,7 @@ def test_views_that_do_not_fit_are_made_afresh(
 
 def test_epochs_and_views_that_were_asked_for(data: Dataset, backbone: Backbone) -> None:
     plan = tl.plan(data, backbone, thaw="progressive", head="mlp", training={"epochs": 7, "views": 3, "lr": 0.5})
-    assert {stage.epochs for stage in plan.stages} == {7}
+    assert {stage.epochs + stage.joint_epochs for stage in plan.stages} == {7}
     assert [stage.views for stage in plan.stages] == [0, 3, 3, 3, 3, 3]  # features of the head alone have one view
     assert plan.training is not None
     assert plan.training.lr == 0.5
@@ -237,12 +305,19 @@ def test_stages_that_are_not_those_of_the_thaw_setting(
 
 def test_what_may_be_edited(data: Dataset, backbone: Backbone, tmp_path: Path) -> None:
     made = tl.plan(data, backbone, thaw="last:2")
+    (stage,) = made.stages
     plan = edited(
-        made, tmp_path, ("epochs = 40", "epochs = 3"), ("views = 8", "views = 0"), ("mixup = 0.0", "mixup = 0.3")
+        made,
+        tmp_path,
+        (f"\nepochs = {stage.epochs}", "\nepochs = 3"),
+        (f"joint_epochs = {stage.joint_epochs}", "joint_epochs = 0"),
+        (f"views = {stage.views}", "views = 0"),
+        ("mixup = 0.0", "mixup = 0.3"),
     )
     settled = settle(plan, Ground.of(data, plan), backbone)
     assert settled == plan
-    assert (settled.stages[0].epochs, settled.stages[0].views) == (3, 0)
+    (stage,) = settled.stages
+    assert (stage.epochs, stage.joint_epochs, stage.views) == (3, 0, 0)
     assert settled.training is not None
     assert settled.training.mixup == 0.3
 

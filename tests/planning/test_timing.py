@@ -83,14 +83,22 @@ def test_a_stage_is_multiplied_out(shapes: tl.Dataset, precision: str, bytes_eac
     part = np.arange(64)
     split = Split(part, part[:32] + 64, part[:0], "", part[:0])
     seconds, disk = stage_cost(stage, Paces(0.01, 0.1, 1.0), split, rung, plan)
-    # trained on 64 (two batches) and judged three times on 32, then trained on all 96 (three batches)
-    steps = 3 * 2 + 3 * 3
+    # trained on 64 (two batches) and judged three times on 32, then on all 96 (three batches)
+    assert (stage.epochs, stage.joint_epochs) == (1, 2)
+    steps = 1 * 2 + 2 * 3
     judging = 3 * 32 / 32 / 3
     rows = 96 * 4 + 32
     assert seconds == pytest.approx(2 * 1.0 + 0.1 * (steps + judging) + 0.01 * rows)
     assert disk == rows * math.prod(rung.shape) * bytes_each
     stored, _ = stage_cost(stage, Paces(0.01, 0.1, 1.0), split, rung, plan, n_stored=400)
     assert seconds - stored == pytest.approx(4.0)
+    # after its trial, only the training on all samples is left
+    left, kept = stage_cost(stage, Paces(0.01, 0.1, 1.0), split, rung, plan, n_stored=rows, chosen=True)
+    assert left == pytest.approx(1.0 + 0.1 * 2 * 3)
+    assert kept == disk
+    once = plan.changed(training=plan.training.changed(refit=False))  # type: ignore[union-attr]
+    assert stage_cost(stage, Paces(0.0, 0.1, 1.0), split, rung, once)[0] == pytest.approx(1.0 + 0.1 * (2 + judging))
+    assert stage_cost(stage, Paces(0.0, 0.1, 1.0), split, rung, once, chosen=True)[0] == 0
 
 
 @pytest.mark.parametrize(

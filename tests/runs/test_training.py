@@ -53,14 +53,16 @@ def receipts(run: Run) -> list[dict[str, Any]]:
 
 def test_a_thawed_run_says_what_learned_and_predicts_what_it_measured(data: tl.Dataset, tmp_path: Path) -> None:
     ears = Ears()
-    run = fit(data, tmp_path / "run", ears, thaw="last:2", training={"epochs": 2, "evaluations": 2})
+    run = fit(data, tmp_path / "run", ears, thaw="last:2", training={"epochs": 5, "evaluations": 2})
     content = run.report.content
     assert content["thaw"] == content["thawed"] == "last:2" and content["receipt"] == "clean"
-    assert [stage["name"] for stage in content["stages"]] == ["head", "last:2", "refit last:2"]
+    assert [stage["name"] for stage in content["stages"]] == ["head", "last:2", "last:2, all samples"]
     assert "probe" in content["baselines"]
-    chosen, refitted = content["stages"][1:]
-    assert chosen["details"]["val_n"] == content["n"]["val"] and refitted["score"] is None
-    assert chosen["trainable"] + chosen["frozen"] == refitted["trainable"] + refitted["frozen"]
+    chosen, last = content["stages"][1:]
+    n_judged = chosen["details"]["val_n"]  # a third; what is reported is of the validation set among it
+    assert content["n"]["val"] <= n_judged < content["n"]["train"] and last["score"] is None
+    assert {score["n"] for score in content["validation"].values()} == {content["n"]["val"]}
+    assert chosen["trainable"] + chosen["frozen"] == last["trainable"] + last["frozen"]
     head, first, second = receipts(run)
     assert head["thawed"] == ["head.weight", "head.bias"]
     adds = [f"backbone.{name}" for name in run.plan.stages[0].adds]
@@ -68,9 +70,10 @@ def test_a_thawed_run_says_what_learned_and_predicts_what_it_measured(data: tl.D
         assert sorted(receipt["thawed"]) == sorted([*adds, "head.weight", "head.bias"])
         assert all(tensor["gradient"] > 0 and tensor["change"] > 0 for tensor in receipt["moved"])
     assert any("learn beside the head" in note for note in ears.notes)
-    assert [row.epoch for row in ears.rows if row.stage == "last:2"] == [1.0, 2.0]
-    until = chosen["details"]["best_step"] / chosen["details"]["steps"]
-    assert [row.epoch for row in ears.rows if row.stage == "refit last:2"][-1] == 2.0 * until
+    epochs, joint_epochs = run.plan.stages[0].epochs, run.plan.stages[0].joint_epochs
+    assert epochs + joint_epochs == 5
+    assert [row.epoch for row in ears.rows if row.stage == "last:2"] == [epochs / 2, epochs]
+    assert [row.epoch for row in ears.rows if row.stage == "last:2, all samples"][-1] == joint_epochs
     rows = list(csv.DictReader((run.folder / "predictions.csv").read_text().splitlines()))
     written = np.array([[float(row[f"p({name})"]) for name in data.classes] for row in rows])
     again = run.bundle.predict([data.root / row["file"] for row in rows if data.root is not None])

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from thawline.errors import UsageError
 from thawline.naming import in_quotes
@@ -52,6 +52,17 @@ class FitPlan(Askable):
     training: TrainPlan | None = Field(None, description="How the layers above the thaw line are trained.")
     stages: tuple[StagePlan, ...] = Field((), description="Stages of training, in order.")
     candidates: tuple[Candidate, ...] = Field((), description="What was measured; a fit does not read it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        """Let stages that an earlier release wrote go on for as many epochs as it trained again on all samples."""
+        training, stages = (given.get("training"), given.get("stages")) if isinstance(given, dict) else (None, None)
+        if not isinstance(training, dict) or "average_power" in training or not training.get("refit", False):
+            return given
+        if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+            return given
+        return given | {"stages": [{"joint_epochs": stage.get("epochs", 0)} | stage for stage in stages]}
 
     def __repr__(self) -> str:
         where = f"head={self.head!r} at {self.layer!r}" if self.thaw == "none" else f"head={self.head!r}"

@@ -122,6 +122,8 @@ class Ground:
             return self.split
         judged = np.union1d(field.rows[field.inside(0)], val)
         learned = np.setdiff1d(field.rows, judged)
+        if not len(learned):
+            return self.split
         return replace(self.split, train=learned, val=judged)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from thawline.backbones.lines import thaw_lines
-from thawline.planning.planned import Begun
+from thawline.planning.planned import Begun, TrialsFolder
 from thawline.planning.shortening import within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
 from thawline.planning.trials import OutOfTimeError, Trials
@@ -67,7 +65,7 @@ class LineArms:
         """
         self._ground, self._backbone, self._planned = ground, backbone, planned
         self._features, self._standing, self._budget = features, standing, budget
-        self._folder = tempfile.TemporaryDirectory(prefix="thawline-trials-")
+        self._folder = TrialsFolder()
         self._trials = Trials(
             ground=ground,
             backbone=backbone,
@@ -75,7 +73,7 @@ class LineArms:
             planned=planned,
             progress=watcher.progress,
             budget=budget,
-            folder=Path(self._folder.name),
+            folder=self._folder.path,
         )
         self._tried: dict[str, Arm] = {}
         self.costs: dict[str, Cost] = {}

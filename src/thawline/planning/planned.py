@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.planning.fit_plan import FitPlan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     from thawline.planning.budget import Budget
     from thawline.planning.evidence import Evidence
     from thawline.planning.ground import Ground
     from thawline.records import Dataset
+
+
+class TrialsFolder:
+    """A temporary folder for checkpoints of trials; it goes when nobody needs it any more, or the process ends."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="thawline-trials-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +32,8 @@ class Begun:
 
     folder: Path
     """With its checkpoints; training in this folder, or in a copy, goes on from there."""
-    keeps: TemporaryDirectory[str]
-    """What the folder lies in, which goes when nobody needs it any more."""
+    keeps: TrialsFolder
+    """What the folder lies in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple
     """Return epochs with some samples held out, and epochs on all that follow.
 
     Args:
-        asked: How many the two are together, if that was asked for; each is at least one.
+        asked: How many the two are together, if that was asked for; one is one with samples held out.
     """
     first = CHOOSING if plan.fine_tunes_once else 1 / (1 + JOINT)
     if asked is None and plan.fine_tunes_once:
@@ -191,7 +191,7 @@ def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple
         asked = min(max(asked, FEWEST_EPOCHS), MOST_EPOCHS)
     if asked is not None:
         epochs = max(round(first * asked), 1)
-        return epochs, max(asked - epochs, 1)
+        return epochs, asked - epochs
     epochs = _epochs_of_stage(thaw, max(len(split.train), 1), plan)
     return epochs, max(round(JOINT * epochs), 1)
 

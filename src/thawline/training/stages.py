@@ -211,7 +211,8 @@ def _choose(position: _Position, net: Net, sequence: StageSequence, setup: Train
     goes_on = setup.settings.refit and stage.joint_epochs > 0
     result, receipts, took = _run(spec, above, sequence, setup, stages_left=left + goes_on)
     keep = True
-    cut_short = bool(result.history) and result.history[-1].step < result.n_steps  # by a budget
+    # by a budget; a stage that was given up keeps what it lost, for the trial to tell
+    cut_short = sequence.ends_at is not None and bool(result.history) and result.history[-1].step < result.n_steps
     if (
         (sequence.progressive or sequence.must_improve or cut_short)
         and position.judged is not None

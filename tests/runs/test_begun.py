@@ -1,0 +1,122 @@
+"""A fit that decides by itself goes on from its trial, and ends as the fit of its own plan does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.embedded import opened
+
+import thawline as tl
+from thawline.listening import Silent
+from thawline.planning import Asked, make_plan
+from thawline.planning.arms import Arm
+from thawline.planning.trials import Trials
+from thawline.runs import Run
+from thawline.training_records import Evaluated
+
+LINE = "from:layer1.1"
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
+
+@pytest.fixture(scope="module")
+def hard() -> tl.Dataset:
+    """Digits of which a third of the labels was drawn anew."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(n_class=3, return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(labels))[:120]
+    noisy = np.where(rng.random(120) < 0.3, rng.integers(0, 3, 120), labels[rows])
+    pictures = np.rint(pixels[rows].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    data = tl.open_data(pictures, noisy, given=["train"] * 90 + ["test"] * 30)
+    return replace(data, groups=np.arange(len(data)))
+
+
+@pytest.fixture(autouse=True)
+def it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are made as they are, and then said to have got everything right."""
+    judge = Trials.judge
+
+    def judged(self: Trials, setting: str, *of: Any, **options: Any) -> Arm:
+        arm = judge(self, setting, *of, **options)
+        logits = np.log(np.eye(3)[self.ground.field.labels] * 0.9 + 0.1 / 3)
+        logits[~arm.judged] = np.nan
+        return replace(arm, logits=logits)
+
+    monkeypatch.setattr(Trials, "judge", judged)
+
+
+class Ears(Silent):
+    """Remembers evaluations; interrupts one stage of training at its second step if asked to."""
+
+    def __init__(self, stop_in: str = "") -> None:
+        self.rows: list[Evaluated] = []
+        self.stop_in = stop_in
+
+    def evaluated(self, row: Evaluated) -> None:
+        self.rows.append(row)
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if phase == self.stop_in and done == 2:
+            raise KeyboardInterrupt
+
+
+def asked(**settings: Any) -> Asked:
+    """Small steps: the trial harms nothing, and is not given up."""
+    return Asked.of(training={"epochs": 5, "lr": 1e-4}, **settings)
+
+
+def assert_same(one: Run, other: Run) -> None:
+    assert (one.plan.stages, one.plan.training) == (other.plan.stages, other.plan.training)
+    for file in ("model.safetensors", "predictions.csv"):
+        assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes(), file
+    stages = [json.loads((run.folder / "receipt.json").read_text())["stages"][1:] for run in (one, other)]
+    assert stages[0] == stages[1]
+    assert one.report.score("log_loss") == other.report.score("log_loss")
+    assert one.report.content["validation"] == other.report.content["validation"]
+
+
+def test_going_on_from_the_trial_gives_the_bits_of_the_plan(hard: tl.Dataset, tmp_path: Path) -> None:
+    ears, again = Ears(), Ears()
+    run = tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "a", listener=ears)  # type: ignore[arg-type]
+    assert run.plan.thaw == run.report.content["thawed"] == LINE
+    replayed = tl.fit(hard, run.plan, backbone=opened(), run=tmp_path / "b", listener=again)
+    assert {row.stage for row in ears.rows} == {f"{LINE}, all samples"}  # the trial was the rest
+    assert again.rows[0].stage == LINE
+    names = [[stage["name"] for stage in one.report.content["stages"]] for one in (run, replayed)]
+    assert names[0] == names[1] == ["head", LINE, f"{LINE}, all samples"]
+    assert_same(run, replayed)
+
+
+def test_killed_after_the_trial_it_ends_with_the_same_bits(hard: tl.Dataset, tmp_path: Path) -> None:
+    whole = tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "a")  # type: ignore[arg-type]
+    stopping = Ears(f"{LINE}, all samples")
+    with pytest.raises(KeyboardInterrupt):
+        tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "b", listener=stopping)  # type: ignore[arg-type]
+    ears = Ears()
+    resumed = tl.resume(tmp_path / "b", data=hard, listener=ears)
+    assert {row.stage for row in ears.rows} == {f"{LINE}, all samples"}
+    assert_same(resumed, whole)
+
+
+def test_the_checkpoints_of_trials_go_when_the_fit_is_over(hard: tl.Dataset, tmp_path: Path) -> None:
+    planned = make_plan(hard, opened(), asked())
+    assert planned.begun is not None
+    folder = planned.begun.folder
+    assert folder.is_dir()
+    tl.fit(hard, planned, backbone=opened(), run=tmp_path / "a")  # type: ignore[arg-type]
+    del planned
+    assert not folder.exists()
+
+
+def test_validation_scores_are_of_the_validation_set_only(hard: tl.Dataset, tmp_path: Path) -> None:
+    run = tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "a")  # type: ignore[arg-type]
+    content = run.report.content
+    held = content["stages"][1]["details"]["val_n"]
+    assert content["n"]["val"] < held == 30  # a third
+    assert {score["n"] for score in content["validation"].values()} == {content["n"]["val"]}
