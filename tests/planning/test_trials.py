@@ -16,6 +16,7 @@ import thawline as tl
 from thawline.features import extract_features
 from thawline.planning import Ground, trials
 from thawline.planning.budget import Budget
+from thawline.planning.planned import Begun, TrialsFolder
 from thawline.planning.trials import FUTILE, Futility, Trials
 from thawline.randomness import generator
 from thawline.training.checkpoint import read_checkpoint
@@ -140,6 +141,17 @@ def test_a_trial_on_a_part_of_the_samples_is_not_gone_on_from(make: Make, monkey
     assert tried.are_parts
     tried.judge(LINE, range(1))
     assert tried.begun(tried.planned(LINE)) is None
+
+
+def test_the_folder_of_trials_goes_with_the_last_that_holds_it() -> None:
+    folder = TrialsFolder()
+    begun = Begun(folder.path / "a", folder)
+    (folder.path / "a").mkdir()
+    del folder
+    path = begun.folder
+    assert path.is_dir()
+    del begun  # without a warning, which would be an error here
+    assert not path.parent.exists()
 
 
 def test_the_first_fold_is_judged_by_what_the_training_holds_out(make: Make) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,8 @@ def hard() -> tl.Dataset:
     return replace(data, groups=np.arange(len(data)))
 
 
-@pytest.fixture(autouse=True)
-def it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _it_pays(_module_cache: Path) -> Iterator[None]:
     """Trials are made as they are, and then said to have got everything right."""
     judge = Trials.judge
 
@@ -48,7 +50,9 @@ def it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
         logits[~arm.judged] = np.nan
         return replace(arm, logits=logits)
 
-    monkeypatch.setattr(Trials, "judge", judged)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trials, "judge", judged)
+        yield
 
 
 class Ears(Silent):
@@ -71,6 +75,17 @@ def asked(**settings: Any) -> Asked:
     return Asked.of(training={"epochs": 5, "lr": 1e-4}, **settings)
 
 
+@pytest.fixture(scope="module")
+def whole(
+    hard: tl.Dataset, _it_pays: None, _module_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, Ears]:
+    """A fit that decided by itself, and what it heard."""
+    ears, folder = Ears(), tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THAWLINE_CACHE", str(_module_cache))
+        return tl.fit(hard, asked(), backbone=opened(), run=folder, listener=ears), ears  # type: ignore[arg-type]
+
+
 def assert_same(one: Run, other: Run) -> None:
     assert (one.plan.stages, one.plan.training) == (other.plan.stages, other.plan.training)
     for file in ("model.safetensors", "predictions.csv"):
@@ -81,9 +96,10 @@ def assert_same(one: Run, other: Run) -> None:
     assert one.report.content["validation"] == other.report.content["validation"]
 
 
-def test_going_on_from_the_trial_gives_the_bits_of_the_plan(hard: tl.Dataset, tmp_path: Path) -> None:
-    ears, again = Ears(), Ears()
-    run = tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "a", listener=ears)  # type: ignore[arg-type]
+def test_going_on_from_the_trial_gives_the_bits_of_the_plan(
+    hard: tl.Dataset, whole: tuple[Run, Ears], tmp_path: Path
+) -> None:
+    (run, ears), again = whole, Ears()
     assert run.plan.thaw == run.report.content["thawed"] == LINE
     replayed = tl.fit(hard, run.plan, backbone=opened(), run=tmp_path / "b", listener=again)
     assert {row.stage for row in ears.rows} == {f"{LINE}, all samples"}  # the trial was the rest
@@ -93,17 +109,41 @@ def test_going_on_from_the_trial_gives_the_bits_of_the_plan(hard: tl.Dataset, tm
     assert_same(run, replayed)
 
 
-def test_killed_after_the_trial_it_ends_with_the_same_bits(hard: tl.Dataset, tmp_path: Path) -> None:
-    whole = tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "a")  # type: ignore[arg-type]
+def test_killed_after_the_trial_it_ends_with_the_same_bits(
+    hard: tl.Dataset, whole: tuple[Run, Ears], tmp_path: Path
+) -> None:
     stopping = Ears(f"{LINE}, all samples")
     with pytest.raises(KeyboardInterrupt):
         tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "b", listener=stopping)  # type: ignore[arg-type]
     ears = Ears()
     resumed = tl.resume(tmp_path / "b", data=hard, listener=ears)
     assert {row.stage for row in ears.rows} == {f"{LINE}, all samples"}
-    assert_same(resumed, whole)
+    assert_same(resumed, whole[0])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3])  # after the first, the run would have nothing to keep
+def test_killed_while_the_trial_is_taken_over_it_ends_with_the_same_bits(
+    hard: tl.Dataset, whole: tuple[Run, Ears], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    planned = make_plan(hard, opened(), asked())
+    copy, copied = shutil.copyfileobj, []
+
+    def killed(source: Any, target: Any) -> None:
+        copied.append(Path(source.name).name)
+        if len(copied) == number:
+            target.write(source.read(1_000))  # a part of the file
+            raise KeyboardInterrupt
+        copy(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("thawline.runs.walk.shutil.copyfileobj", killed)
+        tl.fit(hard, planned, backbone=opened(), run=tmp_path / "b")  # type: ignore[arg-type]
+    assert len(copied) == number
+    assert_same(tl.resume(tmp_path / "b", data=hard), whole[0])
+
+
+@pytest.mark.slow
 def test_the_checkpoints_of_trials_go_when_the_fit_is_over(hard: tl.Dataset, tmp_path: Path) -> None:
     planned = make_plan(hard, opened(), asked())
     assert planned.begun is not None
@@ -114,9 +154,8 @@ def test_the_checkpoints_of_trials_go_when_the_fit_is_over(hard: tl.Dataset, tmp
     assert not folder.exists()
 
 
-def test_validation_scores_are_of_the_validation_set_only(hard: tl.Dataset, tmp_path: Path) -> None:
-    run = tl.fit(hard, asked(), backbone=opened(), run=tmp_path / "a")  # type: ignore[arg-type]
-    content = run.report.content
+def test_validation_scores_are_of_the_validation_set_only(whole: tuple[Run, Ears]) -> None:
+    content = whole[0].report.content
     held = content["stages"][1]["details"]["val_n"]
     assert content["n"]["val"] < held == 30  # a third
     assert {score["n"] for score in content["validation"].values()} == {content["n"]["val"]}

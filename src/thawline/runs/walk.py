@@ -25,7 +25,7 @@ from thawline.runs.request import DataMark, Request, read_request, weights_path,
 from thawline.runs.run import Run, open_run
 from thawline.runs.stopping import sigterm_interrupts
 from thawline.runs.writing import write_run
-from thawline.scale.disk import is_folder
+from thawline.scale.disk import is_folder, written_whole
 
 
 def fit(
@@ -182,11 +182,17 @@ def _decided(
     if isinstance(planned, Asked):
         planned = planning.make_plan(data, backbone, planned, watcher=listener)
     if planned.begun is not None:  # before the plan stands: with the plan there, a run that was killed trains at once
-        shutil.copytree(planned.begun.folder, draft.state, dirs_exist_ok=True)
+        shutil.copytree(planned.begun.folder, draft.state, dirs_exist_ok=True, copy_function=_copy_whole)
     if isinstance(given, Asked):
         write_request(draft, request.changed(plan=planned.plan))
     planning.write_plan(planned.plan, draft.folder / run_folder.PLAN)  # for people who look into the folder meanwhile
     return planned
+
+
+def _copy_whole(source: str, target: str) -> None:
+    """Copy a file; a kill at any moment leaves none or all of it."""
+    with Path(source).open("rb") as read, written_whole(Path(target), "wb") as written:
+        shutil.copyfileobj(read, written)
 
 
 def _opened_again(request: Request) -> Backbone:
