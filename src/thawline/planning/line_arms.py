@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FEW_ROWS = 150
 """Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
-UNCLEAR = 0.1
+UNCLEAR = 0.05
 """A line and the best of the frozen features that are believed to differ by less than this share of the log loss are
 told apart by more folds."""
 MOST_OF_EPOCHS = 0.4
@@ -125,7 +125,8 @@ class LineArms:
         """Judge the best line on the other folds if it is unclear whether it beats the frozen features."""
         worths = self._standing.worths(self._tried.values())
         top = max(self._tried.values(), key=worths.__getitem__)
-        if not top.judged.all() and abs(worths[top] - worths[self._standing.frozen]) < UNCLEAR:
+        inside = self._standing.field.fold >= 0
+        if not top.judged[inside].all() and abs(worths[top] - worths[self._standing.frozen]) < UNCLEAR:
             self._judge(top.thaw, folds)
 
     def _leave_untried(self, settings: Iterable[str]) -> None:

@@ -71,6 +71,8 @@ class Trials:
     _paces: dict[str, Paces] = dataclasses.field(default_factory=dict)
     _rows: dict[str, int] = dataclasses.field(default_factory=dict)
     """Rows of the boundary cache that were computed for a line."""
+    _hopeless: set[str] = dataclasses.field(default_factory=set)
+    """Lines whose trials were stopped before their end."""
     _begun: dict[str, Path] = dataclasses.field(default_factory=dict)
     """Checkpoints of trials that are the first part of their training."""
 
@@ -148,6 +150,8 @@ class Trials:
             judged = np.searchsorted(self.ground.field.rows, self._split(fold).val)
             logits[judged] = self._trained(plan, fold)
             of_start[judged] = _logits(self._start(fold))
+            if plan.thaw in self._hopeless:
+                break
         rest = int(np.count_nonzero(~self.ground.field.inside(folds[0])))
         learned = len(self._split(folds[0]).train)
         seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
@@ -188,7 +192,9 @@ class Trials:
         state.mkdir(parents=True, exist_ok=True)
         start, listener = self._start(fold), ProgressOnly(heard)
         fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, state, listener)
-        if fold == 0 and not self.are_parts and not stopped.was:
+        if stopped.was:
+            self._hopeless.add(stage.thaw)
+        elif fold == 0 and not self.are_parts:
             self._begun[stage.thaw] = state
         self._paces[stage.thaw] = paces_of(watch)
         self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
