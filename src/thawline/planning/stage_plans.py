@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 PROGRESSIVE, NONE = "progressive", "none"
 
-SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_000, 12, 14_400
-"""A fine-tuning shows about so many samples, in at least 12 epochs while that shows no more than the last number. Twice
+SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 6_400, 16, 19_200
+"""A fine-tuning shows about so many samples, in at least 16 epochs while that shows no more than the last number. Twice
 as many epochs, twice over, gained nothing that could be told (benchmarks/time_to_accuracy.md)."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
 CHOOSING = 0.4
@@ -46,9 +46,8 @@ N_GROUPS = 5
 """Groups of layers, balanced by FLOPs, that progressive unfreezing adds one after the other."""
 WIDEST_SPREAD = 30
 """The layer furthest from the head learns at most this many times slower than the head."""
-MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 3
-"""Views in the boundary cache, so many that each is shown about three times. Eight for twelve epochs gained nothing
-over four; fewer than four would repeat themselves too soon."""
+MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 2
+"""Views in the boundary cache, so many that each is shown about twice; fewer than four would repeat themselves too soon."""
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
 WORTH_CACHING = 0.05
