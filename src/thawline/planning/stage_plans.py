@@ -47,7 +47,7 @@ N_GROUPS = 5
 WIDEST_SPREAD = 30
 """The layer furthest from the head learns at most this many times slower than the head."""
 MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 2
-"""Views in the boundary cache, so many that each is shown about twice; fewer than four would repeat themselves too soon."""
+"""Views in the boundary cache, so many that each is shown about twice; fewer than four would repeat themselves soon."""
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
 WORTH_CACHING = 0.05
