@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from thawline.planning.ground import Ground
     from thawline.planning.standing import Standing
 
-FEW_ROWS = 150
-"""Up to here every trial runs on every fold: it costs seconds, and one fold says too little."""
-UNCLEAR = 0.05
+UNCLEAR = 0.03
 """A line and the best of the frozen features that are believed to differ by less than this share of the log loss are
 told apart by more folds."""
 MOST_OF_EPOCHS = 0.4
@@ -86,8 +84,8 @@ class LineArms:
         """Try what may pay."""
         lines, tried, standing = thaw_lines(self._backbone.ladder), self._tried, self._standing
         middle = lines[-2] if len(lines) > 1 else lines[-1]
-        n, every = len(standing.field.rows), range(standing.field.n_folds)
-        first = every if n <= FEW_ROWS else every[:1]
+        every = range(standing.field.n_folds)
+        first = every[:1]
         self._judge(middle, first)
         # everything, where the training costs many times the trial that may tell that it gains
         other = "all" if middle in tried else lines[0]
