@@ -1,9 +1,10 @@
-"""Kill a progressive fit 50 times with `kill -9`, at random moments, and compare what it ends with. Writes kills.md.
+"""Kill fits with `kill -9` at random moments, default and progressive ones, and compare what they end with.
 
     THAWLINE_REAL_DATA=... THAWLINE_REAL_WEIGHTS=... python benchmarks/kills.py
 
-Each run is killed five times, anywhere from its start-up to its last stage, and each time resumed with
-`thawline fit --resume`; then it may end. Its `model.safetensors` must have the bytes of the run that was never killed.
+Each run is killed some times, anywhere from its start-up to its last stage, and each time resumed with
+`thawline fit --resume`; then it may end. The default fit is killed in its trials, too. Its `model.safetensors` must
+have the bytes of the run that was never killed. Writes kills.md.
 Every run has a cache of its own, so that extraction is interrupted, too.
 """
 
@@ -24,8 +25,12 @@ from pathlib import Path
 from thawline.runs.reporting import environment
 
 THAWLINE = [sys.executable, "-c", "from thawline.cli import main; main()"]
-KILLS, KILLS_PER_RUN = 50, 5
-SETTINGS = "--thaw progressive --epochs 2 --views 2 --input-px 96 --set evaluations=4 --quiet".split()
+KILLS_PER_RUN = 4
+SETTINGS = {
+    "--input-px 96 --quiet": 20,
+    "--thaw progressive --epochs 2 --views 2 --input-px 96 --set evaluations=4 --quiet": 12,
+}
+"""Settings of a fit -> how often fits with them are killed."""
 
 
 def start(arguments: list[str], cache: Path) -> subprocess.Popen[bytes]:
@@ -52,9 +57,11 @@ def where(draft: Path) -> str:
     if list(draft.glob("state/.*.partial")):
         return "while a checkpoint was being written"
     events = [json.loads(line) for line in (draft / "events.jsonl").read_text().splitlines() if line.endswith("}")]
-    last = [event for event in events if event["event"] in ("start", "resume", "phase", "evaluation")][-1]
+    if not any(event["event"] == "plan" for event in events):
+        return "while the plan was being made"
+    last = [event for event in events if event["event"] in ("start", "resume", "plan", "phase", "evaluation")][-1]
     if last["event"] == "evaluation":
-        return "in a stage of the refit" if last["stage"].startswith("refit") else "in a stage of choosing"
+        return "on all samples" if last["stage"].endswith("all samples") else "with samples held out"
     done = [event["name"] for event in events if event["event"] == "phase"]
     if last["event"] == "phase" and last["name"] in ("training", "evaluation"):
         return "after training"
@@ -90,7 +97,32 @@ def main() -> None:
         return
     weights = Path(os.environ["THAWLINE_REAL_WEIGHTS"]) / "mobilenetv2_100.imagenet.safetensors"
     data = str(Path(os.environ["THAWLINE_REAL_DATA"]) / "hymenoptera")
-    command = [data, "--model", f"timm/mobilenetv2_100@{weights}", *SETTINGS]
+    lines = [
+        "# Killed and resumed",
+        "",
+        f"Written by `python benchmarks/kills.py` on {time.strftime('%Y-%m-%d')}; "
+        f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
+    ]
+    for settings, kills in SETTINGS.items():
+        command = [data, "--model", f"timm/mobilenetv2_100@{weights}", *settings.split()]
+        runs, equal, found = killed(command, kills)
+        lines += [
+            "",
+            f"`thawline fit hymenoptera {settings}` with an ImageNet MobileNetV2 was killed",
+            f"{sum(found.values())} times with `kill -9` in {runs} runs; **{equal} of {runs}** ended with the weights, bit",
+            "for bit, of the run that was never killed.",
+            "",
+            "| killed | times |",
+            "|---|---|",
+            *(f"| {place} | {times} |" for place, times in found.most_common()),
+        ]
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def killed(command: list[str], kills: int) -> tuple[int, int, Counter[str]]:
+    """Kill fits so often; returns how many runs that took, how many were equal, and where they were killed."""
+    chance, found, equal, runs = random.Random(0), Counter[str](), 0, 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         began = time.monotonic()
@@ -100,35 +132,19 @@ def main() -> None:
             raise SystemExit(errors.decode())
         seconds, expected = time.monotonic() - began, digest(folder / "whole")
         print(f"uninterrupted: {seconds:.0f} s, {expected[:12]}", flush=True)
-        chance, found, equal, runs = random.Random(0), Counter[str](), 0, 0
-        while sum(found.values()) < KILLS:
+        while sum(found.values()) < kills:
             place = folder / f"run-{runs}"
             place.mkdir()
-            wanted = min(KILLS_PER_RUN, KILLS - sum(found.values()))
+            wanted = min(KILLS_PER_RUN, kills - sum(found.values()))
             # shorter than the run, so that most sessions are killed and every one gets somewhere
-            got, kills = one_run(command, place, chance, 0.6 * seconds, wanted)
-            runs, equal, found = runs + 1, equal + (got == expected), found + kills
+            got, where_killed = one_run(command, place, chance, 0.6 * seconds, wanted)
+            runs, equal, found = runs + 1, equal + (got == expected), found + where_killed
             print(
-                f"run {runs}: killed {sum(kills.values())} times, {'equal' if got == expected else 'DIFFERENT'}",
+                f"run {runs}: killed {sum(where_killed.values())} times, {'equal' if got == expected else 'DIFFERENT'}",
                 flush=True,
             )
             shutil.rmtree(place)
-    lines = [
-        "# Killed and resumed",
-        "",
-        f"Written by `python benchmarks/kills.py` on {time.strftime('%Y-%m-%d')}; "
-        f"{', '.join(f'{key} {value}' for key, value in environment().items())}.",
-        "",
-        f"`thawline fit hymenoptera {' '.join(SETTINGS)}` with an ImageNet MobileNetV2 was killed",
-        f"{sum(found.values())} times with `kill -9` in {runs} runs; **{equal} of {runs}** ended with the weights, bit",
-        "for bit, of the run that was never killed.",
-        "",
-        "| killed | times |",
-        "|---|---|",
-        *(f"| {place} | {times} |" for place, times in found.most_common()),
-    ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    return runs, equal, found
 
 
 if __name__ == "__main__":
