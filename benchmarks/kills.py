@@ -109,8 +109,8 @@ def main() -> None:
         lines += [
             "",
             f"`thawline fit hymenoptera {settings}` with an ImageNet MobileNetV2 was killed",
-            f"{sum(found.values())} times with `kill -9` in {runs} runs; **{equal} of {runs}** ended with the weights, bit",
-            "for bit, of the run that was never killed.",
+            f"{sum(found.values())} times with `kill -9` in {runs} runs; **{equal} of {runs}** ended with the weights,",
+            "bit for bit, of the run that was never killed.",
             "",
             "| killed | times |",
             "|---|---|",
