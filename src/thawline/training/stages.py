@@ -42,6 +42,9 @@ LEAST_JOINT = 0.25
 """A budget must leave this share of the time that choosing took, or training does not go on with all samples."""
 JOINT_WARMUP = 0.1
 """Share of the steps on all samples in which the rate rises: the optimiser begins anew, the weights do not."""
+JOINT_CLIP = 5
+"""Gradients on all samples may be so many times as long before they are clipped: the steps that could tear features
+apart are the first ones after the head was solved."""
 _LOGITS = "judged.logits"
 _CHOOSE, _JOINT, _DONE = "choose", "joint", "done"
 
@@ -253,7 +256,9 @@ def _go_on(position: _Position, net: Net, sequence: StageSequence, setup: Traini
         epochs=stage.joint_epochs,
         views=stage.views,
     )
-    setup = replace(setup, settings=setup.settings.changed(warmup_frac=JOINT_WARMUP))
+    settings = setup.settings
+    settings = settings.changed(warmup_frac=JOINT_WARMUP, clip_norm=JOINT_CLIP * settings.clip_norm)
+    setup = replace(setup, settings=settings)
     above = Above(net, stage.thaw, sequence.signature, moving_statistics=sequence.moving_statistics)
     result, receipts, took = _run(spec, above, sequence, setup, stages_left=1)
     position.records.append(_record(spec, stage.thaw, above, result, took, kept=True))
