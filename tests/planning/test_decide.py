@@ -107,7 +107,7 @@ def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_
 
     monkeypatch.setattr(Trials, "judge", remembered)
     plan = tl.plan(hard, opened(), training=BRIEF)
-    assert len(splits) >= 3
+    assert len(splits) >= 2  # of the line in the middle, and of everything
     for split in splits:
         assert len(split.train) <= 20
         assert len(split.val) <= 10
@@ -116,7 +116,7 @@ def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_
     line = made[0]
     assert line.start is not None
     assert np.array_equal(line.judged, line.start.judged)
-    assert np.count_nonzero(line.judged) == sum(len(split.val) for split in splits[:3])
+    assert np.count_nonzero(line.judged) == len(splits[0].val)
     assert not np.array_equal(line.logits, line.start.logits)
     assert line.learned == len(splits[0].train)
     assert any(f"learned from {line.learned} samples" in reason for reason in plan.reasons)

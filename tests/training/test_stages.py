@@ -196,7 +196,8 @@ def test_what_was_kept_goes_on_with_all_samples(tmp_path: Path, monkeypatch: pyt
         spec = toy.make_spec(name=name, epochs=EPOCHS)
         toy.make_stage(settings, tmp_path / "step", setting=name, net=net, spec=spec).run()
     spec = toy.make_spec(name="all, all samples", epochs=JOINT_EPOCHS, rows=BOTH, judged=VAL[:0])
-    settings = settings.changed(warmup_frac=stages.JOINT_WARMUP)
+    clip_norm = stages.JOINT_CLIP * settings.clip_norm
+    settings = settings.changed(warmup_frac=stages.JOINT_WARMUP, clip_norm=clip_norm)
     toy.make_stage(settings, tmp_path / "step", setting="all", net=net, spec=spec).run()
     assert toy.digest(trained.net) == toy.digest(net)
     assert (trained.stages[-1].score, trained.stages[-1].training.kept) == (None, True)  # type: ignore[union-attr]
