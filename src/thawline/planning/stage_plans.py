@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 PROGRESSIVE, NONE = "progressive", "none"
 
-SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_600, 14, 16_800
+SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 4_800, 14, 16_800
 """A fine-tuning shows about so many samples, in at least 14 epochs while that shows no more than the last number. With
 averaged weights that is enough: benchmarks/time_to_accuracy.md."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
-CHOOSING = 0.4
+CHOOSING = 0.36
 """Share of the epochs of a fine-tuning before it goes on with all samples: the averaged weights of so short a training
 tell a line that helps, and what is learned by then is kept."""
 STAGE_SEEN = 9_000
@@ -46,7 +46,7 @@ N_GROUPS = 5
 """Groups of layers, balanced by FLOPs, that progressive unfreezing adds one after the other."""
 WIDEST_SPREAD = 30
 """The layer furthest from the head learns at most this many times slower than the head."""
-MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 2
+MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 1.75
 """Views in the boundary cache, so many that each is shown about twice; fewer than four would repeat themselves soon."""
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
