@@ -79,9 +79,9 @@ LINE = Belief(0.15, 0.20)
 """Share that the line in the middle saves of what the best frozen features leave. Fine-tuning up to 600 pictures from
 there removed 4 to 27 % of a new head's errors on four data sets, 17 % in the mean (benchmarks/thaw_lines.md); earlier
 features alone would have removed a part of that."""
-SHORT = Belief(-0.08, 0.10)
-"""Gain of a trial less that of the whole training, of which a trial is the first part, on two thirds of the samples: in
-four cells of 400 samples it was 5 to 9 % of the log loss behind."""
+SHORT = Belief(-0.15, 0.15)
+"""Gain of a trial less that of the whole training, of which a trial is about the first third, on two thirds of the
+samples. From cells with 50 and 200 samples where both were measured; 5 to 9 % in four cells of 400 samples."""
 OTHER_LINE_SD, SHORT_BOTH_SD = 0.08, 0.10
 """Spread of the difference of two lines, and error of the difference of their trials, which fall short alike."""
 LESS_THAN_MIDDLE = -0.10

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROGRESSIVE, NONE = "progressive", "none"
 
-SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 4_800, 14, 16_800
+SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_600, 14, 16_800
 """A fine-tuning shows about so many samples, in at least 14 epochs while that shows no more than the last number. With
 averaged weights that is enough: benchmarks/time_to_accuracy.md."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
