@@ -54,7 +54,7 @@ def test_a_fit_in_a_notebook_shows_bars_and_a_script_shows_nothing(
     request.getfixturevalue("jupyter")
     tl.fit(data, plan, backbone=backbone, run=tmp_path / "notebook")
     shown, errors = capfd.readouterr()
-    assert "last:1: 100%" in shown and "refit last:1: 100%" in shown
+    assert "last:1: 100%" in shown and "last:1, all samples: 100%" in shown
     assert "validation loss=" in shown and "note: Thaw last:1" in shown
     assert errors == ""
 
