@@ -171,7 +171,7 @@ def test_training_that_diverges_says_what_cures_it(
     monkeypatch.chdir(tiny_photos.parent)
     answer = thawline("fit", "photos", "--thaw", "all", "--epochs", "2", "--lr", "10", "--run", "run", "--quiet")
     assert answer.code == 2
-    assert "Training diverged: the loss became" in answer.err and "--lr 1 instead of 10" in answer.err
+    assert "Training diverged: " in answer.err and "--lr 1 instead of 10" in answer.err
     assert "resume" not in answer.err
     assert [path.name for path in tiny_photos.parent.iterdir() if "run" in path.name] == []
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.thaw import resolve_thaw
 from thawline.errors import UsageError
 from thawline.planning.asking import precision_of
+from thawline.training.schedule import steps_per_epoch
 from thawline.training.settings import StagePlan, TrainAsk, TrainPlan
 
 if TYPE_CHECKING:
@@ -190,9 +191,18 @@ def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple
         asked = min(max(asked, FEWEST_EPOCHS), MOST_EPOCHS)
     if asked is not None:
         epochs = max(round(first * asked), 1)
-        return epochs, asked - epochs
+        return (epochs, asked - epochs) if _teach(epochs, asked - epochs, split, plan) else (asked, 0)
     epochs = _epochs_of_stage(thaw, max(len(split.train), 1), plan)
     return epochs, max(round(JOINT * epochs), 1)
+
+
+def _teach(epochs: int, joint_epochs: int, split: Split, plan: FitPlan) -> bool:
+    """Whether both parts of a training are long enough: half of a low-rank update learns from the second step on."""
+    assert plan.training is not None
+    if not plan.training.lora_rank:
+        return True
+    per_epoch = steps_per_epoch(len(split.train), plan.training.batch_size)
+    return min(epochs, joint_epochs) * per_epoch > 1
 
 
 def _epochs_of_stage(thaw: Thaw, n: int, plan: FitPlan) -> int:

@@ -20,16 +20,15 @@ import torch
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from thawline.backbones.names import INPUT
 from thawline.backbones.watch import FreezeWatch
 from thawline.engines.arithmetic import arithmetic, repeatable
-from thawline.errors import DivergedError, UsageError
+from thawline.errors import DivergedError
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
-from thawline.training.mixing import Mixed, mix
+from thawline.training.mixing import Mixed, check_cutmix, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
 from thawline.training.schedule import Order, evaluation_steps, rate
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from thawline.training.settings import TrainPlan
 
 CHECKPOINT_S = 20.0
 """A checkpoint is written at every evaluation, and when the last checkpoint is older than this."""
@@ -94,7 +92,7 @@ class StageTrainer:
         """
         self.spec, self.above, self.inputs, self.setup = spec, above, inputs, setup
         settings = setup.settings
-        _check_cutmix(above, settings)
+        check_cutmix(above, settings)
         self._order = Order(
             spec.rows,
             batch_size=settings.batch_size,
@@ -189,11 +187,7 @@ class StageTrainer:
             loss_of = partial(self._loss, mixed, labels[here], len(labels))
             total += self._fast.backward(loss_of, learning, len(part))
         if not np.isfinite(total):
-            finer = "" if self.setup.precision == "f32" else ", or with --precision f32"
-            raise DivergedError(
-                f"Training diverged: the loss became {total} in stage {self.spec.name!r}, step {step + 1}. Start again "
-                f"with a lower learning rate (--lr {settings.lr / 10:g} instead of {settings.lr:g}){finer}."
-            )
+            raise self._diverged(f"the loss became {total}", step + 1)
         self._watch.saw_gradients()
         if settings.clip_norm:
             torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
@@ -295,10 +289,26 @@ class StageTrainer:
         """Judge the net as it is now, or its average if one is kept."""
         with swapped(self.above, self._average):
             logits = predict(self.above, self.inputs, self.spec.judged, self.setup, self._fast)
+        if not np.isfinite(logits).all():
+            raise self._diverged("predictions became infinite or nan", self._now.step)
         return judge(logits, self.setup.labels[self.spec.judged])
 
+    def _diverged(self, what: str, step: int) -> DivergedError:
+        """Say that training diverged, and what helps."""
+        lr, finer = self.setup.settings.lr, "" if self.setup.precision == "f32" else ", or with --precision f32"
+        return DivergedError(
+            f"Training diverged: {what} in stage {self.spec.name!r}, step {step}. Start again with a lower learning "
+            f"rate (--lr {lr / 10:g} instead of {lr:g}){finer}."
+        )
+
     def _finish(self) -> StageResult:
-        """Leave the net with its last weights, or with those of an earlier evaluation that was clearly better."""
+        """Leave the net with its last weights, or with those of an earlier evaluation that was clearly better.
+
+        Raises:
+            DivergedError: The last steps left weights that are no numbers; no loss was computed with them yet.
+        """
+        if not all(bool(parameter.isfinite().all()) for parameter in self.above.learning.values()):
+            raise self._diverged("the weights became infinite or nan", self._now.step)
         if self._average is not None:
             self.above.restore(self.above.snapshot() | self._average)
             self._average = None
@@ -365,19 +375,6 @@ def predict(
     finally:
         above.train()
     return torch.cat([part for parts in logits for part in parts]).cpu().numpy().astype(np.float64)
-
-
-def _check_cutmix(above: Above, settings: TrainPlan) -> None:
-    """Refuse cutmix if the last two axes are not height and width; ``mix`` refuses other shapes.
-
-    Raises:
-        UsageError: Names what to do instead.
-    """
-    if settings.cutmix and above.cut.rung != INPUT and above.signature.channels_last(above.net.backbone):
-        raise UsageError(
-            f"cutmix must have images (C, H, W) at the thaw line; at {above.cut.rung!r} channels come last. Use mixup, "
-            "or thaw all."
-        )
 
 
 def _class_weights(setup: TrainingSetup, rows: NDArray[np.int64]) -> torch.Tensor | None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from thawline.backbones.names import INPUT
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
+    from thawline.training.net import Above
     from thawline.training.settings import TrainPlan
 
 
@@ -66,3 +68,16 @@ def _cutmix(x: torch.Tensor, partner: torch.Tensor, share: float, rng: np.random
 def _interval(length: int, share: float, rng: np.random.Generator) -> tuple[int, int]:
     centre, half = int(rng.integers(length)), round(length * share) // 2
     return max(centre - half, 0), min(centre + half, length)
+
+
+def check_cutmix(above: Above, settings: TrainPlan) -> None:
+    """Refuse cutmix if the last two axes are not height and width; ``mix`` refuses other shapes.
+
+    Raises:
+        UsageError: Names what to do instead.
+    """
+    if settings.cutmix and above.cut.rung != INPUT and above.signature.channels_last(above.net.backbone):
+        raise UsageError(
+            f"cutmix must have images (C, H, W) at the thaw line; at {above.cut.rung!r} channels come last. Use mixup, "
+            "or thaw all."
+        )
