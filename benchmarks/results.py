@@ -31,6 +31,7 @@ ORDER = (
     "heads",
     "training_speed",
     "boundary",
+    "boundary_rows",
     "time_to_accuracy",
     "thaw_lines",
     "judgement",

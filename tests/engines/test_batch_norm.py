@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.norm_statistics import with_statistics
 from torch import nn
 
 from thawline.backbones.providers.timm_import import import_timm
@@ -11,14 +12,7 @@ from thawline.engines.converting.batch_norm import folded
 
 
 def _trained(module: nn.Module) -> nn.Module:
-    """With statistics as training leaves them."""
-    generator = torch.Generator().manual_seed(0)
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
-        if name.endswith("running_var"):
-            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
-    return module.eval().requires_grad_(False)
+    return with_statistics(module).requires_grad_(False)
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet", "mobilenetv2_035", "regnetx_002"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.norm_statistics import with_statistics
 from torch import nn
 
 from thawline.backbones.cut import Cut, cut
@@ -13,14 +14,7 @@ from thawline.features.folding import Folded, folded
 
 
 def _trained(module: nn.Module) -> nn.Module:
-    """With statistics as training leaves them."""
-    generator = torch.Generator().manual_seed(0)
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
-        if name.endswith("running_var"):
-            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
-    return module.eval().to(memory_format=torch.channels_last)
+    return with_statistics(module).to(memory_format=torch.channels_last)
 
 
 def _halves(module: nn.Module, rung: str, px: int) -> tuple[Cut, tuple[torch.Tensor]]:

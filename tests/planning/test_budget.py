@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tests.embedded import opened
+from tests.noisy_digits import noisy_digits
 
 import thawline as tl
 from thawline.backbones.lines import depth_rungs
@@ -56,15 +56,7 @@ def test_what_is_left_runs_out() -> None:
 @pytest.fixture(scope="module")
 def hard() -> tl.Dataset:
     """Digits with labels of which a third was drawn anew."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(n_class=3, return_X_y=True)
-    rng = np.random.default_rng(0)
-    rows = rng.permutation(len(labels))[:240]
-    noisy = np.where(rng.random(240) < 0.3, rng.integers(0, 3, 240), labels[rows])
-    pictures = np.rint(pixels[rows].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    data = tl.open_data(pictures, noisy, given=["train"] * 200 + ["test"] * 40)
-    return replace(data, groups=np.arange(len(data)))
+    return noisy_digits(200, 40, 0.3)
 
 
 def test_without_time_the_first_head_is_the_plan(hard: tl.Dataset) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.embedded import opened
+from tests.noisy_digits import noisy_digits
 
 import thawline as tl
 from thawline.backbones.lines import depth_rungs, thaw_lines
@@ -27,15 +28,7 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 @pytest.fixture(scope="module")
 def hard() -> tl.Dataset:
     """Digits with a fifth of the labels drawn anew: enough errors to go on measuring."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(n_class=3, return_X_y=True)
-    rng = np.random.default_rng(0)
-    rows = rng.permutation(len(labels))[:90]
-    noisy = np.where(rng.random(90) < 0.2, rng.integers(0, 3, 90), labels[rows])
-    pictures = np.rint(pixels[rows].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    data = tl.open_data(pictures, noisy, given=["train"] * 60 + ["test"] * 30)
-    return replace(data, groups=np.arange(len(data)))
+    return noisy_digits(60, 30, 0.2)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.embedded import opened
+from tests.noisy_digits import noisy_digits
 
 import thawline as tl
 from thawline.listening import Silent
@@ -28,15 +29,7 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 @pytest.fixture(scope="module")
 def hard() -> tl.Dataset:
     """Digits of which a third of the labels was drawn anew."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(n_class=3, return_X_y=True)
-    rng = np.random.default_rng(0)
-    rows = rng.permutation(len(labels))[:120]
-    noisy = np.where(rng.random(120) < 0.3, rng.integers(0, 3, 120), labels[rows])
-    pictures = np.rint(pixels[rows].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    data = tl.open_data(pictures, noisy, given=["train"] * 90 + ["test"] * 30)
-    return replace(data, groups=np.arange(len(data)))
+    return noisy_digits(90, 30, 0.3)
 
 
 @pytest.fixture(scope="module", autouse=True)

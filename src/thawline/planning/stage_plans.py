@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PROGRESSIVE, NONE = "progressive", "none"
 
 SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_600, 14, 16_800
-"""A fine-tuning shows about so many samples, in at least 14 epochs while that shows no more than the last number. With
-averaged weights that is enough: benchmarks/time_to_accuracy.md."""
+"""A fine-tuning shows about so many samples, in at least 14 epochs while that shows no more than the last number: about
+three fifths of the seconds of an expert's script that knows the line (benchmarks/time_to_accuracy.md)."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
 CHOOSING = 0.36
 """Share of the epochs of a fine-tuning before it goes on with all samples: the averaged weights of so short a training

@@ -188,7 +188,7 @@ class Trials:
             if self.budget.left() < self.budget.spare():
                 raise OutOfTimeError("took longer than it was timed to take")
 
-        state = self.folder / f"{len(self._paces)}-{fold}-{stage.rung.replace('/', '_')}"
+        state = self.folder / f"{stage.rung.replace('/', '_')}-{fold}"
         state.mkdir(parents=True, exist_ok=True)
         start, listener = self._start(fold), ProgressOnly(heard)
         fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, state, listener)

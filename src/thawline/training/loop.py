@@ -286,7 +286,11 @@ class StageTrainer:
         self.setup.listener.evaluated(row)
 
     def judge(self) -> Judgement:
-        """Judge the net as it is now, or its average if one is kept."""
+        """Judge the net as it is now, or its average if one is kept.
+
+        Raises:
+            DivergedError: The last steps left a net that predicts no numbers; no loss was computed with it yet.
+        """
         with swapped(self.above, self._average):
             logits = predict(self.above, self.inputs, self.spec.judged, self.setup, self._fast)
         if not np.isfinite(logits).all():
@@ -302,13 +306,7 @@ class StageTrainer:
         )
 
     def _finish(self) -> StageResult:
-        """Leave the net with its last weights, or with those of an earlier evaluation that was clearly better.
-
-        Raises:
-            DivergedError: The last steps left weights that are no numbers; no loss was computed with them yet.
-        """
-        if not all(bool(parameter.isfinite().all()) for parameter in self.above.learning.values()):
-            raise self._diverged("the weights became infinite or nan", self._now.step)
+        """Leave the net with its last weights, or with those of an earlier evaluation that was clearly better."""
         if self._average is not None:
             self.above.restore(self.above.snapshot() | self._average)
             self._average = None
