@@ -62,11 +62,22 @@ def test_trials_of_full_length_try_the_same(hard: tl.Dataset) -> None:
     assert {one.head for one in plan.candidates} == {"logistic", "ridge", "svm", "knn"}
 
 
-@pytest.mark.parametrize(("whole", "everything"), [(1_500, False), (39, True)])
-def test_everything_is_tried_where_a_trial_is_a_part_of_the_training(
-    hard: tl.Dataset, monkeypatch: pytest.MonkeyPatch, whole: int, everything: bool
+@pytest.mark.parametrize(
+    ("whole", "gain", "expected"),
+    [
+        (1_500, 0.0, [("from:layer1.1", "")]),
+        (1_500, 0.05, [("all", "")]),  # it begins at the middle
+        (39, 0.0, [("from:layer1.1", ""), ("all", "from:layer1.1")]),
+    ],
+)
+def test_which_lines_are_tried(
+    hard: tl.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: int,
+    gain: float,
+    expected: list[tuple[str, str]],
 ) -> None:
-    """Of 40 samples that a training learns from at first."""
+    """By whether a trial is a part of the training, with 40 samples, and what is expected of thawing everything."""
     tried = []
 
     def judge(self: Trials, setting: str, folds: range, before: Arm | None = None, *, over: str = "") -> Arm:
@@ -76,9 +87,10 @@ def test_everything_is_tried_where_a_trial_is_a_part_of_the_training(
 
     monkeypatch.setattr(Trials, "judge", judge)
     monkeypatch.setattr("thawline.planning.trials.WHOLE", whole)
+    monkeypatch.setattr("thawline.planning.line_arms.more_than_middle", lambda n: gain)
     plan = tl.plan(hard, opened())
-    assert tried == [("from:layer1.1", ""), ("all", "from:layer1.1")][: 1 + everything]
-    assert plan.thaw == "from:layer1.1"
+    assert tried == expected
+    assert plan.thaw == expected[0][0]
 
 
 def test_a_trial_is_short_where_samples_are_many_and_is_compared_with_a_head_on_the_same(

@@ -14,6 +14,7 @@ from tests.contracts.zoo import TINY, create
 import thawline as tl
 from thawline.backbones import Backbone
 from thawline.backbones.ladder import Ladder, Rung, build_ladder
+from thawline.backbones.lines import thaw_lines
 from thawline.backbones.signature import Signature
 from thawline.backbones.thaw import resolve_thaw
 from thawline.data import split_data
@@ -70,7 +71,7 @@ def test_nothing_is_trained_by_default(data: Dataset, backbone: Backbone) -> Non
     assert (plan.thaw, plan.trains, plan.training, plan.stages) == ("none", False, None, ())
 
 
-@pytest.mark.parametrize("setting", ["last:2", "all", "stage:layer4", "from:layer4.1", "30%", r"regex:layer4\.[01]"])
+@pytest.mark.parametrize("setting", ["last:2", "stage:layer4", "from:layer4.1", "30%", r"regex:layer4\.[01]"])
 def test_a_fixed_line_is_one_stage(data: Dataset, backbone: Backbone, ladder: Ladder, setting: str) -> None:
     plan = tl.plan(data, backbone, thaw=f" {setting} ")
     (stage,) = plan.stages
@@ -79,6 +80,29 @@ def test_a_fixed_line_is_one_stage(data: Dataset, backbone: Backbone, ladder: La
     assert plan.training is not None
     assert f"Thaw {setting}, as asked: 1 stage." in plan.reasons
     assert "LP-FT" in plan.reasons[0]
+
+
+def test_everything_learns_from_all_samples_after_the_upper_part_was_judged(
+    data: Dataset, backbone: Backbone, ladder: Ladder, tmp_path: Path
+) -> None:
+    plan = tl.plan(data, backbone, thaw="all")
+    middle = thaw_lines(ladder)[-2]
+    (stage,), (upper,) = plan.stages, tl.plan(data, backbone, thaw=middle).stages
+    assert (stage.thaw, stage.rung, stage.epochs, stage.joint_epochs) == (
+        middle,
+        upper.rung,
+        upper.epochs,
+        upper.joint_epochs,
+    )
+    assert (stage.joint_thaw, stage.goal, set(stage.adds)) == ("all", "all", names_above(backbone, ladder, "all"))
+    assert 0 < stage.views <= stage.epochs
+    assert "Thaw all, as asked: 1 stage." in plan.reasons
+    write_plan(plan, tmp_path / "plan.toml")
+    assert settle(read_plan(tmp_path / "plan.toml"), Ground.of(data, plan), backbone) == plan
+    # where nothing goes on with all samples, everything learns at once
+    for training in ({"refit": False}, {"epochs": 1}):
+        (once,) = tl.plan(data, backbone, thaw="all", training=training).stages
+        assert (once.thaw, once.rung, once.joint_thaw, once.goal) == ("all", "input", "", "all")
 
 
 def test_an_mlp_head_is_a_stage_of_its_own(data: Dataset, backbone: Backbone, ladder: Ladder) -> None:

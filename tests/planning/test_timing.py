@@ -12,6 +12,7 @@ from tests.embedded import opened
 
 import thawline as tl
 from thawline.planning import Ground, timing
+from thawline.planning.asking import precision_of
 from thawline.planning.timing import (
     CACHING,
     Forecast,
@@ -99,6 +100,22 @@ def test_a_stage_is_multiplied_out(shapes: tl.Dataset, precision: str, bytes_eac
     once = plan.changed(training=plan.training.changed(refit=False))  # type: ignore[union-attr]
     assert stage_cost(stage, Paces(0.0, 0.1, 1.0), split, rung, once)[0] == pytest.approx(1.0 + 0.1 * (2 + judging))
     assert stage_cost(stage, Paces(0.0, 0.1, 1.0), split, rung, once, chosen=True)[0] == 0
+
+
+def test_all_samples_teach_everything_at_a_pace_that_follows_from_the_flops(shapes: tl.Dataset) -> None:
+    backbone = opened()
+    plan = tl.plan(shapes, backbone, thaw="all", training={"epochs": 3, "views": 1})
+    (stage,) = plan.stages
+    assert (stage.epochs, stage.joint_epochs, stage.joint_thaw) == (1, 2, "all")
+    rung = next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)
+    part = np.arange(64)
+    split, paces = Split(part, part[:32] + 64, part[:0], "", part[:0]), Paces(0.01, 0.1, 1.0)
+    left, disk = stage_cost(stage, paces, split, rung, plan, n_stored=96, chosen=True)
+    step_s = 0.1 / (1 - rung.flops_below_frac) + 32 * 0.01
+    assert left == pytest.approx(1.0 + step_s * 2 * 3)
+    assert disk == (64 + 32) * rung.row_bytes(precision_of(plan))  # views of what the first part learns from only
+    timed, _ = stage_cost(stage, paces, split, rung, plan, joint=Paces(0.0, 2.0, 1.0), n_stored=96, chosen=True)
+    assert timed == pytest.approx(1.0 + 2.0 * 2 * 3)
 
 
 @pytest.mark.parametrize(

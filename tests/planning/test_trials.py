@@ -143,6 +143,36 @@ def test_a_trial_on_a_part_of_the_samples_is_not_gone_on_from(make: Make, monkey
     assert tried.begun(tried.planned(LINE)) is None
 
 
+def test_a_trial_of_everything_begins_in_the_middle(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = make()
+    arm = tried.judge("all", range(1))
+    plan = tried.planned("all")
+    (stage,) = plan.stages
+    assert (stage.thaw, stage.goal, arm.thaw, arm.thawed) == ("from:layer1.1", "all", "all", 1.0)
+    folder = tried.begun(plan)
+    assert folder is not None
+    found = read_checkpoint(folder / STAGES_FILE)
+    assert found is not None and [record["name"] for record in found[1]["records"]] == [stage.thaw]
+    assert tried.begun(tried.planned(stage.thaw)) is None  # its own trial would be another training
+    assert tried.has_paces("all")
+    without = plan.changed(stages=(stage.changed(joint_epochs=0),))
+    assert tried.cost("all")[0] > tried.cost("all", without)[0] >= 0
+
+
+def test_a_trial_of_everything_on_a_part_of_the_samples_thaws_everything(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "WHOLE", 20)
+    tried = make()
+    tried.judge("from:layer1.1", range(1))
+    tried.judge("all", range(1))
+    assert tried._paces.keys() == {"from:layer1.1", "all"}
+    found = read_checkpoint(tried.folder / "all-0" / STAGES_FILE)
+    assert found is not None
+    (record,) = found[1]["records"]
+    assert (record["name"], record["details"]["rung"], record["frozen"]) == ("all", "input", 0)
+
+
 def test_the_folder_of_trials_goes_with_the_last_that_holds_it() -> None:
     folder = TrialsFolder()
     begun = Begun(folder.path / "a", folder)

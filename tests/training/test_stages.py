@@ -220,6 +220,27 @@ def test_it_is_the_best_stage_that_goes_on_not_the_last(tmp_path: Path, monkeypa
     assert np.array_equal(before.val_logits, expected.val_logits)
 
 
+def test_all_samples_may_teach_more_of_the_backbone(tmp_path: Path) -> None:
+    inputs = toy.ToyInputs()
+    stage = Stage("last:1", toy.thaw("last:1"), EPOCHS, JOINT_EPOCHS, 2, joint_thaw=toy.thaw("all"))
+    trained = train(
+        make_sequence(tmp_path / "a", progressive=False, stages=[stage], inputs=inputs), toy.make_setup(quick())
+    )
+    first, joint = trained.stages
+    assert (first.name, joint.name) == ("last:1", "all, all samples")
+    assert (training_of(first).thaw, training_of(joint).thaw, trained.kept) == ("last:1", "all", "all")
+    assert first.trainable < joint.trainable
+    assert joint.frozen == 0
+    assert [receipt["status"] for receipt in trained.receipts] == ["clean", "clean"]
+    # everything learns from fresh views of all samples
+    assert inputs.asked == [(toy.thaw("last:1").rung, 2, len(TRAIN), len(VAL)), ("input", 0, len(BOTH), 0)]
+    # what was chosen is judged as that of its own line is
+    alone = train(make_sequence(tmp_path / "b", progressive=False, names=("last:1",)), toy.make_setup(quick()))
+    assert trained.val_logits is not None and alone.val_logits is not None
+    assert np.array_equal(trained.val_logits, alone.val_logits)
+    assert toy.digest(trained.net) != toy.digest(alone.net)
+
+
 @pytest.mark.parametrize(("joint_epochs", "refit"), [(0, True), (3, False)])
 def test_nothing_goes_on_unless_that_was_asked_for(tmp_path: Path, joint_epochs: int, refit: bool) -> None:
     sequence = make_sequence(

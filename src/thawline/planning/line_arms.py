@@ -1,4 +1,4 @@
-"""Measure thaw lines by short trials: the middle one first, everything if the data are many, more folds if unclear."""
+"""Measure thaw lines by short trials: one at the middle first, then everything or more folds, if that is unclear."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from thawline.backbones.lines import thaw_lines
+from thawline.planning.choice import PRICE, more_than_middle
 from thawline.planning.planned import Begun, TrialsFolder
 from thawline.planning.shortening import within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
@@ -86,20 +87,28 @@ class LineArms:
         middle = lines[-2] if len(lines) > 1 else lines[-1]
         every = range(standing.field.n_folds)
         first = every[:1]
-        self._judge(middle, first)
-        # everything, where the training costs many times the trial that may tell that it gains
-        other = "all" if middle in tried else lines[0]
-        if other != middle and (middle not in tried or (self._trials.are_parts and self._helps(middle))):
-            self._judge(other, first, over=middle)
+        # where a trial is the first part of the training, that of everything starts at the middle and costs no more
+        begun = not self._trials.are_parts and more_than_middle(len(standing.field.rows)) > PRICE
+        wanted = list(dict.fromkeys(("all" if begun else middle, middle, lines[0])))
+        for setting in wanted:  # where a budget leaves no time for one, the next takes less
+            if not tried:
+                self._judge(setting, first)
+        if self._trials.are_parts and middle in tried and middle != "all" and self._helps(middle):
+            self._judge("all", first, over=middle)
         if tried:
             self._judge_more(every[1:])
         else:
-            self._leave_untried((middle, other))
+            self._leave_untried(wanted)
         standing.arms += tried.values()
         if learned := max((arm.learned for arm in tried.values()), default=0):
             self.reasons.append(
                 f"Each trial of fine-tuning learned from {learned:,} samples and is compared with a head on the same "
                 "ones. The heads of the table had more samples, and the whole training will have more, too."
+            )
+        if not self._trials.are_parts and "all" in tried and middle != "all":
+            self.reasons.append(
+                f"The trial of everything thawed what lies {middle.replace(':', ' ')} on, as the first part of that "
+                "training does; everything learns when it goes on with all samples."
             )
         for setting in tried:
             self.costs[setting] = self._cost(setting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.lines import thaw_lines
 from thawline.backbones.thaw import resolve_thaw
 from thawline.errors import UsageError
 from thawline.planning.asking import precision_of
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 PROGRESSIVE, NONE = "progressive", "none"
 
-SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_600, 14, 16_800
-"""A fine-tuning shows about so many samples, in at least 14 epochs while that shows no more than the last number: about
+SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_200, 13, 15_600
+"""A fine-tuning shows about so many samples, in at least 13 epochs while that shows no more than the last number: about
 three fifths of the seconds of an expert's script that knows the line (benchmarks/time_to_accuracy.md)."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
 CHOOSING = 0.36
@@ -103,6 +104,8 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
         _stage(thaw, before, ladder, split, plan, epochs, views)
         for before, thaw in _with_previous(stage_thaws(plan, ladder, module))
     ]
+    if plan.thaw == "all" and plan.fine_tunes_once and stages[0].joint_epochs:
+        stages = [_begun_higher(stages[0], ladder, module, split, plan, views)]
     return plan.changed(stages=tuple(stages))
 
 
@@ -178,6 +181,20 @@ def _stage(
     return stage.changed(views=_views(thaw, ladder, n, epochs + joint, precision_of(plan)))
 
 
+def _begun_higher(
+    stage: StagePlan, ladder: Ladder, module: nn.Module, split: Split, plan: FitPlan, views: int | None
+) -> StagePlan:
+    """Return a stage that thaws everything only when it goes on with all samples, and the upper half before."""
+    lines = thaw_lines(ladder)
+    if len(lines) < 2:
+        return stage
+    thaw = resolve_thaw(ladder, lines[-2], module)
+    if views is None:
+        n = len(split.train) + len(split.val)
+        views = _views(thaw, ladder, n, stage.epochs, precision_of(plan))
+    return stage.changed(thaw=thaw.setting, rung=thaw.rung, views=views, joint_thaw=stage.thaw)
+
+
 def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple[int, int]:
     """Return epochs with some samples held out, and epochs on all that follow.
 
@@ -229,10 +246,11 @@ def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int, precision: Precision
 def _check_stages(plan: FitPlan, ladder: Ladder, module: nn.Module) -> None:
     """Refuse stages that are not those of the plan's thaw setting in this model."""
     thaws = stage_thaws(plan, ladder, module)
-    expected = [(thaw.setting, thaw.rung, _adds(before, thaw)) for before, thaw in _with_previous(thaws)]
-    given = [(stage.thaw, stage.rung, set(stage.adds)) for stage in plan.stages]
-    if given != expected:
-        names = ", ".join(thaw for thaw, _, _ in expected)
+    expected = [(thaw.setting, _adds(before, thaw)) for before, thaw in _with_previous(thaws)]
+    given = [(stage.goal, set(stage.adds)) for stage in plan.stages]
+    rungs = [resolve_thaw(ladder, stage.thaw, module).rung for stage in plan.stages]
+    if given != expected or [stage.rung for stage in plan.stages] != rungs:
+        names = ", ".join(thaw for thaw, _ in expected)
         raise UsageError(
             f"stages of the plan must be those of its thaw setting {plan.thaw} in {ladder.model}, which are: {names}, "
             "each with its own parameters; the plan lists others. Delete [[stages]] from the plan to have them made."

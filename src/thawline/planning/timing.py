@@ -195,6 +195,7 @@ def stage_cost(
     rung: Rung,
     plan: FitPlan,
     *,
+    joint: Paces | None = None,
     n_stored: int = 0,
     chosen: bool = False,
 ) -> tuple[float, int]:
@@ -203,6 +204,7 @@ def stage_cost(
     Args:
         split: What the stage learns from and is judged by first, as ``Ground.held_out`` gives it.
         rung: Where the line of the stage stands.
+        joint: Paces of everything, if that learns from all samples; by default they are derived from ``paces``.
         n_stored: Rows of the boundary cache, one for each view of a sample, that are there already.
         chosen: Its trial is the first part of the stage, and only the second one is left.
     """
@@ -211,11 +213,22 @@ def stage_cost(
     goes_on = plan.training.refit and stage.joint_epochs > 0
     seconds = 0.0 if chosen else training_s(stage.epochs, paces, n_train, n_val, plan.training)
     if goes_on:
-        seconds += training_s(stage.joint_epochs, paces, n_train + n_val, 0, plan.training)
+        if joint is None:
+            joint = _of_everything(paces, rung, plan.training.batch_size) if stage.joint_thaw else paces
+        seconds += training_s(stage.joint_epochs, joint, n_train + n_val, 0, plan.training)
     n_rows = 0
     if stage.views and rung.name != "pooled":
-        n_rows = (n_train + n_val * goes_on) * stage.views + n_val
+        n_rows = (n_train + n_val * (goes_on and not stage.joint_thaw)) * stage.views + n_val
     return seconds + max(n_rows - n_stored, 0) * paces.row_s, n_rows * rung.row_bytes(precision_of(plan))
+
+
+def _of_everything(paces: Paces, rung: Rung, batch_size: int) -> Paces:
+    """Return the paces of training everything, from those of training what lies above a rung.
+
+    A step takes as many times longer as it has FLOPs more, and reads its pictures anew.
+    """
+    step_s = paces.step_s / (1 - rung.flops_below_frac) + batch_size * paces.row_s
+    return Paces(paces.row_s, step_s, paces.around_s)
 
 
 def training_s(epochs: int, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thawline.backbones.names import INPUT
 from thawline.evaluation.intervals import Z_95_ONE_SIDED
 from thawline.listening import ProgressOnly
 from thawline.planning.arms import Arm, fewer
@@ -83,12 +84,12 @@ class Trials:
     def _is_first_part(self, plan: FitPlan) -> bool:
         """Whether the first part of a plan is the same as that of the whole plan of its line."""
         ours, whole = plan.stages[0], self.planned(plan.thaw).stages[0]
-        return (ours.epochs, ours.views) == (whole.epochs, whole.views)
+        return (ours.thaw, ours.epochs, ours.views) == (whole.thaw, whole.epochs, whole.views)
 
     def thawed_share(self, setting: str) -> float:
         """Return the share of the backbone's FLOPs that learn at a line."""
-        rung = self._rung(setting)
-        return 1 - rung.flops_below_frac
+        (stage,) = self.planned(setting).stages
+        return 1.0 if stage.joint_thaw else 1 - self._rung(setting).flops_below_frac
 
     def cost(self, setting: str, plan: FitPlan | None = None) -> tuple[float, int]:
         """Return seconds and bytes on disk of a training after the trials; 0 if none was timed.
@@ -96,33 +97,37 @@ class Trials:
         Args:
             plan: A shortened plan in place of the whole one.
         """
-        if setting not in self._paces:
-            return 0.0, 0
         plan = plan or self.planned(setting)
         (stage,) = plan.stages
-        paces, n_stored = self._paces[setting], self._rows.get(setting, 0)
-        split, chosen = self.ground.held_out(plan), self.begun(plan) is not None
-        return stage_cost(stage, paces, split, self._rung(setting), plan, n_stored=n_stored, chosen=chosen)
+        if stage.thaw not in self._paces:
+            return 0.0, 0
+        return self._cost(plan, chosen=self.begun(plan) is not None, n_stored=self._rows.get(stage.thaw, 0))
+
+    def _cost(self, plan: FitPlan, *, chosen: bool, n_stored: int = 0) -> tuple[float, int]:
+        (stage,) = plan.stages
+        paces, joint = self._paces[stage.thaw], self._paces.get(stage.goal)
+        split, rung = self.ground.held_out(plan), self._rung(plan.thaw)
+        return stage_cost(stage, paces, split, rung, plan, joint=joint, n_stored=n_stored, chosen=chosen)
 
     def has_paces(self, setting: str) -> bool:
         """Whether training at a line was timed."""
-        return setting in self._paces
+        return self.planned(setting).stages[0].thaw in self._paces
 
     def _check_time(self, plan: FitPlan, folds: range) -> None:
         """Refuse a trial that leaves no time for the training it is for, by a few timed batches."""
         assert plan.training is not None
         (stage,) = plan.stages
-        if stage.thaw not in self._paces:
-            self._paces[stage.thaw] = time_stage(self.ground.data, self.backbone, plan, stage, self.values.shape[1])
-        paces, needed = self._paces[stage.thaw], 0.0
+        needed = 0.0
         for fold in folds:
             split = self._split(fold)
             short = self._short(stage, split)
+            if short.thaw not in self._paces:
+                self._paces[short.thaw] = time_stage(self.ground.data, self.backbone, plan, short, self.values.shape[1])
+            paces = self._paces[short.thaw]
             n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
             needed += training_s(short.epochs, paces, len(split.train), len(split.val), plan.training)
             needed += n_rows * paces.row_s
-        split, rung = self.ground.held_out(plan), self._rung(stage.thaw)
-        least = LEAST_OF_ALL * stage_cost(stage, paces, split, rung, plan, chosen=not self.are_parts)[0]
+        least = LEAST_OF_ALL * self._cost(plan, chosen=not self.are_parts)[0]
         left = self.budget.left() - self.budget.spare()
         if needed + least > left:
             raise OutOfTimeError(
@@ -177,8 +182,9 @@ class Trials:
         split = self._split(fold)
         (stage,) = plan.stages
         stopped = Futility(len(split.val))
-        ask = ask_for(plan, stages=(self._short(stage, split),), choose_only=True, give_up=stopped.is_futile)
-        what = f"trying {stage.thaw}, fold {fold + 1}"
+        short = self._short(stage, split)
+        ask = ask_for(plan, stages=(short,), choose_only=True, give_up=stopped.is_futile)
+        what = f"trying {plan.thaw}, fold {fold + 1}"
         watch = Stopwatch()
 
         def heard(phase: str, done: int, total: int) -> None:
@@ -188,16 +194,16 @@ class Trials:
             if self.budget.left() < self.budget.spare():
                 raise OutOfTimeError("took longer than it was timed to take")
 
-        state = self.folder / f"{stage.rung.replace('/', '_')}-{fold}"
+        state = self.folder / f"{plan.thaw.replace('/', '_')}-{fold}"
         state.mkdir(parents=True, exist_ok=True)
         start, listener = self._start(fold), ProgressOnly(heard)
         fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, state, listener)
         if stopped.was:
-            self._hopeless.add(stage.thaw)
+            self._hopeless.add(plan.thaw)
         elif fold == 0 and not self.are_parts:
-            self._begun[stage.thaw] = state
-        self._paces[stage.thaw] = paces_of(watch)
-        self._rows.update({stage.thaw: self._rows.get(stage.thaw, 0) + watch.units(CACHING)})
+            self._begun[plan.thaw] = state
+        self._paces[short.thaw] = paces_of(watch)
+        self._rows[short.thaw] = self._rows.get(short.thaw, 0) + watch.units(CACHING)
         return _logits(fitted)
 
     @property
@@ -210,6 +216,8 @@ class Trials:
         """Return a stage as it is tried on the training set of a split."""
         if not self.are_parts:
             return stage
+        if stage.joint_thaw:  # a trial that is no part of the training shows all that is to learn
+            stage = stage.changed(thaw=stage.joint_thaw, rung=INPUT, joint_thaw="", views=0)
         whole = self.ground.held_out(self.planned("all")).train
         epochs = min(round(stage.epochs * len(whole) / max(len(split.train), 1)), max(FEWEST_EPOCHS, stage.epochs))
         return stage.changed(epochs=epochs, views=min(stage.views, epochs))

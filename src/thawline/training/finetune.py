@@ -123,10 +123,18 @@ def _sequence(
 ) -> StageSequence:
     ladder, module = backbone.ladder, backbone.blueprint()
     for stage in ask.stages:
-        listener.note(_in_words(resolve_thaw(ladder, stage.thaw, module), ladder))
+        for setting in dict.fromkeys((stage.thaw, stage.goal)):
+            listener.note(_in_words(resolve_thaw(ladder, setting, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
     stages = [
-        Stage(stage.thaw, resolve_thaw(ladder, stage.thaw, module), stage.epochs, stage.joint_epochs, stage.views)
+        Stage(
+            stage.thaw,
+            resolve_thaw(ladder, stage.thaw, module),
+            stage.epochs,
+            stage.joint_epochs,
+            stage.views,
+            resolve_thaw(ladder, stage.joint_thaw, module) if stage.joint_thaw else None,
+        )
         for stage in ask.stages
     ]
     return StageSequence(

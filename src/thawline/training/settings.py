@@ -123,7 +123,15 @@ class StagePlan(Settings):
         le=MOST_EPOCHS,
         description="Passes over all samples, those held out included, from the weights that the stage ended with.",
     )
+    joint_thaw: Literal["", "all"] = Field(
+        "", description="all: everything learns in the passes over all samples; empty: what learns in the stage."
+    )
     views: int = Field(
         ge=0, le=MOST_VIEWS, description="Augmented views of a sample in the boundary cache; 0 = fresh ones each epoch."
     )
     adds: tuple[str, ...] = Field(description="Parameters that begin to learn in this stage.")
+
+    @property
+    def goal(self) -> str:
+        """Thaw setting of all that learns in the end."""
+        return self.joint_thaw or self.thaw

@@ -68,6 +68,8 @@ class Stage:
     epochs: int
     joint_epochs: int
     views: int
+    joint_thaw: Thaw | None = None
+    """What learns from all samples, every picture of them a fresh view; None: the same as before, on the same views."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,7 +126,7 @@ class TrainingResult:
     stages: tuple[StageReport, ...]
     receipts: tuple[Mapping[str, Any], ...]
     kept: str
-    """Thaw setting of the last stage that was kept; ``none`` if all were rolled back."""
+    """Thaw setting of the last training that was kept; ``none`` if all were rolled back."""
     kept_any: bool
 
 
@@ -159,13 +161,14 @@ def train(sequence: StageSequence, setup: TrainingSetup) -> TrainingResult:
         _go_on(position, net, sequence, setup)
         _save(position, net, sequence)
     judged = position.judged
+    kept = [record.training for record in position.records if record.training and record.training.kept]
     return TrainingResult(
         net=net,
         temperature=1.0 if judged is None else judged.temperature,
         val_logits=None if judged is None else judged.logits,
         stages=tuple(position.records),
         receipts=tuple(position.receipts),
-        kept=sequence.stages[position.kept[-1]].thaw.setting if position.kept else "none",
+        kept=kept[-1].thaw if kept else "none",
         kept_any=bool(position.kept),
     )
 
@@ -246,22 +249,22 @@ def _give_up(position: _Position, sequence: StageSequence) -> Callable[[NDArray[
 def _go_on(position: _Position, net: Net, sequence: StageSequence, setup: TrainingSetup) -> None:
     """Train what was kept on, from where it stands, on all samples."""
     stage = sequence.stages[position.kept[-1]]
-    rows = sequence.both
+    thaw, rows = stage.joint_thaw or stage.thaw, sequence.both
     spec = StageSpec(
-        name=f"{stage.name}, all samples",
+        name=f"{thaw.setting if stage.joint_thaw else stage.name}, all samples",
         number=len(sequence.stages) + 1,
         of=len(sequence.stages) + 1,
         rows=rows,
         judged=rows[:0],
         epochs=stage.joint_epochs,
-        views=stage.views,
+        views=0 if stage.joint_thaw else stage.views,
     )
     settings = setup.settings
     settings = settings.changed(warmup_frac=JOINT_WARMUP, clip_norm=JOINT_CLIP * settings.clip_norm)
     setup = replace(setup, settings=settings)
-    above = Above(net, stage.thaw, sequence.signature, moving_statistics=sequence.moving_statistics)
+    above = Above(net, thaw, sequence.signature, moving_statistics=sequence.moving_statistics)
     result, receipts, took = _run(spec, above, sequence, setup, stages_left=1)
-    position.records.append(_record(spec, stage.thaw, above, result, took, kept=True))
+    position.records.append(_record(spec, thaw, above, result, took, kept=True))
     position.receipts.extend(receipts)
     position.part = _DONE
 
