@@ -52,7 +52,10 @@ def test_large_problems_skip_what_they_hold_out(blobs, monkeypatch):
     fold = np.random.default_rng(0).integers(0, 3, 120)
     plain = held_out_logits("logistic", values, labels, 3, fold)
     monkeypatch.setattr(path, "WORTH_BLOCKS", 1)
-    assert held_out_logits("logistic", values, labels, 3, fold) == pytest.approx(plain, abs=0.02)
+    blocks = held_out_logits("logistic", values, labels, 3, fold)
+    # logits of ten and more differ in the last place that the search is exact to, and more on some processors
+    assert softmax(blocks) == pytest.approx(softmax(plain), abs=5e-3)
+    assert mean_log_loss(blocks, labels) == pytest.approx(mean_log_loss(plain, labels), rel=5e-3)
 
 
 def test_depths_weigh_the_same_whatever_their_units(blobs):
@@ -60,7 +63,8 @@ def test_depths_weigh_the_same_whatever_their_units(blobs):
     fold = np.arange(90) // 3 % 3
     louder = np.concatenate([values[:, :4] * 1000, values[:, 4:]], axis=1)
     told = [held_out_logits("logistic", v, labels, 3, fold, widths=(4, 8)) for v in (values, louder)]
-    assert told[0] == pytest.approx(told[1], abs=1e-2)
+    assert softmax(told[0]) == pytest.approx(softmax(told[1]), abs=5e-3)
+    assert mean_log_loss(told[0], labels) == pytest.approx(mean_log_loss(told[1], labels), rel=5e-3)
 
 
 def test_a_class_of_one_fold_is_answered_with_next_to_no_probability(blobs):
