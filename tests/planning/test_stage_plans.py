@@ -100,7 +100,8 @@ def test_everything_learns_from_all_samples_after_the_upper_part_was_judged(
     write_plan(plan, tmp_path / "plan.toml")
     assert settle(read_plan(tmp_path / "plan.toml"), Ground.of(data, plan), backbone) == plan
     # where nothing goes on with all samples, everything learns at once
-    for training in ({"refit": False}, {"epochs": 1}):
+    # or where pictures are cut and pasted, which needs the pictures themselves
+    for training in ({"refit": False}, {"epochs": 1}, {"cutmix": 1.0}):
         (once,) = tl.plan(data, backbone, thaw="all", training=training).stages
         assert (once.thaw, once.rung, once.joint_thaw, once.goal) == ("all", "input", "", "all")
 

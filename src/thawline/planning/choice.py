@@ -82,9 +82,7 @@ features alone would have removed a part of that."""
 SHORT = Belief(-0.15, 0.15)
 """Gain of a trial less that of the whole training, of which a trial is about the first third, on two thirds of the
 samples. From the cells of benchmarks/judgement.md with 50 and 200 samples; their trials were as long, with a falling
-rate, and no part of the training. Measured again on 42 of these cells, trials fell short by 0.03 (0.04 either way), and
-by 0.18 more or less. The first number stands: the line gained 3.6 points of accuracy there over the best frozen
-features, of which the log loss, that this choice goes by, shows a third."""
+rate, and no part of the training. No committed benchmark has measured it again since."""
 EVERYTHING_SD, SHORT_BOTH_SD = 0.08, 0.10
 """Spread of the difference of two lines, and error of the difference of their trials, which fall short alike."""
 

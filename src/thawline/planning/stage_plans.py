@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PROGRESSIVE, NONE = "progressive", "none"
 
 SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_200, 13, 15_600
-"""A fine-tuning shows about so many samples, in at least 13 epochs while that shows no more than the last number: about
-three fifths of the seconds of an expert's script that knows the line (benchmarks/time_to_accuracy.md)."""
+"""A fine-tuning shows about so many samples, in at least 13 epochs while that shows no more than the last number: with
+400 samples, three fifths of the seconds of an expert's script that knows the line (benchmarks/time_to_accuracy.md)."""
 MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
 CHOOSING = 0.36
 """Share of the epochs of a fine-tuning before it goes on with all samples: the averaged weights of so short a training
@@ -104,7 +104,9 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
         _stage(thaw, before, ladder, split, plan, epochs, views)
         for before, thaw in _with_previous(stage_thaws(plan, ladder, module))
     ]
-    if plan.thaw == "all" and plan.fine_tunes_once and stages[0].joint_epochs:
+    # cutmix needs the pictures themselves, and at a line in the middle there may be tokens
+    assert plan.training is not None
+    if plan.thaw == "all" and plan.fine_tunes_once and stages[0].joint_epochs and not plan.training.cutmix:
         stages = [_begun_higher(stages[0], ladder, module, split, plan, views)]
     return plan.changed(stages=tuple(stages))
 

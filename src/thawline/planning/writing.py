@@ -73,7 +73,7 @@ def _within_budget(
     assert found.lines is not None
     short = within_seconds(plan, found.lines.left(), found.lines.seconds)
     if short.training != plan.training:
-        reasons.append("The budget leaves no time to train again on the validation set.")
+        reasons.append("The budget leaves no time to go on with all samples.")
     (before,), (after,) = plan.stages, short.stages
     if after.epochs < before.epochs:
         reasons.append(f"The budget leaves time for {after.epochs} epoch{'s' if after.epochs > 1 else ''}.")

@@ -123,7 +123,8 @@ def _sequence(
 ) -> StageSequence:
     ladder, module = backbone.ladder, backbone.blueprint()
     for stage in ask.stages:
-        for setting in dict.fromkeys((stage.thaw, stage.goal)):
+        goes_on = ask.settings.refit and stage.joint_epochs > 0
+        for setting in dict.fromkeys((stage.thaw, stage.goal if goes_on else stage.thaw)):
             listener.note(_in_words(resolve_thaw(ladder, setting, module), ladder))
     augmentation = Augmentation(crop_scale=ask.settings.crop_scale, flip=ask.settings.flip, colour=ask.settings.colour)
     stages = [
