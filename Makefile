@@ -15,7 +15,7 @@ test test-all: export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format docs bench bench-gpu constraints clean
+.PHONY: help demo test test-all check format docs bench bench-gpu constraints extras clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -26,9 +26,11 @@ demo: $(VENV)/.core  ## the whole path on data that ships: features, head, evalu
 test: $(VENV)/.dev  ## the first tier of the tests, with coverage of at least 90 % (about 7 minutes)
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
-test-all: test  ## both tiers: also whole journeys, sweeps, every backbone, real data (about 20 minutes)
+test-all: $(VENV)/.extras test  ## both tiers: also whole journeys, sweeps, every backbone, real data (about 20 minutes)
 	$(PYTEST) -m 'slow and not gpu and not network'
 	$(PYTEST) tests/properties --hypothesis-profile=thorough
+
+extras: $(VENV)/.extras  ## install the libraries of the extras, too: without them their tests are skipped, saying so
 
 check: $(VENV)/.dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff check .
@@ -53,7 +55,7 @@ bench-gpu: $(VENV)/.dev  ## the same on a CUDA card, where there is one
 constraints: $(VENV)/.dev  ## choose the newest versions again, and write constraints.txt
 	$(BIN)/python -m pip install --quiet uv
 	grep -E '^(#|torch(vision)?==)' constraints.txt > $(VENV)/pins.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra hub --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra hub --extra keras --extra hf --extra export --universal --python-version 3.11 \
 	  --no-annotate --no-header --quiet -c $(VENV)/pins.txt -o $(VENV)/pins.compiled.txt --upgrade
 	{ grep '^#' $(VENV)/pins.txt; grep -vE '^(nvidia-|cuda-|triton)' $(VENV)/pins.compiled.txt; } > constraints.txt
 
@@ -78,3 +80,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) -e ".[dev,hub]"
 	@$(COMPILE)
 	@touch $(VENV)/.core $@
+
+$(VENV)/.extras: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Thawline, its development tools and every model library into $(VENV) (once; a few minutes)"
+	@$(INSTALL) -e ".[dev,hub,keras,hf,export]"
+	@$(COMPILE)
+	@touch $(VENV)/.core $(VENV)/.dev $@
