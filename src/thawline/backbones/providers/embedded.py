@@ -96,4 +96,4 @@ def count(architecture: str) -> int:
 
 # They are timm's architectures.
 build, tracing, examples, input_shape = timm.build, timm.tracing, timm.examples, timm.input_shape
-channels_last, pooled = timm.channels_last, timm.pooled
+channels_last, pooled, library_layers = timm.channels_last, timm.pooled, timm.library_layers

@@ -56,6 +56,20 @@ class Description:
     step."""
 
 
+@dataclass(frozen=True, slots=True)
+class LibraryLayer:
+    """One layer as the library itself lists and counts it."""
+
+    name: str
+    """In the library; where it is also a module, that has the same name, dots aside."""
+    kind: str
+    """Class of the layer in the library: ``Conv2D``, ``InputLayer``."""
+    tensors: tuple[str, ...]
+    """Names of its parameters and buffers in the module; empty for a layer without weights."""
+    parameters: int
+    """As the library counts them: Keras counts the statistics of batch normalisation, too."""
+
+
 class Provider(Protocol):
     """One library of pre-trained models."""
 
@@ -112,4 +126,11 @@ class Provider(Protocol):
 
     def count(self, architecture: str) -> int:
         """Count the parameters of a backbone without its head, as the library counts them."""
+        ...
+
+    def library_layers(self, module: nn.Module) -> tuple[LibraryLayer, ...] | None:
+        """List every layer of a module as the library lists it, with and without weights, from input to output.
+
+        None if the library has no such list, so that layers are counted as the ladder counts them.
+        """
         ...

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import DEFAULT_MODEL
-from thawline.backbones.providers.provider import Description, ModelAsk
+from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
 from thawline.backbones.providers.timm_file import in_file
 from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, preparation_from
 from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
@@ -224,6 +224,11 @@ def count(architecture: str) -> int:
     with torch.device("meta"):
         model = import_timm().create_model(_without_tag(architecture), num_classes=0)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def library_layers(module: nn.Module) -> tuple[LibraryLayer, ...] | None:
+    """See ``Provider.library_layers``; timm counts no layers."""
+    return None
 
 
 def matches(name: str, query: str) -> bool:
