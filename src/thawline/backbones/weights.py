@@ -214,6 +214,15 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a safetensors file is there, with all that its header promises."""
+    try:
+        read_header(path)
+    except (OSError, WeightsError):
+        return False
+    return True
+
+
 def _incomplete(path: Path, size: int, promised: int) -> WeightsError:
     return WeightsError(
         f"weights must be complete; {path} holds {size:,} bytes where its header promises {promised:,}. "

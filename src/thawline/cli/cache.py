@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from thawline.store.room import CacheEntry
 
 app = typer.Typer(
-    help="Show or clear the stored features and converted models.", invoke_without_command=True, rich_markup_mode="rich"
+    help="Show or clear stored features, converted models and converted weights.",
+    invoke_without_command=True,
+    rich_markup_mode="rich",
 )
 
 
@@ -29,9 +31,11 @@ def show(context: typer.Context, *, output: OnlyJson) -> None:
     from thawline.engines.graph_store import GraphStore
     from thawline.store.sizes import format_bytes
     from thawline.store.store import FeatureStore
+    from thawline.store.weights import WeightsShelf
 
     store = FeatureStore()
-    entries = sorted([*store.usage(), *GraphStore().usage()], key=lambda entry: entry.last_used, reverse=True)
+    found = [*store.usage(), *GraphStore().usage(), *WeightsShelf().usage()]
+    entries = sorted(found, key=lambda entry: entry.last_used, reverse=True)
     total = sum(entry.bytes for entry in entries)
     if output.json_:
         described = [_as_json(entry) for entry in entries]
@@ -66,14 +70,15 @@ def clear(
     key: Annotated[str | None, typer.Option(help="Only the entry with this key, or with a key that begins so.")] = None,
     output: OnlyJson,
 ) -> None:
-    """Delete stored features and converted models; they are computed again when needed."""
+    """Delete stored features, converted models and converted weights; they are computed again when needed."""
     from thawline.engines.graph_store import GraphStore
     from thawline.store.sizes import format_bytes
     from thawline.store.store import FeatureStore
+    from thawline.store.weights import WeightsShelf
 
     age = None if older_than_days is None else timedelta(days=older_than_days)
     converted, stored = GraphStore(), FeatureStore()
-    freed = converted.clear(older_than=age, key=key)
+    freed = converted.clear(older_than=age, key=key) + WeightsShelf().clear(age, key)
     if key is None or not freed:  # an unknown key is refused by the larger store
         freed += stored.clear(older_than=age, key=key)
     if output.json_:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from thawline.errors import StorageError, UsageError
+from thawline.errors import StorageError, ThawlineError, UsageError
 from thawline.naming import written
 from thawline.showing import printable
 
@@ -34,12 +34,12 @@ def storage_errors(
     Args:
         elsewhere: What the user can do to name another place.
     Raises:
-        StorageError: The disk is full, or the place cannot be read, written or changed. One that the block raises
-            itself passes unchanged.
+        StorageError: The disk is full, or the place cannot be read, written or changed. A ``ThawlineError`` that the
+            block raises itself passes unchanged.
     """
     try:
         yield
-    except StorageError:
+    except ThawlineError:
         raise
     except OSError as error:
         if is_full(error):

@@ -1,6 +1,7 @@
 """One limit over all that the cache keeps and can make again: what was not used for longest goes first.
 
-``ROOT/features/KEY/`` and ``ROOT/models/KEY/`` each hold a file that describes them; its date is that of the last use.
+``ROOT/features/KEY/``, ``ROOT/models/KEY/`` and ``ROOT/weights/KEY/`` each hold a file that describes them; its date is
+that of the last use.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from thawline.backbones import derived
 from thawline.scale.disk import TEMPORARY, storage_errors
 
-DESCRIPTIONS = {"features": "key.json", "models": "graphs.json"}
+DESCRIPTIONS = {"features": "key.json", "models": "graphs.json", derived.SHELF: derived.FILE}
 """Name of a shelf -> the file that describes a key there."""
 ELSEWHERE = "set THAWLINE_CACHE to a folder"
 """What a user can do to name another cache folder."""
@@ -65,10 +67,10 @@ class Kept:
 class Shelf:
     """The keys of one kind, each a folder that is added and taken away at one stroke."""
 
-    def __init__(self, root: Path, name: Literal["features", "models"]) -> None:
+    def __init__(self, root: Path, name: Literal["features", "models", "weights"]) -> None:
         self.root, self.folder = root, root / name
         self._description = DESCRIPTIONS[name]
-        self._in_use: set[str] = set()
+        self._in_use: set[str] = derived.in_use if name == derived.SHELF else set()
         with _registering:
             _shelves.add(self)
 
@@ -131,7 +133,7 @@ def make_room(root: Path, limit_bytes: int) -> int:
 
     Keys that a shelf of this process uses stay, and so do those that the system does not let us remove.
     """
-    shelves = [Shelf(root, "features"), Shelf(root, "models")]
+    shelves = [Shelf(root, "features"), Shelf(root, "models"), Shelf(root, "weights")]
     with _registering:
         living = list(_shelves)
     for shelf in shelves:
