@@ -50,15 +50,19 @@ def test_a_head_is_counted_before_and_after(thawline) -> None:
     bare = thawline("ladder", "embedded/resnet18_half", "--json").json
     answer = thawline("ladder", "embedded/resnet18_half", "--head", "10", "--json").json
     head = 256 * 10 + 10
-    assert answer == bare | {"head": {"classes": 10, "parameters": head}}
+    assert answer == bare | {"head": {"classes": 10, "hidden": [], "parameters": head}}
     total = bare["parameters"]
     rows = [
         re.split(r"  +", line.strip())
         for line in lines(thawline("ladder", "embedded/resnet18_half", "--head", "10").out)
     ]
     assert ["backbone", f"{total:,}", "0", f"{total:,}"] in rows
-    assert ["with a linear head of 10 classes", f"{total + head:,}", f"{head:,}", f"{total:,}"] in rows
+    assert ["linear head of 10 classes", f"{head:,}", f"{head:,}", "0"] in rows
     assert thawline("ladder", "embedded/resnet18_half", "--head", "1").code == 2
+    deep = thawline("ladder", "embedded/resnet18_half", "--head", "10", "--hidden", "64,32", "--json").json
+    assert deep["head"]["parameters"] == (256 + 1) * 64 + (64 + 1) * 32 + (32 + 1) * 10
+    alone = thawline("ladder", "embedded/resnet18_half", "--hidden", "64")
+    assert alone.code == 2 and "--head 4" in alone.err
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from thawline.backbones.counted import FIRST_FROZEN, LAST, counted_on, in_words, nearest_that_learns
 from thawline.backbones.names import STATISTICS
 from thawline.errors import UsageError, nearest
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from thawline.backbones.ladder import Ladder
 
-FORMS = ("none", "all", "last:N", "first-frozen:K", "stage:NAME", "from:LAYER", "P%", "regex:PATTERN")
+FORMS = (
+    "none", "all", "last:N", "first-frozen:K", "stage:NAME", "from:LAYER", "P%", "regex:PATTERN", "last-keras:N",
+    "first-frozen-keras:K",
+)  # fmt: skip
 """Every way to say where one line stands."""
 
 
@@ -50,6 +54,8 @@ class Thaw:
     """Size of all other parameters."""
     trainable_at: tuple[int, ...]
     """The part of ``n_trainable`` at each rung of the ladder, in its order."""
+    said: str = ""
+    """What a user should know of how the setting counts; empty if it counts as the ladder does."""
 
 
 def resolve_thaw(ladder: Ladder, setting: str, module: nn.Module) -> Thaw:
@@ -61,7 +67,8 @@ def resolve_thaw(ladder: Ladder, setting: str, module: nn.Module) -> Thaw:
             (the first K are frozen, the others learn); ``stage:NAME`` and ``from:LAYER`` (that one and everything after
             it; LAYER may be a module that holds layers); ``30%`` (the highest line with at least 30 % of the parameters
             above it); ``regex:PATTERN`` (exactly the parameters where the pattern matches the whole name of the layer,
-            of a module that holds it, or of the parameter itself).
+            of a module that holds it, or of the parameter itself); ``last-keras:N`` and ``first-frozen-keras:K`` (as
+            ``model.layers[-N:]`` and ``model.layers[:K]`` count in Keras: with the layers that have no weights).
         module: The backbone, on any device; ``meta`` will do. A parameter that several layers share belongs to the
             lowest of them, and a pattern must match it under every name: what is below the line could move otherwise.
     Raises:
@@ -72,7 +79,10 @@ def resolve_thaw(ladder: Ladder, setting: str, module: nn.Module) -> Thaw:
     chosen = _chosen(setting, model)
     if setting != "none" and not chosen & model.sizes.keys():
         raise _unlocks_nothing(setting, model)
-    return model.thaw(setting, chosen)
+    resolved = model.thaw(setting, chosen)
+    if setting.partition(":")[0] not in (LAST, FIRST_FROZEN):
+        return resolved
+    return replace(resolved, said=in_words(counted_on(setting, ladder, module), tuple(model.sizes)))
 
 
 def _chosen(setting: str, model: _Model) -> set[str]:
@@ -86,6 +96,9 @@ def _chosen(setting: str, model: _Model) -> set[str]:
         return model.above(_start_of_share(Decimal(match[1]), model))
     if kind == "regex" and value:
         return model.matching(_compiled(value))
+    if kind in (LAST, FIRST_FROZEN):
+        layers = counted_on(setting, model.ladder, model.module)
+        return model.above(0) & {name for layer in layers for name in layer.tensors}
     if kind in _STARTS and value:
         return model.above(_STARTS[kind](value, model))
     raise _unknown(setting, model)
@@ -95,6 +108,7 @@ class _Model:
     """The tensors of a module, each at the rung that it belongs to."""
 
     def __init__(self, ladder: Ladder, module: nn.Module) -> None:
+        self.ladder, self.module = ladder, module
         self.name = ladder.model
         self.rungs = ladder.rungs
         self.modules = [name for name, _ in module.named_modules() if name]
@@ -302,7 +316,10 @@ def _unlocks_nothing(setting: str, model: _Model) -> UsageError:
     if not model.layers:
         return UsageError(f"thaw {setting} unlocks nothing: {model.name} has no parameters. Write none.")
     kind, _, value = setting.partition(":")
-    if kind == "regex":
+    if kind in (LAST, FIRST_FROZEN):
+        why = "no layer of those that Keras counts there has weights"
+        near = nearest_that_learns(setting, model.ladder, model.module, tuple(model.sizes))
+    elif kind == "regex":
         why = "the pattern must match the whole name of something that has parameters"
         near = _nearest_pattern(value, model)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,12 +11,14 @@ import typer
 from thawline.cli.console import console, plain, print_json, say
 from thawline.cli.groups import without
 from thawline.cli.opening import opened_backbone
-from thawline.cli.options import ModelOptions, OnlyJson
+from thawline.cli.options import ModelOptions, OnlyJson, hidden_widths
+from thawline.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from thawline.backbones.ladder import Ladder, Rung
+    from thawline.backbones.providers.provider import LibraryLayer
     from thawline.backbones.thaw import Thaw
 
 EXAMPLES = (
@@ -23,7 +27,8 @@ EXAMPLES = (
     "thawline ladder timm/resnet50 --thaw last:3 --head 10\n\n"
     "thawline ladder timm/vit_small_patch16_224 --thaw 30%\n\n"
     "thawline ladder timm/resnet18 --thaw 'regex:layer[12]' --json   (a block in the middle)\n\n"
-    "thawline ladder timm/mobilenetv2_100@weights.safetensors --thaw stage:blocks.5"
+    "thawline ladder timm/mobilenetv2_100@weights.safetensors --thaw stage:blocks.5\n\n"
+    "thawline ladder keras/ResNet50 --thaw last-keras:10 --head 4 --hidden 256   (counts as Keras counts)"
 )
 
 _WIDTH = 100
@@ -39,11 +44,16 @@ def ladder(
         str,
         typer.Option(
             metavar="SETTING",
-            help="none, all, last:N, first-frozen:K, stage:NAME, from:LAYER, 30%, or regex:PATTERN (whole names).",
+            help="none, all, last:N, first-frozen:K, stage:NAME, from:LAYER, 30%, regex:PATTERN (whole names), or "
+            "last-keras:N and first-frozen-keras:K, which count as Keras counts.",
         ),
     ] = "none",
     head: Annotated[
-        int | None, typer.Option(metavar="N_CLASSES", min=2, help="Count a new linear head for so many classes, too.")
+        int | None, typer.Option(metavar="N_CLASSES", min=2, help="Count a new head for so many classes, too.")
+    ] = None,
+    hidden: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHS", help="Widths of that head's hidden layers, such as 256,128; none = linear."),
     ] = None,
     settings: Annotated[ModelOptions, without("model", "layer")],
     output: OnlyJson,
@@ -53,28 +63,46 @@ def ladder(
     `last:N` and `first-frozen:K` count the rows that have parameters. Only the architecture is needed: nothing is
     fetched.
     """
+    from thawline.backbones.counted import counted_layers
     from thawline.backbones.thaw import resolve_thaw
 
+    if hidden and head is None:
+        raise UsageError("--hidden must come with --head: the number of classes. Add --head 4.")
     backbone = opened_backbone(settings, name=model, architecture_only=True)
-    built = backbone.ladder
-    resolved = resolve_thaw(built, thaw, backbone.blueprint())
-    width = built.rungs[-1].shape[-1]
-    n_head = 0 if head is None else (width + 1) * head  # weights and biases
+    built, module = backbone.ladder, backbone.blueprint()
+    resolved = resolve_thaw(built, thaw, module)
+    counted = counted_layers(built, module)
+    inner = hidden_widths(hidden)
+    n_head = 0 if head is None else _dense((built.rungs[-1].shape[-1], *inner, head))
     if output.json_:
-        print_json(contract(built, resolved) | ({"head": {"classes": head, "parameters": n_head}} if head else {}))
+        of_head = {"head": {"classes": head, "hidden": list(inner), "parameters": n_head}} if head else {}
+        print_json(contract(built, resolved, counted) | of_head)
         return
     say(f"[bold]{plain(built.model)}[/], thaw {plain(resolved.setting)}: {_said(built, resolved)}")
     console(stderr=False).print(_rows(built, resolved), crop=False)
     if any(0 < learns < rung.parameters for rung, learns in zip(built.rungs, resolved.trainable_at, strict=True)):
         say(f"Exactly these learn: {plain(', '.join(resolved.thawed))}")
-    say(_totals(resolved, n_head, head))
+    say(_totals(resolved, n_head, head, inner))
+    if counted is not None:
+        say(plain(_as_counted(counted, built.parameters)))
+    if resolved.said:
+        say(plain(resolved.said))
     if resolved.buffers:
         say(f"{len(resolved.buffers):,} running statistics of thawed normalisation layers change, too.")
 
 
-def contract(ladder: Ladder, thaw: Thaw) -> dict[str, Any]:
-    """Return what ``--json`` prints: totals of the backbone, and every rung from ``input`` to ``pooled``."""
-    return {
+def contract(ladder: Ladder, thaw: Thaw, counted: Sequence[LibraryLayer] | None = None) -> dict[str, Any]:
+    """Return what ``--json`` prints: totals of the backbone, and every rung from ``input`` to ``pooled``.
+
+    Args:
+        counted: The layers as the model's own library counts them, if it counts otherwise.
+    """
+    library = {
+        "layers": len(counted),
+        "parameters": sum(layer.parameters for layer in counted),
+        "without_weights": [layer.name for layer in counted if not layer.tensors],
+    } if counted is not None else None  # fmt: skip
+    return ({} if library is None else {"library": library}) | {
         "model": ladder.model,
         "layers": ladder.layers,
         "parameters": ladder.parameters,
@@ -143,13 +171,29 @@ def _state(rung: Rung, learns: int) -> str:
     return "[green]thawed[/]" if learns == rung.parameters else "[green]partly[/]" if learns else "frozen"
 
 
-def _totals(thaw: Thaw, n_head: int, classes: int | None) -> Table:
+def _dense(widths: Sequence[int]) -> int:
+    """Count weights and biases of fully connected layers, given the widths from the features to the classes."""
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
+
+
+def _as_counted(counted: Sequence[LibraryLayer], learnable: int) -> str:
+    total = sum(layer.parameters for layer in counted)
+    bare = sum(not layer.tensors for layer in counted)
+    others = total - learnable
+    said = f"; {others:,} of them are statistics of normalisation layers, which never learn" if others > 0 else ""
+    return f"Keras counts {len(counted)} layers, {bare} of them without weights, and {total:,} parameters{said}."
+
+
+def _totals(thaw: Thaw, n_head: int, classes: int | None, hidden: Sequence[int]) -> Table:
     """Make a table of the parameters of the backbone and, if asked, of the backbone with a new head."""
     from thawline.cli.results import table
 
     rows = table("", "parameters", "trainable", "frozen")
-    sums = {"backbone": 0} | ({f"with a linear head of {classes} classes": n_head} if classes else {})
-    for title, more in sums.items():
-        learn = thaw.n_trainable + more
-        rows.add_row(title, f"{learn + thaw.n_frozen:,}", f"{learn:,}", f"{thaw.n_frozen:,}")
+    kind = f"mlp ({', '.join(map(str, hidden))})" if hidden else "linear"
+    sums = {"backbone": (thaw.n_trainable, thaw.n_frozen)}
+    if classes:
+        sums[f"{kind} head of {classes} classes"] = n_head, 0
+        sums["both"] = thaw.n_trainable + n_head, thaw.n_frozen
+    for title, (learn, stay) in sums.items():
+        rows.add_row(title, f"{learn + stay:,}", f"{learn:,}", f"{stay:,}")
     return rows

@@ -152,7 +152,8 @@ class TrainingOptions:
         _training(
             metavar="SETTING",
             help="Layers that learn beside the new head: auto, none, all, progressive, last:N, first-frozen:K, "
-            "stage:NAME, from:LAYER, 30%, regex:PATTERN. `thawline ladder` shows what each comes to.",
+            "stage:NAME, from:LAYER, 30%, regex:PATTERN, last-keras:N, first-frozen-keras:K. "
+            "`thawline ladder` shows what each comes to.",
         ),
     ] = "auto"
     budget: Annotated[
@@ -218,15 +219,8 @@ class TrainingOptions:
         return parse_budget(self.budget, started=STARTED) if self.budget else None
 
     def widths(self) -> tuple[int, ...]:
-        """Read ``256,128`` as (256, 128).
-
-        Raises:
-            UsageError: Not whole numbers.
-        """
-        try:
-            return tuple(int(part) for part in self.hidden.split(",")) if self.hidden else ()
-        except ValueError as error:
-            raise UsageError(f"--hidden must be widths with commas, such as 256,128; got {self.hidden!r}.") from error
+        """Read ``256,128`` as (256, 128); see ``hidden_widths``."""
+        return hidden_widths(self.hidden)
 
 
 class Hardware(TypedDict):
@@ -268,6 +262,18 @@ class OutputOptions:
 
 
 OnlyJson = Annotated[OutputOptions, only("json_")]
+
+
+def hidden_widths(typed: str | None) -> tuple[int, ...]:
+    """Read ``256,128`` as (256, 128); nothing typed is no hidden layer.
+
+    Raises:
+        UsageError: Not whole numbers.
+    """
+    try:
+        return tuple(int(part) for part in typed.split(",")) if typed else ()
+    except ValueError as error:
+        raise UsageError(f"--hidden must be widths with commas, such as 256,128; got {typed!r}.") from error
 
 
 def _pairs(option: str, example: str, typed: list[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Askable(Settings):
     thaw: str = Field(
         "none",
         description="Where the thaw line stands: none, all, progressive, last:N, first-frozen:K, stage:NAME, "
-        "from:LAYER, 30%, regex:PATTERN.",
+        "from:LAYER, 30%, regex:PATTERN, last-keras:N, first-frozen-keras:K.",
     )
     otherwise: str = Field(
         "",

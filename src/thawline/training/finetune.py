@@ -172,7 +172,7 @@ def _in_words(thaw: Thaw, ladder: Ladder) -> str:
         return "Thaw none: the head learns, on features of the frozen model."
     return (
         f"Thaw {thaw.setting}: {named} learn beside the head, {thaw.n_trainable:,} of {ladder.parameters:,} parameters "
-        f"in {len(layers)} of {ladder.layers} layers."
+        f"in {len(layers)} of {ladder.layers} layers.{thaw.said and ' ' + thaw.said}"
     )
 
 
