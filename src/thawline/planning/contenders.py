@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawline.backbones import DEFAULT_MODEL, open_backbone
+from thawline.backbones.providers import FAMILIES
 from thawline.backbones.weights import open_weights
 from thawline.errors import UnknownModelError, UsageError, WeightsError
 from thawline.randomness import derived_seed
@@ -33,7 +34,7 @@ def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
         models: Names as ``open_backbone`` takes them, with commas or as a sequence, or open backbones. Also ``all`` (on
             this disk: what ships, and what the hub's cache holds), a safetensors file that says its architecture, a
             folder of such files, and ``random/ARCH`` or ``random/ARCH@FILE`` for the architecture (of the file) with
-            random weights.
+            random weights; ARCH is timm's, or begins with a family: ``random/keras/ResNet50``.
     Raises:
         UsageError: The same model twice, or fewer than two.
     """
@@ -118,7 +119,8 @@ def _random(name: str, seed: int) -> Backbone:
     rest = name.removeprefix(RANDOM)
     if not rest:
         raise UnknownModelError(f"model must be {RANDOM}ARCHITECTURE; got {name!r}. See `thawline models QUERY`.")
-    described = open_backbone(f"timm/{rest}", architecture_only=True)
+    named = rest if rest.partition("/")[0] in FAMILIES else f"timm/{rest}"
+    described = open_backbone(named, architecture_only=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "backbone"))
         module = described.build()
