@@ -57,7 +57,7 @@ def open_backbone(
     found = provider_of(family).describe(name, model, location, asked, architecture_only=architecture_only)
     return Backbone(
         name=name,
-        provider=family,
+        provider=found.provider or family,
         architecture=found.architecture,
         model_args=found.model_args,
         preparation=found.preparation,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,16 +57,40 @@ class TensorFile:
     """Beginnings of names, prefix taken off, of classifiers."""
     foreign: tuple[str, ...] = ()
     """Beginnings of names, prefix taken off, of what belongs to something else."""
+    computed: tuple[str, ...] = ()
+    """Ends of names of what the architecture computes by itself, such as an index of positions."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(pattern, replacement): regular expressions, applied one after the other to names, prefix taken off."""
+
+    def sources(self) -> dict[str, str]:
+        """Name of each tensor -> its name in the file.
+
+        Raises:
+            WeightsError: Two tensors of the file would have one name.
+        """
+        return self._sources(read_header(self.path)[0])
+
+    def _sources(self, header: Mapping[str, Any]) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for source in header:
+            short = source.removeprefix(self.prefix)
+            if source == "__metadata__" or not source.startswith(self.prefix) or short.endswith(self.computed):
+                continue
+            if short.startswith((*self.excluded, *self.foreign)):
+                continue
+            for pattern, replacement in self.renamed:
+                short = re.sub(pattern, replacement, short)
+            if short in names:
+                raise WeightsError(
+                    f"weights must hold each tensor once; {source} and {names[short]} are both {short} ({self.path})."
+                )
+            names[short] = source
+        return names
 
     def entries(self) -> dict[str, Mapping[str, Any]]:
         """Name -> dtype, shape and data_offsets, as the header has them."""
         header, _ = read_header(self.path)
-        names = {name.removeprefix(self.prefix): name for name in header if name.startswith(self.prefix)}
-        return {
-            short: header[name]
-            for short, name in names.items()
-            if name != "__metadata__" and not short.startswith((*self.excluded, *self.foreign))
-        }
+        return {name: header[source] for name, source in self._sources(header).items()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in self.entries().items()}
@@ -78,17 +103,18 @@ class TensorFile:
         Raises:
             WeightsError: If checked, a tensor holds NaN or infinity, or every layer holds zeros; names the tensor.
         """
-        _, start = read_header(self.path)
+        header, start = read_header(self.path)
         whole = hashlib.sha256()
         n_layers, n_zero = 0, 0
         with self.path.open("rb") as file:
-            for name, entry in sorted(self.entries().items()):
+            for name, source in sorted(self._sources(header).items()):
+                entry = header[source]
                 first, last = entry["data_offsets"]
                 file.seek(start + first)
                 content = file.read(last - first)
                 whole.update(f"{name} {entry['dtype']} {entry['shape']} {_sha256(content)}\n".encode())
                 if checked and entry["dtype"] in FLOATS:
-                    _refuse_non_finite(self.prefix + name, entry["dtype"], content, self.path)
+                    _refuse_non_finite(source, entry["dtype"], content, self.path)
                     n_layers += len(entry["shape"]) > 1
                     n_zero += len(entry["shape"]) > 1 and not content.strip(b"\0")
         if n_layers and n_zero == n_layers:
@@ -116,7 +142,7 @@ class TensorFile:
         from safetensors import safe_open
 
         with utf8_path(self.path) as path, safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(self.prefix + name) for name in self.entries()}
+            return {name: file.get_tensor(source) for name, source in self.sources().items()}
 
     def arrays(self) -> Callable[[str], NDArray[np.float32]]:
         """Return a function from names of tensors to their values, float32. Nothing is read before, no torch needed.

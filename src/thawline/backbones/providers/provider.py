@@ -54,6 +54,8 @@ class Description:
     advice: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]], str] | None = None
     """Takes name -> shape of the tensors in the file, and of those of the architecture, which differ; returns the next
     step."""
+    provider: str | None = None
+    """Family of names whose provider builds it, if that is another one: a hub holds models of several libraries."""
 
 
 @dataclass(frozen=True, slots=True)
