@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.matching import misfits
 from thawline.backbones.names import POOLED, STATISTICS
 from thawline.backbones.providers import provider_of
+from thawline.backbones.reading import Reading, find_last_map, reader
 from thawline.backbones.weights import FLOATS, TensorFile
-from thawline.errors import ModelError, WeightsError, nearest
+from thawline.errors import WeightsError
 from thawline.records import Preparation, ValueScale
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from thawline.backbones.ladder import Ladder
-    from thawline.backbones.providers.provider import Provider
     from thawline.backbones.receipt import Receipt
     from thawline.backbones.signature import Signature
 
@@ -244,22 +244,50 @@ class Backbone:
         """Return a function from samples (B, *tensor_shape) to features (B, D) at each rung, in one pass.
 
         Args:
-            rungs: ``pooled``, or names of layers (``blocks.4``), whose output is averaged over positions.
+            rungs: ``pooled``, or names of layers (``blocks.4``), whose output is averaged over positions; or either
+                with a pooling, as ``reading.Reading`` reads it. ``pooled`` with a pooling is the last map.
             module: Run this copy of the backbone's module instead.
         Raises:
-            ModelError: No such layer; names the nearest.
+            ModelError: No such layer (names the nearest), or none that can be read so.
+            UsageError: No such pooling.
         """
         module = self.module() if module is None else module
-        layers = {name for name, _ in module.named_modules() if name}
-        for rung in rungs:
-            if rung != POOLED and rung not in layers:
-                stages = ", ".join(name for name, _ in module.named_children())
-                raise ModelError(
-                    f"layer must be {POOLED!r} or a layer of {self.architecture}; got {rung!r}.{nearest(rung, layers)} "
-                    f"Its stages are {stages}; a layer inside one: {next(n for n in sorted(layers) if '.' in n)}."
-                )
-        provider = provider_of(self.provider)
-        return lambda samples: _read(module, provider, rungs, samples)
+        readings = [self.reading(rung) for rung in rungs]
+        return reader(readings, module, provider_of(self.provider), self.architecture)
+
+    def reading(self, rung: str) -> Reading:
+        """Return where and how features are read at a rung, by the name of the layer also for the last map.
+
+        Raises:
+            UsageError: No such pooling.
+            ModelError: There is no map.
+        """
+        reading = Reading.of(rung)
+        return replace(reading, layer=self.last_map) if reading.layer == POOLED and reading.pooling else reading
+
+    @cached_property
+    def last_map(self) -> str:
+        """Name of the layer that gives the last map, before it is pooled; the architecture alone is run.
+
+        Raises:
+            ModelError: There is none.
+        """
+        module = self.blueprint()
+        last = self.signature.channels_last(module)
+        return find_last_map(module, self.signature.examples(module), self.architecture, channels_last=last)
+
+    def width(self, rung: str) -> int:
+        """Count the features of one sample at a rung, read as it says; the architecture alone is run.
+
+        Raises:
+            ModelError, UsageError: As ``reader``.
+        """
+        import torch
+
+        module = self.blueprint()
+        with torch.no_grad():
+            (features,) = self.reader((rung,), module)(self.signature.examples(module))
+        return int(features.shape[1])
 
     def receipt(self, stage: str, *, ran: bool = False) -> Receipt:
         """Prove that nothing in the backbone moved since it was opened.
@@ -284,46 +312,3 @@ def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
 
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
     return tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
-
-
-class _Reached(Exception):
-    """Ends a forward pass when the last layer that was asked for has run: the layers above it need not run."""
-
-
-def _read(
-    module: nn.Module, provider: Provider, rungs: Sequence[str], samples: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    caught: dict[str, object] = {}
-
-    def catch(rung: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
-            caught[rung] = output
-            if len(caught) == len(rungs):
-                raise _Reached
-
-        return hook
-
-    hooks = [module.get_submodule(rung).register_forward_hook(catch(rung)) for rung in rungs if rung != POOLED]
-    try:
-        whole = module(samples)
-        if POOLED in rungs:
-            caught[POOLED] = whole
-    except _Reached:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for rung in rungs:
-        if rung not in caught:
-            raise ModelError(f"layer {rung!r} is not run in a forward pass, so it has no output. Choose another layer.")
-    return tuple(whole if rung == POOLED else _pooled(caught[rung], module, provider, rung) for rung in rungs)
-
-
-def _pooled(activation: object, module: nn.Module, provider: Provider, rung: str) -> torch.Tensor:
-    """(B, ...) -> (B, C)"""
-    import torch
-
-    pooled = provider.pooled(activation, module) if isinstance(activation, torch.Tensor) else None
-    if pooled is None:
-        raise ModelError(f"layer {rung!r} gives no image-shaped or token-shaped output. Choose another layer.")
-    return pooled

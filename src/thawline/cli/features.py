@@ -14,7 +14,8 @@ from thawline.cli.options import ComputeOptions, Data, LabelledData, ModelOption
 EXAMPLES = (
     "Examples:\n\n"
     "thawline features photos/ --out features.npz\n\n"
-    "thawline features photos/ --layer layer3 --out features.parquet   (an earlier layer)"
+    "thawline features photos/ --layer layer3 --out features.parquet   (an earlier layer)\n\n"
+    "thawline features photos/ --pooling flatten --out features.npz   (every number of the last map)"
 )
 
 
@@ -31,17 +32,20 @@ def features(
     """Write the features of a frozen model to a file. Features of its last layer, or of an earlier one."""
     from thawline.features import extract_features
     from thawline.features.export import ENDINGS, write_features
+    from thawline.features.width import check_room
     from thawline.planning import noted
     from thawline.scale.disk import check_new_file
 
+    layer = model.read_at()
     check_new_file(target, "--out", ENDINGS, force=force)
     hardware = compute.hardware()
     with listening(quiet=output.silent) as listener:
         backbone = opened_backbone(model)
-        labelled = opened(data, data_options, listener, backbone=backbone, layer=model.layer, **hardware)
+        labelled = opened(data, data_options, listener, backbone=backbone, layer=layer, **hardware)
         labelled = noted(labelled, backbone)
+        check_room(backbone, layer, len(labelled), fitting=False)
         extracted = extract_features(
-            labelled, backbone, rung=model.layer, **hardware, progress=partial(listener.progress, "features")
+            labelled, backbone, rung=layer, **hardware, progress=partial(listener.progress, "features")
         )
     write_features(extracted, labelled, target)
     from thawline.cli.results import json_of, print_data
@@ -52,7 +56,7 @@ def features(
             {
                 "out": str(target),
                 "model": backbone.name,
-                "layer": model.layer,
+                "layer": layer,
                 "n": n,
                 "dim": dim,
                 "features": {"computed": extracted.computed, "reused": extracted.reused},
@@ -64,6 +68,6 @@ def features(
         print_data(labelled)
         say(
             f"{extracted.computed:,} features computed, {extracted.reused:,} reused, {extracted.seconds:.1f} s. "
-            f"Written: {plain(target)} ({n:,} samples x {dim:,} features, {plain(model.layer)})",
+            f"Written: {plain(target)} ({n:,} samples x {dim:,} features, {plain(layer)})",
             soft_wrap=True,
         )

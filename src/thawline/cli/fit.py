@@ -106,7 +106,7 @@ def _asked(data: DataOptions, model: ModelOptions, training: TrainingOptions, co
         head=training.head,
         hidden=training.widths(),
         dropout=training.dropout,
-        layer=model.layer,
+        layer=model.read_at(),
         fractions=data.fractions(),
         seed=compute.seed,
         **compute.hardware(),

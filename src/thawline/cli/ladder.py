@@ -55,7 +55,7 @@ def ladder(
         str | None,
         typer.Option(metavar="WIDTHS", help="Widths of that head's hidden layers, such as 256,128; none = linear."),
     ] = None,
-    settings: Annotated[ModelOptions, without("model", "layer")],
+    settings: Annotated[ModelOptions, without("model", "layer", "pooling")],
     output: OnlyJson,
 ) -> None:
     """Print the layers of a model. From input to output, with those that a thaw setting lets learn.

@@ -108,6 +108,14 @@ class ModelOptions:
     layer: Annotated[str, _model(help="Layer whose output the head reads: pooled, or one of `thawline ladder`.")] = (
         "pooled"
     )
+    pooling: Annotated[
+        str | None,
+        _model(
+            metavar="HOW",
+            help="How the map of --layer becomes features: avg (default), max, flatten (every number) or grid:N (means "
+            "of N x N fields). With layer pooled: of the last map.",
+        ),
+    ] = None
     model_arg: Annotated[
         list[str] | None, _model(metavar="NAME=VALUE", help="Argument of timm.create_model; may be repeated.")
     ] = None
@@ -122,6 +130,16 @@ class ModelOptions:
     interpolation: Annotated[str | None, _model(help="How to resize: nearest, bilinear, bicubic or lanczos.")] = None
     crop_pct: Annotated[float | None, _model(help="Share of the resized side that the centre crop keeps.")] = None
     sha256: Annotated[str | None, _model(help="SHA-256 that the file of weights must have.")] = None
+
+    def read_at(self) -> str:
+        """Return where features are read, with how: ``block2_pool:flatten``.
+
+        Raises:
+            UsageError: No such pooling, or one that was typed twice.
+        """
+        from thawline.backbones.reading import with_pooling
+
+        return with_pooling(self.layer, self.pooling)
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of ``open_backbone``.
@@ -140,7 +158,7 @@ class ModelOptions:
         }
 
 
-WholeModel = Annotated[ModelOptions, without("layer")]
+WholeModel = Annotated[ModelOptions, without("layer", "pooling")]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

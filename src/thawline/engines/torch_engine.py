@@ -62,7 +62,7 @@ class TorchEngine:
         if self.precision == "f32":
             examples = self._to_tensors(torch.from_numpy(kind.stand_ins(2, preparation)).to(self._device))
             with one_thread(self._device):
-                module = folded(module, examples, keep=rungs)
+                module = folded(module, examples, keep=[backbone.reading(rung).layer for rung in rungs])
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         backbone.reader(rungs, module)  # refuses an unknown layer now, not in the first batch
         self._open = lambda: backbone.reader(rungs, _sharing_weights(module))

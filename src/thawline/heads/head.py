@@ -18,6 +18,8 @@ BLOCK_ROWS = 1024
 _DECISION_ROWS = 256
 """Rows of every product, padded if fewer are left. BLAS rounds a row differently beside fewer others, and a picture
 must get the same bits alone as among many."""
+_DECISION_NUMBERS = 2**24
+"""Most numbers in such a block, 128 MB: features wider than 65,536 have blocks of fewer rows."""
 
 
 class Head(Protocol):
@@ -68,15 +70,16 @@ def in_blocks(
     Args:
         width: D, as the head was fitted.
         n_classes: C
-        decide: (256, D) -> (256, C), row by row.
+        decide: (B, D) -> (B, C), row by row; B depends on D alone.
     Raises:
         DataError: The features have another width.
     """
     _require_width(values, width)
     decision = np.empty((len(values), n_classes))
-    block = np.zeros((_DECISION_ROWS, width))
-    for start in range(0, len(values), _DECISION_ROWS):
-        rows = values[start : start + _DECISION_ROWS]
+    n_rows = max(min(_DECISION_ROWS, _DECISION_NUMBERS // width), 1)
+    block = np.zeros((n_rows, width))
+    for start in range(0, len(values), n_rows):
+        rows = values[start : start + n_rows]
         block[: len(rows)] = rows
         decision[start : start + len(rows)] = decide(block)[: len(rows)]
     return decision

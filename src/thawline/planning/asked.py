@@ -33,7 +33,11 @@ class Askable(Settings):
         "empty = what was trained ships.",
     )
     from_scratch: bool = Field(False, description="Train the architecture from random weights.")
-    layer: str = Field("pooled", description="Where features are read: pooled, or the name of a layer.")
+    layer: str = Field(
+        "pooled",
+        description="Where features are read: pooled, or the name of a layer; behind a colon max, flatten or grid:N "
+        "may follow.",
+    )
     head: Literal["logistic", "ridge", "svm", "mlp"] = Field(
         "logistic", description="The new classifier: logistic, ridge, svm or mlp. Training starts from it."
     )

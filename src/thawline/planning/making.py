@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.names import POOLED, layers_in
 from thawline.planning.asked import AUTO, Asked
 from thawline.planning.fit_plan import FitPlan, check_plan
 from thawline.planning.notes import notes_on
@@ -83,7 +84,8 @@ def make_plan(
     if not measures:
         ground = Ground.of(data, bare) if bare.trains else None
         whole = settle(bare, ground, backbone, asked.training)
-        return Planned(plan=_with_reasons(whole, data, asked=True), ground=ground, budget=asked.budget)
+        whole = _with_reasons(whole, data, asked=True, read=_read_at(whole, backbone))
+        return Planned(plan=whole, ground=ground, budget=asked.budget)
     from thawline.notebook import default_listener
     from thawline.planning.afford import Affordable, samples_within
     from thawline.planning.decide import decide
@@ -111,8 +113,20 @@ def make_plan(
     return replace(decided, plan=plan, seconds=decided.seconds + sampling_s)
 
 
-def _with_reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> FitPlan:
-    return plan.changed(reasons=(*_reasons(plan, data, asked=asked), *plan.reasons))
+def _with_reasons(plan: FitPlan, data: Dataset, *, asked: bool, read: str = "") -> FitPlan:
+    return plan.changed(reasons=(*_reasons(plan, data, asked=asked), *filter(None, [read]), *plan.reasons))
+
+
+def _read_at(plan: FitPlan, backbone: Backbone) -> str:
+    """Say where features are read if that is not the usual place, and how many they are if they have a pooling."""
+    if plan.layer == POOLED:
+        return ""
+    if ":" not in plan.layer:
+        return f"Features are read at {plan.layer}, as asked."
+    rungs = layers_in(plan.layer)
+    places = ", ".join(dict.fromkeys(backbone.reading(rung).layer for rung in rungs))
+    width = sum(backbone.width(rung) for rung in rungs)
+    return f"Features are read at {plan.layer}, as asked: {width:,} for each sample, from {places}."
 
 
 def _reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> list[str]:
@@ -132,6 +146,4 @@ def _reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> list[str]:
         return reasons
     if plan.thaw != "none" and not plan.from_scratch:
         reasons.append(f"Thaw {plan.thaw}, as asked: {len(plan.stages)} stage{'s' if len(plan.stages) > 1 else ''}.")
-    if plan.layer != "pooled":
-        reasons.append(f"Features are read at {plan.layer}, as asked.")
     return reasons

@@ -85,7 +85,7 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
     if plan.layer != "pooled" and plan.thaw != NONE:
         raise UsageError(
             f"layer must be pooled if something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Leave --layer "
-            "out, or thaw none."
+            "and --pooling out, or thaw none."
         )
     assert ground is not None
     if plan.thaw == PROGRESSIVE and not len(ground.split.val):

@@ -16,6 +16,7 @@ from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, only_class, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
+from thawline.features.width import check_room
 from thawline.inputs import kind_of
 from thawline.listening import Listener
 from thawline.planning import FitPlan, Planned
@@ -119,6 +120,7 @@ def measure(
     _check_sets(data, split)
     features, receipt = None, None
     if not plan.from_scratch:
+        check_room(backbone, plan.layer, len(data), fitting=True)
         with clock.phase("features"):
             features = _extract(data, backbone, plan, listener)
         computed = min(features.computed + planned.computed, len(data))

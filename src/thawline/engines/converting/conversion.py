@@ -94,7 +94,8 @@ class _SampleReader(nn.Module):
         super().__init__()
         self._to_tensors = kind_of(backbone.preparation.kind).to_tensors(backbone.preparation, torch.device("cpu"))
         inputs = self._to_tensors(torch.from_numpy(samples))
-        self._module = folded(backbone.module(), inputs, keep=rungs)  # a part of this one: its weights become constants
+        read = [backbone.reading(rung).layer for rung in rungs]
+        self._module = folded(backbone.module(), inputs, keep=read)  # a part of this one: its weights become constants
         self._read = backbone.reader(rungs, self._module)
         self.at_once = samples_at_once(largest_output(self._module, inputs[:1]))
 
