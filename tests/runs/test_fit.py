@@ -64,7 +64,7 @@ def test_the_json_is_the_contract(run: Run, data: tl.Dataset) -> None:
     content = run.to_json()
     assert set(content) == {
         "run", "model", "thaw", "thawed", "classes", "n", "class_counts", "split", "skipped", "warnings", "copies",
-        "features", "baselines", "validation", "test", "verdict", "stages", "receipt", "seconds",
+        "features", "baselines", "validation", "test", "verdict", "stages", "receipt", "load_receipt", "seconds",
     }  # fmt: skip
     assert set(content["n"]) == {"train", "val", "test"}
     assert sum(content["n"].values()) == len(data)
@@ -80,6 +80,9 @@ def test_the_json_is_the_contract(run: Run, data: tl.Dataset) -> None:
             assert set(metric) == {"value", "ci95", "n"}
             assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
     assert content["receipt"] == "clean"
+    loaded = json.loads((run.folder / "load_receipt.json").read_text())
+    assert loaded == tl.open_backbone().load_receipt().to_json()
+    assert content["load_receipt"] == loaded["tensors"] | {"summary": loaded["summary"]}
     assert set(content["seconds"]) == {"total", "data", "planning", "features", "head", "training", "evaluation"}
     assert content["stages"][0]["frozen"] == run.bundle.backbone.n_parameters()
     assert content["stages"][0]["trainable"] == run.bundle.head.n_parameters

@@ -13,6 +13,7 @@ from thawline.lazy import lazily
 if TYPE_CHECKING:
     from thawline.backbones.backbone import Backbone as Backbone
     from thawline.backbones.catalogue import list_models as list_models
+    from thawline.backbones.load_receipt import LoadReceipt as LoadReceipt
     from thawline.backbones.names import DEFAULT_MODEL as DEFAULT_MODEL
     from thawline.backbones.names import POOLED as POOLED
     from thawline.backbones.opening import open_backbone as open_backbone
@@ -26,6 +27,7 @@ _HOME = {
     "Backbone": "thawline.backbones.backbone",
     "CatalogueEntry": "thawline.backbones.providers.entry",
     "FreezeWatch": "thawline.backbones.watch",
+    "LoadReceipt": "thawline.backbones.load_receipt",
     "Receipt": "thawline.backbones.receipt",
     "list_models": "thawline.backbones.catalogue",
     "open_backbone": "thawline.backbones.opening",

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.inventory import Inventory, Kept, inventory_of, inventory_of_shapes
+from thawline.backbones.load_receipt import LoadReceipt, receipt_of_file, receipt_of_random
 from thawline.backbones.matching import misfits
 from thawline.backbones.names import POOLED, STATISTICS
 from thawline.backbones.providers import provider_of
@@ -206,7 +208,37 @@ class Backbone:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor of the architecture without its classifier; nothing is allocated."""
-        return {name: tuple(tensor.shape) for name, tensor in self.blueprint().state_dict().items()}
+        return {name: spec.shape for name, spec in self._inventory.items()}
+
+    @cached_property
+    def _inventory(self) -> Inventory:
+        """The tensors of the architecture, from a blueprint of it."""
+        found = inventory_of(self.blueprint())
+        self._kept.write(found)
+        return found
+
+    @property
+    def _kept(self) -> Kept:
+        return Kept.of(self.provider, self.architecture, self.model_args, self.preparation.tensor_shape)
+
+    def fits(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Hear what the tensors of the architecture are, so that the load receipt needs no torch."""
+        self.__dict__.setdefault("_inventory", inventory_of_shapes(shapes))
+
+    def load_receipt(self) -> LoadReceipt:
+        """Account for every tensor of the architecture and of the file of weights; the weights themselves are not read.
+
+        Raises:
+            WeightsError: The weights do not fit the architecture.
+        """
+        inventory = self.__dict__.get("_inventory") or self._kept.read() or self._inventory
+        if not self.tensors.is_there:
+            return receipt_of_random(self.title, self.architecture, inventory)
+        given = self.tensors.shapes()
+        if misfits(given, {name: spec.shape for name, spec in inventory.items()}):
+            self._check_fit(given, str(self.tensors.path))  # by what the architecture is now: the cache may be mistaken
+            inventory = self._inventory
+        return receipt_of_file(self.title, self.architecture, self.tensors, inventory)
 
     def tuned(self, module: nn.Module, path: Path) -> Backbone:
         """Write what training made of this backbone's module to a file, and return the backbone that has those weights.

@@ -66,6 +66,11 @@ def derived(source_digest: str, purpose: str, write: Callable[[Path], None]) -> 
     return place
 
 
+def is_derived(path: Path) -> bool:
+    """Whether a file is one that ``derived`` returned, so that its metadata can be believed."""
+    return path.name == FILE and len(path.parent.name) == 64
+
+
 def _writable(shelf: Path) -> Path:
     """Return the shelf, or a temporary folder if nothing can be written there."""
     try:

@@ -92,6 +92,11 @@ class TensorFile:
         header, _ = read_header(self.path)
         return {name: header[source] for name, source in self._sources(header).items()}
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there are weights at all, and not an architecture alone."""
+        return True
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in self.entries().items()}
 

@@ -79,9 +79,12 @@ def compare(
 
 
 def _print(found: "Comparison") -> None:
-    from thawline.cli.results import print_data_of
+    from thawline.cli.results import print_data_of, weights_line
 
+    pretrained = [one.run for one in found.strategies if not one.run.plan.from_scratch]
     print_data_of(found.strategies[0].run.report.content)
+    if line := weights_line(pretrained[0].report.content) if pretrained else "":
+        say(plain(line))
     say(f"[bold]{plain(found.verdict)}[/]")
     console(stderr=False).print(_table(found))
     say(f"Runs: [bold]{plain(found.folder)}[/]   page: [bold]{plain(found.page)}[/]", soft_wrap=True)

@@ -80,6 +80,7 @@ def plan(
         print_json(contract(planned, out, ahead) | json_of(labelled))
     else:
         print_data(labelled, planned.on(labelled).split)
+        say(plain(f"Weights: {backbone.load_receipt().summary}"))
         _print(planned.plan, out, data, ahead)
 
 

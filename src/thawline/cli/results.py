@@ -28,6 +28,12 @@ _METRICS = {
 }
 
 
+def weights_line(content: Mapping[str, Any]) -> str:
+    """Return the line that says how the weights were loaded; empty for a run of a release that did not know."""
+    loaded = content.get("load_receipt")
+    return f"Weights: {loaded['summary']}" if loaded else ""
+
+
 def table(*columns: str, left: Sequence[str] = ()) -> Table:
     """Make a plain table; its first column and those named in ``left`` are set to the left, the others to the right."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -77,6 +83,8 @@ def print_run(run: Run) -> None:
         f"({last['frozen']:,} parameters frozen, {last['trainable']:,} {what})"
     )
     print_data_of(content)
+    if line := weights_line(content):
+        say(plain(line))
     if decided := run.plan.verdict:
         say(f"Decided on samples held out of the training set: {plain(decided[0].lower() + decided[1:])}")
     if trained:

@@ -40,6 +40,7 @@ _NOT_THE_MODEL = {
     run_folder.PLAN,
     run_folder.METRICS,
     run_folder.RECEIPT,
+    run_folder.LOAD_RECEIPT,
     run_folder.EVENTS,
     run_folder.PREDICTIONS,
     run_folder.SEEN,

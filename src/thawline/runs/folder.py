@@ -15,17 +15,20 @@ from thawline.naming import as_folder_name
 from thawline.runs.stopping import note_how_to_resume
 from thawline.scale.disk import is_folder, is_full, is_there, storage_errors
 
-METRICS, RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
+METRICS, RECEIPT, LOAD_RECEIPT, EVENTS, REPORT, PREDICTIONS, PLAN, SEEN = (
     "metrics.json",
     "receipt.json",
+    "load_receipt.json",
     "events.jsonl",
     "report.html",
     "predictions.csv",
     "plan.toml",
     "seen.txt",
 )
-CONTENTS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, SEEN, REPORT)
-"""What every run folder holds."""
+_ALWAYS = ("model.safetensors", "bundle.json", PLAN, METRICS, RECEIPT, EVENTS, PREDICTIONS, SEEN, REPORT)
+"""What every run folder holds, also one that an earlier release wrote."""
+CONTENTS = (*_ALWAYS, LOAD_RECEIPT)
+"""What every run folder of this release holds."""
 TENSORBOARD = "tensorboard"
 """Folder of curves that a run also holds if they were asked for."""
 _UNFINISHED = ".unfinished"
@@ -227,7 +230,7 @@ def require_complete(folder: Path) -> None:
         raise RunError(f"run must be a folder that `thawline fit` wrote; {folder} holds no run.")
     if missing := _missing(folder):
         raise RunError(
-            f"run folder must hold {', '.join(CONTENTS)}; {folder} lacks {', '.join(missing)}. "
+            f"run folder must hold {', '.join(_ALWAYS)}; {folder} lacks {', '.join(missing)}. "
             "Copy the whole folder again, or run `thawline fit` again."
         )
 
@@ -249,7 +252,7 @@ def _numbered(parent: Path, name: str) -> Draft:
 
 
 def _missing(folder: Path) -> list[str]:
-    return [name for name in CONTENTS if not is_there(folder / name)]
+    return [name for name in _ALWAYS if not is_there(folder / name)]
 
 
 def _check_free(draft: Draft, *, force: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones import Backbone, Receipt
+from thawline.backbones import Backbone, LoadReceipt, Receipt
 from thawline.bundles import Bundle, Predictions, make_bundle
 from thawline.data import subset
 from thawline.errors import DataError
@@ -58,6 +58,8 @@ class Measured:
     bundle: Bundle
     receipts: tuple[Mapping[str, Any], ...]
     """One per stage, as ``receipt.json`` holds them."""
+    loaded: LoadReceipt
+    """Of the backbone as it was opened, before anything learned."""
     test: Scores
     val: Scores | None
     baselines: tuple[Baseline, ...]
@@ -169,6 +171,7 @@ def measure(
         fitted=fitted,
         bundle=bundle,
         receipts=_receipts(receipt, fitted),
+        loaded=backbone.load_receipt(),
         seconds=clock.finish(data.seconds, planned),
         test=found.test,
         val=found.val,

@@ -56,6 +56,7 @@ def render_report(report: ReportData) -> str:
             accuracy_chart=accuracy_chart(methods),
             stage_rows=rows.stage_rows(report)[:MAX_STAGES],
             receipt_rows=rows.receipt_rows(report)[:MAX_STAGES],
+            load_rows=rows.load_rows(report),
             training_chart=training_chart(curves) if (curves := rows.curves(report)) else None,
             strengths=strengths,
             strength_name=strength_name,

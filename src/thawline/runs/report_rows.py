@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thawline.evaluation.intervals import wilson
 from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, StageReport
+from thawline.showing import MAX_NAME, few
+
+if TYPE_CHECKING:
+    from thawline.backbones import LoadReceipt
 
 MAX_STRENGTHS = 200
 MAX_STAGES = 50
@@ -82,6 +86,8 @@ class ReportData:
     stages: tuple[StageReport, ...] = ()
     receipts: tuple[Mapping[str, Any], ...] = ()
     """One per stage, as ``receipt.json`` holds them."""
+    loaded: LoadReceipt | None = None
+    """What became of each tensor of the weights and of the backbone."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """``total`` and its parts."""
     computed: int = 0
@@ -158,6 +164,18 @@ class ReceiptRow:
     least_gradient: float | None
     """Smallest, over these tensors, of the largest gradient norm."""
     moved_buffers: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRow:
+    """One line of the table of loaded tensors: all that met one fate in one way."""
+
+    fate: str
+    how: str
+    tensors: int
+    numbers: int
+    examples: str
+    """A few of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +269,20 @@ def receipt_rows(report: ReportData) -> list[ReceiptRow]:
             moved_buffers=len(receipt["moved_buffers"]),
         )
         for receipt in report.receipts
+    ]
+
+
+def load_rows(report: ReportData) -> list[LoadRow]:
+    """Return one row for each group of tensors that met one fate in one way."""
+    return [
+        LoadRow(
+            fate=fate,
+            how=how,
+            tensors=len(tensors),
+            numbers=sum(tensor.n for tensor in tensors),
+            examples=few([tensor.name or tensor.sources[0] for tensor in tensors], 3, MAX_NAME),
+        )
+        for fate, how, tensors in (report.loaded.groups() if report.loaded else ())
     ]
 
 

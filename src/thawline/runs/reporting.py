@@ -56,6 +56,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         head_c=None if fitted.probe is None else fitted.probe.chosen,
         stages=fitted.stages,
         receipts=measured.receipts,
+        loaded=measured.loaded,
         seconds=measured.seconds,
         computed=measured.features.computed if measured.features else 0,
         reused=measured.features.reused if measured.features else 0,

@@ -36,6 +36,7 @@ def write_run(draft: Path, measured: Measured, target: Path) -> None:
     write_plan(measured.plan, draft / run_folder.PLAN)
     _write_json(draft / run_folder.METRICS, metrics(measured))
     _write_json(draft / run_folder.RECEIPT, {"status": measured.status, "stages": measured.receipts})
+    _write_json(draft / run_folder.LOAD_RECEIPT, measured.loaded.to_json())
     with (draft / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         measured.predictions.write_csv(file, [data.classes[label] for label in data.labels[split.test]])
     learned = np.concatenate([split.train, split.val])
@@ -68,6 +69,7 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "verdict": measured.verdict,
         "stages": [stage.to_json() for stage in measured.fitted.stages],
         "receipt": measured.status,
+        "load_receipt": measured.loaded.described(),
         "seconds": {name: round(seconds, 4) for name, seconds in measured.seconds.items()},
         "per_class": [
             {"class": name, **row} for name, row in zip(measured.data.classes, measured.test.per_class, strict=True)

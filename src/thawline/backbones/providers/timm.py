@@ -264,6 +264,10 @@ class _Unfetched(WeightsFile):
 class _NoTensors(TensorFile):
     """Refuses whatever would need the weights."""
 
+    @property
+    def is_there(self) -> bool:
+        return False
+
     def entries(self) -> dict[str, Mapping[str, Any]]:
         raise ModelError(f"{self.path} was opened for its architecture only; to run it, open it with its weights.")
 

@@ -177,6 +177,7 @@ def recorded(backbone: Backbone, rungs: Sequence[str]) -> Topology | None:
     if reason is not None:
         logger.info("%s is converted with torch: %s.", backbone.name, reason)
         return None
+    backbone.fits(topology.shapes)
     return topology
 
 
