@@ -162,13 +162,13 @@ def receipt_of_file(model: str, architecture: str, file: TensorFile, inventory: 
     header, _ = read_header(file.path)
     metadata = header.pop("__metadata__", None) or {}
     made = _Made.of(metadata if is_derived(file.path) else {})
-    entries = file.entries()
+    sources = file.sources()
     rows, filled = [], set()
     for name, spec in sorted(inventory.items()):
-        entry = entries.get(name)
+        entry = header[sources[name]] if name in sources else None
         if entry is not None and tuple(entry["shape"]) == spec.shape:
-            rows.append(_filled(name, spec, entry["dtype"], file.prefix + name, made))
-            filled.add(file.prefix + name)
+            rows.append(_filled(name, spec, entry["dtype"], sources[name], made))
+            filled.add(sources[name])
         elif name.endswith(COUNTER):
             rows.append(TensorLoad(fate="initial", name=name, shape=spec.shape))
         else:
@@ -203,12 +203,14 @@ def _unused(name: str, shape: tuple[int, ...] | None, why: str) -> TensorLoad:
 
 def _why_unused(name: str, file: TensorFile) -> str:
     """Say why a tensor of the file is not the model's, by its name."""
+    if not name.startswith(file.prefix):
+        return why_left_out(name) or f"not below {file.prefix!r}"
     short = name.removeprefix(file.prefix)
-    if name.startswith(file.prefix) and short.startswith(file.excluded):
+    if short.startswith(file.excluded):
         return CLASSIFIER
-    return why_left_out(short if name.startswith(file.prefix) else name) or (
-        "not in the model" if name.startswith(file.prefix) else f"not below {file.prefix!r}"
-    )
+    if short.endswith(file.computed):
+        return "the architecture computes it"
+    return why_left_out(short) or "not in the model"
 
 
 def why_left_out(name: str) -> str:
