@@ -16,14 +16,14 @@ import torch
 from thawline.backbones.providers import timm_import
 
 inside, rest = threading.Event(), threading.Event()
-plain, found = timm_import._import, []
+plain, found = timm_import._import_torchvision, []
 
 def slow():
     inside.set()
     rest.wait(60)
     return plain()
 
-timm_import._import = slow
+timm_import._import_torchvision = slow
 threads = [threading.Thread(target=lambda: found.append(timm_import.import_timm())) for _ in range(2)]
 threads[0].start()
 inside.wait(60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -39,10 +39,15 @@ def tiers(architectures: Iterable[str]) -> list[ParameterSet]:
 
 
 def create(architecture: str, **model_args) -> nn.Module:
-    """Random weights; normalisation layers and what starts at zero are shaken so that every layer matters."""
+    """Random weights of one of timm's architectures, shaken."""
+    return shaken(lambda: import_timm().create_model(architecture, num_classes=0, **model_args).eval())
+
+
+def shaken(build: Callable[[], nn.Module]) -> nn.Module:
+    """Draw random weights; normalisation layers and what starts at zero are shaken so that every layer matters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = import_timm().create_model(architecture, num_classes=0, **model_args).eval()
+        model = build()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 1:

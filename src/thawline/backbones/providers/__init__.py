@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "embedded": "thawline.backbones.providers.embedded",
     "timm": "thawline.backbones.providers.timm",
+    "torchvision": "thawline.backbones.providers.torchvision",
 }
 """What stands before the first slash of a model's name -> the module that provides it."""
 

@@ -13,7 +13,8 @@ from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
 from thawline.backbones.providers.timm_file import in_file
 from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, preparation_from
-from thawline.backbones.weights import TensorFile, WeightsFile, check_architecture, open_weights
+from thawline.backbones.providers.unfetched import UnfetchedFile
+from thawline.backbones.weights import WeightsFile, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
 from thawline.records import Preparation
 
@@ -46,7 +47,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
             raise UsageError(
                 f"sha256 is for weights that are read; those of {name} stay on the hub here. Leave it out."
             )
-        weights = _Unfetched(path=Path(name), architecture=None, model_args={}, pretrained_cfg=_config(model, name))
+        weights = UnfetchedFile(path=Path(name), architecture=None, model_args={}, pretrained_cfg=_config(model, name))
     else:
         weights = _from_hub(model, name, asked.sha256)
         architecture = weights.architecture or architecture
@@ -251,31 +252,6 @@ def hub_repository(tagged: str, name: str) -> str:
             "or choose another model: `thawline models`."
         )
     return str(repository)
-
-
-class _Unfetched(WeightsFile):
-    """Weights that stay on the hub, of a model that is only described."""
-
-    @property
-    def tensors(self) -> TensorFile:
-        return _NoTensors(self.path)
-
-
-class _NoTensors(TensorFile):
-    """Refuses whatever would need the weights."""
-
-    @property
-    def is_there(self) -> bool:
-        return False
-
-    def entries(self) -> dict[str, Mapping[str, Any]]:
-        raise ModelError(f"{self.path} was opened for its architecture only; to run it, open it with its weights.")
-
-    def digest(self, *, checked: bool = False) -> str:
-        return str(self.entries())
-
-    def load(self) -> dict[str, Any]:
-        return self.entries()
 
 
 def _from_hub(tagged: str, name: str, sha256: str | None) -> WeightsFile:

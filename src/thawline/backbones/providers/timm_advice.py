@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.file_kinds import one_of_several, python_command
 from thawline.backbones.matching import COUNTER, misfits
+from thawline.backbones.providers.torchvision_advice import fitting_architecture
 
 if TYPE_CHECKING:
     from thawline.backbones.matching import Shapes
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 _SEARCH_S = 6.0
 """Time to look for an architecture that fits; building one without memory takes 30 to 150 ms."""
 _STYLES = {
-    "torchvision": re.compile(r"features\.\d+\.(conv\.)?\d+(\.\d+)?\.weight|encoder\.layers\.encoder_layer_\d+\."),
+    "torchvision": re.compile(
+        r"features\.\d+\.|encoder\.layers\.encoder_layer_\d+\.|trunk_output\.|inception\d[a-e]\."
+    ),
     "Hugging Face transformers": re.compile(
         r"(\w+\.)?(embeddings|encoder)\.(layer|patch_embeddings|stages|cls_token)\b"
     ),
@@ -44,7 +47,7 @@ def advice(found: Description, path: Path, given: Shapes, wanted: Shapes) -> str
         or _channels(given, wanted, path, prefix)
         or _positions(given, wanted, found.model_args)
         or _unfinished(given, wanted)
-        or _other_library(given, wanted, found.architecture)
+        or _other_library(given, wanted, found.architecture, path)
         or _fitting(given, found.architecture, path)
     )
 
@@ -101,11 +104,13 @@ def _unfinished(given: Shapes, wanted: Shapes) -> str:
     )
 
 
-def _other_library(given: Shapes, wanted: Shapes, architecture: str) -> str:
+def _other_library(given: Shapes, wanted: Shapes, architecture: str, path: Path) -> str:
     if len(given.keys() & wanted.keys()) > len(wanted) / 2:
         return ""
     for library, names in _STYLES.items():
         if sum(bool(names.match(name)) for name in given) > len(given) / 4:
+            if library == "torchvision" and (fitting := fitting_architecture(given, architecture, path)):
+                return f"Its names are those of {library}: give --model torchvision/{fitting}@{path}."
             return (
                 f"Its names are those of {library}, and timm's differ. Take the same model from timm: "
                 f"`thawline models {architecture}` lists its weights."

@@ -1,4 +1,4 @@
-"""The one place that imports timm."""
+"""The one place that imports timm and torchvision."""
 
 from __future__ import annotations
 
@@ -18,23 +18,32 @@ _KEEP_ALIVE: list[object] = []
 
 
 _importing = threading.RLock()
-"""One thread at a time imports timm: what stands in for the compiler meanwhile is there for all of them."""
+"""One thread at a time imports them: what stands in for the compiler meanwhile is there for all of them."""
 _swapping = threading.Lock()
 
 
 def import_timm() -> ModuleType:
-    """Import timm even if torchvision's compiled operators do not fit the installed torch.
-
-    timm needs torchvision's transforms and never its operators. Yet ``import torchvision`` fails if its compiled part
-    cannot be loaded (a CPU build of torch beside the index's CUDA build of torchvision, for one): it registers shape
-    rules for two operators that were then never declared. Declaring those two lets the Python part load; calling them
-    still fails, as it should.
-    """
+    """Import timm even if torchvision's compiled operators do not fit the installed torch."""
     with _importing, _without_compiler():
-        return _import()
+        _import_torchvision()
+        return importlib.import_module("timm")
 
 
-def _import() -> ModuleType:
+def import_torchvision_models() -> ModuleType:
+    """Import ``torchvision.models`` even if torchvision's compiled operators do not fit the installed torch."""
+    with _importing, _without_compiler():
+        _import_torchvision()
+        return importlib.import_module("torchvision.models")
+
+
+def _import_torchvision() -> None:
+    """Import torchvision without its compiled operators, if need be.
+
+    timm needs torchvision's transforms, we need its classification models, and neither needs its operators. Yet
+    ``import torchvision`` fails if its compiled part cannot be loaded (a CPU build of torch beside the index's CUDA
+    build of torchvision, for one): it registers shape rules for two operators that were then never declared. Declaring
+    those two lets the Python part load; calling them still fails, as it should.
+    """
     try:
         import torchvision  # noqa: F401
     except RuntimeError as error:
@@ -48,7 +57,6 @@ def _import() -> ModuleType:
         _KEEP_ALIVE.append(library)
         for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[module]
-    return importlib.import_module("timm")
 
 
 class _StandIn(ModuleType):
@@ -64,7 +72,9 @@ class _StandIn(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if threading.get_ident() == self._thread:
-            raise AttributeError(f"{self.__name__} is not loaded while timm is being imported; it has no {name!r} yet")
+            raise AttributeError(
+                f"{self.__name__} is not loaded while timm or torchvision is being imported; it has no {name!r} yet"
+            )
         return getattr(self._real(), name)
 
     def _real(self) -> ModuleType:

@@ -59,6 +59,7 @@ def assumed(
     asked: ModelAsk,
     file: str,
     padding: str | None,
+    source: str = "",
 ) -> tuple[str, ...]:
     """Say which settings neither the weights nor the user gave, what was taken, and which options say otherwise.
 
@@ -68,6 +69,7 @@ def assumed(
         taken: The same, and timm's defaults for what they leave out.
         file: Name of the weights.
         padding: What the convolutions take, if that was left open.
+        source: Whose values were taken; by default timm's, of the architecture.
     Returns:
         One sentence or two; nothing if all was given.
     """
@@ -87,12 +89,13 @@ def assumed(
         "crop_pct": f"crop {taken.get('crop_pct') or _CROP_PCT:g}",
     }
     words = [values[key] for key in left]
+    source = source or f"timm's {found.architecture}"
     options = [f"--{SETTINGS[key].replace('_', '-')}" for key in left]
     if padding is not None:
         words.append("padding as TensorFlow does" if padding == "same" else "padding as PyTorch does")
         options.append(f"--model-arg pad_type={'same' if padding != 'same' else chr(34) * 2}")
     return (
-        f"{file} does not say how its pictures were prepared. Taken from timm's {found.architecture}: "
+        f"{file} does not say how its pictures were prepared. Taken from {source}: "
         f"{', '.join(words)}. If it was trained otherwise, set {_listed(options)}.",
     )
 
