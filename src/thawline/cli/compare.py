@@ -7,7 +7,7 @@ import typer
 
 from thawline.cli.console import console, listening, plain, print_json, say
 from thawline.cli.opening import opened, opened_backbone
-from thawline.cli.options import ComputeOptions, Data, DataOptions, OutputOptions, WholeModel
+from thawline.cli.options import BaselineNames, ComputeOptions, Data, DataOptions, OutputOptions, WholeModel
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +39,7 @@ def compare(
             "progressive, scratch, pixel-mlp, pixel-cnn.",
         ),
     ] = None,
+    baseline: BaselineNames = None,
     data_options: DataOptions,
     model: WholeModel,
     compute: ComputeOptions,
@@ -65,6 +66,7 @@ def compare(
             backbone,
             folder=out,
             only=names,
+            baselines=baseline or (),
             force=force,
             listener=listener,
             seed=compute.seed,

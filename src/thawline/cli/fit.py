@@ -9,7 +9,15 @@ import typer
 from thawline.cli.console import listening, print_json
 from thawline.cli.groups import option_names
 from thawline.cli.opening import opened_backbone
-from thawline.cli.options import DATA_HELP, ComputeOptions, DataOptions, ModelOptions, OutputOptions, TrainingOptions
+from thawline.cli.options import (
+    DATA_HELP,
+    BaselineNames,
+    ComputeOptions,
+    DataOptions,
+    ModelOptions,
+    OutputOptions,
+    TrainingOptions,
+)
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +59,7 @@ def fit(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder.")
     ] = False,
+    baseline: BaselineNames = None,
     data_options: DataOptions,
     model: ModelOptions,
     training: TrainingOptions,
@@ -69,7 +78,7 @@ def fit(
     if data is None:
         raise UsageError("fit must have DATA, or --resume RUN; got neither. Examples: thawline fit --help")
     _refuse_early(run, force=force, tensorboard=tensorboard)
-    decided = _replay(context, plan) if plan else _asked(data_options, model, training, compute)
+    decided = _replay(context, plan) if plan else _asked(data_options, model, training, compute, baseline)
     with listening(quiet=output.silent) as listener:
         backbone = None if plan else opened_backbone(model, architecture_only=training.from_scratch)
         finished = runs.fit(
@@ -96,7 +105,13 @@ def _refuse_early(run: Path | None, *, force: bool, tensorboard: bool) -> None:
         check_tensorboard()
 
 
-def _asked(data: DataOptions, model: ModelOptions, training: TrainingOptions, compute: ComputeOptions) -> "Asked":
+def _asked(
+    data: DataOptions,
+    model: ModelOptions,
+    training: TrainingOptions,
+    compute: ComputeOptions,
+    baselines: Sequence[str] | None,
+) -> "Asked":
     """Gather what the plan is to be made of."""
     from thawline.planning import Asked
 
@@ -112,6 +127,7 @@ def _asked(data: DataOptions, model: ModelOptions, training: TrainingOptions, co
         **compute.hardware(),
         training=training.settings(),
         budget=training.spend(),
+        baselines=tuple(dict.fromkeys(baselines or ())),
     )
 
 
@@ -127,6 +143,7 @@ def _show(run: "Run", *, as_json: bool) -> None:
 _PLANNED = (
     *(name for group in (ModelOptions, TrainingOptions, ComputeOptions) for name in option_names(group)),
     "split",
+    "baseline",
 )
 """Options that a plan has decided already."""
 _GO_WITH_RESUME = ("data", "resume", "json_", "quiet")

@@ -241,6 +241,16 @@ class TrainingOptions:
         return hidden_widths(self.hidden)
 
 
+BaselineNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--baseline",
+        metavar="NAME",
+        help="guides: also train the networks that guides begin with, a three-layer MLP and a CNN, on the pixels.",
+    ),
+]
+
+
 class Hardware(TypedDict):
     """What computes; arguments of every function that does."""
 

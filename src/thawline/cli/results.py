@@ -10,7 +10,7 @@ from rich.table import Table
 
 from thawline.cli.console import plain, say
 from thawline.cli.found import found_by, found_in
-from thawline.evaluation.baselines import METHODS
+from thawline.evaluation.baselines import GUIDES, METHODS
 from thawline.showing import counted
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def print_run(run: Run) -> None:
         say(_stages(stages))
     rows = table("on the test set", "accuracy", "95 % interval", "macro F1", "log loss")
     methods = {"[bold]this model[/]": content["test"]}
-    titles = METHODS | _PROBE
+    titles = METHODS | GUIDES | _PROBE
     methods |= {titles.get(name, name): metrics for name, metrics in content["baselines"].items()}
     for title, metrics in methods.items():
         accuracy = metrics["accuracy"]

@@ -19,6 +19,11 @@ METHODS = {
     "knn": "five nearest neighbours on the model's features",
 }
 """The baselines in every run, by their keys in ``--json``, and what they are."""
+GUIDES = {
+    "guide-mlp": "three-layer MLP on the pixels",
+    "guide-cnn": "CNN of three blocks on the pixels",
+}
+"""Networks that guides begin with, trained only if they are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,6 +46,9 @@ class Askable(Settings):
     fractions: tuple[float, float, float] = Field(
         (0.70, 0.15, 0.15), description="Shares for training, validation and test, if the data bring no split."
     )
+    baselines: tuple[Literal["guides"], ...] = Field(
+        (), description="Networks without a pre-trained model that are trained for comparison: guides, or none."
+    )
     samples: int = Field(0, ge=0, description="Samples that are read, of those opened; 0 = all.")
     seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds, the training and the bootstrap.")
     engine: Literal["auto", "openvino", "torch"] = Field("auto", description="What runs the frozen part.")

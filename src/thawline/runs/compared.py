@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.evaluation.baselines import METHODS
+from thawline.evaluation.baselines import GUIDES, METHODS
 from thawline.planning import FitPlan
 from thawline.records import Score
 from thawline.runs.run import METHOD_COLUMNS, Run, method_row
@@ -91,7 +91,7 @@ class Comparison:
     @staticmethod
     def title_of(baseline: str) -> str:
         """Say in words what a baseline is."""
-        return (METHODS | dict(PIXELS)).get(baseline, baseline)
+        return (METHODS | GUIDES | dict(PIXELS)).get(baseline, baseline)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``thawline compare --json`` prints."""

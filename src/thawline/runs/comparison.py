@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError
-from thawline.evaluation.baselines import METHODS
+from thawline.evaluation.baselines import GUIDES, METHODS
 from thawline.listening import Listener, Silent
 from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan, Ground
@@ -38,6 +39,7 @@ def compare(
     *,
     folder: str | Path | None = None,
     only: Sequence[str] = (),
+    baselines: Sequence[str] = (),
     force: bool = False,
     listener: Listener | None = None,
     **asked: Any,
@@ -50,6 +52,7 @@ def compare(
     Args:
         folder: Folder of the runs, one folder for each; by default the first free ``runs/NAME-compared-1``, ...
         only: Names of ``STRATEGIES`` and ``PIXELS``; by default all.
+        baselines: ``guides`` also trains the networks that guides begin with.
         force: Replace the comparison that stands there, also one of other data.
         listener: Hears of progress; by default bars in a notebook, and nobody in a script.
         asked: Settings of every plan: ``seed``, ``fractions``, ``engine``, ``precision``, ``device``.
@@ -58,6 +61,7 @@ def compare(
         RunError: The folder holds something else, or a comparison of other data, weights or settings.
     """
     listener = listener or default_listener()
+    Asked.of(baselines=tuple(baselines), **asked)  # refuses what cannot be before anything is trained
     names = chosen(only)
     pixels = [name for name in PIXELS if not only or name in only]
     place = run_folder.first_free(Path("runs"), f"{data.name}-compared") if folder is None else Path(folder)
@@ -73,14 +77,16 @@ def compare(
         found.append(Strategy(name, STRATEGIES[name], run.plan, run, _probabilities(run)))
     # leaves out the probe that training started from: here it is a strategy of its own, last-layer
     measured = found[0].run.report.content["baselines"]
-    baselines = {name: metrics for name, metrics in measured.items() if name in METHODS}
+    simpler = {name: metrics for name, metrics in measured.items() if name in METHODS}
     for number, name in enumerate(pixels, len(names) + 1):
         if name not in known:
             listener.note(f"{number} of {len(names) + len(pixels)}: {PIXELS[name]}.")
             known[name] = _from_pixels(name, data, found[0].plan, _Named(listener, name))
-        baselines[name] = known[name]
+        simpler[name] = known[name]
+    if baselines:
+        simpler |= _of_guides(place, data, found[0].plan.changed(baselines=tuple(baselines)), known, listener)
     verdict = _verdict(found, _truth(found[0].run))
-    comparison = Comparison(place, tuple(found), baselines, verdict, data.name)
+    comparison = Comparison(place, tuple(found), simpler, verdict, data.name)
     _write(comparison)
     return comparison
 
@@ -108,6 +114,22 @@ def _from_pixels(name: str, data: Dataset, plan: FitPlan, listener: _Named) -> M
     return to_json(score(data.labels[split.test], probabilities, len(data.classes), seed=plan.seed))
 
 
+def _of_guides(
+    place: Path, data: Dataset, plan: FitPlan, known: Mapping[str, Any], listener: Listener
+) -> dict[str, Mapping[str, Any]]:
+    """Train the networks of the guides, unless their metrics are known; what is finished survives a stop."""
+    from thawline.evaluation import to_json
+    from thawline.runs.guides import guide_baselines
+
+    if known.keys() >= GUIDES.keys():
+        return {name: known[name] for name in GUIDES}
+    ground, state = Ground.of(data, plan), place / ".guides"
+    state.mkdir(exist_ok=True)
+    measured, _ = guide_baselines(ground.data, ground.split, plan, state, listener)
+    shutil.rmtree(state, ignore_errors=True)
+    return {one.name: to_json(one.scores) for one in measured}
+
+
 def _claim(place: Path, data: Dataset, backbone: Backbone, asked: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
     """Take the folder, or find the same comparison in it; return the metrics of networks on pixels that it holds."""
     mark = {
@@ -131,7 +153,7 @@ def _claim(place: Path, data: Dataset, backbone: Backbone, asked: Mapping[str, A
                 f"Cannot resume the comparison in {place}: it is of other data, weights or settings. "
                 "Choose another folder, or replace it with --force."
             )
-        return {name: metrics for name, metrics in baselines.items() if name in PIXELS}
+        return {name: metrics for name, metrics in baselines.items() if name in PIXELS or name in GUIDES}
     place.mkdir(parents=True, exist_ok=True)
     with written_whole(file) as opened:
         json.dump({"of": mark}, opened, indent=2)

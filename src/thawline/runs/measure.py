@@ -22,6 +22,7 @@ from thawline.listening import Listener
 from thawline.planning import FitPlan, Planned
 from thawline.planning.asking import ask_for
 from thawline.records import Baseline, Dataset, Features, Scores, Split
+from thawline.runs.guides import guide_baselines
 from thawline.runs.listener import EventLog
 from thawline.runs.run import PROBE
 from thawline.training import Fitted, fit_probe
@@ -40,6 +41,8 @@ NO_BETTER = (
 ENOUGH_TO_TELL = 100
 """Samples of a validation set from which on training must beat the head that the plan names as the alternative. With
 fewer, only a training that was cut short must."""
+FOR_GUIDES = 0.25
+"""Share of a budget's time for training that goes to the networks of the guides, if they are asked for."""
 SLOWER = 3
 """How many times longer a sample takes in a backbone that was just trained than in one that was converted."""
 
@@ -130,7 +133,7 @@ def measure(
         clock.log.write("engine", name=features.engine, precision=features.precision, why=features.why)
         receipt = backbone.receipt("head", ran=features.computed > 0)
     with clock.phase("training"):
-        ends_at = _ends_at(planned, data, split)
+        ends_at = _ends_at(planned, data, split, leaving=FOR_GUIDES if plan.baselines else 0.0)
         frozen = None
         if plan.trains and plan.otherwise not in ("", plan.layer) and features is not None:
             frozen = _frozen(data, ground.held_out(plan), plan, backbone, listener)
@@ -147,7 +150,13 @@ def measure(
         else:
             judging = _extract(subset(data, split.test), shipped, plan, listener)
             tested = judging.values
-        found = _evaluate(data, split, ground.held_out(plan), features, tested, fitted, plan)
+        guides: tuple[MeasuredBaseline, ...] = ()
+        if plan.baselines:
+            guides, missing = guide_baselines(
+                data, split, plan, state, listener, ends_at=_ends_at(planned, data, split)
+            )
+            data = replace(data, warnings=(*data.warnings, *missing))
+        found = _evaluate(data, split, ground.held_out(plan), features, tested, fitted, plan, guides)
         bundle = make_bundle(
             shipped,
             fitted.head,
@@ -249,14 +258,19 @@ def _train(
     return replace(frozen.probe, stages=(*frozen.probe.stages, *tried), receipts=fitted.receipts)
 
 
-def _ends_at(planned: Planned, data: Dataset, split: Split) -> float | None:
-    """Return when training must end for testing and writing to stay within the budget; None without a limit."""
+def _ends_at(planned: Planned, data: Dataset, split: Split, *, leaving: float = 0.0) -> float | None:
+    """Return when training must end for testing and writing to stay within the budget; None without a limit.
+
+    Args:
+        leaving: Share of the time until then that is for what follows.
+    """
     budget = planned.budget
     if budget is None or budget.seconds is None:
         return None
     # a trained backbone reads the test set once more, on a slower engine than the frozen one
     reading_s = SLOWER * planned.features_s * len(split.test) / max(len(data), 1)
-    return budget.started + budget.seconds - budget.spare() - reading_s
+    ends_at = budget.started + budget.seconds - budget.spare() - reading_s
+    return ends_at - leaving * max(ends_at - time.monotonic(), 0.0)
 
 
 def _receipts(frozen: Receipt | None, fitted: Fitted) -> tuple[Mapping[str, Any], ...]:
@@ -296,6 +310,7 @@ def _evaluate(
     tested: NDArray[np.float32],
     fitted: Fitted,
     plan: FitPlan,
+    guides: tuple[MeasuredBaseline, ...],
 ) -> _Evaluation:
     """Score head and baselines on the test set, which nothing has looked at before.
 
@@ -303,6 +318,7 @@ def _evaluate(
         held_out: What training was judged by, the validation set among it.
         features: Of all samples, from the pre-trained backbone; None from scratch.
         tested: (n_test, D) features of the test set from the backbone that ships.
+        guides: Networks that learned from pixels.
     """
     import numpy as np
 
@@ -327,6 +343,7 @@ def _evaluate(
         seed=seed,
         groups=data.groups[seen],
     )
+    simpler = (*simpler, *guides)
     if fitted.solved is not None and values is not None:
         p = fitted.solved.predict_proba(values[split.test])
         scores = score(truth, p, n_classes, seed=seed)

@@ -74,12 +74,12 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show the verdict and the accuracy beside the simpler methods, for notebooks."""
-        from thawline.evaluation.baselines import METHODS
+        from thawline.evaluation.baselines import GUIDES, METHODS
         from thawline.showing import card, counted, few, table_html
 
         content, accuracy = self.report.content, self.report.accuracy
         n, classes = content["n"], content["classes"]
-        titles = METHODS | {"probe": PROBE}
+        titles = METHODS | GUIDES | {"probe": PROBE}
         rows = [method_row("this model", content["test"])]
         rows += [method_row(titles.get(name, name), metrics) for name, metrics in content["baselines"].items()]
         return card(

@@ -35,7 +35,7 @@ _PLAN = TrainPlan.model_validate({})
 WEIGHT_DECAY, DROPOUT = 1e-2, 0.3
 SHIFT = 3
 """Pixels that a training picture is shifted by, at most, to every side. It is not mirrored: digits have a hand."""
-_PREDICTED_ROWS = 256
+PREDICTED_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class PixelNet:
     """A small network that learned from random weights."""
 
     module: nn.Module
-    """(B, 3, 32, 32) normalised -> (B, C)"""
+    """(B, 3, S, S) normalised -> (B, C)"""
     mean: NDArray[np.float32]
     """(3,) of the training pixels, 0 to 1."""
     std: NDArray[np.float32]
@@ -54,32 +54,34 @@ class PixelNet:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     def predict_proba(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(N, 32, 32, 3) uint8 -> (N, C); each row sums to 1."""
+        """(N, S, S, 3) uint8 -> (N, C); each row sums to 1."""
         self.module.eval()
         logits = []
         with torch.inference_mode():
-            for start in range(0, len(pictures), _PREDICTED_ROWS):
-                images = _normalised(pictures[start : start + _PREDICTED_ROWS], self.mean, self.std)
+            for start in range(0, len(pictures), PREDICTED_ROWS):
+                images = normalised(pictures[start : start + PREDICTED_ROWS], self.mean, self.std)
                 logits.append(self.module(images).double().numpy())
         return softmax(np.concatenate(logits))
 
 
-def read_pixels(data: Dataset, progress: Callable[[int, int], None] | None = None) -> NDArray[np.uint8]:
-    """Read every picture as (N, 32, 32, 3).
+def read_pixels(
+    data: Dataset, progress: Callable[[int, int], None] | None = None, side: int = SIDE
+) -> NDArray[np.uint8]:
+    """Read every picture as (N, side, side, 3).
 
     Raises:
         DataError: A picture can no longer be read, or has changed, since the data was opened.
     """
     shape = Preparation(
-        input_px=(SIDE, SIDE),
-        resize_px=SIDE,
+        input_px=(side, side),
+        resize_px=side,
         interpolation="bilinear",
         crop_mode="squash",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         scales=data.scales,
     )
-    pixels = np.empty((len(data), SIDE, SIDE, 3), dtype=np.uint8)
+    pixels = np.empty((len(data), side, side, 3), dtype=np.uint8)
     batches = executor().pipelined(range(len(data)), PreparedSamples(data, shape).of, np.stack, batch_size=64)
     with closing(batches):
         for rows, pictures in batches:
@@ -123,7 +125,7 @@ def fit_pixels(
         targets = torch.from_numpy(labels)
         for step in range(order.n_steps):
             rows, _ = order.batch(step)
-            images = _shifted(_normalised(pictures[rows], mean, std), generator(seed, "shifts", step))
+            images = _shifted(normalised(pictures[rows], mean, std), generator(seed, "shifts", step))
             for group in optimiser.param_groups:
                 group["lr"] = _PLAN.lr * rate(step, order.n_steps, _PLAN)
             optimiser.zero_grad()
@@ -135,7 +137,7 @@ def fit_pixels(
     return PixelNet(module.eval(), mean, std)
 
 
-def _normalised(pictures: NDArray[np.uint8], mean: NDArray[np.float32], std: NDArray[np.float32]) -> torch.Tensor:
+def normalised(pictures: NDArray[np.uint8], mean: NDArray[np.float32], std: NDArray[np.float32]) -> torch.Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S)"""
     return torch.from_numpy((pictures.astype(np.float32) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
 
