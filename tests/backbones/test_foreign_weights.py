@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -250,40 +251,57 @@ def test_other_files_are_named_with_the_next_step(
         tl.open_backbone(f"timm/test_resnet@{tmp_path / name}")
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda s: s,
-        lambda s: {"state_dict": s, "epoch": 3},
-        lambda s: {"model": s},
-        lambda s: {"arch": "x", "module": s, "d": {}},
-    ],
-)
 @pytest.mark.parametrize("legacy", [True, False])
-def test_a_pickled_checkpoint_is_converted_as_the_message_says(
-    tmp_path: Path, wrap: Callable[[Tensors], object], legacy: bool
-) -> None:
-    torch.save(wrap(state_dict()), tmp_path / "it's mine.pth", _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(WeightsError, match=r"is a pickled checkpoint of PyTorch, .* never opened") as caught:
-        tl.open_backbone(f"timm/test_resnet@{tmp_path / chr(105)}t's mine.pth")
-    run_advice(caught.value, tmp_path)
-    assert tl.open_backbone(f"timm/test_resnet@{tmp_path / chr(105)}t's mine.safetensors").module()
+def test_a_checkpoint_opens_like_the_safetensors_file_of_its_tensors(tmp_path: Path, legacy: bool) -> None:
+    kept = {"state_dict": state_dict(), "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}
+    torch.save(kept, tmp_path / "it's mine.pth", _use_new_zipfile_serialization=not legacy)
+    backbone = tl.open_backbone(f"timm/test_resnet@{tmp_path / chr(105)}t's mine.pth")
+    assert backbone.notes[0] == "All names in it's mine.pth begin with 'state_dict.', which was taken off."
+    plain = tl.open_backbone(saved(tmp_path / "plain.safetensors", state_dict()))
+    assert backbone.weights_sha256 == plain.weights_sha256
 
 
-def test_the_parts_of_a_large_file_are_joined_as_the_message_says(tmp_path: Path) -> None:
+def test_a_checkpoint_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(state_dict(), tmp_path / "a.pth")
+    before = tl.open_backbone(f"timm/test_resnet@{tmp_path / 'a.pth'}").tensors.path
+    monkeypatch.setattr("subprocess.Popen", None)
+    assert tl.open_backbone(f"timm/test_resnet@{tmp_path / 'a.pth'}").tensors.path == before
+
+
+def test_the_digest_that_is_asked_for_is_that_of_the_file_itself(tmp_path: Path) -> None:
+    torch.save(state_dict(), tmp_path / "a.pth")
+    digest = hashlib.sha256((tmp_path / "a.pth").read_bytes()).hexdigest()
+    assert tl.open_backbone(f"timm/test_resnet@{tmp_path / 'a.pth'}", sha256=digest)
+    with pytest.raises(WeightsError, match=f"must have SHA-256 {'0' * 64}; got {digest}"):
+        tl.open_backbone(f"timm/test_resnet@{tmp_path / 'a.pth'}", sha256="0" * 64)
+
+
+@pytest.mark.parametrize("given", ["", "model.safetensors.index.json", "model-00001-of-00002.safetensors"])
+def test_the_parts_of_a_large_file_are_joined(tmp_path: Path, given: str) -> None:
     tensors = state_dict()
+    parts = two_parts(tmp_path, tensors)
+    plain = tl.open_backbone(saved(tmp_path / "plain.safetensors", tensors))
+    assert tl.open_backbone(f"timm/test_resnet@{tmp_path / given}").weights_sha256 == plain.weights_sha256
+    (tmp_path / parts[1]).unlink()
+    with pytest.raises(WeightsError, match=rf"belongs to 2 parts, and {tmp_path / parts[1]} is not there. Fetch it"):
+        tl.open_backbone(f"timm/test_resnet@{tmp_path / given}")
+
+
+def two_parts(folder: Path, tensors: Tensors) -> list[str]:
     names = sorted(tensors)
     parts = {f"model-{n:05d}-of-00002.safetensors": names[n - 1 :: 2] for n in (1, 2)}
     for part, held in parts.items():
-        save_file({name: tensors[name] for name in held}, tmp_path / part)
+        save_file({name: tensors[name] for name in held}, folder / part)
     index = {"weight_map": {name: part for part, held in parts.items() for name in held}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(WeightsError, match="is one of 2 parts"):
-        tl.open_backbone(f"timm/test_resnet@{tmp_path / 'model-00001-of-00002.safetensors'}").module()
-    with pytest.raises(WeightsError, match="lists the 2 parts of a larger file") as caught:
-        tl.open_backbone(f"timm/test_resnet@{tmp_path}")
-    run_advice(caught.value, tmp_path)
-    assert tl.open_backbone(f"timm/test_resnet@{tmp_path}").module()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return list(parts)
+
+
+def test_an_index_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "../secret.safetensors"}}))
+    with pytest.raises(WeightsError, match=r"must list the parts beside it; .*'../secret.safetensors' is not a file"):
+        tl.open_backbone(f"timm/test_resnet@{index}")
 
 
 def test_a_folder_or_a_path_that_holds_something_else_names_it(tmp_path: Path, weights_file: Path) -> None:
@@ -292,9 +310,11 @@ def test_a_folder_or_a_path_that_holds_something_else_names_it(tmp_path: Path, w
     with pytest.raises(WeightsError, match=rf"must be called model.safetensors; .*Give that file: {weights_file}"):
         tl.open_backbone(f"timm/test_resnet@{tmp_path}")
     (tmp_path / "other").mkdir()
-    torch.save({}, tmp_path / "other" / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match=r"pytorch_model.bin is a pickled checkpoint"):
+    torch.save(state_dict(), tmp_path / "other" / "best.ckpt")
+    with pytest.raises(WeightsError, match=rf"Give that file: {tmp_path / 'other' / 'best.ckpt'}"):
         tl.open_backbone(f"timm/test_resnet@{tmp_path / 'other'}")
+    (tmp_path / "other" / "best.ckpt").rename(tmp_path / "other" / "pytorch_model.bin")
+    assert tl.open_backbone(f"timm/test_resnet@{tmp_path / 'other'}").weights_sha256
 
 
 def test_a_described_file_without_the_name_of_its_classifier_opens(tmp_path: Path) -> None:

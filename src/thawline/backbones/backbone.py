@@ -134,7 +134,7 @@ class Backbone:
             if self._module is None:
                 from thawline.backbones.receipt import tensor_digests
 
-                self._check_fit(self.tensors.shapes(), str(self.tensors.path))
+                self._check_fit(self.tensors.shapes(), str(self.tensors.shown))
                 module = self.build()
                 self._check_kinds(module)
                 module.load_state_dict(self.tensors.load())  # without a counter of batches, it is 0
@@ -202,7 +202,7 @@ class Backbone:
             kind = entries[name]["dtype"] if name in entries else "F32"
             if tensor.is_floating_point() and kind not in FLOATS:
                 raise WeightsError(
-                    f"weights must be floating-point numbers; {name} holds {kind} ({self.tensors.path}). "
+                    f"weights must be floating-point numbers; {name} holds {kind} ({self.tensors.shown}). "
                     "If the model was quantised, give the weights from before."
                 )
 

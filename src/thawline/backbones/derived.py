@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from thawline.backbones.weights import is_whole
+from thawline.backbones.header import is_whole
 from thawline.scale import cache_root
 from thawline.scale.disk import TEMPORARY, is_full, storage_errors
 

@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.file_kinds import not_safetensors, not_there
-from thawline.errors import ModelError, WeightsError
+from thawline.backbones.file_kinds import not_there, weights_in
+from thawline.backbones.foreign.converting import as_safetensors
+from thawline.backbones.header import read_header as read_header
+from thawline.errors import ModelError, StorageError, WeightsError
 from thawline.scale.disk import file_sha256, is_folder, utf8_path
 
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_HEADER_LIMIT = 100 * 2**20
-"""The safetensors library refuses larger headers; so do we, before reading one."""
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """Floating-point types of the format -> how numpy reads them; it has no bfloat16, which is read as its bits."""
 
@@ -38,13 +38,20 @@ class WeightsFile:
     """Keyword arguments of ``timm.create_model`` that the weights need."""
     pretrained_cfg: dict[str, Any]
     """Input size, mean, std, interpolation and crop, in timm's words; empty where nothing says."""
+    origin: Path | None = None
+    """The file that it was converted from."""
+
+    @property
+    def shown(self) -> Path:
+        """The file that the user gave."""
+        return self.origin or self.path
 
     @property
     def tensors(self) -> TensorFile:
         """The file's tensors without those of its classifier, which the new head replaces."""
         classifier = self.pretrained_cfg.get("classifier") or ()
         heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        return TensorFile(self.path, excluded=tuple(f"{head}." for head in heads))
+        return TensorFile(self.path, excluded=tuple(f"{head}." for head in heads), origin=self.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,13 @@ class TensorFile:
     """Ends of names of what the architecture computes by itself, such as an index of positions."""
     renamed: tuple[tuple[str, str], ...] = ()
     """(pattern, replacement): regular expressions, applied one after the other to names, prefix taken off."""
+    origin: Path | None = None
+    """The file that it was converted from."""
+
+    @property
+    def shown(self) -> Path:
+        """The file that the user gave."""
+        return self.origin or self.path
 
     def sources(self) -> dict[str, str]:
         """Name of each tensor -> its name in the file.
@@ -82,7 +96,7 @@ class TensorFile:
                 short = re.sub(pattern, replacement, short)
             if short in names:
                 raise WeightsError(
-                    f"weights must hold each tensor once; {source} and {names[short]} are both {short} ({self.path})."
+                    f"weights must hold each tensor once; {source} and {names[short]} are both {short} ({self.shown})."
                 )
             names[short] = source
         return names
@@ -119,12 +133,12 @@ class TensorFile:
                 content = file.read(last - first)
                 whole.update(f"{name} {entry['dtype']} {entry['shape']} {_sha256(content)}\n".encode())
                 if checked and entry["dtype"] in FLOATS:
-                    _refuse_non_finite(source, entry["dtype"], content, self.path)
+                    _refuse_non_finite(source, entry["dtype"], content, self.shown)
                     n_layers += len(entry["shape"]) > 1
                     n_zero += len(entry["shape"]) > 1 and not content.strip(b"\0")
         if n_layers and n_zero == n_layers:
             raise WeightsError(
-                f"weights must not be zero in every layer; those of {self.path} are. They were saved before a trained "
+                f"weights must not be zero in every layer; those of {self.shown} are. They were saved before a trained "
                 "model was loaded: save them again."
             )
         return whole.hexdigest()
@@ -177,37 +191,46 @@ class TensorFile:
 
 
 def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
-    """Read the header of a safetensors file (or of ``model.safetensors`` in a folder), and check its digest if asked.
+    """Read the header of a file of weights, and check its digest if asked.
 
     Args:
-        path: The file, or a folder that holds ``model.safetensors`` and ``config.json`` as timm's hub folders do.
+        path: A safetensors file, a checkpoint of PyTorch, which is converted first, or a folder that holds one of them
+            and ``config.json`` as timm's hub folders do.
         sha256: Digest that the file must have.
     Raises:
-        WeightsError: Not there, not safetensors, or not the promised bytes.
+        WeightsError: Not there, not weights, or not the promised bytes.
     """
     if is_folder(path):
-        path = path / "model.safetensors"
+        path = weights_in(path)
     if not os.path.isfile(path):  # noqa: PTH113  (a name may be too long)
         raise not_there(path)
     try:
-        metadata = _read_metadata(path)
-        _refuse_damaged(path)
-        digest = None if sha256 is None else file_sha256(path)
+        if sha256 is not None:
+            _check_digest(path, sha256)
+        converted = as_safetensors(path)
+        metadata = _read_metadata(converted)
+        _refuse_damaged(converted)
     except OSError as error:
+        if isinstance(error, StorageError):
+            raise
         raise WeightsError(f"weights must be readable; {path}: {error.strerror or error}.") from error
-    if sha256 is not None and digest != sha256.lower():
+    described = _config_beside(path) | metadata
+    _check_classifier(dict(described.get("pretrained_cfg") or {}).get("classifier"), path)
+    return WeightsFile(
+        path=converted,
+        architecture=described.get("architecture"),
+        model_args=dict(described.get("model_args") or {}),
+        pretrained_cfg=dict(described.get("pretrained_cfg") or {}),
+        origin=None if converted == path else path,
+    )
+
+
+def _check_digest(path: Path, sha256: str) -> None:
+    if (digest := file_sha256(path)) != sha256.lower():
         raise WeightsError(
             f"weights must have SHA-256 {sha256.lower()}; got {digest} ({path}). "
             "Fetch the file again, or give the digest of the file you mean to trust."
         )
-    described = _config_beside(path) | metadata
-    _check_classifier(dict(described.get("pretrained_cfg") or {}).get("classifier"), path)
-    return WeightsFile(
-        path=path,
-        architecture=described.get("architecture"),
-        model_args=dict(described.get("model_args") or {}),
-        pretrained_cfg=dict(described.get("pretrained_cfg") or {}),
-    )
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -219,46 +242,6 @@ def _refuse_damaged(path: Path) -> None:
             pass
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"weights must be a sound safetensors file; {path}: {error}. Fetch it again.") from error
-
-
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return a safetensors header and the offset at which its data begin.
-
-    Raises:
-        WeightsError: Not safetensors, or cut short.
-    Source:
-        The safetensors format: 8 bytes of little-endian length, a JSON header, the data.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-            cut = size >= 9 and 2 <= length <= _HEADER_LIMIT and file.read(1) == b"{"
-            raise _incomplete(path, size, 8 + length) if cut else not_safetensors(path)
-        try:
-            header = cast("dict[str, Any]", json.loads(file.read(length)))
-            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            raise not_safetensors(path) from error
-    if end != size - 8 - length:
-        raise _incomplete(path, size, end + 8 + length)
-    return header, 8 + length
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a safetensors file is there, with all that its header promises."""
-    try:
-        read_header(path)
-    except (OSError, WeightsError):
-        return False
-    return True
-
-
-def _incomplete(path: Path, size: int, promised: int) -> WeightsError:
-    return WeightsError(
-        f"weights must be complete; {path} holds {size:,} bytes where its header promises {promised:,}. "
-        "Fetch the file again."
-    )
 
 
 def _sha256(content: bytes) -> str:
@@ -328,6 +311,6 @@ def check_architecture(name: str, weights: WeightsFile) -> None:
     """
     if weights.architecture is not None and weights.architecture != name:
         raise ModelError(
-            f"weights of {name!r} were asked for; {weights.path} says it holds {weights.architecture!r}. "
-            f"Write timm/{weights.architecture}@{weights.path}."
+            f"weights of {name!r} were asked for; {weights.shown} says it holds {weights.architecture!r}. "
+            f"Write timm/{weights.architecture}@{weights.shown}."
         )

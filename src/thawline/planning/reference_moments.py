@@ -131,7 +131,7 @@ def write_moments(path: Path, moments: ReferenceMoments, backbone: Backbone) -> 
 
 def read_moments(backbone: Backbone) -> ReferenceMoments | str:
     """Return the moments beside the backbone's weights, or the reason why there are none to compare with."""
-    path = moments_path(backbone.tensors.path)
+    path = moments_path(backbone.tensors.shown)
     if not path.is_file():
         return "no moments of source pictures come with these weights"
     from safetensors.numpy import load_file

@@ -60,7 +60,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     if not architecture_only:
         found = in_file(found, weights, build, lambda: _config(architecture, name))
     padding = convolutions_pad(architecture, weights.model_args, said)
-    note = assumed(found, said, weights.pretrained_cfg, asked, weights.path.name, padding)
+    note = assumed(found, said, weights.pretrained_cfg, asked, weights.shown.name, padding)
     stated = all(said.get(key) for key in ("mean", "std"))
 
     def advice(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:

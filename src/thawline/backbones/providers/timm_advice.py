@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.file_kinds import one_of_several, python_command
+from thawline.backbones.file_kinds import python_command
 from thawline.backbones.matching import COUNTER, misfits
 from thawline.backbones.providers.torchvision_advice import fitting_architecture
 
@@ -43,8 +43,7 @@ def advice(found: Description, path: Path, given: Shapes, wanted: Shapes) -> str
     prefix = found.tensors.prefix
     taken_off = f"Names in the file begin with {prefix!r}, which is left out here. " if prefix else ""
     return taken_off + (
-        one_of_several(path)
-        or _channels(given, wanted, path, prefix)
+        _channels(given, wanted, path, prefix)
         or _positions(given, wanted, found.model_args)
         or _unfinished(given, wanted)
         or _other_library(given, wanted, found.architecture, path)

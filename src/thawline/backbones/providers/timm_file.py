@@ -58,7 +58,7 @@ def in_file(
     try:
         matched = match(given, wanted, tensors.excluded)
     except WeightsError as error:
-        raise WeightsError(f"{error} ({tensors.path}). {_keep_one(given, wanted, tensors)}") from error
+        raise WeightsError(f"{error} ({tensors.shown}). {_keep_one(given, wanted, tensors)}") from error
     if matched is None:  # what differs is said with the names behind the prefix
         return replace(found, tensors=replace(tensors, prefix=likely_prefix(given, wanted)))
     notes = _notes(matched, tensors)
@@ -88,14 +88,16 @@ def _notes(matched: Match, tensors: TensorFile) -> tuple[str, ...]:
         others = f"{len(left):,} tensors that are not the model's were left out ({shown})."
     if matched.prefix:
         every = "All names" if not left else "The model's names"
-        return (f"{every} in {tensors.path.name} begin with {matched.prefix!r}, which was taken off. {others}".strip(),)
-    return (f"{tensors.path.name}: {others}",) if others else ()
+        return (
+            f"{every} in {tensors.shown.name} begin with {matched.prefix!r}, which was taken off. {others}".strip(),
+        )
+    return (f"{tensors.shown.name}: {others}",) if others else ()
 
 
 def _keep_one(given: Shapes, wanted: Shapes, tensors: TensorFile) -> str:
     """How to write a file that holds the model once."""
     prefix = max(prefixes(given, wanted).items(), key=lambda item: (item[1], item[0]))[0]
-    target = tensors.path.with_name(f"{prefix.strip('.').replace('.', '_')}.safetensors")
+    target = tensors.shown.with_name(f"{prefix.strip('.').replace('.', '_')}.safetensors")
     code = (
         "from safetensors import safe_open; from safetensors.torch import save_file; "
         f"f = safe_open({str(tensors.path)!r}, 'pt'); "
