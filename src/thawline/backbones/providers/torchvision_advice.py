@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thawline.backbones.file_kinds import one_of_several
 from thawline.backbones.matching import misfits
 from thawline.backbones.providers import torchvision_architectures as architectures
 
@@ -27,13 +26,12 @@ def advice(found: Description, path: Path, given: Shapes, wanted: Shapes) -> str
         path: The file of weights.
         given, wanted: Name -> shape, in the file and in the architecture.
     """
-    whole = one_of_several(path)
-    fitting = "" if whole else fitting_architecture(given, found.architecture, path)
-    fits = f"The weights fit torchvision's {fitting}: give --model torchvision/{fitting}@{path}." if fitting else ""
+    fitting = fitting_architecture(given, found.architecture, path)
+    if not fitting:
+        return ""
     prefix = found.tensors.prefix
     taken_off = f"Names in the file begin with {prefix!r}, which is left out here. " if prefix else ""
-    step = whole or fits
-    return taken_off + step if step else ""
+    return f"{taken_off}The weights fit torchvision's {fitting}: give --model torchvision/{fitting}@{path}."
 
 
 def fitting_architecture(given: Shapes, like: str, path: Path) -> str:
