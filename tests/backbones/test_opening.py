@@ -150,7 +150,7 @@ def test_a_tampered_embedded_model_is_refused(tmp_path: Path, monkeypatch: pytes
     ("name", "error", "text"),
     [
         ("resnet18", UnknownModelError, r"model must be embedded/NAME, timm/NAME or .*; got 'resnet18'"),
-        ("hf/google/vit", UnknownModelError, r"got 'hf/google/vit'"),
+        ("nowhere/google/vit", UnknownModelError, r"got 'nowhere/google/vit'"),
         ("timm/", UnknownModelError, r"got 'timm/'"),
         (
             "embedded/resnet",

@@ -17,6 +17,7 @@ FAMILIES = {
     "embedded": "thawline.backbones.providers.embedded",
     "timm": "thawline.backbones.providers.timm",
     "torchvision": "thawline.backbones.providers.torchvision",
+    "hf": "thawline.backbones.providers.hf",
 }
 """What stands before the first slash of a model's name -> the module that provides it."""
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thawline.errors import HubError
 
-_FILES = ("config.json", "model.safetensors")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG, WEIGHTS, INDEX, PROCESSOR = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+)
+_PART = re.compile(r"[\w-][\w.-]*\.safetensors")
 _PATIENCE_S = 10.0
 
 
 def fetch(repository: str, name: str, offline_alternative: str) -> Path:
-    """Return the folder in the hub's own cache that holds ``config.json`` and ``model.safetensors``.
+    """Return the folder in the hub's own cache that holds ``config.json`` and ``model.safetensors``, or its parts.
 
-    What was fetched before is used without asking the hub again.
+    What was fetched before is used without asking the hub again. Nothing but safetensors and JSON is fetched.
 
     Args:
         repository: Such as ``timm/mobilenetv2_100.ra_in1k``.
@@ -22,24 +34,79 @@ def fetch(repository: str, name: str, offline_alternative: str) -> Path:
     Raises:
         HubError: Not reachable, not there, or without safetensors weights. Never a silent fallback.
     """
+    folder = fetched_folder(repository)
+    if folder is not None:
+        return folder
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    fetched = is_fetched(repository)
     try:
-        if not fetched:  # one short question: the download itself would retry for half a minute before giving up
-            get_hf_file_metadata(hf_hub_url(repository, _FILES[-1]), timeout=_PATIENCE_S)
-        paths = [Path(hf_hub_download(repository, file, local_files_only=fetched)) for file in _FILES]
+        # one short question: the download itself would retry for half a minute before giving up
+        commit = get_hf_file_metadata(hf_hub_url(repository, CONFIG), timeout=_PATIENCE_S).commit_hash
+        return _fetched(lambda file: Path(hf_hub_download(repository, file, revision=commit)))
     except Exception as error:  # whatever the hub's client or its transport raises: the user's next step is the same
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise HubError(
             f"{name} must be fetched from the model hub ({repository}), which did not give it: {reason}. "
             f"Offline: --model {offline_alternative}, or --model {name}@FILE.safetensors with weights on this disk."
         ) from error
-    return paths[-1].parent
+
+
+def _fetched(download: Callable[[str], Path]) -> Path:
+    """Fetch the files of a model by a function that returns where one lies; return their folder."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    config = download(CONFIG)
+    try:
+        download(WEIGHTS)
+    except EntryNotFoundError as whole:
+        try:
+            index = download(INDEX)
+        except EntryNotFoundError:
+            raise whole from None
+        for part in _parts(index):
+            download(part)
+    try:
+        download(PROCESSOR)
+    except EntryNotFoundError:
+        pass  # models of timm have none
+    return config.parent
+
+
+def _parts(index: Path) -> list[str]:
+    """List the files that an index names.
+
+    Raises:
+        ValueError: It names something that does not lie beside it.
+    """
+    parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    if odd := [part for part in parts if not isinstance(part, str) or not _PART.fullmatch(part)]:
+        raise ValueError(f"{index.name} must name safetensors files beside it; got {odd[0]!r}")
+    return parts
+
+
+def fetched_folder(repository: str) -> Path | None:
+    """Return the folder of a model in the hub's cache; None if it is not there as a whole."""
+    config = cached(repository, CONFIG)
+    if config is None:
+        return None
+    if cached(repository, WEIGHTS) is not None:
+        return config.parent
+    index = cached(repository, INDEX)
+    try:
+        whole = index is not None and all(cached(repository, part) is not None for part in _parts(index))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return config.parent if whole else None
+
+
+def cached(repository: str, file: str) -> Path | None:
+    """Return where a file lies in the hub's cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, file)
+    return Path(found) if isinstance(found, str) else None
 
 
 def is_fetched(repository: str) -> bool:
     """Whether the weights lie in the hub's cache already, so that no network is needed."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return all(isinstance(try_to_load_from_cache(repository, file), str) for file in _FILES)
+    return fetched_folder(repository) is not None

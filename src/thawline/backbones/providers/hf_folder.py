@@ -1,0 +1,222 @@
+"""A folder of Hugging Face's layout: its configuration, and the tensors of the encoder among those of its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thawline.backbones.derived import derived
+from thawline.backbones.weights import TensorFile
+from thawline.errors import WeightsError
+from thawline.scale.disk import file_sha256, is_folder
+
+if TYPE_CHECKING:
+    import torch
+
+    from thawline.backbones.providers.hf_families import Family
+
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+_LARGEST = 2**22
+"""Bytes of a configuration; real ones, with names of 21,000 classes, take 2 MB."""
+_COMPUTED = (".relative_position_index", ".relative_coords_table", ".position_ids", ".inv_freq")
+"""Ends of names of buffers that older releases of the library wrote into files."""
+_TABLE = ".relative_position_bias_table"
+_REVISION = 1
+"""Of what is written by ``adapted``."""
+_SHOWN = 3
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a configuration; None if it is not there.
+
+    Raises:
+        WeightsError: It is no JSON object, or too large.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it holds more than {_LARGEST:,} bytes")
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path.name} must be a JSON object; {path} is not: {error}.") from error
+    if not isinstance(said, dict):
+        raise WeightsError(f"{path.name} must be a JSON object; {path} holds a {type(said).__name__}.")
+    return said
+
+
+def folder_of(location: Path) -> Path:
+    """Return the folder of the configurations: the location itself, or that of a file of weights."""
+    return location if is_folder(location) else location.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The tensors of an encoder, and what is to be said of them."""
+
+    tensors: TensorFile
+    notes: tuple[str, ...]
+
+
+def encoder_in(path: Path, family: Family, settings: Mapping[str, Any], input_px: int) -> Found:
+    """Find an encoder's tensors in a file of weights, under the names and for the input size that it has here.
+
+    Args:
+        path: A safetensors file.
+        settings: Of the encoder.
+        input_px: Position embeddings of another size are interpolated, once, into a file in the cache.
+    Raises:
+        WeightsError: The file holds no such encoder, or several.
+        StorageError: The file in the cache cannot be written.
+    """
+    names = list(TensorFile(path).sources())
+    anchor = family.anchor
+    found = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
+    if not found:
+        raise WeightsError(
+            f"weights must hold a {family.model_type}, as config.json beside them says; no tensor of {path} is called "
+            f"{anchor}. Give the file that belongs to this config.json."
+        )
+    if len(found) > 1:
+        raise WeightsError(
+            f"weights must be there once; names begin with {found[0]!r} and with {found[1]!r} ({path}). "
+            "Keep one of them in a file of its own."
+        )
+    tensors = TensorFile(path, found[0], excluded=family.unused, computed=_COMPUTED, renamed=family.renamed)
+    changes = _changes(tensors, family, settings, input_px)
+    notes = (*_notes(tensors, names, family), *_told(changes))
+    return Found(_adapted(tensors, family, changes) if changes else tensors, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What becomes of one tensor of the file."""
+
+    targets: tuple[str, ...]
+    """Names in the encoder."""
+    how: str
+    make: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+    """One tensor for each target."""
+
+
+def _changes(tensors: TensorFile, family: Family, settings: Mapping[str, Any], input_px: int) -> dict[str, _Change]:
+    """Name under which a tensor is found -> what must become of it."""
+    changes: dict[str, _Change] = {}
+    patch = settings.get("patch_size", _usual_patch(tensors, family))
+    side = -(-input_px // patch)
+    for name, shape in tensors.shapes().items():
+        if family.position is not None and name == family.position.name and len(shape) > 1:
+            n_prefix, antialias = family.position.n_prefix, family.position.antialias
+            old = _side_of(shape[-2] - n_prefix)
+            if old is not None and old != side:
+                how = f"position embedding interpolated {old}x{old} -> {side}x{side}"
+                make = partial(_resized, n_prefix=n_prefix, old=old, new=side, antialias=antialias)
+                changes[name] = _Change((name,), how, make)
+        elif family.model_type == "beit" and name.endswith(_TABLE):
+            old = _side_of(shape[0] - 3)
+            if old is not None and old != 2 * side - 1:
+                new = 2 * side - 1
+                how = f"table of relative positions interpolated {old}x{old} -> {new}x{new}"
+                changes[name] = _Change((name,), how, partial(_resized_table, old=old, new=new))
+        elif ".mlp.weights_in." in name:
+            targets = tuple(name.replace("weights_in", part) for part in ("gate_proj", "up_proj"))
+            changes[name] = _Change(targets, "one half of a joined tensor", _halves)
+        elif ".mlp.weights_out." in name:
+            changes[name] = _Change((name.replace("weights_out", "down_proj"),), "", _as_it_is)
+    return changes
+
+
+def _usual_patch(tensors: TensorFile, family: Family) -> int:
+    """Side of the kernel that makes the patches; configurations leave out what is the library's default."""
+    shape = tensors.shapes().get(family.anchor, ())
+    return shape[-1] if len(shape) == 4 and shape[-1] > 0 else 1
+
+
+def _side_of(n: int) -> int | None:
+    side = math.isqrt(max(n, 0))
+    return side if side and side * side == n else None
+
+
+def _as_it_is(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return (rows,)
+
+
+def _halves(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return rows.chunk(2)
+
+
+def _resized(rows: torch.Tensor, n_prefix: int, old: int, new: int, antialias: bool) -> tuple[torch.Tensor, ...]:
+    """(..., n_prefix + old * old, D) -> (..., n_prefix + new * new, D), as the library does in each forward pass."""
+    import torch
+
+    grid = rows[..., n_prefix:, :].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, D, old, old)
+    grid = torch.nn.functional.interpolate(grid, (new, new), mode="bicubic", align_corners=False, antialias=antialias)
+    flat = grid.permute(0, 2, 3, 1).reshape(*rows.shape[:-2], new * new, rows.shape[-1]).to(rows.dtype)
+    return (torch.cat([rows[..., :n_prefix, :], flat], dim=-2),)
+
+
+def _resized_table(rows: torch.Tensor, old: int, new: int) -> tuple[torch.Tensor, ...]:
+    """(old * old + 3, heads) -> (new * new + 3, heads); the last three rows are of the class token."""
+    import torch
+
+    grid = rows[:-3].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, heads, old, old)
+    grid = torch.nn.functional.interpolate(grid, (new, new), mode="bilinear")
+    return (torch.cat([grid.permute(0, 2, 3, 1).reshape(new * new, -1).to(rows.dtype), rows[-3:]]),)
+
+
+def _adapted(tensors: TensorFile, family: Family, changes: Mapping[str, _Change]) -> TensorFile:
+    """Write the tensors under their names in the encoder, changed where they must be, into the cache."""
+    how = {target: change.how for change in changes.values() for target in change.targets}
+    purpose = json.dumps(["hf", _REVISION, family.model_type, tensors.prefix, sorted(how.items())])
+
+    def write(path: Path) -> None:
+        from safetensors.torch import save_file
+
+        made: dict[str, torch.Tensor] = {}
+        origin: dict[str, str] = {}
+        sources = tensors.sources()
+        for name, tensor in tensors.load().items():
+            change = changes.get(name)
+            parts = (tensor,) if change is None else change.make(tensor)
+            for target, part in zip((name,) if change is None else change.targets, parts, strict=True):
+                made[target], origin[target] = part.contiguous(), sources[name]
+        unused = set(TensorFile(tensors.path).sources()) - set(sources.values())
+        metadata = {
+            "source": tensors.path.name,
+            "sources": json.dumps(origin),
+            "adapted": json.dumps({name: why for name, why in how.items() if why}),
+            "unused": json.dumps({name: _why_unused(name, tensors) for name in sorted(unused)}),
+        }
+        save_file(made, path, metadata)
+
+    return TensorFile(derived(file_sha256(tensors.path), purpose, write))
+
+
+def _why_unused(name: str, tensors: TensorFile) -> str:
+    if not name.startswith(tensors.prefix):
+        return f"not below {tensors.prefix!r}"
+    return "computed by the model itself" if name.endswith(tensors.computed) else "classifier"
+
+
+def _notes(tensors: TensorFile, names: list[str], family: Family) -> tuple[str, ...]:
+    """Say what is unusual about the names in the file."""
+    prefix, file = tensors.prefix, tensors.path.name
+    notes = []
+    if prefix not in ("", f"{family.model_type}.", "vision_model."):
+        notes.append(f"The model's names in {file} begin with {prefix!r}, which was taken off.")
+    outside = [name for name in names if not name.startswith(prefix) and not name.startswith(family.unused)]
+    if outside:
+        shown = ", ".join(outside[:_SHOWN]) + (", ..." if len(outside) > _SHOWN else "")
+        notes.append(f"{len(outside):,} tensors of {file} that are not the encoder's were left out ({shown}).")
+    return tuple(notes)
+
+
+def _told(changes: Mapping[str, _Change]) -> tuple[str, ...]:
+    """Say once what was interpolated, however many tensors it were."""
+    said = dict.fromkeys(change.how for change in changes.values() if "interpolated" in change.how)
+    return tuple(f"{how[0].upper()}{how[1:]}: the weights are of another input size." for how in said)

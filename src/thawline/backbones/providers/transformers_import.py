@@ -1,0 +1,29 @@
+"""The one place that imports transformers."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from thawline.errors import ModelError
+
+OLDEST = "5.23"
+"""Of the release whose names of layers Thawline knows."""
+
+
+def import_transformers(submodule: str) -> ModuleType:
+    """Import a module of transformers, such as ``models.vit.modeling_vit``; it opens no connection.
+
+    Raises:
+        ModelError: The package is not installed, or too old.
+    """
+    from thawline.backbones.providers.timm_import import import_timm
+
+    import_timm()  # which makes torchvision importable for transformers, too
+    try:
+        return importlib.import_module(f"transformers.{submodule}")
+    except ImportError as error:
+        raise ModelError(
+            f"models named hf/... need transformers {OLDEST} or newer; importing it failed: {error}. "
+            "Install it: pip install 'thawline[hf]'."
+        ) from error
