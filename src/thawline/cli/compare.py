@@ -53,12 +53,16 @@ def compare(
     from thawline import runs
     from thawline.cli.results import json_of, print_notes
     from thawline.planning import noted
+    from thawline.planning.own_statistics import with_own_statistics
 
     fractions = data_options.fractions()
     names = [name.strip() for name in only.split(",")] if only else []
     with listening(quiet=output.silent) as listener:
-        backbone = opened_backbone(model)
+        backbone = opened_backbone(model, own=True)
         labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware())
+        backbone = with_own_statistics(
+            labelled, backbone, model.own(), listener, fractions=fractions, seed=compute.seed
+        )
         labelled = noted(labelled, backbone)
         listener.found(labelled)
         found = runs.compare(

@@ -80,7 +80,7 @@ def fit(
     _refuse_early(run, force=force, tensorboard=tensorboard)
     decided = _replay(context, plan) if plan else _asked(data_options, model, training, compute, baseline)
     with listening(quiet=output.silent) as listener:
-        backbone = None if plan else opened_backbone(model, architecture_only=training.from_scratch)
+        backbone = None if plan else opened_backbone(model, architecture_only=training.from_scratch, own=True)
         finished = runs.fit(
             data,
             decided,
@@ -122,6 +122,7 @@ def _asked(
         hidden=training.widths(),
         dropout=training.dropout,
         layer=model.read_at(),
+        own=model.own(),
         fractions=data.fractions(),
         seed=compute.seed,
         **compute.hardware(),

@@ -97,6 +97,10 @@ PictureData = Annotated[DataOptions, only("file_column", "image_column", "root",
 """Of pictures without labels."""
 
 
+OWN = "own"
+"""Stands for a mean or standard deviation that is measured on the training set."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ModelOptions:
     """Which pre-trained model, and how it takes pictures."""
@@ -121,11 +125,14 @@ class ModelOptions:
     ] = None
     input_px: Annotated[int | None, _model(help="Height and width of the model's input, in pixels.")] = None
     mean: Annotated[
-        str | None, _model(help="Mean that the input is normalised by: one number, or three with commas.")
+        str | None,
+        _model(
+            help="Mean that the input is normalised by: one number, three with commas, or own (of the training set)."
+        ),
     ] = None
     std: Annotated[
         str | None,
-        _model(help="Standard deviation that the input is normalised by: one number, or three with commas."),
+        _model(help="Standard deviation that the input is normalised by: one number, three with commas, or own."),
     ] = None
     interpolation: Annotated[str | None, _model(help="How to resize: nearest, bilinear, bicubic or lanczos.")] = None
     crop_pct: Annotated[float | None, _model(help="Share of the resized side that the centre crop keeps.")] = None
@@ -140,6 +147,10 @@ class ModelOptions:
         from thawline.backbones.reading import with_pooling
 
         return with_pooling(self.layer, self.pooling)
+
+    def own(self) -> tuple[str, ...]:
+        """Return what is to be measured on the training set: ``mean``, ``std``, both or neither."""
+        return tuple(name for name in ("mean", "std") if getattr(self, name) == OWN)
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of ``open_backbone``.
@@ -319,14 +330,14 @@ def _pairs(option: str, example: str, typed: list[str]) -> dict[str, Any]:
 
 
 def _channels(option: str, text: str | None) -> float | tuple[float, float, float] | None:
-    if text is None:
+    if text is None or text == OWN:
         return None
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"{option} must be one number or three with commas, such as 0.5; got {text!r}.") from error
+        raise UsageError(f"{option} must be one number or three with commas, or own; got {text!r}.") from error
     if len(values) == 3:
         return values
     if len(values) == 1:
         return values[0]
-    raise UsageError(f"{option} must be one number or three with commas, such as 0.5; got {text!r}.")
+    raise UsageError(f"{option} must be one number or three with commas, or own; got {text!r}.")

@@ -51,6 +51,7 @@ def plan(
     from thawline import planning
     from thawline.cli.results import json_of, print_data
     from thawline.planning.fit_plan import plan_text
+    from thawline.planning.own_statistics import with_own_statistics
     from thawline.planning.timing import forecast
     from thawline.scale.disk import written_whole
 
@@ -67,8 +68,11 @@ def plan(
         budget=training.spend(),
     )
     with listening(quiet=output.silent) as listener:
-        backbone = opened_backbone(model)
+        backbone = opened_backbone(model, own=True)
         labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
+        backbone = with_own_statistics(
+            labelled, backbone, model.own(), listener, fractions=data_options.fractions(), seed=compute.seed
+        )
         labelled = planning.noted(labelled, backbone)
         listener.found(labelled)
         planned = planning.make_plan(labelled, backbone, asked, watcher=listener, explain=True)

@@ -94,6 +94,9 @@ class Asked(Askable):
     training: TrainAsk = Field(
         default_factory=lambda: TrainAsk.model_validate({}), description="Settings of training; the plan sets the rest."
     )
+    own: tuple[Literal["mean", "std"], ...] = Field(
+        (), description="What pictures are normalised by that is measured on the training set: mean, std, or both."
+    )
     budget: Budget | None = Field(None, description="What measuring and the fit that follows may take together.")
 
     @classmethod
@@ -114,7 +117,7 @@ class Asked(Askable):
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked of the plan itself, by name."""
-        return self.model_dump(exclude_unset=True, exclude={"training", "budget"})
+        return self.model_dump(exclude_unset=True, exclude={"training", "budget", "own"})
 
     def opening(self) -> dict[str, Any]:
         """Return the arguments of ``open_data`` that open no more than the budget allows."""

@@ -15,6 +15,7 @@ from thawline.errors import RunError, UsageError
 from thawline.listening import Listener
 from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan, Ground, Planned
+from thawline.planning.own_statistics import with_own_statistics
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
@@ -69,6 +70,16 @@ def fit(
     if backbone is None:
         backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
     opened = _opened(data, asked, backbone, listener, opening)
+    if isinstance(asked, Asked):
+        backbone = with_own_statistics(
+            opened,
+            backbone,
+            asked.own,
+            listener,
+            fractions=asked.fractions,
+            seed=asked.seed,
+            architecture_only=asked.from_scratch,
+        )
     backbone = backbone.prepared_for(opened)
     opened = opened if asked.from_scratch else planning.noted(opened, backbone)
     listener.found(opened)
@@ -224,7 +235,7 @@ def _opened(
         if how:
             raise UsageError(f"{', '.join(how)} must come with a path; got data that are open already. Leave it out.")
         return data
-    if asked.from_scratch:
+    if asked.from_scratch or (isinstance(asked, Asked) and asked.own):  # what would be built ahead is not what will run
         return open_for(data, listener, **asked.opening(), **how)
     ahead = {"layer": asked.layer, "engine": asked.engine, "precision": asked.precision, "device": asked.device}
     return open_for(data, listener, backbone=backbone, **ahead, **asked.opening(), **how)
