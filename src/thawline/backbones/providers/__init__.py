@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "embedded": "thawline.backbones.providers.embedded",
+    "keras": "thawline.backbones.providers.keras",
     "timm": "thawline.backbones.providers.timm",
     "torchvision": "thawline.backbones.providers.torchvision",
     "hf": "thawline.backbones.providers.hf",

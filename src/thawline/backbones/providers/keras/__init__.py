@@ -1,0 +1,213 @@
+"""Keras: every model of ``keras.applications``, and users' own saved models, as plain torch modules.
+
+Takes ``keras/NAME``, ``keras/NAME@FILE`` or ``keras/custom@FILE``. Gives a module whose layers have Keras's names, made
+from the model's graph: Keras itself is asked for the graphs and the weights of its applications only, and a model that
+a user saved brings its graph itself. Refuses layers whose code is in no file, and files that are not Keras's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thawline.backbones.providers import timm
+from thawline.backbones.providers.keras import preparation as preparing
+from thawline.backbones.providers.keras.graph import Graph
+from thawline.backbones.providers.keras.preparation import APPLICATIONS, MODES
+from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
+from thawline.backbones.providers.unfetched import NoTensors
+from thawline.backbones.weights import TensorFile
+from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from thawline.backbones.providers.entry import CatalogueEntry
+    from thawline.backbones.providers.tracing import Tracing
+    from thawline.records import Preparation
+
+CUSTOM = "custom"
+"""Stands for a model whose graph is in its own file."""
+_GRAPH = "graph"
+
+
+def describe(name: str, model: str, location: str, asked: ModelAsk, *, architecture_only: bool) -> Description:
+    """See ``Provider.describe``; weights are Keras's own, those of a file, or random (``weights=none``)."""
+    args = dict(asked.model_args or {})
+    weights = str(args.pop("weights")).lower() if "weights" in args else None
+    mode = args.pop("preprocessing", None)
+    if weights not in (None, "imagenet", "none"):
+        raise ModelError(f"weights must be imagenet or none; got {weights!r}. A file is given as keras/{model}@FILE.")
+    if mode not in (None, *MODES):
+        raise ModelError(f"preprocessing must be one of {', '.join(MODES)}; got {mode!r} ({name}).")
+    if _GRAPH in args:
+        raise ModelError(f"model arguments must be those of Keras's {model}; got graph, which comes from the model.")
+    if model == CUSTOM:
+        return _own(name, location, asked, args, weights, mode)
+    if model not in APPLICATIONS:
+        raise UnknownModelError(
+            f"model must be one of keras.applications, or keras/custom@FILE; got {name!r}."
+            f"{nearest(model, APPLICATIONS)} See `thawline models keras/`."
+        )
+    return _application(name, model, location, asked, args, weights, mode, architecture_only=architecture_only)
+
+
+def _application(
+    name: str,
+    model: str,
+    location: str,
+    asked: ModelAsk,
+    args: Mapping[str, Any],
+    weights: str | None,
+    mode: str | None,
+    *,
+    architecture_only: bool,
+) -> Description:
+    """Describe a model of ``keras.applications``."""
+    from thawline.backbones.providers.keras import applications, own
+    from thawline.backbones.providers.keras import weights as weighing
+
+    known = APPLICATIONS[model]
+    applications.check_args(model, args)
+    path = Path(location).expanduser() if location else None
+    side = own.checked_side(asked.input_px or (None if path is None else _side_in(path)) or known.px, name)
+    mode = mode or (known.mode if args.get("include_preprocessing", True) else _mode_without_layers(model))
+    with_weights = weights == "imagenet" or (path is None and weights is None)
+    whole = applications.application_graph(model, side, args, imagenet=with_weights)
+    graph = own.without_classifier(whole)[0] if args.get("include_top") else whole
+    if path is not None:
+        tensors = TensorFile(weighing.converted(path, graph, side, sha256=asked.sha256))
+        if weights is None and model.startswith("EfficientNetB") and _has_deviations(tensors):
+            graph = applications.with_imagenet_rescaling(graph)
+    elif weights == "none":
+        tensors = TensorFile(weighing.drawn(graph, side))
+    elif architecture_only:
+        tensors = NoTensors(Path(name))
+    else:
+        fetched = applications.imagenet_weights(model, side, args, name)
+        tensors = TensorFile(weighing.converted(fetched, graph, side, sha256=asked.sha256))
+    return Description(
+        architecture=model,
+        model_args={**args, _GRAPH: own.prepared(graph, mode).to_json()},
+        preparation=preparing.preparation_of(mode, side, asked, name),
+        tensors=tensors,
+    )
+
+
+def _own(
+    name: str, location: str, asked: ModelAsk, args: Mapping[str, Any], weights: str | None, mode: str | None
+) -> Description:
+    """Describe a model that a user saved."""
+    from thawline.backbones.providers.keras import own
+    from thawline.backbones.providers.keras import weights as weighing
+
+    if not location:
+        raise UsageError("keras/custom must name the file of a saved model: keras/custom@my_model.keras.")
+    if args or weights == "imagenet":
+        unknown = ", ".join([*args, *(["weights"] if weights else [])])
+        raise ModelError(f"keras/custom takes the arguments preprocessing and weights=none; got {unknown}.")
+    path = Path(location).expanduser()
+    whole, _ = own.graph_in(path)
+    graph, classifier = own.without_classifier(whole)
+    side = own.side_of(graph, asked.input_px, name)
+    found, source = own.own_mode(graph)
+    chosen = mode or found
+    converted = weighing.drawn(graph, side) if weights == "none" else (
+        weighing.converted(path, graph, side, sha256=asked.sha256)
+    )  # fmt: skip
+    return Description(
+        architecture=CUSTOM,
+        model_args={_GRAPH: own.prepared(graph, chosen).to_json()},
+        preparation=preparing.preparation_of(chosen, side, asked, name),
+        tensors=TensorFile(converted),
+        notes=own.notes_on(path, "" if mode else source, classifier, asked.given()),
+        preparation_said=mode is not None or not source,
+    )
+
+
+def _side_in(path: Path) -> int | None:
+    """Return the size of the input that a file says, if it holds a whole model that takes pictures of one size."""
+    from thawline.backbones.providers.keras import own
+
+    try:
+        return own.graph_in(path)[0].side
+    except ModelError:  # weights alone; or what is wrong with the file is said when its weights are read
+        return None
+
+
+def _mode_without_layers(model: str) -> str:
+    """Return how pictures are prepared for a model whose own layers for it were left out."""
+    return "torch" if model.startswith(("ConvNeXt", "EfficientNetV2B")) else "tf"
+
+
+def _has_deviations(tensors: TensorFile) -> bool:
+    """Whether an EfficientNet's first layer holds the deviations of ImageNet in the place of variances."""
+    import numpy as np
+
+    held = tensors.arrays()("normalization.running_var")
+    return bool(np.allclose(held, MODES["torch"].std, atol=1e-3))
+
+
+def build(architecture: str, model_args: Mapping[str, Any], preparation: Preparation) -> nn.Module:
+    """See ``Provider.build``; the graph among the arguments says all, so Keras is not needed."""
+    import torch
+
+    from thawline.backbones.providers.keras.module import KerasModule
+
+    graph = Graph.from_json(model_args.get(_GRAPH))
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
+        return KerasModule(graph, preparation.input_px[0]).eval().requires_grad_(False)
+
+
+def tracing(module: nn.Module) -> Tracing:
+    """See ``Provider.tracing``: each layer of Keras is one node."""
+    from thawline.backbones.providers.tracing import Tracing
+
+    return Tracing(containers=frozenset(("",)), container_types=())
+
+
+def input_shape(module: nn.Module) -> tuple[int, ...] | None:
+    """See ``Provider.input_shape``: (3, H, W)."""
+    shape: tuple[int, ...] | None = getattr(module, "input_shape", None)
+    return shape
+
+
+def library_layers(module: nn.Module) -> tuple[LibraryLayer, ...] | None:
+    """See ``Provider.library_layers``: those of ``model.layers``, with the counts of ``count_params``."""
+    from thawline.backbones.providers.keras.module import KerasModule
+
+    return module.layers() if isinstance(module, KerasModule) else None
+
+
+def catalogue(query: str | None) -> list[CatalogueEntry]:
+    """See ``Provider.catalogue``; Keras is not imported."""
+    from thawline.backbones.providers.entry import CatalogueEntry
+
+    return [
+        CatalogueEntry(
+            name=f"keras/{model}",
+            parameters=None,
+            input_px=known.px,
+            licence="Apache-2.0",
+            offline=False,
+        )
+        for model, known in APPLICATIONS.items()
+        if query is not None and timm.matches(f"keras/{model}", query)
+    ]
+
+
+def count(architecture: str) -> int:
+    """See ``Provider.count``; Keras draws the graph if the cache does not have it."""
+    import torch
+
+    from thawline.backbones.providers.keras.applications import application_graph
+    from thawline.backbones.providers.keras.module import KerasModule
+
+    side = APPLICATIONS[architecture].px
+    with torch.device("meta"):
+        module = KerasModule(application_graph(architecture, side, {}, imagenet=True), side)
+    return sum(layer.parameters for layer in module.layers())
+
+
+examples, channels_last, pooled = timm.examples, timm.channels_last, timm.pooled
