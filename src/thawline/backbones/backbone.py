@@ -236,7 +236,9 @@ class Backbone:
             return receipt_of_random(self.title, self.architecture, inventory)
         given = self.tensors.shapes()
         if misfits(given, {name: spec.shape for name, spec in inventory.items()}):
-            self._check_fit(given, str(self.tensors.path))  # by what the architecture is now: the cache may be mistaken
+            self._check_fit(
+                given, str(self.tensors.shown)
+            )  # by what the architecture is now: the cache may be mistaken
             inventory = self._inventory
         return receipt_of_file(self.title, self.architecture, self.tensors, inventory)
 

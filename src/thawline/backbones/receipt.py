@@ -127,7 +127,7 @@ def issue_receipt_of_file(stage: str, tensors: TensorFile, before: str) -> Recei
     if tensors.digest() != before:
         raise ReceiptError(
             f"stage {stage!r} must leave frozen tensors bit-identical; the file of the weights has changed while it "
-            f"was in use ({tensors.path}). Open the backbone again."
+            f"was in use ({tensors.shown}). Open the backbone again."
         )
     digests = _file_digests(tensors)
     n_buffers = sum(name.endswith(STATISTICS) for name in digests)

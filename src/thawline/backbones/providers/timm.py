@@ -66,7 +66,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     def advice(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
         from thawline.backbones.providers import timm_advice  # only weights that do not fit need it
 
-        return timm_advice.advice(found, weights.path, given, wanted)
+        return timm_advice.advice(found, weights.shown, given, wanted)
 
     return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice)
 

@@ -54,7 +54,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         tensors = random_weights("torchvision", architecture, build, model_args, preparation)
     else:
         weights = open_weights(published.fetch(chosen, name), sha256=asked.sha256)
-        tensors = architectures.tensors_in(weights.path, architecture)
+        tensors = architectures.tensors_in(weights, architecture)
     notes = () if random else (*_renormalising(model_args), *_licence(chosen))
     return Description(
         architecture=architecture, model_args=model_args, preparation=preparation, tensors=tensors, notes=notes
@@ -96,7 +96,7 @@ def _in_file(
         architecture=architecture,
         model_args=model_args,
         preparation=preparation,
-        tensors=architectures.tensors_in(weights.path, architecture),
+        tensors=architectures.tensors_in(weights, architecture),
     )
     described = replace(weights, pretrained_cfg={"classifier": [head.removesuffix(".") for head in heads]})
     found = in_file(found, described, build, dict)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from types import MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.providers.timm_import import import_torchvision_models
-from thawline.backbones.weights import TensorFile
+from thawline.backbones.weights import TensorFile, WeightsFile
 from thawline.errors import ModelError, UnknownModelError, nearest
 
 if TYPE_CHECKING:
@@ -145,10 +144,10 @@ def head_of(architecture: str) -> Head:
     return _HEADS[_module_of(architecture)]
 
 
-def tensors_in(path: Path, architecture: str) -> TensorFile:
-    """Return the tensors of an architecture in a safetensors file, without its classifiers, by today's names."""
+def tensors_in(weights: WeightsFile, architecture: str) -> TensorFile:
+    """Return the tensors of an architecture in a file of weights, without its classifiers, by today's names."""
     renamed = _OLDER_NAMES.get(_module_of(architecture), ())
-    return TensorFile(path, excluded=head_of(architecture).in_files, renamed=renamed)
+    return replace(weights.tensors, excluded=head_of(architecture).in_files, renamed=renamed)
 
 
 def _module_of(architecture: str) -> str:
