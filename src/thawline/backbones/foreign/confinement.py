@@ -80,9 +80,14 @@ def _address_space() -> int | None:
         return None
 
 
+def filters_calls() -> bool:
+    """Whether this platform is one where system calls are filtered."""
+    return sys.platform == "linux" and os.uname().machine == "x86_64" and sys.maxsize > 2**32
+
+
 def _filter_calls() -> None:
     """Let the kernel refuse all system calls but a few; where it cannot, the audit hook and the limits remain."""
-    if sys.platform != "linux" or os.uname().machine != "x86_64" or sys.maxsize < 2**32:
+    if not filters_calls():
         return
     import ctypes
 

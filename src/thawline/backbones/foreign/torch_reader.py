@@ -19,6 +19,8 @@ from thawline.backbones.foreign.sentences import called, shortened
 from thawline.backbones.foreign.types import DTYPES
 from thawline.backbones.matching import STATE
 
+STANDARD_INPUT = "/proc/self/fd/0"
+"""The file to read, by a name under which torch can map it into memory; Linux has it."""
 _DEEPEST, _MOST_NAMES = 32, 200_000
 _MOST_TIMES = 8
 """Tensors may be this many times larger than their file: tied weights are stored once and named several times."""
@@ -71,12 +73,11 @@ def read(file: IO[bytes], size: int) -> tuple[dict[str, Any], Iterable[memoryvie
 def _load(file: IO[bytes]) -> object:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    place = "/proc/self/fd/0"
-    mapped = file.read(4) == b"PK\x03\x04" and os.path.exists(place)  # noqa: PTH110
+    mapped = file.read(4) == b"PK\x03\x04" and os.path.exists(STANDARD_INPUT)  # noqa: PTH110
     file.seek(0)
     try:
         with _allowed():
-            return torch.load(place if mapped else file, "cpu", weights_only=True, mmap=mapped)
+            return torch.load(STANDARD_INPUT if mapped else file, "cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged file makes the parser raise
