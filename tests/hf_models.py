@@ -109,7 +109,7 @@ def processor_of(model_type: str) -> dict[str, Any]:
     }
 
 
-def features_of(model: nn.Module, samples: Any) -> Any:
+def features_of(model: nn.Module, samples: Any, **asked: Any) -> Any:
     """Return what the library's own classifier sees (DINOv2: of it, the class token)."""
     import torch
 
@@ -117,7 +117,7 @@ def features_of(model: nn.Module, samples: Any) -> Any:
     if type(model).__name__.endswith("Classification"):
         base = getattr(model, model.base_model_prefix)  # type: ignore[arg-type]
     with torch.no_grad():
-        given = base(samples)
+        given = base(samples, **asked)
     if type(base).__name__ in ("ViTModel", "DeiTModel"):
         return given.last_hidden_state[:, 0]
     return given.pooler_output.flatten(1)

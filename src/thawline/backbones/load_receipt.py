@@ -176,7 +176,7 @@ def receipt_of_file(model: str, architecture: str, file: TensorFile, inventory: 
     for name, entry in header.items():
         if name not in filled:
             for source in made.sources.get(name, (name,)):
-                rows.append(_unused(source, tuple(entry["shape"]), _why_unused(name, file)))
+                rows.append(_unused(source, tuple(entry["shape"]), why_unused(name, file)))
     rows += [_unused(name, None, why) for name, why in made.unused.items()]
     return LoadReceipt(model=model, architecture=architecture, file=made.source or file.path.name, tensors=tuple(rows))
 
@@ -201,7 +201,7 @@ def _unused(name: str, shape: tuple[int, ...] | None, why: str) -> TensorLoad:
     return TensorLoad(fate="unused", shape=shape, sources=(name,), how=why)
 
 
-def _why_unused(name: str, file: TensorFile) -> str:
+def why_unused(name: str, file: TensorFile) -> str:
     """Say why a tensor of the file is not the model's, by its name."""
     if not name.startswith(file.prefix):
         return why_left_out(name) or f"not below {file.prefix!r}"

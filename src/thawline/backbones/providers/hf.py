@@ -86,8 +86,8 @@ def _of_folder(name: str, location: Path, asked: ModelAsk, random: bool) -> Desc
         return _randomly(described)
     weights = open_weights(location, sha256=asked.sha256)
     family = FAMILIES[described.architecture]
-    found_in = encoder_in(weights.path, family, described.model_args, described.preparation.input_px[0])
-    return replace(described, tensors=found_in.tensors, notes=(*found_in.notes, *described.notes))
+    encoder = encoder_in(weights, family, described.model_args, described.preparation.input_px[0])
+    return replace(described, tensors=encoder.tensors, notes=(*encoder.notes, *described.notes))
 
 
 def _unfetched(name: str, repository: str, asked: ModelAsk) -> Description:

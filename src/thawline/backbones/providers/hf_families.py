@@ -13,7 +13,6 @@ _DEEPEST = 400
 """Most blocks of an encoder: a hostile configuration may ask for any number."""
 _HALF, _IMAGENET = ((0.5,) * 3,) * 2, ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_USED_BY_HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "lm_head.", "decoder.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +78,8 @@ class Family:
     """How the published weights of this family were trained: taken if there is no ``preprocessor_config.json``."""
     renamed: tuple[tuple[str, str], ...] = ()
     """(pattern, replacement): from names in files, prefix taken off, to names of the library's modules."""
-    unused: tuple[str, ...] = _USED_BY_HEADS
-    """Beginnings of names in files, prefix taken off, of what no feature needs: classifiers, mask tokens, poolers."""
+    unused: tuple[str, ...] = ()
+    """Beginnings of names in files, prefix taken off, of what no feature needs: mask tokens, poolers."""
     blocks: str = "layers"
     norm: str = "layernorm"
     pooling: Literal["cls", "beit", "clip", "siglip"] = "cls"
@@ -162,7 +161,7 @@ def _vit_like(model_type: str, model: str, **different: Any) -> Family:
         "anchor": _PATCHES,
         "keys": _VIT,
         "renamed": _RENAMED_VIT,
-        "unused": (*_USED_BY_HEADS, "pooler.", _MASK),
+        "unused": ("pooler.", _MASK),
         "position": Position(name="embeddings.position_embeddings", n_prefix=1),
     }
     return Family(**described | different)
@@ -195,7 +194,7 @@ _FAMILIES = (
         usual=PROCESSORS["DINOv3ViT"],
     ),
     _vit_like(
-        "beit", "Beit", processor="Beit", pooling="beit", unused=(*_USED_BY_HEADS, _MASK),
+        "beit", "Beit", processor="Beit", pooling="beit", unused=(_MASK,),
         keys=(_VIT - {"qkv_bias"}) | frozenset(
             "use_absolute_position_embeddings use_relative_position_bias use_shared_relative_position_bias "
             "layer_scale_init_value drop_path_rate use_mean_pooling".split()
@@ -219,13 +218,13 @@ _FAMILIES = (
             (r"\.attention\.output\.dense\.", ".attention.o_proj."),
             *_MLP,
         ),
-        unused=(*_USED_BY_HEADS, _MASK),
+        unused=(_MASK,),
         position=Position(name="embeddings.position_embeddings", n_prefix=0),
     ),
     Family(
         model_type="swinv2", package="swinv2", model="Swinv2Model", config="Swinv2Config", layout="windows",
         anchor=_PATCHES, keys=_WINDOWS | {"pretrained_window_sizes"}, processor="ViT", n_prefix=0,
-        usual=Processor(size=256, mean=_IMAGENET[0], std=_IMAGENET[1]), unused=(*_USED_BY_HEADS, _MASK),
+        usual=Processor(size=256, mean=_IMAGENET[0], std=_IMAGENET[1]), unused=(_MASK,),
         position=Position(name="embeddings.position_embeddings", n_prefix=0),
     ),
     *(

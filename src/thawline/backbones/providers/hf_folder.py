@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.derived import derived
+from thawline.backbones.header import read_header
+from thawline.backbones.load_receipt import ADAPTED, CLASSIFIER, SOURCE, SOURCES, UNUSED, why_left_out, why_unused
 from thawline.backbones.weights import TensorFile
 from thawline.errors import WeightsError
 from thawline.scale.disk import file_sha256, is_folder
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from thawline.backbones.providers.hf_families import Family
+    from thawline.backbones.weights import WeightsFile
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 _LARGEST = 2**22
@@ -26,6 +29,8 @@ _LARGEST = 2**22
 _COMPUTED = (".relative_position_index", ".relative_coords_table", ".position_ids", ".inv_freq")
 """Ends of names of buffers that older releases of the library wrote into files."""
 _TABLE = ".relative_position_bias_table"
+CLASSIFIERS = ("classifier.", "cls_classifier.", "distillation_classifier.", "lm_head.", "decoder.")
+"""Beginnings of names of what the library's heads have."""
 _REVISION = 1
 """Of what is written by ``adapted``."""
 _SHOWN = 3
@@ -63,33 +68,41 @@ class Found:
     notes: tuple[str, ...]
 
 
-def encoder_in(path: Path, family: Family, settings: Mapping[str, Any], input_px: int) -> Found:
+def encoder_in(weights: WeightsFile, family: Family, settings: Mapping[str, Any], input_px: int) -> Found:
     """Find an encoder's tensors in a file of weights, under the names and for the input size that it has here.
 
     Args:
-        path: A safetensors file.
+        weights: May have been converted from a file of another format, whose name is said then.
         settings: Of the encoder.
         input_px: Position embeddings of another size are interpolated, once, into a file in the cache.
     Raises:
         WeightsError: The file holds no such encoder, or several.
         StorageError: The file in the cache cannot be written.
     """
-    names = list(TensorFile(path).sources())
+    names, said = list(TensorFile(weights.path).sources()), weights.shown
     anchor = family.anchor
     found = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
     if not found:
         raise WeightsError(
-            f"weights must hold a {family.model_type}, as config.json beside them says; no tensor of {path} is called "
+            f"weights must hold a {family.model_type}, as config.json beside them says; no tensor of {said} is called "
             f"{anchor}. Give the file that belongs to this config.json."
         )
     if len(found) > 1:
         raise WeightsError(
-            f"weights must be there once; names begin with {found[0]!r} and with {found[1]!r} ({path}). "
+            f"weights must be there once; names begin with {found[0]!r} and with {found[1]!r} ({said}). "
             "Keep one of them in a file of its own."
         )
-    tensors = TensorFile(path, found[0], excluded=family.unused, computed=_COMPUTED, renamed=family.renamed)
+    tensors = TensorFile(
+        weights.path,
+        found[0],
+        excluded=CLASSIFIERS,
+        foreign=family.unused,
+        computed=_COMPUTED,
+        renamed=family.renamed,
+        origin=weights.origin,
+    )
     changes = _changes(tensors, family, settings, input_px)
-    notes = (*_notes(tensors, names, family), *_told(changes))
+    notes = (*_notes(tensors.prefix, names, family, said.name), *_told(changes))
     return Found(_adapted(tensors, family, changes) if changes else tensors, notes)
 
 
@@ -185,31 +198,27 @@ def _adapted(tensors: TensorFile, family: Family, changes: Mapping[str, _Change]
             parts = (tensor,) if change is None else change.make(tensor)
             for target, part in zip((name,) if change is None else change.targets, parts, strict=True):
                 made[target], origin[target] = part.contiguous(), sources[name]
-        unused = set(TensorFile(tensors.path).sources()) - set(sources.values())
+        header, _ = read_header(tensors.path)
+        unused = json.loads((header.pop("__metadata__", None) or {}).get(UNUSED, "{}"))  # of a file that was converted
+        unused = unused if isinstance(unused, dict) else {name: why_left_out(name) or CLASSIFIER for name in unused}
+        unused |= {name: why_unused(name, tensors) for name in sorted(set(header) - set(sources.values()))}
         metadata = {
-            "source": tensors.path.name,
-            "sources": json.dumps(origin),
-            "adapted": json.dumps({name: why for name, why in how.items() if why}),
-            "unused": json.dumps({name: _why_unused(name, tensors) for name in sorted(unused)}),
+            SOURCE: tensors.shown.name,
+            SOURCES: json.dumps(origin),
+            ADAPTED: json.dumps({name: why for name, why in how.items() if why}),
+            UNUSED: json.dumps(unused),
         }
         save_file(made, path, metadata)
 
-    return TensorFile(derived(file_sha256(tensors.path), purpose, write))
+    return TensorFile(derived(file_sha256(tensors.path), purpose, write), origin=tensors.shown)
 
 
-def _why_unused(name: str, tensors: TensorFile) -> str:
-    if not name.startswith(tensors.prefix):
-        return f"not below {tensors.prefix!r}"
-    return "computed by the model itself" if name.endswith(tensors.computed) else "classifier"
-
-
-def _notes(tensors: TensorFile, names: list[str], family: Family) -> tuple[str, ...]:
+def _notes(prefix: str, names: list[str], family: Family, file: str) -> tuple[str, ...]:
     """Say what is unusual about the names in the file."""
-    prefix, file = tensors.prefix, tensors.path.name
     notes = []
     if prefix not in ("", f"{family.model_type}.", "vision_model."):
         notes.append(f"The model's names in {file} begin with {prefix!r}, which was taken off.")
-    outside = [name for name in names if not name.startswith(prefix) and not name.startswith(family.unused)]
+    outside = [name for name in names if not name.startswith(prefix) and not name.startswith(CLASSIFIERS)]
     if outside:
         shown = ", ".join(outside[:_SHOWN]) + (", ..." if len(outside) > _SHOWN else "")
         notes.append(f"{len(outside):,} tensors of {file} that are not the encoder's were left out ({shown}).")
