@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from thawline.backbones.providers import provider_of
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _MOST_NAMED = 8
 
 def counted_layers(ladder: Ladder, module: nn.Module) -> tuple[LibraryLayer, ...] | None:
     """Return the layers of a backbone as its library counts them; None if it counts as the ladder does."""
-    return provider_of(ladder.signature.provider).library_layers(module)
+    return ladder.signature.library_layers(module)
 
 
 def counted_on(setting: str, ladder: Ladder, module: nn.Module) -> tuple[LibraryLayer, ...]:

@@ -56,6 +56,7 @@ class LayerGraph:
         shapes: Of every node that is one tensor.
         lines: From ``input`` to ``pooled``.
         is_stem: Whether a layer of that name belongs to the stem.
+        stage_of: Stage of a layer by its name, as ``Tracing`` has it.
     """
 
     def __init__(self, module: nn.Module, name: str, signature: Signature) -> None:
@@ -70,7 +71,7 @@ class LayerGraph:
         """
         self.module = module = _outline(module)
         tracing = signature.tracing(module)
-        self.is_stem = tracing.is_stem
+        self.is_stem, self.stage_of = tracing.is_stem, tracing.stage_of
         self._graph = graph = trace(module, name, tracing)
         self._examples = signature.examples(module)
         found = _run(module, graph, self._examples)

@@ -31,7 +31,7 @@ class Rung:
     stage: str
     """The stage that the layer belongs to: ``stem``, ``blocks.2``, ``layer3``, ``head``."""
     kind: str
-    """Class of the layer: ``InvertedResidual``, ``Conv2d``."""
+    """Class of the layer, in its own library: ``InvertedResidual``, ``Conv2d``."""
     shape: tuple[int, ...]
     """What crosses the line here, per sample: (C, H, W), (H, W, C), (T, D) or (D,); the largest, if several cross."""
     parameters: int
@@ -89,7 +89,10 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
     total = sum(parameter.numel() for parameter in module.parameters())
     flops = graph.flops()
     rungs: list[Rung] = []
-    stages = _stages([line.layer for line in graph.lines], graph.is_stem)
+    kinds = {layer.name: layer.kind for layer in signature.library_layers(module) or ()}
+    layers = [line.layer for line in graph.lines]
+    named = [graph.stage_of(layer) for layer in layers]
+    stages = _stages_of_names(layers, named) if any(named) else _stages(layers, graph.is_stem)
     for line, stage in zip(graph.lines, stages, strict=True):
         shapes = [graph.shapes[node][1:] for node in line.crossing]  # without the batch
         is_top = line is graph.lines[-1]  # parameters that no forward pass uses are frozen with all others
@@ -97,7 +100,7 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
         rung = Rung(
             name=line.layer,
             stage=stage,
-            kind=line.kind,
+            kind=kinds.get(line.layer, line.kind),
             shape=max(shapes, key=math.prod),
             parameters=below - (rungs[-1].below if rungs else 0),
             below=below,
@@ -134,6 +137,19 @@ def _stages(layers: Sequence[str], is_stem: Callable[[str], object]) -> Iterator
             yield "stem"
         else:
             yield "head" if staged and place > staged[-1] else layer
+
+
+def _stages_of_names(layers: Sequence[str], named: Sequence[str | None]) -> Iterator[str]:
+    """Name the stage of each layer, given what the names of some say.
+
+    A layer whose name says nothing is in the stage of the one before it; ``stem`` before the first of them, ``head``
+    after the last.
+    """
+    places = [place for place, stage in enumerate(named) if stage is not None]
+    stage = "stem"
+    for place, (layer, own) in enumerate(zip(layers, named, strict=True)):
+        stage = own or stage
+        yield layer if place in (0, len(layers) - 1) else "head" if place > places[-1] else stage
 
 
 def _around(layer: str) -> str:

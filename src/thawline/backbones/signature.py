@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from thawline.backbones.providers.provider import LibraryLayer
     from thawline.backbones.providers.tracing import Tracing
 
 BATCH = 2
@@ -33,6 +34,10 @@ class Signature:
     def tracing(self, module: nn.Module) -> Tracing:
         """Say how the forward pass is traced."""
         return provider_of(self.provider).tracing(module)
+
+    def library_layers(self, module: nn.Module) -> tuple[LibraryLayer, ...] | None:
+        """Return the layers of a module as its library counts them; None if it counts as the ladder does."""
+        return provider_of(self.provider).library_layers(module)
 
     def channels_last(self, module: nn.Module) -> bool:
         """Say whether picture-shaped activations are (B, H, W, C) rather than (B, C, H, W)."""

@@ -21,3 +21,5 @@ class Tracing:
     """Functions that are recorded as calls."""
     is_stem: Callable[[str], object] = lambda name: False
     """Whether a layer of that name belongs to the stem."""
+    stage_of: Callable[[str], str | None] = lambda name: None
+    """Stage of a layer by its name, where names have no dots that say it; None if its name does not say, either."""

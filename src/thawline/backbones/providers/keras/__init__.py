@@ -162,9 +162,10 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
 
 def tracing(module: nn.Module) -> Tracing:
     """See ``Provider.tracing``: each layer of Keras is one node."""
+    from thawline.backbones.providers.keras.stages import stage_of
     from thawline.backbones.providers.tracing import Tracing
 
-    return Tracing(containers=frozenset(("",)), container_types=())
+    return Tracing(containers=frozenset(("",)), container_types=(), stage_of=stage_of)
 
 
 def input_shape(module: nn.Module) -> tuple[int, ...] | None:
