@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from thawline.backbones.reading import Reading
 from thawline.backbones.signature import Signature
 from thawline.data.sources import ArraySource
 from thawline.inputs.kind import digest_of
@@ -71,6 +72,9 @@ class ToyBackbone:
             self._pooled(layers, images) if rung == "pooled" else layers[: int(rung) + 1](images).mean((2, 3))  # type: ignore[index]
             for rung in rungs
         )
+
+    def reading(self, rung: str) -> Reading:
+        return Reading.of(rung)
 
     def _pooled(self, layers: nn.Module, images: Tensor) -> Tensor:
         features: Tensor = layers(images)

@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 import thawline as tl
+from thawline.backbones.cut import cut
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.backbones.reading import Reading, with_pooling
+from thawline.backbones.thaw import resolve_thaw
 from thawline.errors import ModelError, UsageError
 
 
@@ -128,3 +130,47 @@ def test_a_pooling_goes_to_every_layer_and_is_given_once() -> None:
     assert with_pooling("layer1:max", None) == "layer1:max"
     with pytest.raises(UsageError, match="pooling must be given once; got 'max' for 'layer1:flatten'"):
         with_pooling("layer1:flatten", "max")
+
+
+@pytest.mark.parametrize("rung", ["pooled:flatten", "layer3:grid:2", "layer2", "layer1:max"])
+def test_a_backbone_that_ends_at_a_layer_is_cut_like_any_other(resnet: tl.Backbone, rung: str) -> None:
+    shorter, images = resnet.up_to(rung), pictures(160)
+    ladder = shorter.ladder
+    assert ladder.rungs[-1].shape == (resnet.width(rung),)
+    assert [line.name for line in ladder.rungs[:-1]] == [
+        line.name for line in resnet.ladder.rungs[: len(ladder.rungs) - 1]
+    ]
+    above = sum(p.numel() for name, p in resnet.module().named_parameters() if name in ladder.unused)
+    assert ladder.parameters + above == resnet.ladder.parameters
+    for line in (ladder.rungs[0].name, ladder.rungs[-2].name, "pooled"):
+        parts = cut(shorter, line)
+        with torch.inference_mode():
+            assert torch.allclose(parts.suffix(*parts.prefix(images)), resnet.reader([rung])(images)[0], atol=1e-5)
+
+
+def test_a_thaw_setting_counts_only_what_is_below_the_layer(resnet: tl.Backbone) -> None:
+    ladder, module = resnet.up_to("layer3:grid:2").ladder, resnet.module()
+    last = resolve_thaw(ladder, "last:1", module)
+    assert {name.split(".")[0] for name in last.thawed} == {"layer3"}
+    assert {name for name in last.frozen if name.startswith("layer4")} == set(ladder.unused)
+    everything = resolve_thaw(ladder, "all", module)
+    assert not {name for name in (*everything.thawed, *everything.buffers) if name.startswith("layer4")}
+    assert everything.n_trainable == ladder.parameters
+    with pytest.raises(UsageError):
+        resolve_thaw(ladder, "from:layer4", module)
+
+
+def test_a_layer_inside_a_block_cannot_end_a_training(resnet: tl.Backbone) -> None:
+    with pytest.raises(ModelError, match=r"cannot be trained up to 'layer2.0.conv1', which lies inside another layer"):
+        _ = resnet.up_to("layer2.0.conv1").ladder
+
+
+def test_a_layer_above_that_works_in_place_changes_nothing(resnet: tl.Backbone) -> None:
+    assert resnet.module().act1.inplace  # it writes into what bn1 gave
+    images = pictures(64)
+    with torch.inference_mode():
+        alone = [resnet.reader([rung])(images)[0] for rung in ("bn1", "bn1:flatten")]
+        together = resnet.reader(["bn1", "bn1:flatten", "layer1"])(images)
+    assert torch.equal(alone[0], together[0])
+    assert torch.equal(alone[1], together[1])
+    assert alone[1].min() < 0

@@ -77,6 +77,7 @@ class Backbone:
         self._module: nn.Module | None = None
         self._digests: dict[str, str] = {}
         self._building = threading.Lock()
+        self._readout: Reading | None = None
         self._prepared: dict[tuple[ValueScale, ...], Backbone] = {}
 
     def __repr__(self) -> str:
@@ -163,7 +164,7 @@ class Backbone:
         """What the module takes, and who knows how it is traced."""
         from thawline.backbones.signature import Signature
 
-        return Signature(self.provider, self.preparation.tensor_shape)
+        return Signature(self.provider, self.preparation.tensor_shape, self._readout)
 
     def build(self) -> nn.Module:
         """Create a new module of this architecture, frozen and in inference mode; its weights are random.
@@ -298,6 +299,21 @@ class Backbone:
         """
         reading = Reading.of(rung)
         return replace(reading, layer=self.last_map) if reading.layer == POOLED and reading.pooling else reading
+
+    def up_to(self, rung: str) -> Backbone:
+        """Return this backbone with what is read at a rung as its output: its ladder ends there.
+
+        Args:
+            rung: As for ``reader``; one alone.
+        Raises:
+            UsageError, ModelError: As ``reading``.
+        """
+        if rung == POOLED:
+            return self
+        shorter = copy.copy(self)
+        shorter._readout, shorter._prepared = self.reading(rung), {}
+        shorter.__dict__.pop("ladder", None)
+        return shorter
 
     @cached_property
     def last_map(self) -> str:

@@ -82,7 +82,7 @@ def cut(model: Backbone | nn.Module, rung: str, *, signature: Signature | None =
     prefix = _below(module, graph, line)
     images = signature.examples(module)
     with _undisturbed(module):
-        whole, given = module(images), prefix(images)
+        whole, given = signature.features(module, images), prefix(images)
         above = graph.nodes[line.position + 1 :]
         suffix = _checked_part(module, graph, line, above, graph.output, given, whole, f"{name} cut at {rung!r}")
     return _thaw(module, graph, line, prefix, suffix)

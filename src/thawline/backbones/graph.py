@@ -19,7 +19,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
 from thawline.backbones.names import INPUT, POOLED
+from thawline.backbones.providers import provider_of
+from thawline.backbones.providers.provider import Provider
 from thawline.backbones.providers.tracing import Tracing
+from thawline.backbones.reading import Reading, pooled_as
 from thawline.backbones.signature import BATCH, Signature
 from thawline.errors import ModelError
 
@@ -73,6 +76,8 @@ class LayerGraph:
         tracing = signature.tracing(module)
         self.is_stem, self.stage_of = tracing.is_stem, tracing.stage_of
         self._graph = graph = trace(module, name, tracing)
+        if signature.readout is not None:
+            _end_at(graph, module, name, signature.readout, provider_of(signature.provider))
         self._examples = signature.examples(module)
         found = _run(module, graph, self._examples)
         self.nodes = tuple(node for node in graph.nodes if node.op != "output")
@@ -187,6 +192,28 @@ def trace(module: nn.Module, name: str, tracing: Tracing) -> fx.Graph:
             "Open it with --model-arg drop_rate=0, or use it frozen or thawed as a whole."
         )
     return graph
+
+
+def _end_at(graph: fx.Graph, module: nn.Module, name: str, readout: Reading, provider: Provider) -> None:
+    """Make what is read at a layer the output of a graph, and take out the layers that it does not need."""
+    inside = f"{readout.layer}."
+    ran = [node for node in graph.nodes if node.op == "call_module" and f"{node.target}.".startswith(inside)]
+    if not ran:
+        raise ModelError(
+            f"{name} cannot be trained up to {readout.layer!r}, which lies inside another layer. Choose a layer that "
+            "`thawline ladder` prints, or thaw none."
+        )
+    output = next(node for node in graph.nodes if node.op == "output")
+
+    def features(activation: torch.Tensor) -> torch.Tensor:
+        return pooled_as(readout, activation, module, provider)
+
+    with graph.inserting_before(output):
+        read = graph.call_function(features, (ran[-1],))
+    output.args = (read,)
+    for node in reversed(graph.nodes):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
 
 
 class _Tracer(fx.Tracer):

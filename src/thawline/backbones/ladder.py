@@ -65,6 +65,8 @@ class Ladder:
     rungs: tuple[Rung, ...]
     signature: Signature
     """What the backbone's module takes."""
+    unused: tuple[str, ...] = ()
+    """Parameters above the layer where features are read; they are counted nowhere, and never learn."""
     channels_last: bool = False
     """Whether what crosses a line in three dimensions is (H, W, C), as in Swin, and not (C, H, W)."""
 
@@ -86,7 +88,11 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
     from thawline.backbones.graph import LayerGraph
 
     graph = LayerGraph(module, name, signature)
-    total = sum(parameter.numel() for parameter in module.parameters())
+    unused: tuple[str, ...] = ()
+    if signature.readout is not None:
+        used = graph.parameters_below(len(graph.nodes) - 1)
+        unused = tuple(name for name, parameter in graph.module.named_parameters() if parameter not in used)
+    total = sum(parameter.numel() for name, parameter in module.named_parameters() if name not in unused)
     flops = graph.flops()
     rungs: list[Rung] = []
     kinds = {layer.name: layer.kind for layer in signature.library_layers(module) or ()}
@@ -114,6 +120,7 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
         parameters=total,
         rungs=tuple(rungs),
         signature=signature,
+        unused=unused,
         channels_last=signature.channels_last(module),
     )
 

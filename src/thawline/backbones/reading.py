@@ -95,40 +95,43 @@ class _Reached(Exception):
 def _read(
     module: nn.Module, provider: Provider, readings: Sequence[Reading], samples: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    caught: dict[str, object] = {}
-    layers = {reading.layer for reading in readings}
+    made: dict[Reading, torch.Tensor] = {}
+    wanted = set(readings)
 
     def catch(layer: str) -> Callable[[nn.Module, object, object], None]:
+        own = [reading for reading in wanted if reading.layer == layer]
+
         def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
-            caught[layer] = output
-            if len(caught) == len(layers):
+            for reading in own:  # now: a layer above that works in place would change the output
+                made[reading] = pooled_as(reading, output, module, provider)
+            if len(made) == len(wanted):
                 raise _Reached
 
         return hook
 
-    hooks = [module.get_submodule(layer).register_forward_hook(catch(layer)) for layer in sorted(layers - {POOLED})]
+    layers = sorted({reading.layer for reading in wanted} - {POOLED})
+    hooks = [module.get_submodule(layer).register_forward_hook(catch(layer)) for layer in layers]
     try:
-        whole = module(samples)
-        if POOLED in layers:
-            caught[POOLED] = whole
+        made |= {Reading(POOLED): module(samples)}
     except _Reached:
         pass
     finally:
         for hook in hooks:
             hook.remove()
-    for layer in layers:
-        if layer not in caught:
+    for reading in readings:
+        if reading not in made:
             raise ModelError(
-                f"layer {layer!r} is not run in a forward pass, so it has no output. Choose another layer."
+                f"layer {reading.layer!r} is not run in a forward pass, so it has no output. Choose another layer."
             )
-    return tuple(
-        whole if reading.layer == POOLED else _pooled(caught[reading.layer], module, provider, reading)
-        for reading in readings
-    )
+    return tuple(made[reading] for reading in readings)
 
 
-def _pooled(activation: object, module: nn.Module, provider: Provider, reading: Reading) -> torch.Tensor:
-    """(B, ...) -> (B, D)"""
+def pooled_as(reading: Reading, activation: object, module: nn.Module, provider: Provider) -> torch.Tensor:
+    """Make features (B, D) of what a layer gave, (B, ...).
+
+    Raises:
+        ModelError: It cannot be read so.
+    """
     import torch
     from torch.nn import functional
 
@@ -136,7 +139,7 @@ def _pooled(activation: object, module: nn.Module, provider: Provider, reading: 
     if not isinstance(activation, torch.Tensor) or activation.ndim < 2:
         raise ModelError(f"layer {layer!r} gives no image-shaped or token-shaped output. Choose another layer.")
     if pooling == "flatten":
-        return activation.flatten(1)
+        return activation.flatten(1).clone()
     if pooling in ("", "avg"):
         pooled = provider.pooled(activation, module)
         if pooled is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thawline.backbones.providers import provider_of
+from thawline.backbones.reading import Reading, reader
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +27,19 @@ class Signature:
     """Family of names, such as ``timm``."""
     shape: tuple[int, ...]
     """Of one sample as the first layer takes it: (3, H, W)."""
+    readout: Reading | None = None
+    """Where the features are read, if that is not the output of the module: layers above are left out."""
 
     def examples(self, module: nn.Module, n: int = BATCH) -> torch.Tensor:
         """Return random inputs (n, *shape), always the same, in the place and precision of the module's weights."""
         return provider_of(self.provider).examples(module, self.shape, n)
+
+    def features(self, module: nn.Module, samples: torch.Tensor) -> torch.Tensor:
+        """Run a module: (B, *shape) -> the features that are read (B, D)."""
+        if self.readout is None:
+            features: torch.Tensor = module(samples)
+            return features
+        return reader([self.readout], module, provider_of(self.provider), type(module).__name__)(samples)[0]
 
     def tracing(self, module: nn.Module) -> Tracing:
         """Say how the forward pass is traced."""

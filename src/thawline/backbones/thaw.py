@@ -112,17 +112,21 @@ class _Model:
         self.name = ladder.model
         self.rungs = ladder.rungs
         self.modules = [name for name, _ in module.named_modules() if name]
-        self.sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+        sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+        self.unused = {name: sizes.pop(name) for name in ladder.unused}
+        self.sizes = sizes
         self.aliases = _aliases(module)
         by_name = _places_by_name([rung.name for rung in ladder.rungs], list(_names(module)))
         self.place = {name: min(by_name[alias] for alias in self.aliases[name]) for name in self.sizes}
         if self._sizes_at(self.sizes) != [rung.parameters for rung in ladder.rungs]:
-            self.place = _places_by_forward(ladder, module)
+            places = _places_by_forward(ladder, module)
+            self.place = {name: places[name] for name in self.sizes}
         beside = {name.rpartition(".")[0]: place for name, place in self.place.items()}
+        above = {name.rpartition(".")[0] for name in self.unused}
         self._statistics = {
             name: beside.get(name.rpartition(".")[0], place)
             for name, place in by_name.items()
-            if name.endswith(STATISTICS)
+            if name.endswith(STATISTICS) and name.rpartition(".")[0] not in above
         }
         self.size_at = self._sizes_at(self.sizes)
         self.layers = [place for place, size in enumerate(self.size_at) if size]
@@ -149,10 +153,10 @@ class _Model:
             rung=self.rungs[line].name,
             thawed=thawed,
             distance=tuple(len(self.layers) - bisect_left(self.layers, self.place[name]) for name in thawed),
-            frozen=tuple(name for name in self.sizes if name not in chosen),
+            frozen=(*(name for name in self.sizes if name not in chosen), *self.unused),
             buffers=tuple(name for name, place in self._statistics.items() if name in chosen and place > line),
             n_trainable=sum(trainable_at),
-            n_frozen=sum(self.size_at) - sum(trainable_at),
+            n_frozen=sum(self.size_at) - sum(trainable_at) + sum(self.unused.values()),
             trainable_at=tuple(trainable_at),
         )
 

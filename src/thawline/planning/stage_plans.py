@@ -82,11 +82,13 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
                 f"{plan.head} head is solved without steps. Delete them, or thaw something."
             )
         return plan
-    if plan.layer != "pooled" and plan.thaw != NONE:
+    if "," in plan.layer and plan.thaw != NONE:
         raise UsageError(
-            f"layer must be pooled if something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Leave --layer "
-            "and --pooling out, or thaw none."
+            f"layer must be one layer if something is thawed; got {plan.layer!r} and thaw {plan.thaw}. Choose one, or "
+            "thaw none."
         )
+    if plan.thaw != NONE:
+        backbone = backbone.up_to(plan.layer)
     assert ground is not None
     if plan.thaw == PROGRESSIVE and not len(ground.split.val):
         raise UsageError(

@@ -251,7 +251,8 @@ def _train(
     ask = ask_for(plan, ends_at=ends_at, must_improve=must_improve)
     values = None if features is None else features.values
     to_beat = None if frozen is None else frozen.probe.validation_probabilities
-    fitted = fine_tune(ask, data, split, backbone, values, probe, state, listener, to_beat=to_beat)
+    shorter = backbone.up_to(plan.layer) if plan.thaw != "none" else backbone
+    fitted = fine_tune(ask, data, split, shorter, values, probe, state, listener, to_beat=to_beat)
     if frozen is None or fitted.kept != "none":
         return fitted
     tried = fitted.stages[len(frozen.probe.stages) :]
