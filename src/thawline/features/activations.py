@@ -194,7 +194,8 @@ def check_untouched(prefix: Prefix, backbone: Backbone, rung: str) -> None:
     below = prefix.layers.state_dict()
     loaded = backbone.tensors.load() if below else {}  # with nothing below, weights need not even be there
     for name, tensor in below.items():
-        if not torch.equal(loaded[name].to(tensor.dtype), tensor.cpu()):
+        began = loaded.get(name, torch.zeros_like(tensor, device="cpu"))  # without a counter of batches, it is 0
+        if not torch.equal(began.to(tensor.dtype), tensor.cpu()):
             raise ModelError(
                 f"{backbone.name} has changed below the thaw line at {rung!r} since it was loaded: {name}. "
                 "Open the backbone again."
