@@ -11,6 +11,7 @@ from _pytest.mark import ParameterSet
 from tests.contracts.test_cut import check_learning, close
 from tests.contracts.test_training_step import Net, statistics_above, train_one_step
 from tests.contracts.zoo import above, images, shaken, tensors
+from tests.hf_models import need_transformers
 from torch import nn
 
 import thawline as tl
@@ -63,6 +64,16 @@ MODELS = {
     "timm/resnetv2_50": 64,
     "timm/vgg19": 64,
     "timm/vit_small_patch14_dinov2": 518,
+    "hf/facebook/convnext-tiny-224": 64,
+    "hf/facebook/deit-tiny-patch16-224": 64,
+    "hf/facebook/dinov2-small": 70,
+    "hf/facebook/dinov2-with-registers-small": 70,
+    "hf/google/siglip-base-patch16-224": 64,
+    "hf/google/vit-base-patch16-224": 64,
+    "hf/microsoft/beit-base-patch16-224": 64,
+    "hf/microsoft/resnet-50": 64,
+    "hf/microsoft/swin-tiny-patch4-window7-224": 224,
+    "hf/openai/clip-vit-base-patch32": 64,
 }
 """Model -> side of its input here: small where the architecture takes any size."""
 FIRST_TIER = ("torchvision/squeezenet1_1", "torchvision/mnasnet0_5", "torchvision/shufflenet_v2_x0_5")
@@ -73,6 +84,8 @@ def tiers() -> list[ParameterSet]:
 
 
 def opened(name: str) -> Backbone:
+    if name.startswith("hf/"):
+        need_transformers()
     return tl.open_backbone(name, input_px=MODELS[name], architecture_only=True)
 
 
@@ -116,7 +129,7 @@ def test_a_training_step_above_the_middle(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("torchvision/")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("torchvision/", "hf/"))])
 def test_a_bundle_predicts_what_its_run_did(name: str, tiny_photos: Path, tmp_path: Path) -> None:
     data = tl.open_data(tiny_photos)
     backbone = tl.open_backbone(name, input_px=MODELS[name], model_args={"weights": "none"})

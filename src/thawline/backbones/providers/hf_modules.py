@@ -64,11 +64,8 @@ class Tokens(Encoder):
             self.head = model.head
         self._grid = (input_px // patch_px,) * 2
         self._each: dict[str, Any] = {"resolution": (input_px, input_px)} if family.pooling == "beit" else {}
-        if isinstance(rope := getattr(model, "rope_embeddings", None), nn.Module):
-            weight = next(model.parameters())
-            with torch.no_grad():  # of one input size: constants, without the random shifts of pre-training
-                cos, sin = rope.eval()(torch.empty(1, 3, input_px, input_px, device=weight.device, dtype=weight.dtype))
-            self.rope_cos, self.rope_sin = nn.Buffer(cos, persistent=False), nn.Buffer(sin, persistent=False)
+        if isinstance(rotating := getattr(model, "rope_embeddings", None), nn.Module):
+            self.rope = _Rotation(rotating, next(model.parameters()), input_px)
 
     def forward(self, samples: torch.Tensor) -> Any:
         """(B, 3, H, W) -> (B, D)"""
@@ -76,8 +73,8 @@ class Tokens(Encoder):
         if hasattr(self, "pre_layrnorm"):
             tokens = self.pre_layrnorm(tokens)
         each = dict(self._each)
-        if hasattr(self, "rope_cos"):
-            each["position_embeddings"] = (self.rope_cos, self.rope_sin)
+        if hasattr(self, "rope"):
+            each["position_embeddings"] = self.rope()
         mask = self.shared_position_bias(self._grid) if hasattr(self, "shared_position_bias") else None
         blocks: Any = self.get_submodule(self._family.blocks)
         for block in blocks:
@@ -96,6 +93,20 @@ class Tokens(Encoder):
         if self._family.pooling == "siglip":
             return self.head(tokens) if hasattr(self, "head") else tokens.mean(1)
         return tokens[:, 0]
+
+
+class _Rotation(nn.Module):
+    """Angles of rotary positions for one input size: constants, without the random shifts of pre-training."""
+
+    def __init__(self, rotating: nn.Module, like: torch.Tensor, input_px: int) -> None:
+        super().__init__()
+        with torch.no_grad():
+            cos, sin = rotating.eval()(like.new_empty(1, 3, input_px, input_px))
+        self.cos, self.sin = nn.Buffer(cos, persistent=False), nn.Buffer(sin, persistent=False)
+
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two of (patches, head dimension)."""
+        return self.cos, self.sin
 
 
 class Windows(Encoder):
