@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from thawline.planning.assumptions import examine, stem_of
 
 import thawline as tl
 from thawline.backbones import Backbone
 from thawline.data.digits import open_digits
-from thawline.planning.assumptions import examine, stem_of
 from thawline.planning.observing import draw_pictures
 from thawline.planning.stem_check import (
     FEWEST_PICTURES,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from thawline.backbones import Backbone
     from thawline.records import Dataset
 
-_known: WeakKeyDictionary[Backbone, dict[int, str]] = WeakKeyDictionary()
-"""Backbone -> hash of the digests of samples -> what they say of its preparation."""
+_known: WeakKeyDictionary[Backbone, dict[int, tuple[str, ...]]] = WeakKeyDictionary()
+"""Backbone -> hash of the digests of samples -> what is said of its preparation."""
 
 
 def noted(data: Dataset, backbone: Backbone) -> Dataset:
@@ -23,22 +23,19 @@ def noted(data: Dataset, backbone: Backbone) -> Dataset:
 
 
 def notes_on(data: Dataset, backbone: Backbone) -> tuple[str, ...]:
-    """Say how the weights were read otherwise than they lie there, and which preparation was assumed.
+    """Say how the weights were read otherwise than they lie there, and what of the preparation was assumed or is wrong.
 
-    Weights that do not say how their pictures were prepared are held against up to 32 pictures of the data: the first
-    batch norm remembers what it saw. No labels, and nothing of a given test set, are looked at.
+    The first batch norm remembers the pictures that the weights were trained on. Only where they do not explain the
+    preparation are up to 32 pictures of the data looked at; no labels, and nothing of a given test set, ever are.
     """
-    if backbone.preparation_said:
-        return backbone.notes
-    from thawline.planning.assumptions import tried_on  # few weights say nothing
+    from thawline.planning.preparation_check import checked_on
 
     backbone = backbone.prepared_for(data)
     of_samples = _known.setdefault(backbone, {})
     key = hash(data.digests)
     if key not in of_samples:
         try:
-            of_samples[key] = tried_on(data, backbone)
+            of_samples[key] = checked_on(data, backbone)
         except ThawlineError:  # it comes again, if the model or the sample is needed
-            of_samples[key] = ""
-    found = of_samples[key]
-    return backbone.notes if not found else (*backbone.notes, found)
+            of_samples[key] = ()
+    return (*backbone.notes, *of_samples[key])

@@ -1,89 +1,46 @@
-"""Compare the first batch norm's stored statistics with what the user's pictures give it, for several preparations.
+"""Judge a preparation by what the first batch norm keeps of its source, and by the user's pictures.
 
-The first layer is linear: the mean and covariance of the patches that it sees give the mean and variance of each of its
-channels, whatever mean, standard deviation and order of channels the pictures are given. So one look at the pixels
-judges every preparation, and nothing is run. Labels are not needed.
+Two references are at hand: photographs in general, and the pictures of the user. The first layer is linear, so that the
+mean and covariance of patches of either give the mean and variance of each of its channels, whatever mean, standard
+deviation and order of channels is taken. Nothing is run, and no labels are needed.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.planning.source_memory import (
+    USUAL,
+    ColourMap,
+    Floats,
+    Normalisation,
+    Reading,
+    Stem,
+    normalisation_of,
+    recall,
+)
 from thawline.randomness import generator
-
-Floats = NDArray[np.float64]
 
 N_PICTURES, FEWEST_PICTURES = 32, 12
 _N_PATCHES = 20_000
 _CLIP = 9.0
 """Squared differences beyond three standard deviations, or a factor of 20, count no more."""
+AGREES, BLAMED, TIMES = 4.0, 8.0, 2.0
+"""Misfit of photographs up to which a preparation is right, from which it is wrong, and by which factor that of another
+one must be less. Measured in benchmarks/preparation.md: at most 1.7 if right, at least 9.8 if wrong.
+"""
 _NEAR, _TIMES, _GAP = 0.15, 5.0, 0.35
-_TIMES_SWAPPED = 2.5
-_FAR = 6.0
-"""Thresholds, in source variances, from the measurements in benchmarks/preparation.md: the right preparation was blamed
-in 2 of 1,400 cases, both with pale pictures; pixels up to 255 instead of 1, or the other way round, always were.
-"""
-_AGREES = 0.25
-_WARM = 0.01
-"""Red less blue, of 1, on average: photographs have more red. Where they have not, because they are inverted or of the
-sea, the means of the channels look as if blue came first.
-"""
+"""The same for distances of the user's pictures, in source variances, if photographs explain no preparation."""
 _FLAT = 0.03
-"""Standard deviation of pixels, of 1, below which pictures say nothing about a scale."""
-_SAME_MEAN, _SAME_LOG_STD = 0.1, 0.3
-"""Normalisations that differ by less cannot be told apart: those of CLIP and of ImageNet, for example."""
-
-
-@dataclass(frozen=True, slots=True)
-class Normalisation:
-    """How pixels of 0 to 1 become inputs: less ``mean``, divided by ``std``; perhaps with blue first."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    swapped: bool = False
-    """Whether the channels are in the order blue, green, red."""
-
-    def like(self, other: Normalisation) -> bool:
-        """Whether the two are too much alike to be told apart."""
-        means = max(abs(one - two) for one, two in zip(self.mean, other.mean, strict=True))
-        stds = max(abs(math.log(one / two)) for one, two in zip(self.std, other.std, strict=True))
-        return self.swapped == other.swapped and means < _SAME_MEAN and stds < _SAME_LOG_STD
-
-
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-USUAL = tuple(
-    Normalisation(mean, std, swapped)
-    for swapped in (False, True)
-    for mean, std in (
-        IMAGENET,
-        ((0.5,) * 3, (0.5,) * 3),
-        ((0.0,) * 3, (1.0,) * 3),
-        ((0.0,) * 3, (1 / 255,) * 3),
-        (IMAGENET[0], (1 / 255,) * 3),
-    )
-)
-"""ImageNet's moments; -1 to 1; 0 to 1; 0 to 255; 0 to 255 less ImageNet's mean. Each with blue first, too."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stem:
-    """The first convolution, and the batch norm that takes its output."""
-
-    conv: str
-    norm: str
-    """Names of the two."""
-    weight: Floats
-    """(O, 3, h, w)"""
-    bias: Floats
-    """(O,)"""
-    mean: Floats
-    """(O,) stored by the batch norm."""
-    variance: Floats
-    """(O,)"""
+"""Standard deviation of pixels, of 1, below which pictures say nothing."""
+_BLUISH, _BETTER = 0.04, 0.03
+"""Blue less red, of 1, on average, from which arrays may have blue first; and by how much less their distance must be
+if they have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,25 +53,28 @@ class Patches:
     """(3 * h * w, 3 * h * w)"""
     n_pictures: int
 
+    @property
+    def tells(self) -> bool:
+        """Whether the pictures are enough, and not of one tone."""
+        return self.n_pictures >= FEWEST_PICTURES and float(np.mean(np.diag(self.covariance))) >= _FLAT**2
+
+    @property
+    def colour(self) -> Floats:
+        """Mean pixel (3,)."""
+        return self.mean.reshape(3, -1).mean(axis=1)  # type: ignore[no-any-return]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the statistics say of the preparation that was taken."""
+    """What is known of a preparation."""
 
-    distance: float
-    """Mean over channels of squared differences, in source variances; 0 on the source itself."""
-    better: Normalisation | None = None
-    """Set if it clearly does not agree: the one that fits best."""
-    better_distance: float = 0.0
-
-    @property
-    def agrees(self) -> bool:
-        return self.better is None and self.distance <= _AGREES
-
-    @property
-    def fits_well(self) -> bool:
-        """Whether the better one fits as well as it would on the source."""
-        return self.better_distance <= _NEAR
+    verdict: Literal["agrees", "wrong", "untold"]
+    given: Reading
+    """What the source was if the preparation is right."""
+    best: Normalisation | None = None
+    """What should reach the first convolution, if the verdict is ``wrong``."""
+    reading: Reading | None = None
+    """What the source was if that one is right; None if only the user's pictures speak for it."""
 
 
 def patches_of(pictures: NDArray[np.uint8], height: int, width: int, *, seed: int = 0) -> Patches:
@@ -130,18 +90,15 @@ def patches_of(pictures: NDArray[np.uint8], height: int, width: int, *, seed: in
     return Patches(rows.mean(axis=0), np.cov(rows.T), n)
 
 
-def distance(stem: Stem, patches: Patches, given: Normalisation) -> float:
+def distance(stem: Stem, patches: Patches, given: ColourMap) -> float:
     """Mean over channels of ((mu - mu_s)^2 / var_s + log(sd / sd_s)^2), each clipped; 0 on the source itself.
 
     The logarithm makes a scale that is too large and one that is too small count alike.
     """
-    size = stem.weight[0, 0].size
-    mean, std = (np.repeat(values, size) for values in (given.mean, given.std))
-    order = np.arange(3 * size).reshape(3, size)[:: -1 if given.swapped else 1].ravel()
-    weight = stem.weight.reshape(len(stem.weight), -1) / std
-    mu = weight @ (patches.mean[order] - mean) + stem.bias
-    variance = np.einsum("oi,ij,oj->o", weight, patches.covariance[np.ix_(order, order)], weight)
-    live = stem.variance > 1e-3 * np.median(stem.variance)  # channels that are always off have no scale
+    filters, biases = stem.on_pixels(given)
+    mu = filters @ patches.mean + biases
+    variance = np.einsum("oi,ij,oj->o", filters, patches.covariance, filters)
+    live = stem.live
     if not live.any():
         return math.inf
     shift = (mu - stem.mean)[live] ** 2 / stem.variance[live]
@@ -149,28 +106,54 @@ def distance(stem: Stem, patches: Patches, given: Normalisation) -> float:
     return float(np.mean(np.minimum(shift, _CLIP) + np.minimum(scale, _CLIP)))
 
 
-def judge(stem: Stem, patches: Patches, taken: Normalisation) -> Finding | None:
-    """Compare the preparation that was taken with the usual ones; None if the pictures can say nothing.
+def judge(stem: Stem, given: ColourMap, patches: Patches | None = None) -> Finding | None:
+    """Judge what a pixel becomes on its way to the first convolution; None if the batch norm keeps nothing.
 
-    It is blamed only if another one fits well while it does not, or if it is off by far and another by at most half as
-    much. Pictures unlike the source fit none well, and blame none.
+    It is wrong if photographs do not lead to what the batch norm keeps, and do with another one of the usual ones,
+    unless the user's pictures lead there better as they are given. If photographs do with none, as for weights trained
+    on scans, the user's pictures alone decide.
+
+    Args:
+        given: The preparation, and what the model itself does to its input.
+        patches: Of the user's pictures, if they have been looked at.
     """
-    spread = math.sqrt(float(np.mean(np.diag(patches.covariance))))
-    if patches.n_pictures < FEWEST_PICTURES or spread < _FLAT or not np.median(stem.variance) > 0:
+    memory = recall(stem)
+    if memory is None:
         return None
-    own = distance(stem, patches, taken)
-    if not math.isfinite(own):
-        return None
-    others = {one: distance(stem, patches, one) for one in USUAL if not one.like(taken)}
-    best = min(others, key=lambda one: others[one])
-    plain = min((one for one in others if not one.swapped), key=lambda one: others[one])
-    least = min(own, others[plain])
-    red, _, blue = patches.mean.reshape(3, -1).mean(axis=1)
-    warm = red - blue >= _WARM
-    if warm and best.swapped and others[best] <= _NEAR and least >= _TIMES_SWAPPED * others[best]:
-        return Finding(own, best, others[best])
-    near = others[plain]
-    clearly = near <= _NEAR and own >= _TIMES * near and own - near >= _GAP
-    if clearly or (own >= _FAR and near <= own / 2):
-        return Finding(own, plain, near)
-    return Finding(own)
+    own = memory.read(given)
+    if own.misfit <= AGREES:
+        return Finding("agrees", own)
+    readings = {one: memory.read(one.colours) for one in USUAL if not one.colours.is_close(given)}
+    best = min(readings, key=lambda one: readings[one].misfit)
+    seen = patches if patches is not None and patches.tells else None
+    if own.misfit >= max(BLAMED, TIMES * readings[best].misfit) and readings[best].misfit <= AGREES:
+        if seen is None or not _prefer_the_given(stem, seen, given, best):
+            return Finding("wrong", own, best, readings[best])
+    elif seen is not None:
+        distances = {one: distance(stem, seen, one.colours) for one in readings if not one.swapped}
+        best = min(distances, key=lambda one: distances[one])
+        near, far = distances[best], distance(stem, seen, given)
+        if near <= _NEAR and far >= max(_TIMES * near, near + _GAP):
+            return Finding("wrong", own, best)
+    return Finding("untold", own)
+
+
+def _prefer_the_given(stem: Stem, patches: Patches, given: ColourMap, best: Normalisation) -> bool:
+    """Whether pictures are like the source as they are given, and are not as photographs would be."""
+    near = distance(stem, patches, given)
+    return near <= _NEAR and 2 * near <= distance(stem, patches, best.colours)
+
+
+def blue_first(stem: Stem, given: ColourMap, patches: Patches) -> bool:
+    """Whether pictures look as if blue came first in them: they are bluish, and nearer to the source when turned."""
+    red, _, blue = patches.colour
+    turned = ColourMap(given.matrix[:, ::-1], given.offset)
+    if not patches.tells or blue - red < _BLUISH:
+        return False
+    return distance(stem, patches, given) >= distance(stem, patches, turned) + _BETTER
+
+
+def cure(stem: Stem, finding: Finding) -> Normalisation | None:
+    """Return what must be taken, before what the model does itself, for the best to reach the first convolution."""
+    needed = None if finding.best is None else stem.own.before(finding.best.colours)
+    return None if needed is None else normalisation_of(needed)
