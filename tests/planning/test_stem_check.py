@@ -164,10 +164,13 @@ def test_pictures_unlike_the_source_change_no_verdict(changed: Callable[[np.ndar
 
 
 def test_blue_first_is_seen_in_the_pictures() -> None:
-    stem, shown = stem_for(HALF), pictures(24, seed=3)
-    assert not blue_first(stem, HALF.colours, patches_of(shown, 3, 3))
-    assert blue_first(stem, HALF.colours, patches_of(shown[..., ::-1].copy(), 3, 3))
-    assert not blue_first(stem, HALF.colours, patches_of(shown[:8, ..., ::-1].copy(), 3, 3)), "too few"
+    memory, bluish = recall(stem_for(HALF)), recall(stem_for(replace(HALF, swapped=True)))
+    assert memory is not None and bluish is not None
+    shown = pictures(24, seed=3).mean(axis=(0, 1, 2))
+    assert not blue_first(memory.read(HALF.colours), shown)
+    assert blue_first(memory.read(HALF.colours), shown[::-1])
+    assert not blue_first(memory.read(HALF.colours), np.sort(shown).mean() * np.ones(3)), "grey"
+    assert not blue_first(bluish.read(HALF.colours), shown[::-1]), "as the source was"
 
 
 def test_photographs_are_correlated_as_their_pixels_are() -> None:

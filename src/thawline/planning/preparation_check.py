@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thawline.backbones.file_kinds import python_command
 from thawline.errors import ThawlineError
@@ -67,12 +68,15 @@ def patches_in(data: Dataset, backbone: Backbone, stem: Stem, *, seed: int = 0) 
     """Return the moments of up to 32 pictures of the data, as prepared; none of a given test set is looked at."""
     from thawline.planning.observing import draw_pictures
 
-    rows = np.arange(len(data)) if data.given is None else np.flatnonzero(data.given != "test")
-    pictures = draw_pictures(data, rows, backbone, N_PICTURES, seed=seed)
+    pictures = draw_pictures(data, _not_test(data), backbone, N_PICTURES, seed=seed)
     height, width = stem.weight.shape[2:]
     if len(pictures) < FEWEST_PICTURES or height > pictures.shape[1] or width > pictures.shape[2]:
         return None
     return patches_of(pictures, height, width, seed=seed)
+
+
+def _not_test(data: Dataset) -> NDArray[np.int64]:
+    return np.arange(len(data)) if data.given is None else np.flatnonzero(data.given != "test")
 
 
 def of_colours(data: Dataset, backbone: Backbone, stem: Stem) -> str:
@@ -107,16 +111,20 @@ def of_colours(data: Dataset, backbone: Backbone, stem: Stem) -> str:
 
 
 def of_arrays(data: Dataset, backbone: Backbone, stem: Stem) -> str:
-    """Say whether arrays seem to have blue first; files say in which order their channels are."""
-    if not len(data) or not isinstance(data.source.read(0), np.ndarray) or stem.weight.shape[1] != 3:
+    """Say whether arrays seem to have blue first, by their sketches; files say in which order their channels are."""
+    rows = _not_test(data)
+    if not len(rows):
         return ""
-    patches = patches_in(data, backbone, stem)
-    if patches is None or not blue_first(stem, colours_of(backbone, stem), patches):
+    colour = data.sketches[rows].mean(axis=(0, 1, 2))
+    finding = judge(stem, colours_of(backbone, stem))
+    if finding is None or finding.verdict != "agrees" or not blue_first(finding.given, colour):
         return ""
-    red, _, blue = (255 * patches.colour).round().astype(int).tolist()
+    if not isinstance(data.source.read(int(rows[0])), np.ndarray):
+        return ""
+    red, _, blue = colour.round().astype(int).tolist()
     return (
-        f"Your arrays may have blue first, as OpenCV reads them: their mean blue is {red} and their mean red {blue} if "
-        "so, as photographs have them, and the other way round if not. If so, give pictures[..., ::-1]."
+        f"Your arrays may have blue first, as OpenCV reads them: if so, their mean red is {blue} and their mean blue "
+        f"{red}, as in photographs; if not, it is the other way round. If so, give pictures[..., ::-1]."
     )
 
 

@@ -38,9 +38,8 @@ _NEAR, _TIMES, _GAP = 0.15, 5.0, 0.35
 """The same for distances of the user's pictures, in source variances, if photographs explain no preparation."""
 _FLAT = 0.03
 """Standard deviation of pixels, of 1, below which pictures say nothing."""
-_BLUISH, _BETTER = 0.04, 0.03
-"""Blue less red, of 1, on average, from which arrays may have blue first; and by how much less their distance must be
-if they have."""
+BLUISH = 0.04
+"""Blue less red, of 1, on average, from which arrays may have blue first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +56,6 @@ class Patches:
     def tells(self) -> bool:
         """Whether the pictures are enough, and not of one tone."""
         return self.n_pictures >= FEWEST_PICTURES and float(np.mean(np.diag(self.covariance))) >= _FLAT**2
-
-    @property
-    def colour(self) -> Floats:
-        """Mean pixel (3,)."""
-        return self.mean.reshape(3, -1).mean(axis=1)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +138,9 @@ def _prefer_the_given(stem: Stem, patches: Patches, given: ColourMap, best: Norm
     return near <= _NEAR and 2 * near <= distance(stem, patches, best.colours)
 
 
-def blue_first(stem: Stem, given: ColourMap, patches: Patches) -> bool:
-    """Whether pictures look as if blue came first in them: they are bluish, and nearer to the source when turned."""
-    red, _, blue = patches.colour
-    turned = ColourMap(given.matrix[:, ::-1], given.offset)
-    if not patches.tells or blue - red < _BLUISH:
-        return False
-    return distance(stem, patches, given) >= distance(stem, patches, turned) + _BETTER
+def blue_first(source: Reading, colour: Floats) -> bool:
+    """Whether pictures with this mean pixel, of 255, look as if blue came first: the source was not bluish."""
+    return bool(colour[2] - colour[0] >= 255 * BLUISH and source.colour[0] >= source.colour[2])
 
 
 def cure(stem: Stem, finding: Finding) -> Normalisation | None:
