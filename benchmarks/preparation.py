@@ -40,7 +40,7 @@ DATA = ("hymenoptera", "flowers5_128", "brain_mri", "fashion_mnist_small", "digi
 COLOURED = DATA[:2]
 """The others hold grey pictures: a preparation that leaves no colour does nothing to them."""
 TUNED_ON = "MobileNetV2, ImageNet (timm)", "EfficientNet-Lite0, ImageNet (timm)"
-N_SIZES = 16
+N_SIZES, N_TAUGHT = 16, 8
 FILES = {
     TUNED_ON[0]: "timm/mobilenetv2_100@mobilenetv2_100.imagenet.safetensors",
     "MobileNetV2, insects (timm)": "timm/mobilenetv2_100@mobilenetv2_100.inat_insect.safetensors",
@@ -136,6 +136,7 @@ def cases() -> Iterator[Case]:
             backbone = right(title)
             stem, preparation = stem_of(backbone), backbone.preparation
             assert stem is not None and isinstance(preparation, ImagePreparation)
+            print(f"{time.strftime('%H:%M:%S')} {name}, {title}", flush=True)
             yield Case(title, name, "", checked_on(data, backbone))
             for fault, settings in FAULTS.items():
                 yield Case(title, name, fault, checked_on(data, right(title, **settings(preparation))))
@@ -208,7 +209,7 @@ def hidden() -> Iterator[tuple[str, str, str, str]]:
                 args = {"weights": "none", "transform_input": trained}
                 blank = tl.open_backbone(f"torchvision/{architecture}", model_args=args)
                 path = Path(folder) / f"{architecture}_{trained}.safetensors"
-                save_file(taught(blank, draw_pictures(data, rows, blank, 32)), path)
+                save_file(taught(blank, draw_pictures(data, rows, blank, N_TAUGHT)), path)
                 for asked in (True, False):
                     backbone = tl.open_backbone(
                         f"torchvision/{architecture}@{path}", model_args={"transform_input": asked},
@@ -345,7 +346,7 @@ def page(found: Sequence[Case]) -> list[str]:
         "",
         "## The normalisation that GoogLeNet hides",
         "",
-        "Random weights whose batch norms saw 32 pictures of hymenoptera, with `transform_input` or without, opened",
+        f"Random weights whose batch norms saw {N_TAUGHT} pictures of hymenoptera, with `transform_input` or without, opened",
         "both ways.",
         "",
         *_table(("architecture", "trained with it", "opened with it", "said"), list(hidden())),

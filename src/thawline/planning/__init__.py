@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thawline.planning.planned import Planned as Planned
     from thawline.planning.ranking import Ranking as Ranking
     from thawline.planning.ranking import rank as rank
+    from thawline.planning.source_moments import keep_source as keep_source
     from thawline.planning.stage_plans import settle as settle
 
 _HOME = {
@@ -30,6 +31,7 @@ _HOME = {
     "Ground": "thawline.planning.ground",
     "Planned": "thawline.planning.planned",
     "Ranking": "thawline.planning.ranking",
+    "keep_source": "thawline.planning.source_moments",
     "make_plan": "thawline.planning.making",
     "noted": "thawline.planning.notes",
     "plan": "thawline.planning.making",

@@ -194,7 +194,7 @@ class Memory:
         """Logarithms of the channels' standard deviations, less those that photographs would give."""
         stem = self.stem
         filters, _ = stem.on_pixels(given)
-        expected = np.einsum("oi,ij,oj->o", filters, photographs(*stem.weight.shape[2:])[1], filters)
+        expected = ((filters @ photographs(*stem.weight.shape[2:])[1]) * filters).sum(axis=1)
         live = stem.live
         return 0.5 * np.log((stem.variance[live] + 1e-12) / (expected[live] + 1e-12))  # type: ignore[no-any-return]
 

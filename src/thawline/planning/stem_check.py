@@ -27,7 +27,8 @@ from thawline.planning.source_memory import (
 from thawline.randomness import generator
 
 N_PICTURES, FEWEST_PICTURES = 32, 12
-_N_PATCHES = 20_000
+_N_PATCHES, _N_VALUES = 20_000, 4_000_000
+"""Patches that are drawn, or fewer if they are large."""
 _CLIP = 9.0
 """Squared differences beyond three standard deviations, or a factor of 20, count no more."""
 AGREES, BLAMED, TIMES = 4.0, 8.0, 2.0
@@ -74,7 +75,7 @@ class Finding:
 def patches_of(pictures: NDArray[np.uint8], height: int, width: int, *, seed: int = 0) -> Patches:
     """Draw patches (h, w) at random places of pictures (N, H, W, 3), N > 0, and take their moments."""
     n, tall, wide, _ = pictures.shape
-    each = max(_N_PATCHES // n, 1)
+    each = max(min(_N_PATCHES, _N_VALUES // (3 * height * width)) // n, 1)
     draw = generator(seed, "patches")
     top = draw.integers(0, max(tall - height, 0) + 1, (n, each))
     left = draw.integers(0, max(wide - width, 0) + 1, (n, each))
@@ -91,7 +92,7 @@ def distance(stem: Stem, patches: Patches, given: ColourMap) -> float:
     """
     filters, biases = stem.on_pixels(given)
     mu = filters @ patches.mean + biases
-    variance = np.einsum("oi,ij,oj->o", filters, patches.covariance, filters)
+    variance = ((filters @ patches.covariance) * filters).sum(axis=1)
     live = stem.live
     if not live.any():
         return math.inf

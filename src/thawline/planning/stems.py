@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thawline.errors import StorageError
-from thawline.planning.source_memory import SAME, ColourMap, Stem
+from thawline.backbones.weights import read_header
+from thawline.errors import ModelError, StorageError, WeightsError
+from thawline.planning.source_memory import SAME, ColourMap, Floats, Stem
 from thawline.scale import cache_root
 from thawline.scale.disk import written_whole
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from thawline.backbones import Backbone
 
+SOURCE = ".source.safetensors"
+"""Takes the place of ``.safetensors`` in the name of weights, for what is kept beside them."""
 _REVISION = 1
 """Raised when places are found in another way; those that are kept are then found again."""
 _PROBES = np.vstack([np.zeros(3), np.eye(3), [0.3, 0.5, 0.8]])
@@ -35,13 +38,26 @@ class Place:
 
     conv: str
     norm: str
+    """Empty if the convolution has none; what it gave in training may then be kept beside the weights."""
     own: ColourMap
 
 
 def stem_of(backbone: Backbone) -> Stem | None:
-    """Return the first convolution and its batch norm; None if the model has none, or does not begin with them.
+    """Return the first convolution and what it gave in training; None if nothing keeps that.
 
-    The place is kept in the cache: another process that finds it there needs no torch.
+    A batch norm behind it does. Of other models, so may a file beside the weights; see ``source_moments``. The place is
+    kept in the cache: another process that finds it there needs no torch.
+
+    Raises:
+        ModelError: The backbone cannot be built, or the file beside its weights is damaged.
+        WeightsError: Its weights do not fit.
+    """
+    place = place_of(backbone)
+    return None if place is None else _read(backbone, place)
+
+
+def place_of(backbone: Backbone) -> Place | None:
+    """Find the first convolution; None if the model does not begin with one, or nobody knows what happens before.
 
     Raises:
         ModelError: The backbone cannot be built.
@@ -49,14 +65,14 @@ def stem_of(backbone: Backbone) -> Stem | None:
     """
     kept = _kept(backbone)
     try:
-        place = _from_json(kept.read_text(encoding="utf-8"))
+        return _from_json(kept.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError):
         place = _find(backbone)
         with suppress(OSError, StorageError):
             kept.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(kept) as file:
                 file.write(_to_json(place))
-    return None if place is None else _read(backbone, place)
+        return place
 
 
 def _kept(backbone: Backbone) -> Path:
@@ -89,9 +105,11 @@ def _find(backbone: Backbone) -> Place | None:
         if weight is None or weight.ndim != 4:
             continue
         siblings = conv.rpartition(".")[0] == norm.rpartition(".")[0]  # else a pooling may stand between the two
-        fits = weight.shape[1] in (1, 3) and mean is not None and len(mean) == len(weight)
-        own = _own(backbone, blueprint, conv) if siblings and fits else None
-        return None if own is None or own.matrix.shape[0] != weight.shape[1] else Place(conv, norm, own)
+        remembers = siblings and mean is not None and len(mean) == len(weight)
+        own = _own(backbone, blueprint, conv) if weight.shape[1] in (1, 3) else None
+        if own is None or own.matrix.shape[0] != weight.shape[1]:
+            return None
+        return Place(conv, norm if remembers else "", own)
     return None
 
 
@@ -141,13 +159,52 @@ def _reaching(module: nn.Module, conv: str, images: torch.Tensor) -> torch.Tenso
 
 
 def _read(backbone: Backbone, place: Place) -> Stem | None:
+    filters = filters_at(backbone, place)
+    kept = _statistics(backbone, place)
+    if filters is None or kept is None or not len(filters[0]) == len(kept[1]) == len(kept[2]):
+        return None
+    return Stem(place.conv, kept[0], *filters, *kept[1:], place.own)
+
+
+def filters_at(backbone: Backbone, place: Place) -> tuple[Floats, Floats] | None:
+    """Return the first convolution's weight (O, C, h, w) and bias (O,) from the file; None if they are not there."""
     values, shapes = backbone.tensors.arrays(), backbone.tensors.shapes()
-    if not {f"{place.conv}.weight", f"{place.norm}.running_mean", f"{place.norm}.running_var"} <= shapes.keys():
+    weight, bias = (shapes.get(f"{place.conv}.{part}", ()) for part in ("weight", "bias"))
+    if len(weight) != 4 or weight[1] != len(place.own.offset) or bias not in ((), weight[:1]):
         return None
-    weight = values(f"{place.conv}.weight").astype(np.float64)
-    bias = values(f"{place.conv}.bias") if f"{place.conv}.bias" in shapes else np.zeros(len(weight))
-    mean, variance = (values(f"{place.norm}.running_{kind}").astype(np.float64) for kind in ("mean", "var"))
-    right = weight.ndim == 4 and weight.shape[1] == len(place.own.offset)
-    if not right or not len(weight) == len(mean) == len(variance) == len(bias):
+    offsets = values(f"{place.conv}.bias").astype(np.float64) if bias else np.zeros(weight[0])
+    return values(f"{place.conv}.weight").astype(np.float64), offsets
+
+
+def _statistics(backbone: Backbone, place: Place) -> tuple[str, Floats, Floats] | None:
+    """Return what keeps them, and mean (O,) and variance (O,) of what the convolution gave in training."""
+    if not place.norm:
+        return _kept_beside(backbone, place.conv)
+    names = [f"{place.norm}.running_{kind}" for kind in ("mean", "var")]
+    if not set(names) <= backbone.tensors.shapes().keys():
         return None
-    return Stem(place.conv, place.norm, weight, bias.astype(np.float64), mean, variance, place.own)
+    values = backbone.tensors.arrays()
+    mean, variance = (values(name).astype(np.float64) for name in names)
+    return place.norm, mean, variance
+
+
+def source_path(weights: Path) -> Path:
+    """Return the path of what ``source_moments`` keeps beside a weights file."""
+    return weights.with_name(weights.name.removesuffix(".safetensors") + SOURCE)
+
+
+def _kept_beside(backbone: Backbone, conv: str) -> tuple[str, Floats, Floats] | None:
+    path = source_path(backbone.tensors.path)
+    if not path.is_file():
+        return None
+    from safetensors.numpy import load_file
+
+    try:
+        said = read_header(path)[0].get("__metadata__", {})
+        if (said.get("weights_sha256"), said.get("conv")) != (backbone.weights_sha256, conv):
+            return None
+        tensors = load_file(path)
+        mean, variance = (tensors[name].astype(np.float64) for name in ("mean", "variance"))
+    except (WeightsError, KeyError, ValueError, OSError) as error:
+        raise ModelError(f"{path} must be as keep_source leaves it: {error}. Delete the file.") from error
+    return path.name, mean, variance
