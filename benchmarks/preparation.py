@@ -8,6 +8,7 @@ For each model with real weights, six wrong preparations and the right one, on f
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import time
@@ -68,6 +69,15 @@ def right(title: str, **settings: Any) -> Backbone:
     return tl.open_backbone(name_of(title), **settings)
 
 
+@functools.cache
+def known(title: str) -> tuple[Backbone, Stem]:
+    backbone = right(title)
+    stem = stem_of(backbone)
+    assert stem is not None
+    return backbone, stem
+
+
+@functools.cache
 def opened(name: str) -> tl.Dataset:
     if name == "digits":
         return open_digits(30)
@@ -116,7 +126,7 @@ class Case:
     @property
     def cured(self) -> bool:
         """Whether what is said names the preparation that the weights were trained with."""
-        p = right(self.model).preparation
+        p = known(self.model)[0].preparation
         assert isinstance(p, ImagePreparation)
         options = [
             ",".join(f"{v:.6g}" for v in (three if len(set(three)) > 1 else three[:1])) for three in (p.mean, p.std)
@@ -133,10 +143,10 @@ def cases() -> Iterator[Case]:
     for name in DATA:
         data = opened(name)
         for title in MODELS:
-            backbone = right(title)
-            stem, preparation = stem_of(backbone), backbone.preparation
-            assert stem is not None and isinstance(preparation, ImagePreparation)
-            print(f"{time.strftime('%H:%M:%S')} {name}, {title}", flush=True)
+            backbone, stem = known(title)
+            preparation = backbone.preparation
+            assert isinstance(preparation, ImagePreparation)
+            step(f"{name}, {title}")
             yield Case(title, name, "", checked_on(data, backbone))
             for fault, settings in FAULTS.items():
                 yield Case(title, name, fault, checked_on(data, right(title, **settings(preparation))))
@@ -163,16 +173,12 @@ def arrays() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name in (*DATA, "tiny_imagenet"):
         data, of_data = opened(name), {}
-        drawn = [draw_pictures(data, np.arange(len(data)), right(MODELS[0]), 32, seed=seed) for seed in range(3)]
+        drawn = [draw_pictures(data, np.arange(len(data)), known(MODELS[0])[0], 32, seed=seed) for seed in range(3)]
         for change, alter in ARRAYS.items():
             said = []
             for pictures in drawn:
                 shown = tl.open_data(alter(pictures), ["a", "b"] * (len(pictures) // 2))
-                for title in MODELS:
-                    backbone = right(title)
-                    stem = stem_of(backbone)
-                    assert stem is not None
-                    said.append(bool(of_arrays(shown, backbone, stem)))
+                said += [bool(of_arrays(shown, *known(title))) for title in MODELS]
             of_data[change] = float(np.mean(said))
         found[name] = of_data
     return found
@@ -181,9 +187,9 @@ def arrays() -> dict[str, dict[str, float]]:
 def readings() -> Iterator[tuple[str, ...]]:
     """What the first batch norm says of the source if the preparation is right; the least misfit of a wrong one."""
     for title in MODELS:
-        backbone = right(title)
-        stem, preparation = stem_of(backbone), backbone.preparation
-        assert stem is not None and isinstance(preparation, ImagePreparation)
+        backbone, stem = known(title)
+        preparation = backbone.preparation
+        assert isinstance(preparation, ImagePreparation)
         memory = recall(stem)
         assert memory is not None
         own = memory.read(colours_of(backbone, stem))
@@ -244,7 +250,7 @@ def sizes() -> Iterator[tuple[str, ...]]:
         row = [title]
         for name in DATA:
             data, shifts = opened(name), []
-            px = right(title).preparation.input_px[0]
+            px = known(title)[0].preparation.input_px[0]
             for side in (px, px // 2):
                 backbone = right(title, input_px=side)
                 seen = observe(backbone, draw_pictures(data, np.arange(len(data)), backbone, N_SIZES))
@@ -282,6 +288,10 @@ def _noticed(found: Sequence[Case], title: str, fault: str) -> str:
 def _share(chosen: Sequence[Case], what: str) -> str:
     n = sum(getattr(one, what) for one in chosen)
     return f"{n} of {len(chosen)} ({100 * n / len(chosen):.1f} %)"
+
+
+def step(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
 
 
 def page(found: Sequence[Case]) -> list[str]:
@@ -346,8 +356,8 @@ def page(found: Sequence[Case]) -> list[str]:
         "",
         "## The normalisation that GoogLeNet hides",
         "",
-        f"Random weights whose batch norms saw {N_TAUGHT} pictures of hymenoptera, with `transform_input` or without, opened",
-        "both ways.",
+        f"Random weights whose batch norms saw {N_TAUGHT} pictures of hymenoptera, with `transform_input` or without,",
+        "opened both ways.",
         "",
         *_table(("architecture", "trained with it", "opened with it", "said"), list(hidden())),
         "",
