@@ -28,7 +28,7 @@ def test_predicting_and_converting_report_nothing_and_leave_the_home_folder_alon
 
 def test_others_in_the_process_still_find_the_converter(tmp_path: Path) -> None:
     code = (
-        "from thawline.engines.openvino_import import ov\n"
+        "from thawline.scale.openvino_import import ov\n"
         "import sys, types\n"
         "assert 'openvino.tools.ovc' not in sys.modules\n"
         "sys.modules['openvino.tools.ovc'] = types.SimpleNamespace(convert_model=lambda *a, **h: (a, h))\n"
@@ -41,7 +41,7 @@ def test_others_in_the_process_still_find_the_converter(tmp_path: Path) -> None:
 def test_an_import_that_was_there_before_stays_as_it_is(tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['openvino.tools.ovc'] = None\n"
-        "import openvino\nfrom thawline.engines.openvino_import import ov\n"
+        "import openvino\nfrom thawline.scale.openvino_import import ov\n"
         "print(openvino is ov, hasattr(ov, 'convert_model'), 'openvino.tools.ovc' in sys.modules)\n"
     )
     assert run(code, tmp_path) == "True False True\n"

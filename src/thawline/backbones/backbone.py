@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.inventory import Inventory, Kept, inventory_of, inventory_of_shapes
 from thawline.backbones.load_receipt import LoadReceipt, receipt_of_file, receipt_of_random
 from thawline.backbones.matching import misfits
-from thawline.backbones.names import POOLED, STATISTICS
+from thawline.backbones.names import COUNTED, POOLED, STATISTICS
 from thawline.backbones.providers import provider_of
 from thawline.backbones.reading import Reading, find_last_map, reader
 from thawline.backbones.weights import FLOATS, TensorFile
@@ -106,6 +106,11 @@ class Backbone:
         model, at, location = self.name.partition("@")
         return f"{model}{at}{PurePath(location).name}"
 
+    @property
+    def frozen_only(self) -> bool:
+        """Whether nothing in it can learn: it is a graph in a file, and no layers."""
+        return COUNTED in self.model_args
+
     @cached_property
     def weights_sha256(self) -> str:
         """Digest of tensors, architecture and arguments: backbones with equal digests compute equal features.
@@ -145,6 +150,8 @@ class Backbone:
 
     def n_parameters(self) -> int:
         """Count the parameters of the backbone without its head, from the header of its weights; nothing is built."""
+        if self.frozen_only:
+            return int(self.model_args[COUNTED])
         shapes = self.tensors.shapes()
         return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
 

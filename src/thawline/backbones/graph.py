@@ -128,7 +128,7 @@ class LayerGraph:
                 layers.append((i, layer, kind, names))
             known |= set(own.values())
         yield Line(INPUT, "Input", (), 0, (self.nodes[0],))
-        ends = [start for start, *_ in layers[1:]] + [len(self.nodes)]
+        ends = [*(start for start, *_ in layers[1:]), len(self.nodes)][: len(layers)]
         for (start, layer, kind, names), end in zip(layers, ends, strict=True):
             if (best := self._cheapest(range(start, end))) is not None:
                 yield Line(layer, kind, names, best, self._crossing(best))

@@ -9,6 +9,9 @@ POOLED = "pooled"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Endings of the buffers that normalisation layers keep beside their parameters."""
 
+COUNTED = "parameters"
+"""The argument of a model that says how many parameters it has, where its tensors do not."""
+
 DEFAULT_MODEL = "embedded/resnet18_half"
 """The model that opens if none is named. It ships inside and needs no network."""
 

@@ -318,7 +318,10 @@ def _unknown(setting: str, model: _Model) -> UsageError:
 def _unlocks_nothing(setting: str, model: _Model) -> UsageError:
     """Refuse a thaw under which nothing would learn; name the nearest that does something, in the user's own form."""
     if not model.layers:
-        return UsageError(f"thaw {setting} unlocks nothing: {model.name} has no parameters. Write none.")
+        return UsageError(
+            f"thaw {setting} unlocks nothing: {model.name} can only be used frozen, as none of its parameters can "
+            "learn. Write none."
+        )
     kind, _, value = setting.partition(":")
     if kind in (LAST, FIRST_FROZEN):
         why = "no layer of those that Keras counts there has weights"

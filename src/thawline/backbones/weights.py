@@ -206,7 +206,7 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
         raise not_there(path)
     try:
         if sha256 is not None:
-            _check_digest(path, sha256)
+            check_digest(path, sha256)
         converted = as_safetensors(path)
         metadata = _read_metadata(converted)
         _refuse_damaged(converted)
@@ -225,7 +225,12 @@ def open_weights(path: Path, *, sha256: str | None = None) -> WeightsFile:
     )
 
 
-def _check_digest(path: Path, sha256: str) -> None:
+def check_digest(path: Path, sha256: str) -> None:
+    """Refuse a file with another SHA-256 than the promised one.
+
+    Raises:
+        WeightsError: It differs.
+    """
     if (digest := file_sha256(path)) != sha256.lower():
         raise WeightsError(
             f"weights must have SHA-256 {sha256.lower()}; got {digest} ({path}). "

@@ -23,6 +23,8 @@ from thawline.scale.releases import release
 from thawline.store.keys import preparation_sha256
 
 if TYPE_CHECKING:
+    import openvino as ov
+
     from thawline.backbones import Backbone
     from thawline.engines.graphs import Converted
     from thawline.engines.openvino_engine import OpenVINOEngine
@@ -111,21 +113,41 @@ class ConvertedBackbone:
 
     def _converted(self, precision: Precision) -> Converted:
         keep_freed_memory()
-        return self._filled(precision) or self._by_torch(precision)
+        return self._given(precision) or self._filled(precision) or self._by_torch(precision)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the backbone's own file is a graph."""
+        return self.backbone.frozen_only
+
+    def _given(self, precision: Precision) -> Converted | None:
+        """Take the graph that the backbone's file holds; None if it holds none."""
+        if not self.is_given:
+            return None
+        from thawline.engines.converting.given import given_graph
+
+        if self.rungs != ("pooled",):
+            raise ModelError(
+                f"{self.backbone.title} gives features at 'pooled' alone; got {', '.join(self.rungs)}. "
+                "Name the tensor to read: --model-arg features=TENSOR."
+            )
+        return self._refined(given_graph(self.backbone), precision)
 
     def _filled(self, precision: Precision) -> Converted | None:
         """Fill the recorded graph with the weights; None if there is none."""
         topology = self.topology
         if topology is None:
             return None
+        return self._refined(topology.graph(self.backbone), precision, topology.first_share)
+
+    def _refined(self, model: ov.Model, precision: Precision, first_share: float = 0.0) -> Converted:
         from thawline.engines.converting.refining import Reference, in_bfloat16, in_float32
 
-        model = topology.graph(self.backbone)
         if precision == "f32":
             return in_float32(model)
         preparation = self.backbone.preparation
         pictures = kind_of(preparation.kind).stand_ins(N_STAND_INS, preparation)
-        return in_bfloat16(Reference.of(model, pictures), first_share=topology.first_share)
+        return in_bfloat16(Reference.of(model, pictures), first_share=first_share)
 
     def _by_torch(self, precision: Precision) -> Converted:
         from thawline.engines.converting.conversion import convert
@@ -170,7 +192,9 @@ def choose_engine(graphs: ConvertedBackbone, missing: Mapping[EngineChoice, int]
     for choice, n in missing.items():
         by_openvino = choice.engine == "openvino"
         ready = not by_openvino or graphs.are_there(choice.precision)
-        offers.append(Offer(choice, n, ready=ready, recorded=by_openvino and graphs.topology is not None))
+        offers.append(
+            Offer(choice, n, ready=ready, recorded=by_openvino and (graphs.is_given or graphs.topology is not None))
+        )
     offer, why = choose(offers, lambda: count_multiply_adds(graphs.backbone))
     logger.info("%s computes the features: %s.", offer.choice.engine, why)
     return offer.choice, why

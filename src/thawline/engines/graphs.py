@@ -88,7 +88,7 @@ def write_graphs(converted: Converted, folder: Path, key: GraphKey, model: str) 
     Raises:
         OSError: The folder cannot be written.
     """
-    from thawline.engines.openvino_import import ov
+    from thawline.scale.openvino_import import ov
 
     parts = []
     for number, (graph, precision) in enumerate(converted.graphs):

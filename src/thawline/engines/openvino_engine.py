@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from thawline.engines.choices import check_batch
 from thawline.engines.graphs import Converted, StoredGraphs
-from thawline.engines.openvino_core import core
-from thawline.engines.openvino_import import ov
 from thawline.errors import ModelError
 from thawline.records import ArraySpec, Precision
+from thawline.scale.openvino_core import core
+from thawline.scale.openvino_import import ov
 from thawline.scale.processors import usable_processors
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import POOLED, layers_in
+from thawline.errors import UsageError
 from thawline.planning.asked import AUTO, Asked
 from thawline.planning.fit_plan import FitPlan, check_plan
 from thawline.planning.notes import notes_on
@@ -67,6 +68,8 @@ def make_plan(
     """
     asked, backbone = asked or Asked.of(), backbone.prepared_for(data)
     automatic = asked.thaw == AUTO
+    if backbone.frozen_only and (asked.from_scratch or asked.thaw not in (AUTO, "none")):
+        raise UsageError(f"{backbone.title} can only be used frozen: nothing in it can learn. Write --thaw none.")
     settled = {
         "model": backbone.name,
         "weights_sha256": "" if asked.from_scratch else backbone.weights_sha256,
@@ -80,7 +83,12 @@ def make_plan(
     from thawline.planning.ground import Ground
     from thawline.planning.stage_plans import settle
 
-    measures = automatic and not asked.from_scratch and (bare.head, bare.layer) == ("logistic", "pooled")
+    measures = (
+        automatic
+        and not asked.from_scratch
+        and not backbone.frozen_only
+        and (bare.head, bare.layer) == ("logistic", "pooled")
+    )
     if not measures:
         ground = Ground.of(data, bare) if bare.trains else None
         whole = settle(bare, ground, backbone, asked.training)

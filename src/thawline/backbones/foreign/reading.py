@@ -22,7 +22,7 @@ from thawline.errors import WeightsError
 
 _BASE_S, _BYTES_PER_S = 120, 5 * 2**20
 """A reader may take so long, and a second more for each so many bytes of its file."""
-_BASE_BYTES, _TIMES = 2**30, 3
+_BASE_BYTES, _TIMES = 2**31, 4
 """Memory that a reader may take, beyond its libraries: so much, and so many times the size of its file."""
 _HEADER_LIMIT = 64 * 2**20
 _CHUNK_BYTES = 2**22
@@ -32,6 +32,8 @@ _START = (
 )
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "SYSTEMDRIVE", "TEMP", "TMP", "LANG")
 """Variables of the environment that the child may know; it gets no tokens and no settings of Python."""
+_ALONE = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+"""More threads and their memory would not fit into the limits of a machine with many processors."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ def read_confined(reader: str, path: Path, *settings: str) -> Iterator[Answer]:
     allowed_s = _BASE_S + size // _BYTES_PER_S
     command = [sys.executable, "-I", "-c", _START, json.dumps([p or str(Path.cwd()) for p in sys.path]), reader]
     limits = [str(_BASE_BYTES + _TIMES * size), str(allowed_s)]
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _ALONE
     with path.open("rb") as source:
         process = subprocess.Popen(
             [*command, *limits, *settings],

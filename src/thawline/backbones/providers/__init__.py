@@ -19,6 +19,7 @@ FAMILIES = {
     "timm": "thawline.backbones.providers.timm",
     "torchvision": "thawline.backbones.providers.torchvision",
     "hf": "thawline.backbones.providers.hf",
+    "onnx": "thawline.backbones.providers.onnx",
 }
 """What stands before the first slash of a model's name -> the module that provides it."""
 

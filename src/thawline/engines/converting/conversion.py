@@ -15,10 +15,10 @@ from thawline.engines.arithmetic import one_thread
 from thawline.engines.converting.batch_norm import folded, run_hooked
 from thawline.engines.converting.refining import Reference, in_bfloat16, in_float32, smallest_cosine
 from thawline.engines.graphs import N_STAND_INS, Converted
-from thawline.engines.openvino_import import ov
 from thawline.errors import NotConvertibleError
 from thawline.inputs import kind_of
 from thawline.records import Precision
+from thawline.scale.openvino_import import ov
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone

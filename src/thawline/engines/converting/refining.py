@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from thawline.engines.converting.rounding import Means, round_weights, run_watched, split, work
 from thawline.engines.graphs import Converted
 from thawline.engines.openvino_engine import compile_graphs
-from thawline.engines.openvino_import import ov
 from thawline.records import Precision
+from thawline.scale.openvino_import import ov
 
 Chain = tuple[tuple[ov.Model, Precision], ...]
 """Graphs that run one after the other, each in its precision."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.engines.openvino_core import core
-from thawline.engines.openvino_import import ov
+from thawline.scale.openvino_core import core
+from thawline.scale.openvino_import import ov
 
 ops = ov.opset13
 Means = Mapping[str, NDArray[np.float32]]

@@ -126,8 +126,8 @@ class Topology:
         Raises:
             WeightsError: A tensor does not hold floating-point numbers.
         """
-        from thawline.engines.openvino_core import core
-        from thawline.engines.openvino_import import ov
+        from thawline.scale.openvino_core import core
+        from thawline.scale.openvino_import import ov
 
         constants = self.filled(backbone.tensors.arrays(), backbone.preparation)
         return core().read_model(self.xml.encode(), ov.Tensor(constants))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from thawline.engines.openvino_import import ov
+from thawline.scale.openvino_import import ov
 
 _opening = threading.Lock()
 _kept: list[ov.Core] = []

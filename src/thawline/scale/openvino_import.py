@@ -1,4 +1,4 @@
-"""Import OpenVINO without its converter: the modules of this room take ``ov`` from here.
+"""Import OpenVINO without its converter: every room takes ``ov`` from here.
 
 OpenVINO's package imports its converter at the end, if it can. The converter reports that to a server over the network,
 writes into the home folder, and takes more than half of the time of the import. Nothing here needs it.
