@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 from thawline.backbones import open_backbone
+from thawline.backbones.providers.hf_known import KNOWN
 
 SHOWN = {
     "timm": (
@@ -27,6 +28,7 @@ SHOWN = {
         "efficientnet_b6 efficientnet_b7 efficientnet_v2_s regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t "
         "maxvit_t"
     ).split(),
+    "hf": list(KNOWN),
 }
 """Models that the guides to transfer learning name, and relatives of theirs."""
 

@@ -48,7 +48,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         return found if architecture_only else _randomly(found)
     from thawline.backbones.providers.hub import fetch
 
-    return _of_folder(name, fetch(model, name, DEFAULT_MODEL), asked, random)
+    return _of_folder(name, fetch(model, name, DEFAULT_MODEL, local="FOLDER"), asked, random)
 
 
 def _without_weights(asked: ModelAsk) -> tuple[ModelAsk, bool]:

@@ -22,7 +22,7 @@ _PART = re.compile(r"[\w-][\w.-]*\.safetensors")
 _PATIENCE_S = 10.0
 
 
-def fetch(repository: str, name: str, offline_alternative: str) -> Path:
+def fetch(repository: str, name: str, offline_alternative: str, *, local: str = "FILE.safetensors") -> Path:
     """Return the folder in the hub's own cache that holds ``config.json`` and ``model.safetensors``, or its parts.
 
     What was fetched before is used without asking the hub again. Nothing but safetensors and JSON is fetched.
@@ -31,6 +31,7 @@ def fetch(repository: str, name: str, offline_alternative: str) -> Path:
         repository: Such as ``timm/mobilenetv2_100.ra_in1k``.
         name: The model as the user wrote it, for the error.
         offline_alternative: A model that needs no hub, for the error.
+        local: What may stand behind ``@``, for the error.
     Raises:
         HubError: Not reachable, not there, or without safetensors weights. Never a silent fallback.
     """
@@ -47,7 +48,7 @@ def fetch(repository: str, name: str, offline_alternative: str) -> Path:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise HubError(
             f"{name} must be fetched from the model hub ({repository}), which did not give it: {reason}. "
-            f"Offline: --model {offline_alternative}, or --model {name}@FILE.safetensors with weights on this disk."
+            f"Offline: --model {offline_alternative}, or --model {name}@{local} with weights on this disk."
         ) from error
 
 

@@ -110,6 +110,8 @@ def _other_library(given: Shapes, wanted: Shapes, architecture: str, path: Path)
         if sum(bool(names.match(name)) for name in given) > len(given) / 4:
             if library == "torchvision" and (fitting := fitting_architecture(given, architecture, path)):
                 return f"Its names are those of {library}: give --model torchvision/{fitting}@{path}."
+            if library == "Hugging Face transformers":
+                return f"Its names are those of {library}: give --model hf/NAME@{path}, with config.json beside it."
             return (
                 f"Its names are those of {library}, and timm's differ. Take the same model from timm: "
                 f"`thawline models {architecture}` lists its weights."
