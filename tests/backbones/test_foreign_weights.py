@@ -163,10 +163,11 @@ def test_layers_of_zeros_alone_are_refused(tmp_path: Path) -> None:
 def test_grey_weights_are_spread_over_three_channels(tmp_path: Path) -> None:
     tensors = state_dict(in_chans=1)
     name = saved(tmp_path / "grey.safetensors", renamed(tensors, "module."), METADATA)
-    with pytest.raises(WeightsError, match="made for pictures of 1 channels, and Thawline gives them three") as caught:
-        tl.open_backbone(name).module()
-    run_advice(caught.value, tmp_path)
-    module = tl.open_backbone(f"timm/test_resnet@{tmp_path / 'grey-rgb.safetensors'}").module()
+    backbone = tl.open_backbone(name)
+    assert backbone.notes[-1] == (
+        "grey.safetensors was adapted to test_resnet (conv1.0.weight: spread over channels 1 -> 3)."
+    )
+    module = backbone.module()
     grey = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     model = import_timm().create_model("test_resnet", num_classes=7, in_chans=1)
     model.load_state_dict(tensors)
@@ -176,16 +177,18 @@ def test_grey_weights_are_spread_over_three_channels(tmp_path: Path) -> None:
 
 
 def test_weights_for_four_channels_name_no_false_cure(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"made for pictures of 4 channels.*Choose weights that were made for three"):
+    with pytest.raises(
+        WeightsError, match=r"made for pictures of 4 channels.*Choose weights that were made for one or three"
+    ):
         tl.open_backbone(saved(tmp_path / "four.safetensors", state_dict(in_chans=4), METADATA)).module()
 
 
 def test_position_embeddings_tell_the_input(tmp_path: Path) -> None:
     path = tmp_path / "vit.safetensors"
     save_file(state_dict("test_vit", img_size=96), path)
-    with pytest.raises(WeightsError, match=r"add --model-arg img_size=96 --input-px 96"):
+    with pytest.raises(WeightsError, match=r"made for an input of 96 px: add --input-px 96"):
         tl.open_backbone(f"timm/test_vit@{path}").module()
-    assert tl.open_backbone(f"timm/test_vit@{path}", model_args={"img_size": 96}, input_px=96).module()
+    assert tl.open_backbone(f"timm/test_vit@{path}", input_px=96).load_receipt().counts()["adapted"] == 0
 
 
 def test_another_architecture_is_found_by_its_shapes(tmp_path: Path) -> None:

@@ -159,13 +159,13 @@ def test_a_file_that_was_made_from_another_tells_where_its_tensors_come_from() -
         ("loaded", "a", ("dense/kernel",), ""),
         ("adapted", "b", ("dense/q", "dense/k"), "cast float16 -> float32, joined"),
         ("random", "c", (), "not in the file"),
-        ("unused", "", ("predictions/kernel",), "classifier"),
+        ("unused", "", ("predictions/kernel",), "not in the model"),
         ("unused", "", ("optimizer/iteration",), "state of a training"),
     ]
     assert receipt.file == "net.h5"
     assert receipt.summary == (
         "1 of 3 tensors loaded as stored, 1 adapted (b: cast float16 -> float32, joined), "
-        "1 random (c: not in the file); 2 of the file unused (1 classifier, 1 state of a training)."
+        "1 random (c: not in the file); 2 of the file unused (1 not in the model, 1 state of a training)."
     )
     stranger = path.with_name("stranger.safetensors")
     write(stranger)

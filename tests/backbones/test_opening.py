@@ -239,12 +239,14 @@ def test_a_scheme_is_no_architecture(weights_file: Path) -> None:
         build("hf-hub:somebody/model", {}, preparation)
 
 
-def test_a_model_of_fixed_input_says_so(tmp_path: Path) -> None:
+def test_a_model_whose_weights_are_tied_to_an_input_size_says_so(tmp_path: Path) -> None:
     timm = import_timm()
-    path = tmp_path / "vit.safetensors"
-    save_file({k: v.contiguous() for k, v in timm.create_model("test_vit").state_dict().items()}, path)
-    with pytest.raises(ModelError, match=r"test_vit takes 160 px input only; got 128 px"):
-        tl.open_backbone(f"timm/test_vit@{path}", input_px=128).module()
+    path = tmp_path / "mixer.safetensors"
+    save_file({k: v.contiguous() for k, v in timm.create_model("gmlp_ti16_224").state_dict().items()}, path)
+    with pytest.raises(
+        WeightsError, match=r"belong to an input of 224 px and cannot be interpolated: leave --input-px"
+    ):
+        tl.open_backbone(f"timm/gmlp_ti16_224@{path}", input_px=128).module()
 
 
 def test_a_wrong_digest_is_refused(weights_file: Path) -> None:

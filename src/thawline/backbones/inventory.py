@@ -20,7 +20,7 @@ from thawline.version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-_LIBRARIES = ("timm", "torchvision", "transformers", "keras", "torch")
+LIBRARIES = ("timm", "torchvision", "transformers", "keras", "torch")
 """Packages whose release may change an architecture."""
 _KINDS = {
     "float64": "F64",
@@ -77,7 +77,7 @@ class Kept:
     @classmethod
     def of(cls, provider: str, architecture: str, model_args: Mapping[str, Any], shape: tuple[int, ...]) -> Kept:
         """Name the place for an architecture, its arguments and the shape of its input."""
-        releases = [__version__, *map(release, _LIBRARIES)]
+        releases = [__version__, *map(release, LIBRARIES)]
         described = json.dumps([provider, architecture, dict(model_args), list(shape), releases], sort_keys=True)
         key = hashlib.sha256(described.encode()).hexdigest()
         return cls(cache_root() / "architectures" / f"{key}.json")

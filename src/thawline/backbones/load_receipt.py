@@ -21,6 +21,8 @@ from thawline.backbones.weights import read_header
 from thawline.showing import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from thawline.backbones.weights import TensorFile
 
 Fate = Literal["loaded", "adapted", "random", "initial", "unused"]
@@ -29,7 +31,7 @@ SOURCES, ADAPTED, RANDOM, UNUSED, SOURCE = "sources", "adapted", "random", "unus
 """Keys of the metadata of a file that was made from another: name -> name or names in the other file; name -> how its
 numbers were changed; name -> why it is random; name in the other file -> why it was left out; its name."""
 
-CLASSIFIER = "classifier"
+CLASSIFIER, NOT_IN_MODEL = "classifier", "not in the model"
 _SHOWN = 3
 
 
@@ -47,7 +49,7 @@ class TensorLoad:
     sources: tuple[str, ...] = ()
     """In the file; empty if random or initial."""
     how: str = ""
-    """How it was adapted, or why it is random or unused."""
+    """How it was adapted, or why it is random or unused; details stand behind a colon."""
 
     @property
     def n(self) -> int:
@@ -102,11 +104,11 @@ class LoadReceipt:
         return f"{counts['loaded']:,} of {n_model:,} tensors loaded as stored, {adapted}, {random}; {unused}."
 
     def groups(self) -> list[tuple[Fate, str, tuple[TensorLoad, ...]]]:
-        """Return (fate, how, tensors) of all that have the two in common, in the order of the fates."""
+        """Return (fate, how without its details, tensors) of all that have the two in common, fate by fate."""
         found: dict[tuple[Fate, str], list[TensorLoad]] = {}
         for fate in FATES:
             for tensor in self.of(fate):
-                found.setdefault((fate, tensor.how), []).append(tensor)
+                found.setdefault((fate, tensor.how.partition(":")[0]), []).append(tensor)
         return [(fate, how, tuple(tensors)) for (fate, how), tensors in found.items()]
 
     def described(self) -> dict[str, Any]:
@@ -128,12 +130,12 @@ class LoadReceipt:
 
 def _grouped(tensors: Sequence[TensorLoad], fate: str) -> str:
     """``3 adapted (2 cast float16 -> float32, 1 interpolated)``; one tensor alone is named."""
-    reasons = Counter(tensor.how for tensor in tensors if tensor.how)
+    reasons = Counter(tensor.how.partition(":")[0] for tensor in tensors if tensor.how)
     if not reasons:
         return f"{len(tensors):,} {fate}"
     if len(tensors) == 1:
         name = tensors[0].name or tensors[0].sources[0]
-        return f"1 {fate} ({printable(name)}: {next(iter(reasons))})"
+        return f"1 {fate} ({printable(name)}: {tensors[0].how})"
     if len(reasons) == 1:
         return f"{len(tensors):,} {fate} ({next(iter(reasons))})"
     parts = [f"{n:,} {how}" for how, n in reasons.most_common(_SHOWN)]
@@ -161,7 +163,7 @@ def receipt_of_file(model: str, architecture: str, file: TensorFile, inventory: 
     """
     header, _ = read_header(file.path)
     metadata = header.pop("__metadata__", None) or {}
-    made = _Made.of(metadata if is_derived(file.path) else {})
+    made = Made.of(file.path, metadata)
     sources = file.sources()
     rows, filled = [], set()
     for name, spec in sorted(inventory.items()):
@@ -178,10 +180,10 @@ def receipt_of_file(model: str, architecture: str, file: TensorFile, inventory: 
             for source in made.sources.get(name, (name,)):
                 rows.append(_unused(source, tuple(entry["shape"]), why_unused(name, file)))
     rows += [_unused(name, None, why) for name, why in made.unused.items()]
-    return LoadReceipt(model=model, architecture=architecture, file=made.source or file.path.name, tensors=tuple(rows))
+    return LoadReceipt(model=model, architecture=architecture, file=made.source or file.shown.name, tensors=tuple(rows))
 
 
-def _filled(name: str, spec: Spec, kind: str, in_file: str, made: _Made) -> TensorLoad:
+def _filled(name: str, spec: Spec, kind: str, in_file: str, made: Made) -> TensorLoad:
     """Account for a tensor of the model that the file holds."""
     if in_file in made.random:
         return TensorLoad(fate="random", name=name, shape=spec.shape, how=made.random[in_file])
@@ -202,7 +204,11 @@ def _unused(name: str, shape: tuple[int, ...] | None, why: str) -> TensorLoad:
 
 
 def why_unused(name: str, file: TensorFile) -> str:
-    """Say why a tensor of the file is not the model's, by its name."""
+    """Say why a tensor of the file is not the model's.
+
+    Args:
+        name: As it stands in the file.
+    """
     if not name.startswith(file.prefix):
         return why_left_out(name) or f"not below {file.prefix!r}"
     short = name.removeprefix(file.prefix)
@@ -210,7 +216,7 @@ def why_unused(name: str, file: TensorFile) -> str:
         return CLASSIFIER
     if short.endswith(file.computed):
         return "the architecture computes it"
-    return why_left_out(short) or "not in the model"
+    return why_left_out(short) or NOT_IN_MODEL
 
 
 def why_left_out(name: str) -> str:
@@ -222,8 +228,8 @@ def why_left_out(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What the metadata say of a file that was made from another one."""
+class Made:
+    """What the metadata of a file say, if it was made from another one: of a stranger's file, nothing is believed."""
 
     source: str
     sources: Mapping[str, tuple[str, ...]]
@@ -232,10 +238,12 @@ class _Made:
     unused: Mapping[str, str]
 
     @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> _Made:
+    def of(cls, path: Path, metadata: Mapping[str, str]) -> Made:
+        """Read the metadata of a file."""
+        metadata = metadata if is_derived(path) else {}
         said = {key: json.loads(metadata.get(key, "{}")) for key in (SOURCES, ADAPTED, RANDOM, UNUSED)}
         sources = {name: (of,) if isinstance(of, str) else tuple(of) for name, of in said[SOURCES].items()}
         unused = said[UNUSED]
         if not isinstance(unused, dict):
-            unused = {name: why_left_out(name) or CLASSIFIER for name in unused}
+            unused = {name: why_left_out(name) or NOT_IN_MODEL for name in unused}
         return cls(metadata.get(SOURCE, ""), sources, said[ADAPTED], said[RANDOM], unused)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thawline.backbones.backbone import Backbone
+from thawline.backbones.completing import completed
 from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers import FAMILIES, provider_of
 from thawline.backbones.providers.provider import ModelAsk
@@ -21,6 +22,7 @@ def open_backbone(
     std: float | tuple[float, float, float] | None = None,
     interpolation: str | None = None,
     crop_pct: float | None = None,
+    weights_by_name: bool = False,
     sha256: str | None = None,
     architecture_only: bool = False,
 ) -> Backbone:
@@ -34,6 +36,8 @@ def open_backbone(
         model_args: Keyword arguments of ``timm.create_model`` (``{"pad_type": "same"}``); override what the file says.
         input_px: Side of the square input; with ``mean``, ``std``, ``interpolation`` and ``crop_pct`` it overrides what
             the file says.
+        weights_by_name: Load what has the same name and shape in the file, and leave the rest random, for a file of a
+            partly different architecture. ``Backbone.load_receipt()`` says what matched and what did not.
         sha256: Digest that the weights file must have.
         architecture_only: Do not fetch what lies on the hub, not even from its cache: such a backbone has a ladder and
             cannot be run.
@@ -51,13 +55,15 @@ def open_backbone(
         )
     asked = ModelAsk(
         model_args=model_args, input_px=input_px, mean=mean, std=std, interpolation=interpolation, crop_pct=crop_pct,
-        sha256=sha256,
+        weights_by_name=weights_by_name or None, sha256=sha256,
     )  # fmt: skip
     model, _, location = rest.partition("@")
     found = provider_of(family).describe(name, model, location, asked, architecture_only=architecture_only)
+    family = found.provider or family
+    found = completed(found, asked, family)
     return Backbone(
         name=name,
-        provider=found.provider or family,
+        provider=family,
         architecture=found.architecture,
         model_args=found.model_args,
         preparation=found.preparation,

@@ -29,6 +29,8 @@ class ModelAsk:
     interpolation: str | None = None
     crop_pct: float | None = None
     """Share of the resized side that the centre crop keeps."""
+    weights_by_name: bool | None = None
+    """Fill what has the same name and shape in the file, and leave the rest random."""
     sha256: str | None = None
     """Digest (hex) that the file of the weights must have."""
 

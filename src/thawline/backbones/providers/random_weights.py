@@ -44,7 +44,8 @@ def random_weights(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(0, "backbone"))
             module = build(architecture, model_args, preparation)
-        save_file({name: tensor.clone().contiguous() for name, tensor in module.state_dict().items()}, path)
+        drawn = {name: tensor.clone().contiguous() for name, tensor in module.state_dict().items()}
+        save_file(drawn, path, {"random": json.dumps(dict.fromkeys(drawn, "drawn, not trained"))})
 
     described = json.dumps([family, architecture, dict(model_args), preparation.described()], sort_keys=True)
-    return TensorFile(derived(hashlib.sha256(described.encode()).hexdigest(), f"random, {release('torch')}", write))
+    return TensorFile(derived(hashlib.sha256(described.encode()).hexdigest(), f"random 2, {release('torch')}", write))

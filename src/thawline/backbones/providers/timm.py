@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
 from thawline.backbones.providers.timm_file import in_file
-from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, preparation_from
+from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, in_three_channels, preparation_from
 from thawline.backbones.providers.unfetched import UnfetchedFile
 from thawline.backbones.weights import WeightsFile, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
@@ -41,6 +41,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     architecture = _without_tag(model)
     if location:
         weights = open_weights(Path(location).expanduser(), sha256=asked.sha256)
+        weights = _by_name(weights, architecture) if asked.weights_by_name else weights
         check_architecture(architecture, weights)
     elif architecture_only:
         if asked.sha256 is not None:
@@ -71,16 +72,22 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice)
 
 
+def _by_name(weights: WeightsFile, architecture: str) -> WeightsFile:
+    """Take a file of another architecture as one of ``architecture``, without the arguments of its own."""
+    same = weights.architecture in (None, architecture)
+    return weights if same else replace(weights, architecture=architecture, model_args={})
+
+
 def described(name: str, architecture: str, weights: WeightsFile, asked: ModelAsk) -> Description:
     """Join what the weights say of themselves with what was asked."""
     settings = asked.given()
-    config = dict(weights.pretrained_cfg)
+    config, model_args = in_three_channels(weights, asked)
     config |= {key: settings[key] for key in ("mean", "std", "interpolation", "crop_pct") if key in settings}
     if asked.input_px is not None:
         config["input_size"] = [3, asked.input_px, asked.input_px]
     return Description(
         architecture=architecture,
-        model_args=weights.model_args | dict(asked.model_args or {}),
+        model_args=model_args,
         preparation=preparation_from(config, name),
         tensors=weights.tensors,
     )
@@ -103,15 +110,17 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
         )
     config = timm.get_pretrained_cfg(architecture)
     fixed = config is not None and config.fixed_input_size and "img_size" not in model_args
-    if fixed and tuple(config.input_size[1:]) != preparation.input_px:
-        raise ModelError(
-            f"{architecture} takes {config.input_size[1]} px input only; got {preparation.input_px[0]} px. "
-            f"Leave the input size out, or give weights trained with --model-arg img_size={preparation.input_px[0]}."
-        )
+    resized = fixed and tuple(config.input_size[1:]) != preparation.input_px
+    size = {"img_size": preparation.input_px[0]} if resized else {}
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
         try:
-            module: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **model_args)
+            module: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **size, **model_args)
         except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
+            if resized:
+                raise ModelError(
+                    f"{architecture} takes {config.input_size[1]} px input only; got {preparation.input_px[0]} px "
+                    f"({error}). Leave the input size out."
+                ) from error
             raise ModelError(
                 f"model arguments must be ones that timm's {architecture} takes; got {dict(model_args)!r}: {error}."
             ) from error

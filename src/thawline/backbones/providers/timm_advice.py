@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.file_kinds import python_command
 from thawline.backbones.matching import COUNTER, misfits
 from thawline.backbones.providers.torchvision_advice import fitting_architecture
 
@@ -43,16 +42,17 @@ def advice(found: Description, path: Path, given: Shapes, wanted: Shapes) -> str
     prefix = found.tensors.prefix
     taken_off = f"Names in the file begin with {prefix!r}, which is left out here. " if prefix else ""
     return taken_off + (
-        _channels(given, wanted, path, prefix)
+        _channels(given, wanted)
         or _positions(given, wanted, found.model_args)
+        or _tied(given, wanted, found)
         or _unfinished(given, wanted)
         or _other_library(given, wanted, found.architecture, path)
         or _fitting(given, found.architecture, path)
     )
 
 
-def _channels(given: Shapes, wanted: Shapes, path: Path, prefix: str) -> str:
-    """Weights whose first layer takes another number of channels than three."""
+def _channels(given: Shapes, wanted: Shapes) -> str:
+    """Weights whose first layer takes another number of channels than one, which is spread, or three."""
     differ = [name for name in wanted if name in given and given[name] != wanted[name]]
     if len(misfits(given, wanted)) != 1 or len(differ) != 1:
         return ""
@@ -61,16 +61,7 @@ def _channels(given: Shapes, wanted: Shapes, path: Path, prefix: str) -> str:
     if len(shape) != 4 or shape[1] != 3 or (own[:1], own[2:]) != (shape[:1], shape[2:]):
         return ""
     said = f"The weights were made for pictures of {own[1]} channels, and Thawline gives them three."
-    if own[1] != 1:
-        return f"{said} Choose weights that were made for three."
-    target = path.with_name(f"{path.stem}-rgb.safetensors")
-    code = (
-        "from safetensors import safe_open; from safetensors.torch import save_file; "
-        f"f = safe_open({str(path)!r}, 'pt'); t = {{k: f.get_tensor(k) for k in f.keys()}}; "
-        f"t[{prefix + name!r}] = (t[{prefix + name!r}] / 3).repeat(1, 3, 1, 1); "
-        f"save_file(t, {str(target)!r}, f.metadata())"
-    )
-    return f"{said} Spread the one over three, which gives grey pictures the same features: {python_command(code)}"
+    return f"{said} Choose weights that were made for one or three."
 
 
 def _positions(given: Shapes, wanted: Shapes, model_args: Mapping[str, Any]) -> str:
@@ -85,8 +76,18 @@ def _positions(given: Shapes, wanted: Shapes, model_args: Mapping[str, Any]) -> 
             own = math.isqrt(max(given[name][1] - n_prefix, 0))
             if own and own**2 == given[name][1] - n_prefix:
                 px = own * patch
-                return f"The weights were made for an input of {px} px: add --model-arg img_size={px} --input-px {px}."
+                return f"The weights were made for an input of {px} px: add --input-px {px}."
     return ""
+
+
+def _tied(given: Shapes, wanted: Shapes, found: Description) -> str:
+    """Weights that belong to one input size, and cannot be interpolated."""
+    from thawline.backbones.providers.timm_import import import_timm
+
+    size = import_timm().get_pretrained_cfg(found.architecture).input_size[1]
+    if found.preparation.tensor_shape[-1] == size or any(name not in given for name in wanted):
+        return ""
+    return f"Some of its weights belong to an input of {size} px and cannot be interpolated: leave --input-px out."
 
 
 def _unfinished(given: Shapes, wanted: Shapes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones.adapting import first_layer, how
 from thawline.backbones.file_kinds import python_command
 from thawline.backbones.matching import COUNTER, HEADS, Match, likely_prefix, looks_wrapped, match, prefixes
 from thawline.backbones.providers.provider import Description
@@ -56,13 +57,24 @@ def in_file(
     except ModelError:  # it comes again when the model is built, which may never be
         return found
     try:
-        matched = match(given, wanted, tensors.excluded)
+        matched = match(given, _as_stored(given, wanted), tensors.excluded)
     except WeightsError as error:
         raise WeightsError(f"{error} ({tensors.shown}). {_keep_one(given, wanted, tensors)}") from error
     if matched is None:  # what differs is said with the names behind the prefix
         return replace(found, tensors=replace(tensors, prefix=likely_prefix(given, wanted)))
     notes = _notes(matched, tensors)
     return replace(found, tensors=replace(tensors, prefix=matched.prefix, foreign=matched.foreign), notes=notes)
+
+
+def _as_stored(given: Shapes, wanted: Shapes) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the model as the file has them, if these can be adapted."""
+    prefix, first = likely_prefix(given, wanted), first_layer(wanted)
+    stored = dict(wanted)
+    for name, shape in wanted.items():
+        own = given.get(prefix + name, shape)
+        if own != shape and how(name, own, shape, takes_picture=name == first):
+            stored[name] = own
+    return stored
 
 
 def _heads(config: Mapping[str, Any]) -> tuple[str, ...]:

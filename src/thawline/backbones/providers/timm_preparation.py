@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from thawline.backbones.providers.provider import Description, ModelAsk
 from thawline.errors import ModelError
 from thawline.records import ImagePreparation
+
+if TYPE_CHECKING:
+    from thawline.backbones.weights import WeightsFile
 
 SETTINGS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "input_size": "input_px",
             "crop_pct": "crop_pct"}  # fmt: skip
@@ -50,6 +53,34 @@ def preparation_from(config: Mapping[str, Any], where: str) -> ImagePreparation:
         mean=_channels("mean", config.get("mean"), where),
         std=_channels("std", config.get("std"), where),
     )
+
+
+def in_three_channels(weights: WeightsFile, asked: ModelAsk) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe weights as those of a model that takes three channels, which every picture is given to a model in.
+
+    Those of one channel are spread over three when they are loaded: then a grey picture has the same features.
+
+    Returns:
+        timm's configuration and the arguments of the constructor, with those that were asked for.
+    Raises:
+        ModelError: They were made for another number of channels, or another one is asked for.
+    """
+    config, model_args = dict(weights.pretrained_cfg), dict(weights.model_args)
+    own, size = model_args.pop("in_chans", 3), config.get("input_size")
+    if isinstance(size, Sequence) and len(size) == 3 and (own == 1 or size[0] == 1):
+        config["input_size"] = [3, *size[1:]]
+    if own not in (1, 3):
+        raise ModelError(
+            f"weights must be made for pictures of one or three channels; those of {weights.path} take {own!r}. "
+            "Choose others."
+        )
+    model_args |= asked.model_args or {}
+    if model_args.pop("in_chans", 3) != 3:
+        raise ModelError(
+            "in_chans must be 3: pictures come in three channels, grey ones too, and weights of one channel are spread "
+            f"over three. Got {(asked.model_args or {})['in_chans']!r}: leave it out."
+        )
+    return config, model_args
 
 
 def assumed(
