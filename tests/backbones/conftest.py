@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from thawline.backbones import Backbone, LoadReceipt
 
 CONFIG = {
     "input_size": [3, 64, 64],
@@ -30,6 +34,23 @@ def state_dict(architecture: str = "test_resnet", seed: int = 0, **model_args):
             if name.endswith("running_mean"):
                 buffer.copy_(torch.randn(buffer.shape))
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+
+
+def check_sum(receipt: LoadReceipt, backbone: Backbone, *files: Path) -> None:
+    """Compare with the file as its library reads it, and with the module that was built."""
+    in_model = [tensor.name for tensor in receipt.tensors if tensor.fate != "unused"]
+    assert sorted(in_model) == sorted(backbone.module().state_dict())
+    in_file = [name for tensor in receipt.tensors for name in tensor.sources]
+    from safetensors import safe_open
+
+    names = []
+    for path in files:
+        with safe_open(path, "pt") as opened:
+            names += list(opened.keys())
+    assert sorted(in_file) == sorted(names)
+    assert sum(receipt.counts().values()) == len(receipt.tensors)
+    stored = sum(tensor.numel() for tensor in backbone.module().state_dict().values())
+    assert sum(n for fate, n in receipt.numbers().items() if fate != "unused") == stored
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.torch import save_file
-from tests.backbones.conftest import CONFIG, state_dict
+from tests.backbones.conftest import CONFIG, check_sum, state_dict
 
 import thawline as tl
-from thawline.backbones import Backbone, LoadReceipt
+from thawline.backbones import Backbone
 from thawline.backbones.derived import derived
 from thawline.backbones.inventory import Spec
 from thawline.backbones.load_receipt import receipt_of_file
@@ -27,21 +26,6 @@ from thawline.errors import WeightsError
 
 METADATA = {"architecture": "test_resnet", "model_args": "{}", "pretrained_cfg": json.dumps(CONFIG)}
 BARE = {name: tensor for name, tensor in state_dict().items() if not name.startswith("fc.")}
-
-
-def check_sum(receipt: LoadReceipt, backbone: Backbone, *files: Path) -> None:
-    """Compare with the file as its library reads it, and with the module that was built."""
-    in_model = [tensor.name for tensor in receipt.tensors if tensor.fate != "unused"]
-    assert sorted(in_model) == sorted(backbone.module().state_dict())
-    in_file = [name for tensor in receipt.tensors for name in tensor.sources]
-    names = []
-    for path in files:
-        with safe_open(path, "pt") as opened:
-            names += list(opened.keys())
-    assert sorted(in_file) == sorted(names)
-    assert sum(receipt.counts().values()) == len(receipt.tensors)
-    stored = sum(tensor.numel() for tensor in backbone.module().state_dict().values())
-    assert sum(n for fate, n in receipt.numbers().items() if fate != "unused") == stored
 
 
 def opened(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> Backbone:

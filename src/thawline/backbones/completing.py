@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.adapting import POSITIONS, RELATIVE, adapt, first_layer, how
 from thawline.backbones.derived import derived
 from thawline.backbones.inventory import LIBRARIES, Inventory, Kept, Spec, inventory_of, name_of_kind
-from thawline.backbones.load_receipt import ADAPTED, RANDOM, SOURCE, SOURCES, UNUSED, Made, why_unused
+from thawline.backbones.load_receipt import ADAPTED, OTHER_SHAPE, RANDOM, SOURCE, SOURCES, UNUSED, Made, why_unused
 from thawline.backbones.matching import COUNTER, prefixes
 from thawline.backbones.outline import without_draws
 from thawline.backbones.providers import provider_of
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import torch
 
 _REVISION = 1
-_OTHER_SHAPE = "another shape"
 _ANTIALIASED = ("timm", "embedded")
 """Providers whose library smooths a grid of positions before it shrinks it."""
 
@@ -142,14 +142,15 @@ def _fills(tensors: TensorFile, inventory: Inventory, asked: ModelAsk) -> list[_
             cast = f"cast {name_of_kind(kind)} -> float32, " if kind != "F32" else ""
             fills.append(_Fill(name, spec, sources[name], cast + change))
         else:
-            fills.append(_Fill(name, spec, how=f"{_OTHER_SHAPE}: {list(given)} in the file, {list(spec.shape)} here"))
+            fills.append(_Fill(name, spec, how=f"{OTHER_SHAPE}: {list(given)} in the file"))
     return fills
 
 
 def _refuse_strangers(fills: list[_Fill], tensors: TensorFile, architecture: str) -> None:
     if any(fill.source and len(fill.spec.shape) > 1 for fill in fills):
         return
-    theirs, ours = next(iter(tensors.sources()), "none"), next(iter(fills)).name
+    theirs = next((name for name, shape in tensors.shapes().items() if len(shape) > 1), "none")
+    ours = next(fill.name for fill in fills if len(fill.spec.shape) > 1)
     raise WeightsError(
         f"weights by name must fill at least one layer; none in {tensors.shown.name} has the name and the shape of one "
         f"of {architecture} (the file's names are such as {theirs!r}, the model's such as {ours!r}). "
@@ -167,13 +168,14 @@ def _said(fills: list[_Fill], tensors: TensorFile) -> dict[str, str]:
         for fill in fills
         if fill.source
     }
-    unused, in_file = dict(made.unused), tensors.sources()
+    unused, in_file = {name: list(why) for name, why in made.unused.items()}, tensors.sources()
     used = {fill.source for fill in fills}
-    reasons = {in_file[fill.name]: fill.how for fill in fills if not fill.source and fill.name in in_file}
-    for name in header:
+    unfit = {in_file[fill.name]: fill.spec.shape for fill in fills if not fill.source and fill.name in in_file}
+    for name, entry in header.items():
         if name not in used:
+            why = f"{OTHER_SHAPE}: {list(unfit[name])} in the model" if name in unfit else why_unused(name, tensors)
             for source in made.sources.get(name, (name,)):
-                unused[source] = reasons.get(name) or why_unused(name, tensors)
+                unused[source] = [why, entry["shape"]]
     said: dict[str, Mapping[str, Any]] = {
         SOURCES: {name: list(names) for name, names in sources.items() if names != (name,)},
         ADAPTED: {name: change for name, change in adapted.items() if change},
@@ -209,7 +211,9 @@ def _resized(table: torch.Tensor, window: int, shape: tuple[int, ...]) -> torch.
     import_timm()
     from timm.layers import resize_rel_pos_bias_table
 
-    resized: torch.Tensor = resize_rel_pos_bias_table(table, (window, window), shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # timm indexes in a way that torch finds slow
+        resized: torch.Tensor = resize_rel_pos_bias_table(table, (window, window), shape)
     return resized.contiguous()
 
 

@@ -29,9 +29,10 @@ Fate = Literal["loaded", "adapted", "random", "initial", "unused"]
 FATES: tuple[Fate, ...] = ("loaded", "adapted", "random", "initial", "unused")
 SOURCES, ADAPTED, RANDOM, UNUSED, SOURCE = "sources", "adapted", "random", "unused", "source"
 """Keys of the metadata of a file that was made from another: name -> name or names in the other file; name -> how its
-numbers were changed; name -> why it is random; name in the other file -> why it was left out; its name."""
+numbers were changed; name -> why it is random; name in the other file -> why it was left out, or that and its shape;
+name of the other file."""
 
-CLASSIFIER, NOT_IN_MODEL = "classifier", "not in the model"
+CLASSIFIER, NOT_IN_MODEL, OTHER_SHAPE = "classifier", "not in the model", "another shape"
 _SHOWN = 3
 
 
@@ -128,6 +129,18 @@ class LoadReceipt:
         }
 
 
+def receipt_from_json(content: Mapping[str, Any]) -> LoadReceipt:
+    """Read what ``LoadReceipt.to_json`` wrote."""
+    tensors = []
+    for row in content["each"]:
+        name, fate = row.get("name", ""), row["fate"]
+        sources = row.get("in_file", [name] if fate in ("loaded", "adapted") else [])
+        how, shape = row.get("how", ""), _shape(row.get("shape"))
+        tensors.append(TensorLoad(fate=fate, name=name, shape=shape, sources=tuple(sources), how=how))
+    said = {key: content[key] for key in ("model", "architecture", "file")}
+    return LoadReceipt(**said, tensors=tuple(tensors))
+
+
 def _grouped(tensors: Sequence[TensorLoad], fate: str) -> str:
     """``3 adapted (2 cast float16 -> float32, 1 interpolated)``; one tensor alone is named."""
     reasons = Counter(tensor.how.partition(":")[0] for tensor in tensors if tensor.how)
@@ -179,7 +192,7 @@ def receipt_of_file(model: str, architecture: str, file: TensorFile, inventory: 
         if name not in filled:
             for source in made.sources.get(name, (name,)):
                 rows.append(_unused(source, tuple(entry["shape"]), why_unused(name, file)))
-    rows += [_unused(name, None, why) for name, why in made.unused.items()]
+    rows += [_unused(name, shape, why) for name, (why, shape) in made.unused.items()]
     return LoadReceipt(model=model, architecture=architecture, file=made.source or file.shown.name, tensors=tuple(rows))
 
 
@@ -235,7 +248,8 @@ class Made:
     sources: Mapping[str, tuple[str, ...]]
     adapted: Mapping[str, str]
     random: Mapping[str, str]
-    unused: Mapping[str, str]
+    unused: Mapping[str, tuple[str, tuple[int, ...] | None]]
+    """Name -> why, and its shape if that is known."""
 
     @classmethod
     def of(cls, path: Path, metadata: Mapping[str, str]) -> Made:
@@ -243,7 +257,14 @@ class Made:
         metadata = metadata if is_derived(path) else {}
         said = {key: json.loads(metadata.get(key, "{}")) for key in (SOURCES, ADAPTED, RANDOM, UNUSED)}
         sources = {name: (of,) if isinstance(of, str) else tuple(of) for name, of in said[SOURCES].items()}
-        unused = said[UNUSED]
-        if not isinstance(unused, dict):
-            unused = {name: why_left_out(name) or NOT_IN_MODEL for name in unused}
+        listed = said[UNUSED]
+        if not isinstance(listed, dict):
+            listed = {name: why_left_out(name) or NOT_IN_MODEL for name in listed}
+        unused = {
+            name: (why, None) if isinstance(why, str) else (why[0], _shape(why[1])) for name, why in listed.items()
+        }
         return cls(metadata.get(SOURCE, ""), sources, said[ADAPTED], said[RANDOM], unused)
+
+
+def _shape(listed: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if listed is None else tuple(listed)

@@ -10,7 +10,7 @@ from thawline.backbones.completing import completed
 from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers import FAMILIES, provider_of
 from thawline.backbones.providers.provider import ModelAsk
-from thawline.errors import UnknownModelError
+from thawline.errors import UnknownModelError, UsageError
 
 
 def open_backbone(
@@ -58,9 +58,12 @@ def open_backbone(
         weights_by_name=weights_by_name or None, sha256=sha256,
     )  # fmt: skip
     model, _, location = rest.partition("@")
+    if weights_by_name and not location:
+        raise UsageError(f"weights by name must come from a file; {name} names none. Write {name}@FILE.")
     found = provider_of(family).describe(name, model, location, asked, architecture_only=architecture_only)
     family = found.provider or family
-    found = completed(found, asked, family)
+    if not architecture_only:
+        found = completed(found, asked, family)
     return Backbone(
         name=name,
         provider=family,

@@ -133,12 +133,16 @@ def _asked(
 
 
 def _show(run: "Run", *, as_json: bool) -> None:
+    from thawline.cli.loads import print_groups
     from thawline.cli.results import print_run
 
     if as_json:
         print_json(run.to_json())
-    else:
-        print_run(run)
+        return
+    print_run(run)
+    loaded = run.load_receipt
+    if loaded is not None and loaded.file and loaded.of("random"):
+        print_groups(loaded)
 
 
 _PLANNED = (

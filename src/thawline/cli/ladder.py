@@ -55,20 +55,23 @@ def ladder(
         str | None,
         typer.Option(metavar="WIDTHS", help="Widths of that head's hidden layers, such as 256,128; none = linear."),
     ] = None,
+    receipt: Annotated[
+        bool, typer.Option("--receipt", help="Print what became of each tensor of the weights and of the model, too.")
+    ] = False,
     settings: Annotated[ModelOptions, without("model", "layer", "pooling")],
     output: OnlyJson,
 ) -> None:
     """Print the layers of a model. From input to output, with those that a thaw setting lets learn.
 
     `last:N` and `first-frozen:K` count the rows that have parameters. Only the architecture is needed: nothing is
-    fetched.
+    fetched, unless `--receipt` asks what the weights are.
     """
     from thawline.backbones.counted import counted_layers
     from thawline.backbones.thaw import resolve_thaw
 
     if hidden and head is None:
         raise UsageError("--hidden must come with --head: the number of classes. Add --head 4.")
-    backbone = opened_backbone(settings, name=model, architecture_only=True)
+    backbone = opened_backbone(settings, name=model, architecture_only=not receipt)
     built, module = backbone.ladder, backbone.blueprint()
     resolved = resolve_thaw(built, thaw, module)
     counted = counted_layers(built, module)
@@ -76,7 +79,8 @@ def ladder(
     n_head = 0 if head is None else _dense((built.rungs[-1].shape[-1], *inner, head))
     if output.json_:
         of_head = {"head": {"classes": head, "hidden": list(inner), "parameters": n_head}} if head else {}
-        print_json(contract(built, resolved, counted) | of_head)
+        loaded = {"load_receipt": backbone.load_receipt().to_json()} if receipt else {}
+        print_json(contract(built, resolved, counted) | of_head | loaded)
         return
     say(f"[bold]{plain(built.model)}[/], thaw {plain(resolved.setting)}: {_said(built, resolved)}")
     console(stderr=False).print(_rows(built, resolved), crop=False)
@@ -89,6 +93,10 @@ def ladder(
         say(plain(resolved.said))
     if resolved.buffers:
         say(f"{len(resolved.buffers):,} running statistics of thawed normalisation layers change, too.")
+    if receipt:
+        from thawline.cli.loads import print_receipt
+
+        print_receipt(backbone.load_receipt())
 
 
 def contract(ladder: Ladder, thaw: Thaw, counted: Sequence[LibraryLayer] | None = None) -> dict[str, Any]:

@@ -136,6 +136,13 @@ class ModelOptions:
     ] = None
     interpolation: Annotated[str | None, _model(help="How to resize: nearest, bilinear, bicubic or lanczos.")] = None
     crop_pct: Annotated[float | None, _model(help="Share of the resized side that the centre crop keeps.")] = None
+    weights_by_name: Annotated[
+        bool,
+        _model(
+            "--weights-by-name",
+            help="Load what has the same name and shape in the file, and leave the rest of the model random.",
+        ),
+    ] = False
     sha256: Annotated[str | None, _model(help="SHA-256 that the file of weights must have.")] = None
 
     def read_at(self) -> str:
@@ -165,6 +172,7 @@ class ModelOptions:
             "std": _channels("--std", self.std),
             "interpolation": self.interpolation,
             "crop_pct": self.crop_pct,
+            "weights_by_name": self.weights_by_name,
             "sha256": self.sha256,
         }
 

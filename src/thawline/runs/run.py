@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError
 from thawline.records import Score
-from thawline.runs.folder import METRICS, PLAN, REPORT, SEEN, require_complete
+from thawline.runs.folder import LOAD_RECEIPT, METRICS, PLAN, REPORT, SEEN, require_complete
 
 if TYPE_CHECKING:
+    from thawline.backbones import LoadReceipt
     from thawline.bundles import Bundle
     from thawline.planning import FitPlan
 
@@ -107,6 +108,14 @@ class Run:
         from thawline.planning import read_plan
 
         return read_plan(self.folder / PLAN)
+
+    @cached_property
+    def load_receipt(self) -> LoadReceipt | None:
+        """What became of each tensor of the weights that the run began with; None if an earlier release wrote it."""
+        from thawline.backbones.load_receipt import receipt_from_json
+
+        path = self.folder / LOAD_RECEIPT
+        return receipt_from_json(json.loads(path.read_bytes())) if path.is_file() else None
 
     @cached_property
     def seen(self) -> frozenset[str]:
