@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -83,6 +84,7 @@ class LayerGraph:
         self.nodes = tuple(node for node in graph.nodes if node.op != "output")
         self.output = next(node.args[0] for node in graph.nodes if node.op == "output")
         self._index = {node: i for i, node in enumerate(graph.nodes)}
+        self._last_use = [max((self._index[user] for user in node.users), default=-1) for node in self.nodes]
         self.shapes = {node: tuple(value.shape) for node, value in found.items() if isinstance(value, torch.Tensor)}
         if not isinstance(self.output, fx.Node) or len(self.shapes.get(self.output, ())) != 2:
             raise ModelError(f"a model to be cut must give pooled features (B, D); {name} does not.")
@@ -94,6 +96,7 @@ class LayerGraph:
         for node in self.nodes[1:]:
             if node in self.values or self.constants.issuperset(node.all_input_nodes):
                 self.constants.add(node)
+        self._own: dict[fx.Node, dict[str, nn.Parameter]] = {}
         self.lines = tuple(self._find_lines())
 
     def flops(self) -> tuple[int, ...]:
@@ -110,11 +113,13 @@ class LayerGraph:
 
     def own_parameters(self, node: fx.Node) -> dict[str, nn.Parameter]:
         """Parameters that a node brings in, by their name in the model: those of a layer, or of constants it uses."""
-        held = dict(_held_parameters(self.module, node))
-        for source in node.all_input_nodes:
-            if source in self.constants:
-                held |= self.own_parameters(source)
-        return held
+        if node not in self._own:
+            held = dict(_held_parameters(self.module, node))
+            for source in node.all_input_nodes:
+                if source in self.constants:
+                    held |= self.own_parameters(source)
+            self._own[node] = held
+        return self._own[node]
 
     def _find_lines(self) -> Iterator[Line]:
         layers: list[tuple[int, str, str, tuple[str, ...]]] = []
@@ -152,19 +157,22 @@ class LayerGraph:
     def _crossing(self, position: int) -> tuple[fx.Node, ...]:
         return tuple(
             node
-            for node in self.nodes[: position + 1]
-            if node not in self.constants
-            and node not in self.batch
-            and any(self._index[user] > position for user in node.users)
+            for node, last_use in zip(self.nodes[: position + 1], self._last_use, strict=False)
+            if last_use > position and node not in self.constants and node not in self.batch
         )
 
     def _is_torn(self, position: int) -> bool:
         """Whether a layer would have to be frozen and learn at once, because it runs below the line and above it."""
-        below, above = (
-            {node.target for node in part if node not in self.constants and _has_state(self.module, node)}
-            for part in (self.nodes[: position + 1], self.nodes[position + 1 :])
-        )
-        return not below.isdisjoint(above)
+        return any(first <= position < last for first, last in self._repeated)
+
+    @cached_property
+    def _repeated(self) -> list[tuple[int, int]]:
+        """(position of the first call, of the last) for each layer with state that runs several times."""
+        calls: dict[object, list[int]] = {}
+        for i, node in enumerate(self.nodes):
+            if node not in self.constants and _has_state(self.module, node):
+                calls.setdefault(node.target, []).append(i)
+        return [(places[0], places[-1]) for places in calls.values() if len(places) > 1]
 
     def _acts_in_training(self, node: fx.Node) -> bool:
         if node.op != "call_module":

@@ -16,6 +16,7 @@ from thawline.backbones.providers.keras import preparation as preparing
 from thawline.backbones.providers.keras.graph import Graph
 from thawline.backbones.providers.keras.preparation import APPLICATIONS, MODES
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
+from thawline.backbones.providers.random_weights import random_weights
 from thawline.backbones.providers.unfetched import NoTensors
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
@@ -71,28 +72,25 @@ def _application(
     known = APPLICATIONS[model]
     applications.check_args(model, args)
     path = Path(location).expanduser() if location else None
+    if path is not None and weights == "none":
+        raise UsageError(f"weights=none asks for random weights, but {name} names some. Leave one out.")
     side = own.checked_side(asked.input_px or (None if path is None else _side_in(path)) or known.px, name)
     mode = mode or (known.mode if args.get("include_preprocessing", True) else _mode_without_layers(model))
-    with_weights = weights == "imagenet" or (path is None and weights is None)
-    whole = applications.application_graph(model, side, args, imagenet=with_weights)
+    imagenet = weights == "imagenet" or (path is None and weights is None)
+    whole = applications.application_graph(model, side, args, imagenet=imagenet)
     graph = own.without_classifier(whole)[0] if args.get("include_top") else whole
+    preparation = preparing.preparation_of(mode, side, asked, name)
+    tensors: TensorFile = NoTensors(Path(name))
+    if path is None and imagenet and not architecture_only:
+        path = applications.imagenet_weights(model, side, args, name)
     if path is not None:
-        tensors = TensorFile(weighing.converted(path, graph, side, sha256=asked.sha256))
+        tensors = weighing.converted(path, graph, side, sha256=asked.sha256)
         if weights is None and model.startswith("EfficientNetB") and _has_deviations(tensors):
             graph = applications.with_imagenet_rescaling(graph)
-    elif weights == "none":
-        tensors = TensorFile(weighing.drawn(graph, side))
-    elif architecture_only:
-        tensors = NoTensors(Path(name))
-    else:
-        fetched = applications.imagenet_weights(model, side, args, name)
-        tensors = TensorFile(weighing.converted(fetched, graph, side, sha256=asked.sha256))
-    return Description(
-        architecture=model,
-        model_args={**args, _GRAPH: own.prepared(graph, mode).to_json()},
-        preparation=preparing.preparation_of(mode, side, asked, name),
-        tensors=tensors,
-    )
+    model_args = {**args, _GRAPH: own.prepared(graph, mode).to_json()}
+    if weights == "none":
+        tensors = random_weights("keras", model, build, model_args, preparation)
+    return Description(architecture=model, model_args=model_args, preparation=preparation, tensors=tensors)
 
 
 def _own(
@@ -108,19 +106,20 @@ def _own(
         unknown = ", ".join([*args, *(["weights"] if weights else [])])
         raise ModelError(f"keras/custom takes the arguments preprocessing and weights=none; got {unknown}.")
     path = Path(location).expanduser()
-    whole, _ = own.graph_in(path)
-    graph, classifier = own.without_classifier(whole)
+    graph, classifier = own.without_classifier(own.graph_in(path))
     side = own.side_of(graph, asked.input_px, name)
     found, source = own.own_mode(graph)
-    chosen = mode or found
-    converted = weighing.drawn(graph, side) if weights == "none" else (
-        weighing.converted(path, graph, side, sha256=asked.sha256)
-    )  # fmt: skip
+    model_args = {_GRAPH: own.prepared(graph, mode or found).to_json()}
+    preparation = preparing.preparation_of(mode or found, side, asked, name)
+    if weights == "none":
+        tensors = random_weights("keras", CUSTOM, build, model_args, preparation)
+    else:
+        tensors = weighing.converted(path, graph, side, sha256=asked.sha256)
     return Description(
         architecture=CUSTOM,
-        model_args={_GRAPH: own.prepared(graph, chosen).to_json()},
-        preparation=preparing.preparation_of(chosen, side, asked, name),
-        tensors=TensorFile(converted),
+        model_args=model_args,
+        preparation=preparation,
+        tensors=tensors,
         notes=own.notes_on(path, "" if mode else source, classifier, asked.given()),
         preparation_said=mode is not None or not source,
     )
@@ -131,7 +130,7 @@ def _side_in(path: Path) -> int | None:
     from thawline.backbones.providers.keras import own
 
     try:
-        return own.graph_in(path)[0].side
+        return own.graph_in(path).side
     except ModelError:  # weights alone; or what is wrong with the file is said when its weights are read
         return None
 

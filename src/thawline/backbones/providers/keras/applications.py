@@ -34,7 +34,7 @@ _NOT_ARCHITECTURE = frozenset("classes classifier_activation input_shape input_t
 """Arguments of the constructors that do not change the backbone, or that Thawline gives."""
 _asking = threading.RLock()
 """One thread at a time asks Keras, whose state is global."""
-_NASNET_MOBILE = {
+NASNET_MOBILE = {
     "penultimate_filters": 1056, "num_blocks": 4, "stem_block_filters": 32, "skip_reduction": False,
     "filter_multiplier": 2, "default_size": 224, "name": "nasnet_mobile",
 }  # fmt: skip
@@ -129,7 +129,7 @@ def _constructed(keras: ModuleType, model: str, side: int, args: Mapping[str, An
         raise ModelError(f"keras/{model} needs a newer Keras; {keras.__version__} has no such model.")
     if model == "NASNetMobile" and keras.backend.backend() == "torch":
         nasnet: Any = importlib.import_module("keras.src.applications.nasnet")
-        constructor, args = nasnet.NASNet, {**_NASNET_MOBILE, **args}
+        constructor, args = nasnet.NASNet, {**NASNET_MOBILE, **args}
     try:
         return constructor(input_shape=(side, side, 3), **args)
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:

@@ -10,7 +10,8 @@ from torch import nn
 
 from thawline.backbones.names import INPUT, POOLED
 from thawline.backbones.providers.keras.graph import CALL, CHANNELS, Graph
-from thawline.backbones.providers.keras.layers import Shape, Tensor, make
+from thawline.backbones.providers.keras.layers import make
+from thawline.backbones.providers.keras.making import Shape, Tensor
 from thawline.backbones.providers.keras.modules import PixelLinear
 from thawline.backbones.providers.provider import LibraryLayer
 from thawline.errors import ModelError
@@ -28,7 +29,7 @@ class _Step:
 def initialise(layer: nn.Module) -> None:
     """Draw weights as Keras does by default: Glorot's uniform distribution, and no bias."""
     for part in layer.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear | PixelLinear):
+        if isinstance(part, nn.Conv2d | nn.Linear | PixelLinear) and not part.weight.is_meta:
             nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)

@@ -162,8 +162,9 @@ class PaddedMeanPool(nn.Module):
             _inside(side, before, after, n, step)
             for side, before, after, n, step in zip(sides, (top, left), (bottom, right), size, stride, strict=True)
         ]
-        rows, columns = (torch.tensor(counts) for counts in counted)
-        self.register_buffer("shares", size[0] * size[1] / (rows[:, None] * columns), persistent=False)
+        rows, columns = counted
+        shares = [[size[0] * size[1] / (row * column) for column in columns] for row in rows]
+        self.register_buffer("shares", torch.tensor(shares), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled: torch.Tensor = self._pool(functional.pad(x, self._pads))

@@ -8,6 +8,7 @@ from typing import Any
 
 from thawline.backbones.providers.keras.applications import with_bgr
 from thawline.backbones.providers.keras.config import graph_of
+from thawline.backbones.providers.keras.files import described
 from thawline.backbones.providers.keras.graph import Graph, Node
 from thawline.backbones.providers.keras.preparation import APPLICATIONS, MODES, application_named
 from thawline.errors import ModelError, WeightsError
@@ -19,25 +20,20 @@ _SCALES = frozenset("Add Divide Multiply Normalization Rescaling Subtract".split
 _BEFORE_LAYERS = frozenset("Concatenate Cropping2D GetItem Identity InputLayer Stack ZeroPadding2D".split()) | _SCALES
 
 
-def graph_in(path: Path) -> tuple[Graph, bool]:
-    """Read the graph of the whole model in a file; and whether Keras 2 wrote it.
+def graph_in(path: Path) -> Graph:
+    """Read the graph of the whole model in a file.
 
     Raises:
         WeightsError: The file is not there, is damaged, or holds weights alone.
         ModelError: The model cannot be followed; says which layer.
     """
-    from thawline.backbones.providers.keras.h5 import opened
-
-    if not path.is_file():
-        raise WeightsError(f"weights must be a file; {path} is not there.")
-    with opened(path) as file:
-        config, keras_2 = file.config, file.keras_2
-    if config is None:
+    file = described(path)
+    if file.config is None:
         raise WeightsError(
             f"a model of your own must be saved whole; {path} holds weights alone. Save it with model.save, or give "
             f"the architecture: keras/NAME@{path}."
         )
-    return graph_of(config, keras_2=keras_2), keras_2
+    return graph_of(file.config, keras_2=file.keras_2)
 
 
 def without_classifier(graph: Graph) -> tuple[Graph, Node | None]:

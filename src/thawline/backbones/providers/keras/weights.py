@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import re
 from collections import defaultdict
@@ -15,16 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.backbones.derived import derived
+from thawline.backbones.foreign.reading import Answer
+from thawline.backbones.providers.keras.files import KerasFile, Variable, checked_digest, numbers_of, values
 from thawline.backbones.providers.keras.graph import Graph
-from thawline.backbones.providers.keras.h5 import KerasFile, Variable, opened
-from thawline.backbones.weights import read_header
+from thawline.backbones.weights import TensorFile
 from thawline.errors import WeightsError
-from thawline.scale.disk import file_sha256, storage_errors, written_whole
-from thawline.scale.paths import cache_root
 
 _REVISION = 2
 """Raise it when the same file is converted otherwise."""
 _SHOWN = 5
+COUNTER = "counter"
+"""Layout of a tensor of one whole number."""
+_NOT_BACKBONE = "not the backbone's"
 _ALIASES = {"depthwise_kernel": ("depthwise_kernel", "kernel"), "pointwise_kernel": ("pointwise_kernel",),
             "gamma": ("gamma", "variable", "layer_scale")}  # fmt: skip
 """Variables that have had other names, too."""
@@ -49,11 +50,11 @@ Found = dict[str, Variable]
 """Name in the state dict -> variable in the file."""
 
 
-def converted(path: Path, graph: Graph, side: int, *, sha256: str | None = None) -> Path:
-    """Return the safetensors file of what the backbone takes of a Keras file; it is written into the cache once.
+def converted(path: Path, graph: Graph, side: int, *, sha256: str | None = None) -> TensorFile:
+    """Return what a backbone takes of a Keras file, as safetensors; it is converted once.
 
-    Its metadata tell, in JSON, ``sources`` (name -> data set in the Keras file), ``unused`` (data sets that are not
-    the backbone's) and ``adapted`` (name -> how its numbers were changed; the order of axes does not count).
+    The metadata tell, in JSON, ``sources`` (name -> data set in the Keras file), ``unused`` (data set that is not the
+    backbone's -> why) and ``adapted`` (name -> how its numbers were changed; the order of axes does not count).
 
     Args:
         path: ``.keras``, ``.weights.h5`` or legacy ``.h5``.
@@ -64,43 +65,14 @@ def converted(path: Path, graph: Graph, side: int, *, sha256: str | None = None)
         WeightsError: The file is not there, damaged, not the promised one, or of another architecture; names each
             tensor that differs.
     """
-    if not path.is_file():
-        raise WeightsError(f"weights must be a file; {path} is not there.")
-    try:
-        digest = file_sha256(path)
-    except OSError as error:
-        raise WeightsError(f"weights must be readable; {path}: {error.strerror or error}.") from error
-    if sha256 is not None and digest != sha256.lower():
-        raise WeightsError(
-            f"weights must have SHA-256 {sha256.lower()}; got {digest} ({path}). "
-            "Fetch the file again, or give the digest of the file you mean to trust."
-        )
-    asked = json.dumps([_REVISION, digest, graph.to_json(places=True), side], sort_keys=True)
-    key = hashlib.sha256(asked.encode()).hexdigest()
-    target = cache_root() / "keras" / f"{digest[:16]}-{key[:16]}.safetensors"
-    if _is_sound(target):
-        return target
-    with opened(path) as file:
+
+    def write(target: Path) -> None:
         wanted = wanted_tensors(graph, side)
-        return _write(target, file, _matched(file, wanted), wanted)
+        with numbers_of(path) as (file, answer):
+            _write(target, file, _matched(file, wanted), wanted, answer)
 
-
-def drawn(graph: Graph, side: int) -> Path:
-    """Return a file of random weights, always the same."""
-    from safetensors.torch import save
-
-    key = hashlib.sha256(json.dumps([_REVISION, graph.to_json(), side], sort_keys=True).encode()).hexdigest()
-    target = cache_root() / "keras" / f"random-{key[:16]}.safetensors"
-    if not _is_sound(target):
-        import torch
-
-        from thawline.backbones.providers.keras.module import KerasModule
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            state = KerasModule(graph, side).state_dict()
-        _stored(target, save(state, {"format": "pt"}))
-    return target
+    asked = json.dumps([_REVISION, graph.to_json(places=True), side, path.name], sort_keys=True)
+    return TensorFile(derived(checked_digest(path, sha256), f"from Keras {asked}", write), origin=path)
 
 
 def wanted_tensors(graph: Graph, side: int) -> list[Wanted]:
@@ -127,12 +99,6 @@ def wanted_tensors(graph: Graph, side: int) -> list[Wanted]:
     ]
 
 
-def _is_sound(path: Path) -> bool:
-    with contextlib.suppress(OSError, WeightsError):
-        return bool(read_header(path))
-    return False
-
-
 def _matched(file: KerasFile, wanted: Sequence[Wanted]) -> Found:
     """Find every tensor in the file.
 
@@ -143,7 +109,7 @@ def _matched(file: KerasFile, wanted: Sequence[Wanted]) -> Found:
     for want in wanted:
         by_layer[f"{want.place} {want.layer}"].append(want)
     layers = list(by_layer.values())
-    ways = _by_place(file, layers) if file.places else _legacy(file, layers)
+    ways = _legacy(file, layers) if file.legacy else _by_place(file, layers)
     best: Found = {}
     n_best = -1
     for found in ways:
@@ -157,22 +123,22 @@ def _matched(file: KerasFile, wanted: Sequence[Wanted]) -> Found:
 
 def _by_place(file: KerasFile, layers: Sequence[list[Wanted]]) -> Iterator[Found]:
     """By the class of each layer and its number, within any of the models in the file; then by name."""
+    groups = file.groups()
     befores = {"": None}
-    for place in file.places:
+    for place in groups:
         befores |= {place[: match.start(1)]: None for match in re.finditer(r"(?:^|/)(?=(layers/))", place)}
     for before in befores:
-        yield _found(layers, lambda layer, before=before: file.places.get(before + layer[0].place, ()))  # type: ignore[misc]
-    named = {held[0].layer: held for held in file.places.values()}
+        yield _found(layers, lambda layer, before=before: groups.get(before + layer[0].place, ()))  # type: ignore[misc]
+    named = {held[0].layer: held for held in groups.values()}
     yield _found(layers, lambda layer: named.get(layer[0].layer, ()))
 
 
 def _legacy(file: KerasFile, layers: Sequence[list[Wanted]]) -> Iterator[Found]:
     """By name; by the names that Keras makes up, counted from the first; and in order, as Keras does."""
-    groups = file.groups
+    groups = file.groups()
     inner: dict[str, list[Variable]] = defaultdict(list)
-    for held in groups.values():
-        for variable in held:
-            inner[variable.layer].append(variable)
+    for variable in file.variables:
+        inner[variable.layer].append(variable)
     yield _found(layers, lambda layer: _of_layer(groups, inner, layer[0].layer))
     first: dict[str, int] = {}
     for name in inner:
@@ -236,37 +202,31 @@ def _turned(want: Wanted, values: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(values).reshape(want.shape)
 
 
-def _write(target: Path, file: KerasFile, found: Found, wanted: Sequence[Wanted]) -> Path:
-    """Write the tensors that were found, as float32 or smaller, in the order of torch's axes."""
-    from safetensors.numpy import save
+def _write(target: Path, file: KerasFile, found: Found, wanted: Sequence[Wanted], answer: Answer) -> None:
+    """Write the tensors that were found, in torch's order of axes."""
+    from safetensors.numpy import save_file
 
-    tensors, sources, adapted = {}, {}, {}
+    takers: dict[str, list[Wanted]] = defaultdict(list)
     for want in wanted:
-        variable = found[want.name]
-        values = variable.read()
-        kind = np.dtype(np.int64) if want.layout == "counter" else values.dtype
-        if kind.kind != "f" and want.layout != "counter":
-            raise WeightsError(
-                f"weights must be floating-point numbers; {variable.path} holds {kind} ({file.path}). "
-                "If the model was quantised, give the weights from before."
-            )
-        kind = np.dtype(np.float32) if kind == np.float64 else kind
-        if kind != values.dtype:
-            adapted[want.name] = f"cast from {values.dtype} to {kind}"
-        tensors[want.name] = _turned(want, values.astype(kind.newbyteorder("="), copy=False))
-        sources[want.name] = variable.path
-    used = set(sources.values())
-    unused = [variable.path for variable in file.variables() if variable.path not in used]
-    said = {"sources": sources, "unused": [*unused, *file.others], "adapted": adapted}
-    return _stored(target, save(tensors, {"format": "pt", **{key: json.dumps(value) for key, value in said.items()}}))
-
-
-def _stored(target: Path, content: bytes) -> Path:
-    with storage_errors(target, elsewhere="set THAWLINE_CACHE to a folder"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(target, "wb") as file:
-        file.write(content)
-    return target
+        takers[found[want.name].path].append(want)
+    tensors, adapted, unused = {}, {}, {}
+    for variable in file.variables:
+        numbers = values(variable, answer, file.path)
+        for want in takers[variable.path]:
+            if numbers.dtype.kind != "f" and want.layout != COUNTER:
+                raise WeightsError(
+                    f"weights must be floating-point numbers; {variable.path} holds {numbers.dtype} ({file.path}). "
+                    "If the model was quantised, give the weights from before."
+                )
+            kind = np.dtype(np.int64) if want.layout == COUNTER else min(numbers.dtype, np.dtype(np.float32))
+            if kind != numbers.dtype and want.layout != COUNTER:
+                adapted[want.name] = f"cast {numbers.dtype} -> {kind}"
+            tensors[want.name] = _turned(want, numbers.astype(kind))
+        if not takers[variable.path]:
+            unused[variable.path] = _NOT_BACKBONE
+    unused |= {name: "state of a training" for name in file.others}
+    said = {"sources": {want.name: found[want.name].path for want in wanted}, "unused": unused, "adapted": adapted}
+    save_file(tensors, target, {"source": file.path.name, **{key: json.dumps(value) for key, value in said.items()}})
 
 
 def _misfit(file: KerasFile, wanted: Sequence[Wanted], found: Found) -> WeightsError:
@@ -281,7 +241,7 @@ def _misfit(file: KerasFile, wanted: Sequence[Wanted], found: Found) -> WeightsE
         shape = _shape(want.layout, variable.shape)
         if shape != want.shape:
             problems.append(f"{variable.path} is {shape or variable.shape} instead of {want.shape} for {want.name}")
-    extra = [v.path for v in file.variables() if v.path not in used]
+    extra = [v.path for v in file.variables if v.path not in used]
     shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else "")
     beside = (
         f" Not the backbone's in the file: {', '.join(extra[:3])}{', ...' if len(extra) > 3 else ''}." if extra else ""
