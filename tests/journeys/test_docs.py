@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,16 @@ def commands(page: Path) -> Iterator[str]:
     yield from (match[1] for match in INLINE.finditer(FENCE.sub("", text)))
 
 
-JOURNEYS = [
-    pytest.param(page, marks=() if page.stem == "quickstart" else pytest.mark.slow) for page in PAGES if blocks(page)
-]
+def marks(page: Path) -> list[pytest.MarkDecorator]:
+    """Return the marks of a page: all but one are slow, and one that runs models of Keras needs it."""
+    runs_keras = any("--model keras/" in text or "ladder keras/" in text for _, text in blocks(page))
+    needs = pytest.mark.skipif(
+        runs_keras and find_spec("keras") is None, reason="keras is not installed: pip install 'thawline[keras]'"
+    )
+    return [needs] if page.stem == "quickstart" else [needs, pytest.mark.slow]
+
+
+JOURNEYS = [pytest.param(page, marks=marks(page)) for page in PAGES if blocks(page)]
 
 
 @pytest.mark.parametrize("page", JOURNEYS, **NAMES)
