@@ -15,6 +15,7 @@ import thawline as tl
 from thawline.backbones import Backbone
 from thawline.backbones.cut import cut
 from thawline.backbones.providers.keras import library_layers
+from thawline.backbones.providers.keras.layers import make
 from thawline.backbones.providers.keras.preparation import APPLICATIONS
 from thawline.backbones.watch import FreezeWatch
 
@@ -140,6 +141,23 @@ def test_the_top_is_left_out_and_what_stands_before_it_stays(tmp_path: Path) -> 
     same(features(with_top, images), features(without, images))
     before = keras.Model(keras_model.input, keras_model.get_layer("dropout").output)
     same(features(with_top, images), keras_features(before, "MobileNet", images).reshape(2, -1))
+
+
+@pytest.mark.parametrize(("side", "stride"), [(8, 2), (7, 2), (7, 1), (9, 3)])
+def test_what_lies_outside_does_not_count_in_a_mean(side: int, stride: int) -> None:
+    """As in TensorFlow, on which the weights were trained; Keras on torch repeats the edge of uneven paddings."""
+    made = make("AveragePooling2D", "pool", {"pool_size": [3, 3], "strides": [stride, stride], "padding": "same"},
+                [(2, side, side)])  # fmt: skip
+    samples = torch.rand(1, 2, side, side)
+    n = -(-side // stride)
+    before = max((n - 1) * stride + 3 - side, 0) // 2
+    expected = torch.empty(1, 2, n, n)
+    for row in range(n):
+        for column in range(n):
+            rows, columns = (slice(max(at * stride - before, 0), at * stride - before + 3) for at in (row, column))
+            expected[:, :, row, column] = samples[:, :, rows, columns].mean((2, 3))
+    assert made.shape == (2, n, n)
+    assert torch.allclose(made.module(samples), expected, atol=1e-6)
 
 
 def test_dropout_and_batch_norm_obey_their_mode() -> None:

@@ -163,9 +163,7 @@ def _datasets(h5: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
                 )
             path = f"{before}/{name}" if before else str(name)
             if not _is_plain(group, name):
-                raise Refused(
-                    f"a Keras file must hold its own data; {shortened(path)!r} of {{path}} is a link elsewhere."
-                )
+                raise Refused(f"a Keras file must hold its own data; {shortened(path)!r} of {{path}} links elsewhere.")
             held = group[name]
             if isinstance(held, h5py.Group):
                 waiting.append((path, held, depth + 1))

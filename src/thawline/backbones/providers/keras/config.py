@@ -153,11 +153,10 @@ class _Reader:
             raise ModelError(f"layers of a Keras model must not wrap others; {config.get('name')!r} is a {kind}.")
         name = str(layer.get("name") or config.get("name"))
         settings = dict(config) | {"name": name}
-        module = str(layer.get("module", ""))
         if kind in ("TFOpLambda", "SlicingOpLambda"):
             kind = _function(config, name)
             settings |= {"args": _arguments(call, kind, name)}
-        elif ".ops" in module and kind in OPERATIONS:
+        elif kind in OPERATIONS and "trainable" not in config:  # Add is a layer, too
             kind = OPERATIONS[kind]
             settings |= {"args": _arguments(call, kind, name)}
         elif kind in ("Lambda", "TensorFlowOpLayer"):
