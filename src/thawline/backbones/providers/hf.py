@@ -87,7 +87,19 @@ def _of_folder(name: str, location: Path, asked: ModelAsk, random: bool) -> Desc
     weights = open_weights(location, sha256=asked.sha256)
     family = FAMILIES[described.architecture]
     encoder = encoder_in(weights, family, described.model_args, described.preparation.input_px[0])
-    return replace(described, tensors=encoder.tensors, notes=(*encoder.notes, *described.notes))
+    notes = (*encoder.notes, *described.notes)
+    return replace(described, tensors=encoder.tensors, notes=notes, advice=_advice)
+
+
+def _advice(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the next step if the tensors of a file and those of the encoder differ."""
+    from thawline.backbones.providers.transformers_import import OLDEST, is_older
+
+    if is_older():
+        return f"The installed transformers may name its layers otherwise: pip install -U 'transformers>={OLDEST}'."
+    return (
+        f"Give the {CONFIG} that was saved with these weights, or the settings that differ as --model-arg NAME=VALUE."
+    )
 
 
 def _unfetched(name: str, repository: str, asked: ModelAsk) -> Description:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thawline.backbones import adapting
 from thawline.backbones.derived import derived
 from thawline.backbones.header import read_header
 from thawline.backbones.load_receipt import ADAPTED, CLASSIFIER, SOURCE, SOURCES, UNUSED, why_left_out, why_unused
@@ -29,6 +30,8 @@ _LARGEST = 2**22
 _COMPUTED = (".relative_position_index", ".relative_coords_table", ".position_ids", ".inv_freq")
 """Ends of names of buffers that older releases of the library wrote into files."""
 _TABLE = ".relative_position_bias_table"
+_CLASS_DISTANCES = 3
+"""Rows of BEiT's tables for the class token: to it, from it, and to itself."""
 CLASSIFIERS = ("classifier.", "cls_classifier.", "distillation_classifier.", "lm_head.", "decoder.")
 """Beginnings of names of what the library's heads have."""
 _REVISION = 1
@@ -120,22 +123,13 @@ class _Change:
 def _changes(tensors: TensorFile, family: Family, settings: Mapping[str, Any], input_px: int) -> dict[str, _Change]:
     """Name under which a tensor is found -> what must become of it."""
     changes: dict[str, _Change] = {}
-    patch = settings.get("patch_size", _usual_patch(tensors, family))
-    side = -(-input_px // patch)
+    side = -(-input_px // settings.get("patch_size", _usual_patch(tensors, family)))
+    antialias = family.position is not None and family.position.antialias
     for name, shape in tensors.shapes().items():
-        if family.position is not None and name == family.position.name and len(shape) > 1:
-            n_prefix, antialias = family.position.n_prefix, family.position.antialias
-            old = _side_of(shape[-2] - n_prefix)
-            if old is not None and old != side:
-                how = f"position embedding interpolated {old}x{old} -> {side}x{side}"
-                make = partial(_resized, n_prefix=n_prefix, old=old, new=side, antialias=antialias)
-                changes[name] = _Change((name,), how, make)
-        elif family.model_type == "beit" and name.endswith(_TABLE):
-            old = _side_of(shape[0] - 3)
-            if old is not None and old != 2 * side - 1:
-                new = 2 * side - 1
-                how = f"table of relative positions interpolated {old}x{old} -> {new}x{new}"
-                changes[name] = _Change((name,), how, partial(_resized_table, old=old, new=new))
+        wanted = _wanted(name, shape, family, side)
+        if how := adapting.how(name, shape, wanted, takes_picture=False):
+            make = partial(_interpolated, name=name, wanted=wanted, antialias=antialias)
+            changes[name] = _Change((name,), how, make)
         elif ".mlp.weights_in." in name:
             targets = tuple(name.replace("weights_in", part) for part in ("gate_proj", "up_proj"))
             changes[name] = _Change(targets, "one half of a joined tensor", _halves)
@@ -144,15 +138,19 @@ def _changes(tensors: TensorFile, family: Family, settings: Mapping[str, Any], i
     return changes
 
 
+def _wanted(name: str, shape: tuple[int, ...], family: Family, side: int) -> tuple[int, ...]:
+    """Return the shape that a tensor must have for side x side patches."""
+    if family.position is not None and name == family.position.name and len(shape) > 1:
+        return (*shape[:-2], family.position.n_prefix + side**2, shape[-1])
+    if family.model_type == "beit" and name.endswith(_TABLE) and len(shape) == 2:
+        return ((2 * side - 1) ** 2 + _CLASS_DISTANCES, shape[1])
+    return shape
+
+
 def _usual_patch(tensors: TensorFile, family: Family) -> int:
     """Side of the kernel that makes the patches; configurations leave out what is the library's default."""
     shape = tensors.shapes().get(family.anchor, ())
     return shape[-1] if len(shape) == 4 and shape[-1] > 0 else 1
-
-
-def _side_of(n: int) -> int | None:
-    side = math.isqrt(max(n, 0))
-    return side if side and side * side == n else None
 
 
 def _as_it_is(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -163,23 +161,19 @@ def _halves(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return rows.chunk(2)
 
 
-def _resized(rows: torch.Tensor, n_prefix: int, old: int, new: int, antialias: bool) -> tuple[torch.Tensor, ...]:
-    """(..., n_prefix + old * old, D) -> (..., n_prefix + new * new, D), as the library does in each forward pass."""
+def _interpolated(rows: torch.Tensor, name: str, wanted: tuple[int, ...], antialias: bool) -> tuple[torch.Tensor, ...]:
+    return (adapting.adapt(name, rows, wanted, antialias=antialias, resize_table=_resized_table),)
+
+
+def _resized_table(rows: torch.Tensor, window: int, wanted: tuple[int, ...]) -> torch.Tensor:
+    """(old * old + 3, heads) -> (new * new + 3, heads), as the library does in each forward pass."""
     import torch
 
-    grid = rows[..., n_prefix:, :].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, D, old, old)
-    grid = torch.nn.functional.interpolate(grid, (new, new), mode="bicubic", align_corners=False, antialias=antialias)
-    flat = grid.permute(0, 2, 3, 1).reshape(*rows.shape[:-2], new * new, rows.shape[-1]).to(rows.dtype)
-    return (torch.cat([rows[..., :n_prefix, :], flat], dim=-2),)
-
-
-def _resized_table(rows: torch.Tensor, old: int, new: int) -> tuple[torch.Tensor, ...]:
-    """(old * old + 3, heads) -> (new * new + 3, heads); the last three rows are of the class token."""
-    import torch
-
-    grid = rows[:-3].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, heads, old, old)
+    old, new = math.isqrt(len(rows) - _CLASS_DISTANCES), 2 * window - 1
+    grid = rows[:-_CLASS_DISTANCES].reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, heads, old, old)
     grid = torch.nn.functional.interpolate(grid, (new, new), mode="bilinear")
-    return (torch.cat([grid.permute(0, 2, 3, 1).reshape(new * new, -1).to(rows.dtype), rows[-3:]]),)
+    flat = grid.permute(0, 2, 3, 1).reshape(new * new, -1)  # (1, heads, new, new) -> (new * new, heads)
+    return torch.cat([flat, rows[-_CLASS_DISTANCES:]]).reshape(wanted)
 
 
 def _adapted(tensors: TensorFile, family: Family, changes: Mapping[str, _Change]) -> TensorFile:

@@ -6,9 +6,16 @@ import importlib
 from types import ModuleType
 
 from thawline.errors import ModelError
+from thawline.scale.releases import release
 
 OLDEST = "5.23"
 """Of the release whose names of layers Thawline knows."""
+
+
+def is_older() -> bool:
+    """Whether the installed release is older than that."""
+    installed = release("transformers").split(".")
+    return [int(part) for part in installed[:2] if part.isdigit()] < [int(part) for part in OLDEST.split(".")]
 
 
 def import_transformers(submodule: str) -> ModuleType:
