@@ -193,12 +193,16 @@ def receipt_of_file(model: str, architecture: str, file: TensorFile, inventory: 
             for source in made.sources.get(name, (name,)):
                 rows.append(_unused(source, tuple(entry["shape"]), why_unused(name, file)))
     rows += [_unused(name, shape, why) for name, (why, shape) in made.unused.items()]
-    return LoadReceipt(model=model, architecture=architecture, file=made.source or file.shown.name, tensors=tuple(rows))
+    drawn = bool(made.random) and not any(row.sources for row in rows)
+    said = "" if drawn else made.source or file.shown.name
+    return LoadReceipt(model=model, architecture=architecture, file=said, tensors=tuple(rows))
 
 
 def _filled(name: str, spec: Spec, kind: str, in_file: str, made: Made) -> TensorLoad:
     """Account for a tensor of the model that the file holds."""
     if in_file in made.random:
+        if name.endswith(COUNTER):
+            return TensorLoad(fate="initial", name=name, shape=spec.shape)
         return TensorLoad(fate="random", name=name, shape=spec.shape, how=made.random[in_file])
     changes = [made.adapted[in_file]] if in_file in made.adapted else []
     if kind != spec.kind:

@@ -84,7 +84,7 @@ def _application(
     if path is None and imagenet and not architecture_only:
         path = applications.imagenet_weights(model, side, args, name)
     if path is not None:
-        tensors = weighing.converted(path, graph, side, sha256=asked.sha256)
+        tensors = weighing.converted(path, graph, side, sha256=asked.sha256, by_name=asked.weights_by_name)
         if weights is None and model.startswith("EfficientNetB") and _has_deviations(tensors):
             graph = applications.with_imagenet_rescaling(graph)
     model_args = {**args, _GRAPH: own.prepared(graph, mode).to_json()}
@@ -114,7 +114,7 @@ def _own(
     if weights == "none":
         tensors = random_weights("keras", CUSTOM, build, model_args, preparation)
     else:
-        tensors = weighing.converted(path, graph, side, sha256=asked.sha256)
+        tensors = weighing.converted(path, graph, side, sha256=asked.sha256, by_name=asked.weights_by_name)
     return Description(
         architecture=CUSTOM,
         model_args=model_args,
@@ -144,7 +144,10 @@ def _has_deviations(tensors: TensorFile) -> bool:
     """Whether an EfficientNet's first layer holds the deviations of ImageNet in the place of variances."""
     import numpy as np
 
-    held = tensors.arrays()("normalization.running_var")
+    name = "normalization.running_var"
+    if name not in tensors.shapes():
+        return False
+    held = tensors.arrays()(name)
     return bool(np.allclose(held, MODES["torch"].std, atol=1e-3))
 
 

@@ -50,7 +50,9 @@ Found = dict[str, Variable]
 """Name in the state dict -> variable in the file."""
 
 
-def converted(path: Path, graph: Graph, side: int, *, sha256: str | None = None) -> TensorFile:
+def converted(
+    path: Path, graph: Graph, side: int, *, sha256: str | None = None, by_name: bool | None = None
+) -> TensorFile:
     """Return what a backbone takes of a Keras file, as safetensors; it is converted once.
 
     The metadata tell, in JSON, ``sources`` (name -> data set in the Keras file), ``unused`` (data set that is not the
@@ -61,6 +63,7 @@ def converted(path: Path, graph: Graph, side: int, *, sha256: str | None = None)
         graph: Of the backbone.
         side: Height and width of the input.
         sha256: Digest that the file must have.
+        by_name: Take what layers of the same name hold, whatever its shape, and do without the rest.
     Raises:
         WeightsError: The file is not there, damaged, not the promised one, or of another architecture; names each
             tensor that differs.
@@ -69,9 +72,9 @@ def converted(path: Path, graph: Graph, side: int, *, sha256: str | None = None)
     def write(target: Path) -> None:
         wanted = wanted_tensors(graph, side)
         with numbers_of(path) as (file, answer):
-            _write(target, file, _matched(file, wanted), wanted, answer)
+            _write(target, file, _named(file, wanted) if by_name else _matched(file, wanted), wanted, answer)
 
-    asked = json.dumps([_REVISION, graph.to_json(places=True), side, path.name], sort_keys=True)
+    asked = json.dumps([_REVISION, graph.to_json(places=True), side, path.name, bool(by_name)], sort_keys=True)
     return TensorFile(derived(checked_digest(path, sha256), f"from Keras {asked}", write), origin=path)
 
 
@@ -105,10 +108,7 @@ def _matched(file: KerasFile, wanted: Sequence[Wanted]) -> Found:
     Raises:
         WeightsError: Names what is missing, and what has another shape.
     """
-    by_layer: dict[str, list[Wanted]] = defaultdict(list)
-    for want in wanted:
-        by_layer[f"{want.place} {want.layer}"].append(want)
-    layers = list(by_layer.values())
+    layers = _layers(wanted)
     ways = _legacy(file, layers) if file.legacy else _by_place(file, layers)
     best: Found = {}
     n_best = -1
@@ -119,6 +119,21 @@ def _matched(file: KerasFile, wanted: Sequence[Wanted]) -> Found:
         if fitting > n_best:
             best, n_best = found, fitting
     raise _misfit(file, wanted, best)
+
+
+def _layers(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    by_layer: dict[str, list[Wanted]] = defaultdict(list)
+    for want in wanted:
+        by_layer[f"{want.place} {want.layer}"].append(want)
+    return list(by_layer.values())
+
+
+def _named(file: KerasFile, wanted: Sequence[Wanted]) -> Found:
+    """Find what layers of the same name hold, if it can be turned into torch's order of axes."""
+    ways = list((_legacy if file.legacy else _by_place)(file, _layers(wanted)))
+    found = ways[0 if file.legacy else -1]
+    layouts = {want.name: want.layout for want in wanted}
+    return {name: held for name, held in found.items() if _shape(layouts[name], held.shape) is not None}
 
 
 def _by_place(file: KerasFile, layers: Sequence[list[Wanted]]) -> Iterator[Found]:
@@ -197,9 +212,11 @@ _AXES = {"conv": (3, 2, 0, 1), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}
 
 
 def _turned(want: Wanted, values: NDArray[Any]) -> NDArray[Any]:
+    """Return a variable in torch's order of axes; of another shape than the model's only if it is taken by name."""
+    shape = _shape(want.layout, values.shape) or want.shape
     axes = _AXES.get(want.layout)
     values = values if axes is None else values.transpose(axes)
-    return np.ascontiguousarray(values).reshape(want.shape)
+    return np.ascontiguousarray(values).reshape(shape)
 
 
 def _write(target: Path, file: KerasFile, found: Found, wanted: Sequence[Wanted], answer: Answer) -> None:
@@ -208,7 +225,8 @@ def _write(target: Path, file: KerasFile, found: Found, wanted: Sequence[Wanted]
 
     takers: dict[str, list[Wanted]] = defaultdict(list)
     for want in wanted:
-        takers[found[want.name].path].append(want)
+        if want.name in found:
+            takers[found[want.name].path].append(want)
     tensors, adapted, unused = {}, {}, {}
     for variable in file.variables:
         numbers = values(variable, answer, file.path)
@@ -225,7 +243,7 @@ def _write(target: Path, file: KerasFile, found: Found, wanted: Sequence[Wanted]
         if not takers[variable.path]:
             unused[variable.path] = _NOT_BACKBONE
     unused |= {name: "state of a training" for name in file.others}
-    said = {"sources": {want.name: found[want.name].path for want in wanted}, "unused": unused, "adapted": adapted}
+    said = {"sources": {name: variable.path for name, variable in found.items()}, "unused": unused, "adapted": adapted}
     save_file(tensors, target, {"source": file.path.name, **{key: json.dumps(value) for key, value in said.items()}})
 
 
