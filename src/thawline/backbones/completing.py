@@ -96,8 +96,9 @@ def completed(found: Description, asked: ModelAsk, family: str) -> Description:
 def _may_differ(tensors: TensorFile, asked: ModelAsk) -> bool:
     """Tell from the header whether anything may have to be adapted: to know, the architecture must be built."""
     shapes = tensors.shapes()
-    if not any(len(shape) == 4 and shape[1] == 3 for shape in shapes.values()):
-        return True  # no layer takes three channels
+    channels = {shape[1] for shape in shapes.values() if len(shape) == 4}
+    if 3 not in channels and 1 in channels:
+        return True  # no layer takes three
     resized = asked.input_px is not None or "img_size" in (asked.model_args or {})
     return resized and any(POSITIONS.search(name) or RELATIVE.search(name) for name in shapes)
 

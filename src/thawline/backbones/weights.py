@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -306,6 +306,12 @@ def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"got {type(value).__name__}")
     return value
+
+
+def as_one_of(weights: WeightsFile, architecture: str) -> WeightsFile:
+    """Take weights that say they belong to another architecture as those of ``architecture``, without its arguments."""
+    same = weights.architecture in (None, architecture)
+    return weights if same else replace(weights, architecture=architecture, model_args={})
 
 
 def check_architecture(name: str, weights: WeightsFile) -> None:

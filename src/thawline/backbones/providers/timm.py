@@ -14,7 +14,7 @@ from thawline.backbones.providers.provider import Description, LibraryLayer, Mod
 from thawline.backbones.providers.timm_file import in_file
 from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, in_three_channels, preparation_from
 from thawline.backbones.providers.unfetched import UnfetchedFile
-from thawline.backbones.weights import WeightsFile, check_architecture, open_weights
+from thawline.backbones.weights import WeightsFile, as_one_of, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
 from thawline.records import Preparation
 
@@ -41,7 +41,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     architecture = _without_tag(model)
     if location:
         weights = open_weights(Path(location).expanduser(), sha256=asked.sha256)
-        weights = _by_name(weights, architecture) if asked.weights_by_name else weights
+        weights = as_one_of(weights, architecture) if asked.weights_by_name else weights
         check_architecture(architecture, weights)
     elif architecture_only:
         if asked.sha256 is not None:
@@ -70,12 +70,6 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         return timm_advice.advice(found, weights.shown, given, wanted)
 
     return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice)
-
-
-def _by_name(weights: WeightsFile, architecture: str) -> WeightsFile:
-    """Take a file of another architecture as one of ``architecture``, without the arguments of its own."""
-    same = weights.architecture in (None, architecture)
-    return weights if same else replace(weights, architecture=architecture, model_args={})
 
 
 def described(name: str, architecture: str, weights: WeightsFile, asked: ModelAsk) -> Description:

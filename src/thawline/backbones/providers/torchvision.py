@@ -16,7 +16,7 @@ from thawline.backbones.providers.random_weights import random_weights
 from thawline.backbones.providers.timm_file import in_file
 from thawline.backbones.providers.timm_preparation import assumed
 from thawline.backbones.providers.unfetched import NoTensors
-from thawline.backbones.weights import check_architecture, open_weights
+from thawline.backbones.weights import as_one_of, check_architecture, open_weights
 from thawline.errors import UsageError
 from thawline.records import ImagePreparation, Preparation
 
@@ -80,6 +80,7 @@ def _in_file(
 ) -> Description:
     """Describe a model whose weights lie in a file; ``tag`` names the preparation that they were trained with."""
     weights = open_weights(path, sha256=asked.sha256)
+    weights = as_one_of(weights, architecture) if asked.weights_by_name else weights
     check_architecture(architecture, weights)
     same = published.with_file(architecture, path)
     chosen = published.choose(architecture, tag, name) if tag or same is None else same
