@@ -161,12 +161,18 @@ def test_all_that_crosses_is_counted_and_the_largest_is_shown():
         ("test_vit", ["input", "stem", "blocks", "head", "pooled"]),
         ("test_convnext", ["input", "stem", "stages.0", "stages.1", "stages.2", "stages.3", "head", "pooled"]),
         ("regnetx_002", ["input", "stem", "s1", "s2", "s3", "s4", "pooled"]),
-        ("vgg11", ["input", "features", "head", "pooled"]),
+        ("vgg11", ["input", *(f"features.{first}" for first in (0, 3, 6, 11, 16)), "head", "pooled"]),
     ],
 )
 def test_stages(architecture, stages):
     ladder = backbone(architecture, 160 if architecture.startswith("test_") else 64).ladder
     assert list(dict.fromkeys(rung.stage for rung in ladder.rungs)) == stages
+
+
+def test_layers_that_are_only_numbered_are_divided_where_the_size_changes():
+    """The five blocks of VGG 16, as its paper has them (Simonyan and Zisserman 2015, table 1)."""
+    stages = [rung.stage for rung in backbone("vgg16", 64).ladder.rungs]
+    assert [stages.count(f"features.{first}") for first in (0, 5, 10, 17, 24)] == [2, 2, 3, 3, 3]
 
 
 def test_a_layer_between_stages_is_a_stage_of_its_own():

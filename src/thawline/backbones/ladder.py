@@ -98,7 +98,12 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
     kinds = {layer.name: layer.kind for layer in signature.library_layers(module) or ()}
     layers = [line.layer for line in graph.lines]
     named = [graph.stage_of(layer) for layer in layers]
-    stages = _stages_of_names(layers, named) if any(named) else _stages(layers, graph.is_stem)
+    if any(named):
+        stages = list(_stages_of_names(layers, named))
+    else:
+        given = {str(node.target): shape[2:4] for node, shape in graph.shapes.items()}  # (B, C, H, W) -> (H, W)
+        sizes = [() if signature.channels_last(module) else given.get(layer, ()) for layer in layers]
+        stages = _divided(layers, list(_stages(layers, graph.is_stem)), sizes)
     for line, stage in zip(graph.lines, stages, strict=True):
         shapes = [graph.shapes[node][1:] for node in line.crossing]  # without the batch
         is_top = line is graph.lines[-1]  # parameters that no forward pass uses are frozen with all others
@@ -157,6 +162,28 @@ def _stages_of_names(layers: Sequence[str], named: Sequence[str | None]) -> Iter
     for place, (layer, own) in enumerate(zip(layers, named, strict=True)):
         stage = own or stage
         yield layer if place in (0, len(layers) - 1) else "head" if place > places[-1] else stage
+
+
+def _divided(layers: Sequence[str], stages: Sequence[str], sizes: Sequence[tuple[int, ...]]) -> list[str]:
+    """Divide stages whose layers are only numbered, as in VGG and torchvision's MobileNets, where the size changes.
+
+    A part has the name of its first layer: of ``features.0`` to ``features.28``, ``features.5`` begins the second one.
+
+    Args:
+        sizes: Height and width of what each layer gives.
+    """
+    named = list(stages)
+    for stage in set(stages):
+        places = [place for place, own in enumerate(stages) if own == stage]
+        if not all(layers[place].removeprefix(f"{stage}.").isdigit() for place in places):
+            continue
+        if len({sizes[place] for place in places}) == 1:
+            continue
+        first = places[0]
+        for place in places:
+            first = first if sizes[place] == sizes[first] else place
+            named[place] = layers[first]
+    return named
 
 
 def _around(layer: str) -> str:
