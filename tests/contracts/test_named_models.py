@@ -86,7 +86,9 @@ def tiers() -> list[ParameterSet]:
 def opened(name: str) -> Backbone:
     if name.startswith("hf/"):
         need_transformers()
-    return tl.open_backbone(name, input_px=MODELS[name], architecture_only=True)
+    # dropout between fully connected layers acts above the line alone; in a copy frozen by hand, it acts below, too
+    args = {"dropout": 0.0} if name.startswith(("torchvision/alexnet", "torchvision/vgg")) else None
+    return tl.open_backbone(name, input_px=MODELS[name], model_args=args, architecture_only=True)
 
 
 def built(backbone: Backbone) -> nn.Module:
