@@ -50,6 +50,7 @@ def session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THAWLINE_CACHE", str(folder / "cache"))
         patch.setenv("HF_HOME", str(folder / "huggingface"))
+        patch.setenv("TORCH_HOME", str(folder / "torch"))
         yield folder
 
 

@@ -18,7 +18,7 @@ SHOWN = {
         "xception41 inception_v3 inception_v4 inception_resnet_v2 vgg16 vgg19 resnet50 resnet101 resnet152 resnetv2_50 "
         "resnetv2_101 mobilenetv1_100 mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 densenet121 "
         "densenet169 densenet201 nasnetalarge efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 "
-        "efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 convnext_tiny vit_small_patch16_224 "
+        "efficientnet_b4 efficientnet_b5 tf_efficientnet_b6 tf_efficientnet_b7 convnext_tiny vit_small_patch16_224 "
         "vit_base_patch16_224 swin_tiny_patch4_window7_224 vit_small_patch14_dinov2"
     ).split(),
     "torchvision": (

@@ -187,8 +187,17 @@ def test_the_report_verb_says_what_fit_said(thawline, run_folder: Path) -> None:
 
 
 def test_models_lists_what_ships_and_what_matches(thawline) -> None:
-    assert [m["name"] for m in thawline("models", "--json").json["models"]] == ["embedded/resnet18_half"]
-    assert "embedded/resnet18_half" in thawline("models").out
+    described = thawline("models", "--json").json
+    assert [m["name"] for m in described["models"]] == ["embedded/resnet18_half"]
+    assert described["families"]["torchvision"] == len(thawline("models", "torchvision/*", "--json").json["models"])
+    page = thawline("models").out
+    assert all(text in page for text in ("embedded/resnet18_half", "torchvision/NAME", "timm/NAME", "models resnet50"))
+    (swag,) = thawline("models", "vit_b_16*swag_linear*", "--json").json["models"]
+    assert swag == {
+        "name": "torchvision/vit_b_16.imagenet1k_swag_linear_v1", "parameters": 85_798_656, "flops": 35_126_120_448,
+        "input_px": 224, "licence": "cc-by-nc-4.0", "offline": False, "non_commercial": True,
+    }  # fmt: skip
+    assert "forbids commercial use" in thawline("models", "swag").out
     answer = thawline("models", "test_vit*", "--limit", "1")
     assert "timm/test_vit" in answer.out
     assert "more; narrow the query" in answer.out

@@ -9,8 +9,8 @@ from thawline.backbones.providers.entry import CatalogueEntry
 def list_models(query: str | None = None) -> list[CatalogueEntry]:
     """List models whose name holds ``query``, or matches it as a pattern such as ``resnet*``.
 
-    Without a query only the models that ship are listed, and no library is imported. Models that open offline come
-    first, then the order is that of names.
+    Without a query, the models whose weights are on this disk. No library is imported, and no network is asked. The
+    models that ship come first, then those whose weights are on this disk, then the order is that of names.
     """
     found = [entry for family in FAMILIES for entry in provider_of(family).catalogue(query)]
-    return found if query is None else sorted(found, key=lambda entry: (not entry.offline, entry.name))
+    return sorted(found, key=lambda entry: (not entry.name.startswith("embedded/"), not entry.offline, entry.name))

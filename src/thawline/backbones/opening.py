@@ -1,4 +1,4 @@
-"""From a model's name to a backbone: ``embedded/NAME``, ``timm/NAME`` or ``timm/NAME@FILE``."""
+"""From a model's name to a backbone: ``FAMILY/NAME``, or ``FAMILY/NAME@FILE`` with weights from the disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thawline.backbones.backbone import Backbone
+from thawline.backbones.catalogue import list_models
 from thawline.backbones.completing import completed
 from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers import FAMILIES, provider_of
@@ -29,11 +30,13 @@ def open_backbone(
     """Open a pre-trained model by name; nothing is built until something has to be run.
 
     Args:
-        name: ``embedded/NAME`` (ships inside), ``timm/NAME`` (from the hub), or ``timm/NAME@PATH`` (a safetensors file,
-            or a folder with ``config.json``). Arguments and preparation come from the file's metadata or the
-            ``config.json`` beside it, else from timm's defaults for the architecture, which ``Backbone.notes`` says. A
-            prefix that all names of the model share in the file is taken off, which they say, too.
-        model_args: Keyword arguments of ``timm.create_model`` (``{"pad_type": "same"}``); override what the file says.
+        name: ``embedded/NAME`` (ships inside), ``timm/NAME`` (or another family of ``list_models``; weights as its
+            library has them), or ``timm/NAME@PATH`` (a file of weights, or a folder with ``config.json``). Arguments
+            and preparation come from the file's metadata or the ``config.json`` beside it, else from the library's
+            defaults for the architecture, which ``Backbone.notes`` says. A prefix that all names of the model share in
+            the file is taken off, which they say, too.
+        model_args: Keyword arguments of the library's constructor, such as timm's ``{"pad_type": "same"}``; they
+            override what the file says.
         input_px: Side of the square input; with ``mean``, ``std``, ``interpolation`` and ``crop_pct`` it overrides what
             the file says.
         weights_by_name: Load what has the same name and shape in the file, and leave the rest random, for a file of a
@@ -50,7 +53,8 @@ def open_backbone(
     family, _, rest = name.partition("/")
     if family not in FAMILIES or not rest:
         raise UnknownModelError(
-            f"model must be embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors; got {name!r}. "
+            f"model must be embedded/NAME, timm/NAME or timm/NAME@FILE, or one of another family "
+            f"({', '.join(sorted(FAMILIES.keys() - {'embedded', 'timm'}))}); got {name!r}.{_families_with(name)} "
             f"See `thawline models`; offline: {DEFAULT_MODEL}."
         )
     asked = ModelAsk(
@@ -76,3 +80,11 @@ def open_backbone(
         preparation_said=found.preparation_said,
         advice=found.advice,
     )
+
+
+def _families_with(name: str) -> str:
+    """Name the families that have a model of that name, if it was written without one."""
+    bare = name.rpartition("/")[2].partition("@")[0].lower()
+    found = (entry.name.partition(".")[0] for entry in list_models(bare or "/"))
+    same = dict.fromkeys(model for model in found if model.partition("/")[2].lower() == bare.partition(".")[0])
+    return f" Did you mean {' or '.join(same)}?" if same else ""

@@ -38,7 +38,10 @@ _WIDTH = 100
 def ladder(
     *,
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="embedded/NAME, timm/NAME or timm/NAME@FILE; `thawline models` shows more."
+        ),
     ],
     thaw: Annotated[
         str,

@@ -107,7 +107,10 @@ class ModelOptions:
 
     model: Annotated[
         str | None,
-        _model(help="embedded/NAME, timm/NAME or timm/NAME@FILE.safetensors (default: embedded/resnet18_half)."),
+        _model(
+            help="embedded/NAME, timm/NAME or timm/NAME@FILE, or of another family that `thawline models` shows "
+            "(default: embedded/resnet18_half)."
+        ),
     ] = None
     layer: Annotated[str, _model(help="Layer whose output the head reads: pooled, or one of `thawline ladder`.")] = (
         "pooled"
@@ -121,7 +124,7 @@ class ModelOptions:
         ),
     ] = None
     model_arg: Annotated[
-        list[str] | None, _model(metavar="NAME=VALUE", help="Argument of timm.create_model; may be repeated.")
+        list[str] | None, _model(metavar="NAME=VALUE", help="Argument of the library's constructor; may be repeated.")
     ] = None
     input_px: Annotated[int | None, _model(help="Height and width of the model's input, in pixels.")] = None
     mean: Annotated[

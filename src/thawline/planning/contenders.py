@@ -60,14 +60,10 @@ def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
 
 
 def on_disk() -> list[str]:
-    """Return the names of models that open without a network: those that ship, then those in the hub's cache."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
+    """Return the names of models whose weights are on this disk: those that ship, then those in caches of libraries."""
     from thawline.backbones import list_models
 
-    # timm's list of models takes a second, wasted without a cache
-    query = "*" if any(Path(HF_HUB_CACHE).glob("models--*")) else None
-    return [entry.name for entry in list_models(query) if entry.offline]
+    return [entry.name for entry in list_models()]
 
 
 def open_contender(model: str | Backbone, seed: int) -> Backbone:

@@ -25,6 +25,8 @@ class EmbeddedModel:
     file: str
     sha256: str
     parameters: int
+    flops: int
+    """Of one picture: 2 for each multiply-add."""
     input_px: int
     licence: str
 
@@ -46,6 +48,7 @@ EMBEDDED: dict[str, EmbeddedModel] = {
             file="resnet18_half.tiny_imagenet.safetensors",
             sha256="2f202b5d01334db54aec0317d03bd866acac647248217fa5f4647d384bac931e",
             parameters=2_814_976,
+            flops=376_963_072,
             input_px=128,
             licence="weights Apache-2.0; trained on ImageNet pictures, which are for research",
         ),
@@ -74,18 +77,19 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
 
 def catalogue(query: str | None) -> list[CatalogueEntry]:
     """See ``Provider.catalogue``."""
-    from thawline.backbones.providers.entry import CatalogueEntry
+    from thawline.backbones.providers.entry import CatalogueEntry, matches
 
     return [
         CatalogueEntry(
             name=f"embedded/{model.name}",
             parameters=model.parameters,
+            flops=model.flops,
             input_px=model.input_px,
             licence=model.licence,
             offline=True,
         )
         for model in EMBEDDED.values()
-        if query is None or timm.matches(f"embedded/{model.name}", query)
+        if query is None or matches(f"embedded/{model.name}", query)
     ]
 
 

@@ -1,8 +1,11 @@
-"""One line of the catalogue of models."""
+"""One line of the catalogue of models, and the question that finds it."""
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
+
+from thawline.backbones.providers.licences import is_non_commercial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,8 +14,25 @@ class CatalogueEntry:
 
     name: str
     parameters: int | None
-    """Of the backbone without its head; None if counting would mean building hundreds of models."""
+    """Of the backbone without its head; None if they were not counted."""
+    flops: int | None = None
+    """Of one picture in the backbone, at this input: 2 for each multiply-add; None if they were not counted."""
     input_px: int
     licence: str
     offline: bool
-    """Opens without a network: ships inside, or was fetched before."""
+    """The weights are on this disk: they ship inside, or were fetched before, by whatever program."""
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
+        return is_non_commercial(self.licence)
+
+
+def matches(name: str, query: str) -> bool:
+    """Whether a name, with or without its family, holds a query or matches it as a pattern, such as ``resnet*``.
+
+    Upper and lower case are the same: Keras writes ResNet50 where others write resnet50.
+    """
+    name, query = name.lower(), query.lower()
+    pattern = query if any(c in query for c in "*?[") else f"*{query}*"
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.partition("/")[2], pattern)

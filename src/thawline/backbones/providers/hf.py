@@ -183,23 +183,11 @@ def channels_last(module: nn.Module) -> bool:
 
 def catalogue(query: str | None) -> list[CatalogueEntry]:
     """See ``Provider.catalogue``: the usual models; any other opens by its name, too."""
-    if query is None:
-        return []
-    from thawline.backbones.providers.entry import CatalogueEntry
-    from thawline.backbones.providers.hub import is_fetched
+    from thawline.backbones.providers.hub import fetched_repositories
+    from thawline.backbones.providers.known import entries
 
-    names = [name for name in KNOWN if timm.matches(f"hf/{name}", query)]
-    return [
-        CatalogueEntry(
-            name=f"hf/{name}",
-            parameters=None,
-            input_px=_described(f"hf/{name}", KNOWN[name].config, KNOWN[name].processor, ModelAsk(), name)
-            .preparation.input_px[0],
-            licence=KNOWN[name].licence,
-            offline=is_fetched(name),
-        )
-        for name in names
-    ]  # fmt: skip
+    fetched = fetched_repositories()
+    return entries("hf", query, lambda known: known.name in fetched)
 
 
 def count(architecture: str) -> int:

@@ -111,3 +111,12 @@ def cached(repository: str, file: str) -> Path | None:
 def is_fetched(repository: str) -> bool:
     """Whether the weights lie in the hub's cache already, so that no network is needed."""
     return fetched_folder(repository) is not None
+
+
+def fetched_repositories() -> frozenset[str]:
+    """Return the repositories whose weights lie in the hub's cache."""
+    from huggingface_hub import constants
+
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*--*")
+    names = ("/".join(folder.name.split("--")[1:]) for folder in folders)
+    return frozenset(name for name in names if is_fetched(name))

@@ -125,7 +125,10 @@ class Provider(Protocol):
         ...
 
     def catalogue(self, query: str | None) -> list[CatalogueEntry]:
-        """List the models whose name holds ``query``, or matches it as a pattern; None asks for those that ship."""
+        """List the models whose name holds ``query``, or matches it as a pattern; None asks for those on this disk.
+
+        It needs no network, does not import the library, and takes milliseconds.
+        """
         ...
 
     def count(self, architecture: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import DEFAULT_MODEL
+from thawline.backbones.providers import licences
+from thawline.backbones.providers.known import entries, licence_of
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
 from thawline.backbones.providers.timm_file import in_file
 from thawline.backbones.providers.timm_preparation import assumed, convolutions_pad, in_three_channels, preparation_from
@@ -32,8 +33,6 @@ _NOT_ARCHITECTURE = frozenset(
     ).split()
 )
 """Arguments of ``timm.create_model`` that a weights file must not decide: they load files or change the result."""
-_COUNT_AT_MOST = 40
-"""Building a model on torch's meta device to count its parameters takes some 50 ms."""
 
 
 def describe(name: str, model: str, location: str, asked: ModelAsk, *, architecture_only: bool) -> Description:
@@ -57,7 +56,8 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         weights = replace(weights, pretrained_cfg=_config(architecture, name) | said)
     found = described(name, architecture, weights, asked)
     if not location:
-        return found
+        tagged = model if "." in model else f"{architecture}.{said.get('tag') or ''}"
+        return replace(found, notes=licences.note(said.get("license") or licence_of("timm", tagged)))
     if not architecture_only:
         found = in_file(found, weights, build, lambda: _config(architecture, name))
     padding = convolutions_pad(architecture, weights.model_args, said)
@@ -69,7 +69,8 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
 
         return timm_advice.advice(found, weights.shown, given, wanted)
 
-    return replace(found, notes=(*found.notes, *note), preparation_said=stated, advice=advice)
+    notes = (*found.notes, *note, *licences.note(said.get("license")))
+    return replace(found, notes=notes, preparation_said=stated, advice=advice)
 
 
 def described(name: str, architecture: str, weights: WeightsFile, asked: ModelAsk) -> Description:
@@ -193,30 +194,11 @@ def pooled(activation: torch.Tensor, module: nn.Module) -> torch.Tensor | None:
 
 
 def catalogue(query: str | None) -> list[CatalogueEntry]:
-    """See ``Provider.catalogue``; without a query timm is not imported."""
-    if query is None:
-        return []
-    from thawline.backbones.providers.entry import CatalogueEntry
-    from thawline.backbones.providers.hub import is_fetched
-    from thawline.backbones.providers.timm_import import import_timm
+    """See ``Provider.catalogue``; timm is not imported."""
+    from thawline.backbones.providers.hub import fetched_repositories
 
-    timm = import_timm()
-    names = [name for name in timm.list_pretrained() if matches(f"timm/{name}", query)]
-    entries = []
-    for name in names:
-        config = timm.get_pretrained_cfg(name)
-        if config.hf_hub_id is None:
-            continue
-        entries.append(
-            CatalogueEntry(
-                name=f"timm/{name}",
-                parameters=count(name) if len(names) <= _COUNT_AT_MOST else None,
-                input_px=config.input_size[1],
-                licence=config.license or "not stated",
-                offline=is_fetched(config.hf_hub_id),
-            )
-        )
-    return entries
+    fetched = fetched_repositories()
+    return entries("timm", query, lambda known: (known.file or f"timm/{known.name}") in fetched)
 
 
 def count(architecture: str) -> int:
@@ -233,12 +215,6 @@ def count(architecture: str) -> int:
 def library_layers(module: nn.Module) -> tuple[LibraryLayer, ...] | None:
     """See ``Provider.library_layers``; timm counts no layers."""
     return None
-
-
-def matches(name: str, query: str) -> bool:
-    """Whether a name, with or without its family, holds a query or matches it as a pattern, such as ``resnet*``."""
-    pattern = query if any(c in query for c in "*?[") else f"*{query}*"
-    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name.partition("/")[2], pattern)
 
 
 def hub_repository(tagged: str, name: str) -> str:

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def advice(found: Description, path: Path, given: Shapes, wanted: Shapes) -> str
         or _positions(given, wanted, found.model_args)
         or _tied(given, wanted, found)
         or _unfinished(given, wanted)
-        or _other_library(given, wanted, found.architecture, path)
+        or _other_library(given, wanted, found, path)
         or _fitting(given, found.architecture, path)
     )
 
@@ -104,18 +105,19 @@ def _unfinished(given: Shapes, wanted: Shapes) -> str:
     )
 
 
-def _other_library(given: Shapes, wanted: Shapes, architecture: str, path: Path) -> str:
+def _other_library(given: Shapes, wanted: Shapes, found: Description, path: Path) -> str:
     if len(given.keys() & wanted.keys()) > len(wanted) / 2:
         return ""
     for library, names in _STYLES.items():
         if sum(bool(names.match(name)) for name in given) > len(given) / 4:
-            if library == "torchvision" and (fitting := fitting_architecture(given, architecture, path)):
+            whole = replace(found.tensors, excluded=(), foreign=()).shapes()  # timm's classifier is part of others here
+            if library == "torchvision" and (fitting := fitting_architecture(whole)):
                 return f"Its names are those of {library}: give --model torchvision/{fitting}@{path}."
             if library == "Hugging Face transformers":
                 return f"Its names are those of {library}: give --model hf/NAME@{path}, with config.json beside it."
             return (
                 f"Its names are those of {library}, and timm's differ. Take the same model from timm: "
-                f"`thawline models {architecture}` lists its weights."
+                f"`thawline models {found.architecture}` lists its weights."
             )
     return ""
 

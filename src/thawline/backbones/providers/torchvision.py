@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.providers import timm
+from thawline.backbones.providers import licences, timm
 from thawline.backbones.providers import torchvision_architectures as architectures
 from thawline.backbones.providers import torchvision_weights as published
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
@@ -149,9 +149,7 @@ def _renormalising(model_args: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _licence(weights: Enum) -> tuple[str, ...]:
-    from thawline.backbones.providers.licences import note
-
-    return note(published.described(weights)["license"])
+    return licences.note(published.described(weights)["license"])
 
 
 def build(architecture: str, model_args: Mapping[str, Any], preparation: Preparation) -> nn.Module:
@@ -190,8 +188,11 @@ def pooled(activation: torch.Tensor, module: nn.Module) -> torch.Tensor | None:
 
 
 def catalogue(query: str | None) -> list[CatalogueEntry]:
-    """See ``Provider.catalogue``."""
-    return []
+    """See ``Provider.catalogue``; neither torch nor torchvision is imported."""
+    from thawline.backbones.providers.known import entries
+
+    folder = published.checkpoints()
+    return entries("torchvision", query, lambda known: (folder / known.file).is_file())
 
 
 def count(architecture: str) -> int:

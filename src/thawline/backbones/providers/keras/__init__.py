@@ -185,19 +185,11 @@ def library_layers(module: nn.Module) -> tuple[LibraryLayer, ...] | None:
 
 def catalogue(query: str | None) -> list[CatalogueEntry]:
     """See ``Provider.catalogue``; Keras is not imported."""
-    from thawline.backbones.providers.entry import CatalogueEntry
+    from thawline.backbones.providers.keras.applications import cache_folder
+    from thawline.backbones.providers.known import entries
 
-    return [
-        CatalogueEntry(
-            name=f"keras/{model}",
-            parameters=None,
-            input_px=known.px,
-            licence="Apache-2.0",
-            offline=False,
-        )
-        for model, known in APPLICATIONS.items()
-        if query is not None and timm.matches(f"keras/{model}", query)
-    ]
+    folder = cache_folder()
+    return entries("keras", query, lambda known: (folder / known.file).is_file())
 
 
 def count(architecture: str) -> int:

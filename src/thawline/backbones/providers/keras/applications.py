@@ -235,11 +235,22 @@ def imagenet_weights(model: str, side: int, args: Mapping[str, Any], name: str) 
             return Path(keras.utils.get_file(wanted.file, wanted.origin, **wanted.settings))
         except Exception as error:  # whatever the transport raises: the user's next step is the same
             reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-            folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+            folder = cache_folder()
             raise HubError(
                 f"{name} must be fetched from Keras's store, which did not give it: {reason}. Offline: --model "
                 f"{DEFAULT_MODEL}, --model {name}@FILE with weights on this disk, or put {wanted.file} into {folder}."
             ) from error
+
+
+def cache_folder() -> Path:
+    """Return the folder in which Keras keeps the weights that it fetched."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+
+
+def imagenet_file(model: str, side: int) -> str:
+    """Return the name that Keras's own cache gives to the file of a model's ImageNet weights."""
+    with _asking:
+        return _wanted(import_keras(f"keras/{model}"), model, side, {"include_top": False}).file
 
 
 def _wanted(keras: ModuleType, model: str, side: int, args: Mapping[str, Any]) -> _Asked:
