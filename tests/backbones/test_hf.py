@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -313,6 +314,41 @@ def test_an_index_that_leads_out_of_its_folder_is_not_followed(make: Make, hub_c
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     hub_cache("owner/net", folder, "config.json", "model.safetensors.index.json")
     with pytest.raises(HubError, match="must be fetched from the model hub"):
+        tl.open_backbone("hf/owner/net")
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_nothing_but_safetensors_and_json_is_fetched(
+    make: Make, hub_cache: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, parts: bool
+) -> None:
+    """A hub that answers as the real one does; its repository holds pickled weights, too."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    folder, model = make("vit")
+    if parts:
+        (folder / "model.safetensors").unlink()
+        model.save_pretrained(folder, max_shard_size="20KB")
+    torch.save({}, folder / "pytorch_model.bin")
+    fetched: list[str] = []
+
+    def download(repository: str, file: str, *, revision: str | None) -> str:
+        assert (repository, revision) == ("owner/net", "1" * 40)
+        if not (folder / file).is_file():
+            raise EntryNotFoundError(f"404: {file}")
+        fetched.append(file)
+        return str(folder / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr(
+        "huggingface_hub.get_hf_file_metadata", lambda _url, timeout: SimpleNamespace(commit_hash="1" * 40)
+    )
+    backbone = tl.open_backbone("hf/owner/net")
+    assert backbone.notes == ()
+    held = {file.name for file in folder.iterdir()}
+    assert set(fetched) == held - {"pytorch_model.bin"}
+    for file in held - {"config.json", "pytorch_model.bin"}:
+        (folder / file).unlink()
+    with pytest.raises(HubError, match=r"hf/owner/net must be fetched .*: it holds no model\.safetensors; other kinds"):
         tl.open_backbone("hf/owner/net")
 
 

@@ -54,23 +54,27 @@ def fetch(repository: str, name: str, offline_alternative: str, *, local: str = 
 
 def _fetched(download: Callable[[str], Path]) -> Path:
     """Fetch the files of a model by a function that returns where one lies; return their folder."""
-    from huggingface_hub.errors import EntryNotFoundError
-
     config = download(CONFIG)
-    try:
-        download(WEIGHTS)
-    except EntryNotFoundError as whole:
-        try:
-            index = download(INDEX)
-        except EntryNotFoundError:
-            raise whole from None
+    if _if_there(download, WEIGHTS) is None:
+        index = _if_there(download, INDEX)
+        if index is None:
+            raise FileNotFoundError(f"it holds no {WEIGHTS}; other kinds of weights are not fetched")
         for part in _parts(index):
             download(part)
-    try:
-        download(PROCESSOR)
-    except EntryNotFoundError:
-        pass  # models of timm have none
+    _if_there(download, PROCESSOR)  # models of timm have none
     return config.parent
+
+
+def _if_there(download: Callable[[str], Path], file: str) -> Path | None:
+    """Fetch a file; None if the repository has none of that name."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return download(file)
+    except LocalEntryNotFoundError:  # the connection broke, which says nothing of the repository
+        raise
+    except EntryNotFoundError:
+        return None
 
 
 def _parts(index: Path) -> list[str]:
