@@ -107,6 +107,23 @@ def test_another_input_size_interpolates_as_the_library_does(make: Make, model_t
     assert backbone.weights_sha256 != tl.open_backbone(f"hf/{model_type}@{folder}").weights_sha256
 
 
+def test_what_a_strangers_file_says_of_its_making_is_not_believed(make: Make) -> None:
+    folder, _ = make("vit")
+    tensors = load_file(folder / "model.safetensors")
+    said = {"unused": "no JSON", "sources": "[]", "adapted": '{"layernorm.weight": "made up"}', "source": "made up"}
+    save_file(tensors, folder / "model.safetensors", said)
+    receipt = tl.open_backbone(f"hf/vit@{folder}", input_px=48).load_receipt()
+    assert receipt.file == "model.safetensors"
+    assert [tensor.name for tensor in receipt.of("adapted")] == ["embeddings.position_embeddings"]
+
+
+def test_patches_without_number_take_no_memory(make: Make) -> None:
+    folder, _ = make("vit")
+    changed(folder, patch_size=1)
+    with pytest.raises(WeightsError, match=r"must fit the architecture vit; 2 tensors differ"):
+        tl.open_backbone(f"hf/vit@{folder}", input_px=4096).module()
+
+
 @pytest.mark.parametrize("model_type", ["swin", pytest.param("convnext", marks=pytest.mark.slow)])
 def test_another_input_size_needs_no_other_weights_without_positions(make: Make, model_type: str) -> None:
     folder, model = make(model_type)

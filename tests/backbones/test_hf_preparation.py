@@ -126,8 +126,9 @@ def test_a_processor_that_cuts_nothing_out_is_made_square_and_that_is_said() -> 
         ({"rescale_factor": 0}, r"rescale_factor must be above 0; got 0"),
         (
             {"image_processor_type": "ConvNextImageProcessor", "size": 64, "crop_pct": 7},
-            r"crop_pct must be in \(0, 1\]",
+            r"crop_pct must be from 0\.1 to 1; got 7",
         ),
+        ({"image_processor_type": "ConvNextImageProcessor", "size": 64, "crop_pct": 1e-9}, r"to 1; got 1e-09"),
     ],
 )
 def test_what_cannot_be_is_refused(said: dict[str, Any], text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones import adapting
-from thawline.backbones.derived import derived
+from thawline.backbones.derived import derived, is_derived
 from thawline.backbones.header import read_header
 from thawline.backbones.load_receipt import ADAPTED, CLASSIFIER, SOURCE, SOURCES, UNUSED, why_left_out, why_unused
 from thawline.backbones.weights import TensorFile
@@ -37,6 +37,8 @@ CLASSIFIERS = ("classifier.", "cls_classifier.", "distillation_classifier.", "lm
 _REVISION = 1
 """Of what is written by ``adapted``."""
 _SHOWN = 3
+_MOST_PATCHES = 256
+"""Along a side: strangers' configurations may ask for any number, and each takes memory."""
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -139,7 +141,9 @@ def _changes(tensors: TensorFile, family: Family, settings: Mapping[str, Any], i
 
 
 def _wanted(name: str, shape: tuple[int, ...], family: Family, side: int) -> tuple[int, ...]:
-    """Return the shape that a tensor must have for side x side patches."""
+    """Return the shape that a tensor must have for side x side patches; its own if that would be absurd."""
+    if side > _MOST_PATCHES:
+        return shape
     if family.position is not None and name == family.position.name and len(shape) > 1:
         return (*shape[:-2], family.position.n_prefix + side**2, shape[-1])
     if family.model_type == "beit" and name.endswith(_TABLE) and len(shape) == 2:
@@ -193,9 +197,11 @@ def _adapted(tensors: TensorFile, family: Family, changes: Mapping[str, _Change]
             for target, part in zip((name,) if change is None else change.targets, parts, strict=True):
                 made[target], origin[target] = part.contiguous(), sources[name]
         header, _ = read_header(tensors.path)
-        unused = json.loads((header.pop("__metadata__", None) or {}).get(UNUSED, "{}"))  # of a file that was converted
+        converted = header.pop("__metadata__", None) or {} if is_derived(tensors.path) else {}
+        unused = json.loads(converted.get(UNUSED, "{}"))
         unused = unused if isinstance(unused, dict) else {name: why_left_out(name) or CLASSIFIER for name in unused}
-        unused |= {name: why_unused(name, tensors) for name in sorted(set(header) - set(sources.values()))}
+        left = header.keys() - set(sources.values()) - {"__metadata__"}
+        unused |= {name: why_unused(name, tensors) for name in sorted(left)}
         metadata = {
             SOURCE: tensors.shown.name,
             SOURCES: json.dumps(origin),

@@ -20,6 +20,8 @@ _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for interpolations."""
 _CROPPED_BELOW_PX = 384
 """A ConvNeXt processor crops pictures below this size only; larger ones are squashed."""
+_LEAST_CROP_PCT = 0.1
+"""Below it, pictures would be enlarged to a size that no memory holds."""
 _RESCALED = 1 / 255
 
 
@@ -82,8 +84,8 @@ def _sizes(said: Mapping[str, Any], usual: Processor, where: str) -> tuple[int, 
     side, square = _side(said.get("size"), usual, where)
     crop_pct = said.get("crop_pct") or usual.crop_pct
     if crop_pct is not None and usual.crop_pct is not None:
-        if not isinstance(crop_pct, int | float) or not 0 < crop_pct <= 1:
-            raise ModelError(f"crop_pct must be in (0, 1]; got {crop_pct!r} ({where}).")
+        if not isinstance(crop_pct, int | float) or not _LEAST_CROP_PCT <= crop_pct <= 1:
+            raise ModelError(f"crop_pct must be from {_LEAST_CROP_PCT} to 1; got {crop_pct!r} ({where}).")
         return (side, int(side / crop_pct), False, ()) if side < _CROPPED_BELOW_PX else (side, side, True, ())
     if said.get("do_center_crop", usual.crop is not None):
         crop = _whole(said["crop_size"], where) if said.get("crop_size") else usual.crop or side
