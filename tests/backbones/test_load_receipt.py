@@ -156,6 +156,15 @@ def test_a_file_that_was_made_from_another_tells_where_its_tensors_come_from() -
     assert receipt_of_file("m", "m", TensorFile(stranger), inventory).counts()["random"] == 0
 
 
+@pytest.mark.parametrize("said", ["{", "[]", "3", '{"a": 3}', '{"a": [1]}'])
+@pytest.mark.parametrize("key", ["sources", "adapted", "random", "unused"])
+def test_what_nobody_of_ours_wrote_is_not_believed(key: str, said: str) -> None:
+    path = derived(key, said, lambda path: save_file({"a": torch.ones(2)}, path, {key: said}))
+    receipt = receipt_of_file("m", "m", TensorFile(path), {"a": Spec((2,))})
+    assert len(receipt.of("loaded")) + len(receipt.of("adapted")) + len(receipt.of("random")) == 1
+    assert receipt.summary and json.dumps(receipt.to_json())
+
+
 def test_the_next_process_needs_no_torch(weights_file: Path) -> None:
     name = f"timm/test_resnet@{weights_file}"
     first = tl.open_backbone(name).load_receipt()

@@ -258,17 +258,24 @@ class Made:
     @classmethod
     def of(cls, path: Path, metadata: Mapping[str, str]) -> Made:
         """Read the metadata of a file."""
-        metadata = metadata if is_derived(path) else {}
+        try:
+            return cls._read(metadata if is_derived(path) else {})
+        except (ValueError, TypeError, AttributeError, LookupError):  # somebody else's file where one of ours would lie
+            return cls._read({})
+
+    @classmethod
+    def _read(cls, metadata: Mapping[str, str]) -> Made:
         said = {key: json.loads(metadata.get(key, "{}")) for key in (SOURCES, ADAPTED, RANDOM, UNUSED)}
-        sources = {name: (of,) if isinstance(of, str) else tuple(of) for name, of in said[SOURCES].items()}
+        adapted, random = ({name: str(how) for name, how in said[key].items()} for key in (ADAPTED, RANDOM))
+        sources = {name: (of,) if isinstance(of, str) else tuple(map(str, of)) for name, of in said[SOURCES].items()}
         listed = said[UNUSED]
         if not isinstance(listed, dict):
             listed = {name: why_left_out(name) or NOT_IN_MODEL for name in listed}
         unused = {
-            name: (why, None) if isinstance(why, str) else (why[0], _shape(why[1])) for name, why in listed.items()
+            name: (why, None) if isinstance(why, str) else (str(why[0]), _shape(why[1])) for name, why in listed.items()
         }
-        return cls(metadata.get(SOURCE, ""), sources, said[ADAPTED], said[RANDOM], unused)
+        return cls(metadata.get(SOURCE, ""), sources, adapted, random, unused)
 
 
 def _shape(listed: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if listed is None else tuple(listed)
+    return None if listed is None else tuple(map(int, listed))
