@@ -3,7 +3,8 @@
     python tools/model_table.py torchvision/alexnet torchvision/vgg16 timm/vgg16
     python tools/model_table.py --models-of torchvision
 
-Counts are those of ``thawline ladder``: of the backbone without its head. No weights are read.
+Counts are those of ``thawline ladder``: of the backbone without its head; for models of Keras, those of Keras. No
+weights are read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 
 from thawline.backbones import open_backbone
 from thawline.backbones.providers.hf_known import KNOWN
+from thawline.backbones.providers.keras.preparation import APPLICATIONS
 
 SHOWN = {
     "timm": (
@@ -29,6 +31,7 @@ SHOWN = {
         "maxvit_t"
     ).split(),
     "hf": list(KNOWN),
+    "keras": list(APPLICATIONS),
 }
 """Models that the guides to transfer learning name, and relatives of theirs."""
 
@@ -38,7 +41,10 @@ def row(name: str) -> str:
     backbone = open_backbone(name, architecture_only=True)
     ladder = backbone.ladder
     side = backbone.preparation.tensor_shape[-1]
-    cells = (f"`{name}`", ladder.layers, f"{ladder.parameters:,}", len(ladder.rungs), f"{side} px")
+    layers, parameters = ladder.layers, ladder.parameters
+    if counted := ladder.signature.library_layers(backbone.blueprint()):
+        layers, parameters = len(counted), sum(layer.parameters for layer in counted)
+    cells = (f"`{name}`", layers, f"{parameters:,}", len(ladder.rungs), f"{side} px")
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

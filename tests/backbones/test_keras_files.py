@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def own_model() -> Any:
     x = layers.Reshape((4, 16, 20))(x)
     x = layers.Flatten()(x)
     x = layers.Dense(24, activation="tanh", name="hidden")(x)
-    x = layers.Dropout(0.3)(x)
+    x = layers.Dropout(0.3, name="drop")(x)
     return shaken(keras.Model(pictures_in, layers.Dense(5, activation="softmax", name="classes")(x)))
 
 
@@ -71,7 +73,7 @@ def test_a_model_of_ones_own_brings_its_graph(form: str, tmp_path: Path) -> None
     names = [layer.name for layer in library_layers(opened.module())]
     assert names[1:3] == ["flip", "train_"]  # torch's modules have a function train
     assert "inner_block" in names
-    assert names[-2:] == ["hidden", "dropout"]
+    assert names[-2:] == ["hidden", "drop"]
 
 
 def test_a_model_that_does_not_say_how_pictures_are_prepared(tmp_path: Path) -> None:
@@ -148,6 +150,29 @@ def test_efficientnets_of_imagenet_have_a_layer_more(tmp_path: Path) -> None:
     names = [layer[0] for layer in graph["layers"]]
     assert names[1:4] == ["rescaling", "normalization", "rescaling_1"]
     assert len(graph["layers"]) == len(plain_one["layers"]) + 1
+
+
+def test_keras_is_imported_for_nothing_but_applications(h5py: Any, tmp_path: Path) -> None:
+    """Neither by a model of one's own, nor by a bundle's graph, nor by other providers; TensorFlow never is."""
+    path = tmp_path / "mine.h5"
+    conv = {"name": "conv", "filters": 4, "kernel_size": [3, 3]}
+    layers = [{"class_name": "InputLayer", "config": {"batch_shape": [None, 16, 16, 3], "name": "in"}},
+              {"class_name": "Conv2D", "config": conv}]  # fmt: skip
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+        root = file.create_group("model_weights")
+        root.attrs["layer_names"] = np.array([b"conv"])
+        root.create_group("conv").attrs["weight_names"] = np.array([b"conv/kernel:0", b"conv/bias:0"])
+        root["conv/conv/kernel:0"] = np.ones((3, 3, 3, 4), np.float32)
+        root["conv/conv/bias:0"] = np.ones(4, np.float32)
+    code = (
+        "import sys, thawline as tl; tl.open_backbone().module(); "
+        f"m = tl.open_backbone({'keras/custom@' + str(path)!r}); "
+        "assert m.module().conv.weight.shape == (4, 3, 3, 3), m; "
+        "print([n for n in ('keras', 'tensorflow', 'transformers', 'h5py', 'jax') if n in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_names_of_layers_do_not_depend_on_what_was_built_before() -> None:

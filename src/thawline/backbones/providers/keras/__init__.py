@@ -88,7 +88,7 @@ def _application(
         if weights is None and model.startswith("EfficientNetB") and _has_deviations(tensors):
             graph = applications.with_imagenet_rescaling(graph)
     model_args = {**args, _GRAPH: own.prepared(graph, mode).to_json()}
-    if weights == "none":
+    if weights == "none" and not architecture_only:
         tensors = random_weights("keras", model, build, model_args, preparation)
     return Description(architecture=model, model_args=model_args, preparation=preparation, tensors=tensors)
 
