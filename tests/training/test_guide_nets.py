@@ -59,6 +59,7 @@ def test_a_stop_changes_no_bit(kind: GuideKind, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(guide_nets, "MOST_EPOCHS", 5)
     monkeypatch.setattr(guide_nets, "FEWEST_EPOCHS", 5)
     monkeypatch.setattr(guide_nets, "SAVED_EVERY_S", 0.0)
+    monkeypatch.setattr(guide_nets, "WRITING", float("inf"))
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
     labels, rows = np.arange(40) % 2, np.arange(40)
