@@ -382,7 +382,10 @@ def test_a_few_settings_are_completed(data: Dataset, backbone: Backbone, tmp_pat
         ({"thaw": "last:2", "training": {"epochs": "many"}}, r"epochs: .*valid integer.*got 'many'"),
         ({"thaw": "last:2", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
         ({"head": "mlp", "training": {"views": -1}}, r"views: .*greater than or equal to 0, got -1"),
-        ({"thaw": "last:2", "layer": "layer4.0"}, r"layer must be pooled if something is thawed; got 'layer4.0'"),
+        (
+            {"thaw": "last:2", "layer": "layer3.0,pooled"},
+            r"layer must be one layer if something is thawed; got 'layer3",
+        ),
         ({"thaw": "last:0"}, "last:0"),
         ({"thaw": "stage:layer5"}, r"layer5.*Did you mean"),
         ({"thaw": "lst:2"}, "thaw"),

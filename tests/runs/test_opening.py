@@ -39,8 +39,8 @@ def test_nothing_is_built_for_data_that_are_open_or_for_random_weights(
     tiny_photos: Path, tmp_path: Path, built: Build
 ) -> None:
     tl.fit(tl.open_data(tiny_photos), run=tmp_path / "open")
-    with pytest.raises(UsageError, match="layer must be pooled"):  # refused once the data are open
-        tl.fit(tiny_photos, Asked.of(from_scratch=True, layer="layer3"), run=tmp_path / "scratch")
+    with pytest.raises(UsageError, match="layer must be one layer"):  # refused once the data are open
+        tl.fit(tiny_photos, Asked.of(from_scratch=True, layer="layer2,layer3"), run=tmp_path / "scratch")
     assert built == []
 
 

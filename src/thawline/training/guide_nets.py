@@ -39,8 +39,8 @@ SAMPLES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS, PATIENCE = 12_000, 10, 60, 6
 """Training ends after so many samples, in a number of epochs between these, or when the loss on the validation set has
 not fallen for so many epochs; what was best there is kept."""
 SAVED_EVERY_S, WRITING = 20.0, 0.1
-"""A checkpoint is written at the end of an epoch after so many seconds, and takes this share of the time at most: an MLP
-on 224 x 224 pixels makes one of 1.2 GB."""
+"""A checkpoint is written at the end of an epoch after so many seconds, and takes this share of the time at most: an
+MLP on 224 x 224 pixels makes one of 1.2 GB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
