@@ -172,6 +172,7 @@ def arrays() -> dict[str, dict[str, float]]:
     """Data set -> what was done to its pictures -> share of models by which blue is said to come first, of 3 draws."""
     found: dict[str, dict[str, float]] = {}
     for name in (*DATA, "tiny_imagenet"):
+        step(f"arrays of {name}")
         data, of_data = opened(name), {}
         drawn = [draw_pictures(data, np.arange(len(data)), known(MODELS[0])[0], 32, seed=seed) for seed in range(3)]
         for change, alter in ARRAYS.items():
@@ -213,6 +214,7 @@ def hidden() -> Iterator[tuple[str, str, str, str]]:
         for architecture in ("googlenet", "inception_v3"):
             for trained in (True, False):
                 args = {"weights": "none", "transform_input": trained}
+                step(f"{architecture}, {trained}")
                 blank = tl.open_backbone(f"torchvision/{architecture}", model_args=args)
                 path = Path(folder) / f"{architecture}_{trained}.safetensors"
                 save_file(taught(blank, draw_pictures(data, rows, blank, N_TAUGHT)), path)
@@ -247,6 +249,7 @@ def taught(backbone: Backbone, pictures: Pictures) -> dict[str, torch.Tensor]:
 def sizes() -> Iterator[tuple[str, ...]]:
     """Shift of all batch norms at the right size and at half of it: what statistics alone say of a size."""
     for title in (*TUNED_ON, EMBEDDED):
+        step(f"sizes, {title}")
         row = [title]
         for name in DATA:
             data, shifts = opened(name), []

@@ -18,6 +18,7 @@ from tests.planning.stem_fixtures import HALF, convolved, pictures
 
 import thawline as tl
 from thawline.backbones.providers.timm_import import import_timm
+from thawline.planning import stems
 from thawline.planning.notes import noted, notes_on
 from thawline.planning.preparation_check import colours_of, examine
 from thawline.planning.source_memory import Normalisation, Stem
@@ -163,6 +164,7 @@ def test_colours_that_the_model_drops_are_missed_only_if_the_pictures_have_some(
 
 def in_grey(backbone: tl.Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the backbone a layer of its own before the first convolution, which leaves no colour."""
+    monkeypatch.setattr(stems, "_PLAIN", ())  # as of another library
     build = backbone.build
 
     def built() -> torch.nn.Module:

@@ -71,6 +71,7 @@ class Apply(torch.nn.Module):
 
 def holding(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """A backbone whose module is this one."""
+    built_only(monkeypatch)
     backbone = bare(tmp_path / "a.safetensors")
     backbone.tensors = type(backbone.tensors)(tmp_path / "net.safetensors")
     save_file(net.state_dict(), backbone.tensors.path)
@@ -112,7 +113,34 @@ def test_what_is_no_affine_map_is_not_judged(
         pytest.fail(f"raised {error}")
 
 
+@pytest.mark.parametrize("names", [
+    {"conv1": 8, "bn1": 8, "bn2": 8}, {"features.0": 8, "features.1": 8, "features.4": 8},
+    {"conv_stem": 8, "bn1": 8, "bn2": 9}, {"stem.conv": 8, "stem.bn": 8, "bn": 8},
+    {"features.conv0": 8, "features.norm0": 8},
+])  # fmt: skip
+def test_names_tell_it_without_building(names: dict[str, int]) -> None:
+    (conv, n), (norm, _), *_ = names.items()
+    shapes = {f"{conv}.weight": (n, 3, 3, 3)} | {f"{k}.running_mean": (v,) for k, v in list(names.items())[1:]}
+    found = stems._by_names(shapes)
+    assert found is not None and (found.conv, found.norm) == (conv, norm)
+    assert stems._by_names(shapes | {"other.weight": (8, 3, 7, 7)}) is None, "two that take three channels"
+    assert stems._by_names({f"{conv}.weight": (n, 3, 3, 3), "layer.bn.running_mean": (n,)}) is None, "none beside it"
+
+
+def test_the_shipped_model_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tl.open_backbone()
+    monkeypatch.setattr(backbone, "build", lambda: pytest.fail("the model was built"))
+    stem = stem_of(backbone)
+    assert stem is not None and (stem.conv, stem.norm) == ("conv1", "bn1")
+
+
+def built_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find places by building, as for families that are not timm's."""
+    monkeypatch.setattr(stems, "_PLAIN", ())
+
+
 def test_the_place_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built_only(monkeypatch)
     first = stem_of(bare(tmp_path / "a.safetensors"))
     again = tl.open_backbone(f"timm/test_resnet@{tmp_path / 'a.safetensors'}")
     monkeypatch.setattr(again, "blueprint", lambda: pytest.fail("the model was built again"))
@@ -122,7 +150,8 @@ def test_the_place_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("damaged", ["", "{}", "[1]", '{"conv": "a", "norm": "b", "matrix": [[1]], "offset": [1, 2]}'])
-def test_a_damaged_place_is_found_again(tmp_path: Path, damaged: str) -> None:
+def test_a_damaged_place_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
+    built_only(monkeypatch)
     backbone = bare(tmp_path / "a.safetensors")
     stem_of(backbone)
     (kept,) = (cache_root() / "stems").glob("*.json")
@@ -135,6 +164,7 @@ def test_a_damaged_place_is_found_again(tmp_path: Path, damaged: str) -> None:
 
 def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
+    built_only(monkeypatch)
     monkeypatch.setattr(stems, "cache_root", lambda: tmp_path / "file")
     assert stem_of(bare(tmp_path / "a.safetensors")) is not None
 
@@ -145,7 +175,9 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path: Path, monkeypa
     ["resnet18", "resnet50d", "densenet121", "regnety_002", "vgg11_bn", "mobilenetv3_small_050", "dla34", "hrnet_w18",
      "inception_v3", "repvgg_a0", "resnetv2_50d_evos", "convmixer_768_32", "levit_128s", "ghostnet_050", "dpn48b"],
 )  # fmt: skip
-def test_the_first_batch_norm_takes_what_the_first_convolution_gives(tmp_path: Path, architecture: str) -> None:
+def test_the_first_batch_norm_takes_what_the_first_convolution_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
     with torch.device("meta"):
         module = import_timm().create_model(architecture, num_classes=0).eval()
     save_file({name: torch.zeros(t.shape, dtype=t.dtype) for name, t in module.state_dict().items()},
@@ -162,8 +194,8 @@ def test_the_first_batch_norm_takes_what_the_first_convolution_gives(tmp_path: P
             )
     with torch.no_grad():
         module(torch.empty(1, *backbone.preparation.tensor_shape, device="meta"))
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr(type(backbone), "weights_sha256", architecture)  # weights of zeros are refused
-    with monkey.context():
-        stem = stem_of(backbone)
-    assert stem is None if not pairs else stem is not None and stem.norm in pairs
+    monkeypatch.setattr(type(backbone), "weights_sha256", architecture)  # weights of zeros are refused
+    by_names = stems.place_of(backbone)
+    built_only(monkeypatch)
+    for place in (by_names, stems.place_of(backbone)):
+        assert place is None or place.norm == "" if not pairs else place is not None and place.norm in pairs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +30,8 @@ SOURCE = ".source.safetensors"
 """Takes the place of ``.safetensors`` in the name of weights, for what is kept beside them."""
 _REVISION = 1
 """Raised when places are found in another way; those that are kept are then found again."""
+_PLAIN = ("embedded", "timm")
+"""Families whose models do nothing to their input before the first convolution."""
 _PROBES = np.vstack([np.zeros(3), np.eye(3), [0.3, 0.5, 0.8]])
 """Pictures of one colour, as the module takes them: the first four give an affine map, the last checks it."""
 
@@ -52,6 +56,9 @@ def stem_of(backbone: Backbone) -> Stem | None:
         ModelError: The backbone cannot be built, or the file beside its weights is damaged.
         WeightsError: Its weights do not fit.
     """
+    kept = any(name.endswith(".running_mean") for name in backbone.tensors.shapes())
+    if not kept and not source_path(backbone.tensors.path).is_file():
+        return None
     place = place_of(backbone)
     return None if place is None else _read(backbone, place)
 
@@ -59,10 +66,15 @@ def stem_of(backbone: Backbone) -> Stem | None:
 def place_of(backbone: Backbone) -> Place | None:
     """Find the first convolution; None if the model does not begin with one, or nobody knows what happens before.
 
+    Names tell it of most models of timm. Of others the model is built, which takes torch.
+
     Raises:
         ModelError: The backbone cannot be built.
         WeightsError: Its weights do not fit.
     """
+    by_names = _by_names(backbone.tensors.shapes()) if backbone.provider in _PLAIN else None
+    if by_names is not None:
+        return by_names
     kept = _kept(backbone)
     try:
         return _from_json(kept.read_text(encoding="utf-8"))
@@ -95,6 +107,31 @@ def _from_json(text: str) -> Place | None:
     if matrix.shape != (len(offset), 3):
         raise ValueError(f"matrix must be ({len(offset)}, 3); got {matrix.shape}")
     return Place(str(found["conv"]), str(found["norm"]), ColourMap(matrix, offset))
+
+
+def _by_names(shapes: Mapping[str, tuple[int, ...]]) -> Place | None:
+    """Tell by names and shapes: ``conv1`` and ``bn1``, ``features.0`` and ``features.1``; None if ambiguous."""
+    convolutions = [name for name, shape in shapes.items() if len(shape) == 4 and shape[1] == 3]
+    if len(convolutions) != 1 or not convolutions[0].endswith(".weight"):
+        return None
+    conv = convolutions[0].removesuffix(".weight")
+    parent, _, own = conv.rpartition(".")
+    norms = [name.removesuffix(".running_mean") for name in shapes if name.endswith(".running_mean")]
+    beside = [
+        norm
+        for norm in norms
+        if norm.rpartition(".")[0] == parent and shapes[f"{norm}.running_mean"] == shapes[convolutions[0]][:1]
+    ]
+    number = _number(own)
+    wanted = number + 1 if own.isdigit() else number
+    chosen = [norm for norm in beside if _number(norm) == wanted] if number >= 0 else beside
+    return Place(conv, chosen[0], SAME) if len(chosen) == 1 else None
+
+
+def _number(name: str) -> int:
+    """Return the number at the end of a name; -1 if there is none."""
+    digits = re.search(r"\d*$", name)
+    return int(digits[0]) if digits is not None and digits[0] else -1
 
 
 def _find(backbone: Backbone) -> Place | None:
