@@ -31,7 +31,7 @@ _N_PATCHES, _N_VALUES = 20_000, 4_000_000
 """Patches that are drawn, or fewer if they are large."""
 _CLIP = 9.0
 """Squared differences beyond three standard deviations, or a factor of 20, count no more."""
-AGREES, BLAMED, TIMES = 4.0, 8.0, 2.0
+AGREES, BLAMED, TIMES = 5.0, 8.0, 2.0
 """Misfit of photographs up to which a preparation is right, from which it is wrong, and by which factor that of another
 one must be less. Measured in benchmarks/preparation.md: at most 1.7 if right, at least 9.8 if wrong.
 """
