@@ -246,7 +246,7 @@ def test_a_layer_that_only_shares_unlocks_nothing() -> None:
 def test_a_model_without_parameters_can_only_stay_frozen() -> None:
     ladder = ladder_of({"pool": 0})
     assert resolve_thaw(ladder, "none", nn.ReLU()).rung == "pooled"
-    with pytest.raises(UsageError, match=r"all unlocks nothing: toy has no parameters. Write none"):
+    with pytest.raises(UsageError, match=r"all unlocks nothing: toy can only be used frozen"):
         resolve_thaw(ladder, "all", nn.ReLU())
 
 

@@ -20,7 +20,7 @@ def test_an_option_is_the_same_in_every_verb() -> None:
     verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
     shared = {name for group in GROUPS for name in option_names(group)}
     seen: dict[str, tuple[object, ...]] = {}
-    own = {("ladder", "model"), ("ladder", "thaw"), ("ladder", "head")}  # a model alone, and no `auto`
+    own = {("ladder", name) for name in ("model", "thaw", "head", "hidden")}  # a model alone, and no `auto`
     for verb, command in verbs.items():
         for option in command.params:
             if option.name in shared and (verb, option.name) not in own:

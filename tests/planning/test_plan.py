@@ -17,7 +17,7 @@ from thawline.training.settings import StagePlan, TrainPlan
 class Backbone:
     name = "timm/small@weights.safetensors"
     weights_sha256 = "ab" * 32
-    preparation_said, notes = True, ()
+    preparation_said, frozen_only, notes = True, False, ()
     settings = {"mean": (0.5, 0.5, 0.5), "model_args": {"pad_type": "same"}}  # noqa: RUF012
 
     def prepared_for(self, samples: object) -> Backbone:
@@ -30,6 +30,12 @@ class Data:
 
     def __len__(self) -> int:
         return 1234
+
+
+@pytest.fixture(autouse=True)
+def unlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-ins have no weights and no pictures to check the preparation with."""
+    monkeypatch.setattr("thawline.planning.making.notes_on", lambda data, backbone: backbone.notes)
 
 
 def test_a_plan_says_what_and_why() -> None:

@@ -32,6 +32,10 @@ FORMS = (
 )  # fmt: skip
 """Every way to say where one line stands."""
 
+MOST_APART = 24
+"""Most layers that the first layer of a backbone counts as away from the head. Some libraries list blocks, others each
+convolution: where a hundred layers each learn 15 % more slowly than the next, the first would not learn at all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thaw:
@@ -42,8 +46,9 @@ class Thaw:
     """Where the line stands: the highest rung with nothing below it that learns, so the best place for a cache."""
     thawed: tuple[str, ...]
     """Names of the parameters that learn, in the model's order."""
-    distance: tuple[int, ...]
-    """How far each of ``thawed`` is from the head, in layers that have parameters: 1 for the last layer."""
+    distance: tuple[float, ...]
+    """How far each of ``thawed`` is from the head, in layers that have parameters: 1 for the last layer. In ladders of
+    more than ``MOST_APART`` layers, the first is that far away, and the others in proportion."""
     frozen: tuple[str, ...]
     """Names of all others."""
     buffers: tuple[str, ...]
@@ -148,11 +153,13 @@ class _Model:
         thawed = tuple(name for name in self.sizes if name in chosen)
         line = min((self.place[name] for name in thawed), default=len(self.rungs)) - 1
         trainable_at = self._sizes_at(thawed)
+        n = len(self.layers)
+        apart = 1 if n <= MOST_APART else MOST_APART / n
         return Thaw(
             setting=setting,
             rung=self.rungs[line].name,
             thawed=thawed,
-            distance=tuple(len(self.layers) - bisect_left(self.layers, self.place[name]) for name in thawed),
+            distance=tuple((n - bisect_left(self.layers, self.place[name])) * apart for name in thawed),
             frozen=(*(name for name in self.sizes if name not in chosen), *self.unused),
             buffers=tuple(name for name, place in self._statistics.items() if name in chosen and place > line),
             n_trainable=sum(trainable_at),

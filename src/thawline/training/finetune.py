@@ -17,8 +17,9 @@ from thawline.heads.modules import from_module, new_mlp, to_module
 from thawline.inputs.image.views import Augmentation, Views
 from thawline.randomness import derived_seed
 from thawline.scale.allocator import keep_freed_memory
+from thawline.training.first_step import safe_share
 from thawline.training.inputs import FrozenBelow
-from thawline.training.net import Net
+from thawline.training.net import Above, Net
 from thawline.training.probe import Fitted
 from thawline.training.stage import TrainingSetup
 from thawline.training.stages import Stage, StageSequence, TrainingResult, train
@@ -98,6 +99,7 @@ def fine_tune(
     starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
     known = starts.logits(features) if to_beat is None else np.log(np.maximum(to_beat, LEAST_PROBABILITY))
     sequence = _sequence(ask, data, split, backbone, features, starts, known, state, listener)
+    share = _backbone_share(ask, sequence, starts, data, backbone, listener)
     setup = TrainingSetup(
         labels=data.labels,
         n_classes=len(data.classes),
@@ -106,6 +108,7 @@ def fine_tune(
         device=ask.device,
         precision=ask.precision,
         listener=listener,
+        backbone_share=share,
     )
     return _fitted(train(sequence, setup), ask, backbone, probe, state)
 
@@ -162,6 +165,29 @@ def _sequence(
         give_up=ask.give_up,
         choose_only=ask.choose_only,
     )
+
+
+def _backbone_share(
+    ask: Ask, sequence: StageSequence, starts: _Starts, data: Dataset, backbone: Backbone, listener: Listener
+) -> float:
+    """Try the first step from a solved head, and say so if the backbone must learn more slowly than the head.
+
+    It follows from the start alone: a training that is resumed, or whose first part was a trial, finds the same.
+    """
+    if starts.probe is None or ask.settings.first_step == "full" or ask.settings.lora_rank or ask.from_scratch:
+        return 1.0
+    thaw = max((stage.thaw for stage in sequence.stages), key=lambda thaw: thaw.n_trainable)
+    if not thaw.n_trainable:
+        return 1.0
+    above = Above(starts(), thaw, backbone.signature, moving_statistics=False)
+    share = safe_share(above, data, sequence.train, backbone, len(data.classes), ask.settings)
+    if share < 1:
+        lr = ask.settings.lr
+        listener.note(
+            f"The backbone learns at {lr * share:g} instead of {lr:g}: a step of that size would raise the loss of the "
+            "solved head. --set first_step=full takes the full rate."
+        )
+    return share
 
 
 def _in_words(thaw: Thaw, ladder: Ladder) -> str:

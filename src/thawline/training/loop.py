@@ -105,7 +105,7 @@ class StageTrainer:
         self._evaluations = evaluation_steps(self._order.n_steps, settings.evaluations)
         self._watch = FreezeWatch(spec.name, above.net, thawed=above.learning, buffers=above.moving)
         self._start = above.snapshot() if settings.l2_sp else {}
-        self._optimiser = build_optimiser(above.learning, above.distance, settings)
+        self._optimiser = build_optimiser(above.learning, above.distance, settings, setup.backbone_share)
         averages = settings.ema_decay or settings.average_power
         self._average = {name: p.detach().clone() for name, p in above.learning.items()} if averages else None
         self._weights = _class_weights(setup, spec.rows)

@@ -53,7 +53,7 @@ class Above:
         names = [*(f"{BACKBONE}.{name}" for name in thaw.thawed), *(n for n in parameters if n.startswith(f"{HEAD}."))]
         self.learning: dict[str, nn.Parameter] = {name: parameters[name] for name in names}
         """Parameters that learn, by their names in the net."""
-        self.distance = dict.fromkeys(names, 0) | dict(
+        self.distance: dict[str, float] = dict.fromkeys(names, 0) | dict(
             zip((f"{BACKBONE}.{name}" for name in thaw.thawed), thaw.distance, strict=True)
         )
         """Layers from the head, 0 for the head itself."""

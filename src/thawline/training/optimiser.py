@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def build_optimiser(
-    learning: Mapping[str, nn.Parameter], distance: Mapping[str, int], settings: TrainPlan
+    learning: Mapping[str, nn.Parameter],
+    distance: Mapping[str, float],
+    settings: TrainPlan,
+    backbone_share: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Make AdamW or SGD with one learning rate per layer.
 
@@ -22,19 +25,24 @@ def build_optimiser(
         distance: Layers from the head, by the same names; 0 for the head itself.
         settings: A parameter at distance d learns at ``lr * lr_decay ** d``. Vectors (biases, normalisation) do not
             decay.
+        backbone_share: All but the head learn at this share of their rate.
     Returns:
         The optimiser; each group has its full rate under ``full_lr``.
     Source:
         Howard & Ruder 2018, arXiv:1801.06146 (discriminative rates).
     """
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in learning.items():
         groups.setdefault((distance[name], parameter.ndim > 1), []).append(parameter)
+
+    def rate_at(away: float) -> float:
+        return settings.lr * float(settings.lr_decay**away) * (backbone_share if away else 1.0)
+
     described: list[dict[str, Any]] = [
         {
             "params": parameters,
-            "lr": settings.lr * settings.lr_decay**away,
-            "full_lr": settings.lr * settings.lr_decay**away,
+            "lr": rate_at(away),
+            "full_lr": rate_at(away),
             "weight_decay": settings.weight_decay if decays else 0.0,
         }
         for (away, decays), parameters in sorted(groups.items(), key=lambda item: item[0])

@@ -29,6 +29,10 @@ class TrainPlan(Settings):
     lr_decay: float = Field(
         0.85, gt=0, le=1, description="Each layer further from the head learns this much slower than the one above."
     )
+    first_step: Literal["tried", "full"] = Field(
+        "tried",
+        description="tried: the backbone learns more slowly if its first step would raise the loss of the solved head.",
+    )
     weight_decay: float = Field(1e-4, ge=0, lt=1, description="Decoupled for adamw; not on biases and normalisation.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
     nesterov: bool = Field(True, description="Nesterov momentum, of sgd.")

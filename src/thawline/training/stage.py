@@ -46,6 +46,8 @@ class TrainingSetup:
     """f32 or bf16."""
     listener: Listener
     """Hears of every step and every evaluation."""
+    backbone_share: float = 1.0
+    """Share of the learning rate at which the backbone learns; the head learns at all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
