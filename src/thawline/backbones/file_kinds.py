@@ -59,10 +59,11 @@ def _kind(path: Path, begin: bytes) -> tuple[str, str]:
     if begin.startswith(b"PK"):
         return _of_zip(path)
     if begin.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "is an HDF5 file, as Keras writes it", _TENSORFLOW
-    if begin[4:8] == b"TFL3" or path.suffix.lower() in (".onnx", ".pb"):
-        kind = "a TensorFlow Lite" if begin[4:8] == b"TFL3" else "an ONNX" if path.suffix == ".onnx" else "a TensorFlow"
-        return f"is {kind} model", _TENSORFLOW
+        return "is an HDF5 file, as Keras writes it", _of_keras(path)
+    if path.suffix.lower() == ".onnx":
+        return "is an ONNX model", f"It can be used frozen: --model onnx/{path.stem}@{path}."
+    if begin[4:8] == b"TFL3" or path.suffix.lower() == ".pb":
+        return f"is a TensorFlow{' Lite' if begin[4:8] == b'TFL3' else ''} model", _TENSORFLOW
     if begin.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")):
         return "is compressed", "Unpack it, and give the file that was inside."
     return "is not (its header is damaged or missing)", "Fetch the file again."
@@ -75,10 +76,19 @@ def _of_zip(path: Path) -> tuple[str, str]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return "is a damaged zip archive", "Fetch the file again."
     if any(name.endswith(".h5") for name in names):
-        return "is a Keras model", _TENSORFLOW
+        return "is a Keras model", _of_keras(path)
+    if any(name.endswith(("archive_format", "/models/model.json")) for name in names):
+        return (
+            "is an exported program of PyTorch",
+            "Export the model to ONNX instead, and use that frozen: --model onnx/NAME@FILE.onnx.",
+        )
     if any(name.endswith(".npy") for name in names):
         return "is an archive of NumPy arrays", "Save the arrays with safetensors.numpy.save_file."
     return "is a zip archive", "Unpack it, and give the file that was inside."
+
+
+def _of_keras(path: Path) -> str:
+    return f"Open it as --model keras/NAME@{path}; a whole model of your own as keras/custom@{path}."
 
 
 def python_command(code: str) -> str:

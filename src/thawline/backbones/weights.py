@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.file_kinds import not_there, weights_in
 from thawline.backbones.foreign.converting import as_safetensors
+from thawline.backbones.foreign.sentences import shortened
 from thawline.backbones.header import read_header as read_header
 from thawline.errors import ModelError, StorageError, WeightsError
 from thawline.scale.disk import file_sha256, is_folder, utf8_path
@@ -246,7 +247,8 @@ def _refuse_damaged(path: Path) -> None:
         with safe_open(path, framework="np"):
             pass
     except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"weights must be a sound safetensors file; {path}: {error}. Fetch it again.") from error
+        reason = shortened(str(error))  # which may quote the header
+        raise WeightsError(f"weights must be a sound safetensors file; {path}: {reason}. Fetch it again.") from error
 
 
 def _sha256(content: bytes) -> str:

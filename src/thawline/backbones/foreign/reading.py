@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from thawline.errors import WeightsError
 
-_BASE_S, _BYTES_PER_S = 120, 5 * 2**20
+_BASE_S, _BYTES_PER_S = 60, 5 * 2**20
 """A reader may take so long, and a second more for each so many bytes of its file."""
 _BASE_BYTES, _TIMES = 2**31, 4
 """Memory that a reader may take, beyond its libraries: so much, and so many times the size of its file."""
@@ -76,8 +76,8 @@ def read_confined(reader: str, path: Path, *settings: str) -> Iterator[Answer]:
         )  # fmt: skip
     timer = threading.Timer(2 * allowed_s, process.kill)
     timer.start()
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         header = _header(process.stdout)
         if header is None:
             process.stdout.close()
@@ -88,8 +88,9 @@ def read_confined(reader: str, path: Path, *settings: str) -> Iterator[Answer]:
     finally:
         timer.cancel()
         process.kill()
-        with contextlib.suppress(OSError):
-            process.communicate()
+        process.stdout.close()
+        process.wait()
+
 
 
 def _header(pipe: IO[bytes]) -> dict[str, Any] | None:

@@ -153,6 +153,6 @@ def _why(text: str) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"(?:class|global|function) ([\w.]+\.[\w.]+)", text)
     if found:
         return called(found[1])
-    detail = re.search(r"WeightsUnpickler error: ([^\n]+)", text)
+    detail = re.search(r"WeightsUnpickler error:\s*([^\n]+)", text)
     reason = shortened(detail[1] if detail else text.partition("\n")[0]).rstrip(". ")
     return f"weights must be a sound checkpoint of PyTorch; {{path}} cannot be read: {reason}. Fetch it again."
