@@ -312,9 +312,9 @@ def _deep() -> bytes:
 
 ONNX: list[Callable[[random.Random, Path], bytes]] = [
     lambda _chance, _canary, change=change: _onnx(change)  # type: ignore[misc]
-    for change in (_external, _swells, _dims, _cycle, _unknown, _external, _dims, _loops, _cycle)
+    for change in ((_external, _swells, _dims, _cycle, _unknown) * 4)
 ]
-ONNX.insert(5, lambda _chance, _canary: _deep())
+ONNX[5:5] = [lambda _chance, _canary: _deep(), lambda _chance, _canary: _onnx(_loops)]
 
 
 def _h5(change: Callable[[Any, Any, Path], None]) -> Callable[[random.Random, Path], bytes]:

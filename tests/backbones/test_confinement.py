@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from thawline.backbones.foreign import confinement
+from thawline.backbones.foreign import confinement, reading
 from thawline.backbones.foreign.confinement import STOPPED
+from thawline.errors import WeightsError
 
 ATTEMPTS = {
     "open": "open(canary, 'w').write('x')",
@@ -58,3 +59,15 @@ def test_reading_and_threads_go_on(tmp_path: Path) -> None:
     code = "import threading\nt = threading.Thread(target=lambda: print(open(source).read()))\nt.start()\nt.join()"
     done = attempt(code, tmp_path)
     assert done.stdout == "kept\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(STOPPED, "tried to do more, and its reader was stopped"), (3, r"crashed \(exit code 3\)")]
+)
+def test_a_reader_that_ends_without_an_answer_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    (tmp_path / "a.pth").write_bytes(b"x")
+    monkeypatch.setattr(reading, "_START", f"import os; os._exit({code})")
+    with pytest.raises(WeightsError, match=said), reading.read_confined("torch_reader", tmp_path / "a.pth"):
+        pass

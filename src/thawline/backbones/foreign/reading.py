@@ -92,7 +92,6 @@ def read_confined(reader: str, path: Path, *settings: str) -> Iterator[Answer]:
         process.wait()
 
 
-
 def _header(pipe: IO[bytes]) -> dict[str, Any] | None:
     """Read the header of an answer; None if it is not whole."""
     length = int.from_bytes(pipe.read(8), "little")
