@@ -244,9 +244,8 @@ class Backbone:
             return receipt_of_random(self.title, self.architecture, inventory)
         given = self.tensors.shapes()
         if misfits(given, {name: spec.shape for name, spec in inventory.items()}):
-            self._check_fit(
-                given, str(self.tensors.shown)
-            )  # by what the architecture is now: the cache may be mistaken
+            # compare with what the architecture is now: the record in the cache may be mistaken
+            self._check_fit(given, str(self.tensors.shown))
             inventory = self._inventory
         return receipt_of_file(self.title, self.architecture, self.tensors, inventory)
 

@@ -104,14 +104,14 @@ def _may_differ(tensors: TensorFile, asked: ModelAsk) -> bool:
 
 
 def _inventory(found: Description, family: str) -> Inventory:
-    import_free = Kept.of(family, found.architecture, found.model_args, found.preparation.tensor_shape)
-    if (kept := import_free.read()) is not None:
+    record = Kept.of(family, found.architecture, found.model_args, found.preparation.tensor_shape)
+    if (kept := record.read()) is not None:
         return kept
     import torch
 
     with torch.device("meta"), without_draws():
         inventory = inventory_of(provider_of(family).build(found.architecture, found.model_args, found.preparation))
-    import_free.write(inventory)
+    record.write(inventory)
     return inventory
 
 
@@ -122,11 +122,8 @@ def _best_prefix(tensors: TensorFile, inventory: Inventory) -> str:
 
 
 def _fills(tensors: TensorFile, inventory: Inventory, asked: ModelAsk) -> list[_Fill]:
-    entries, sources, first = (
-        tensors.entries(),
-        tensors.sources(),
-        first_layer({name: spec.shape for name, spec in inventory.items()}),
-    )
+    entries, sources = tensors.entries(), tensors.sources()
+    first = first_layer({name: spec.shape for name, spec in inventory.items()})
     fills = []
     for name, spec in inventory.items():
         if name not in entries:
