@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import thawline as tl
+from thawline.backbones.providers import provider_of
 from thawline.backbones.providers import torchvision_architectures as architectures
 from thawline.backbones.providers import torchvision_weights as published
 from thawline.backbones.providers.timm_import import import_torchvision_models
@@ -261,6 +262,11 @@ def test_vision_transformers_take_the_input_that_their_positions_were_made_for(t
     assert backbone.preparation.input_px == (96, 96)
     assert backbone.model_args == {"image_size": 96}
     assert backbone.shapes() == backbone.tensors.shapes()
+
+
+def test_counting_is_that_of_the_ladder() -> None:
+    backbone = tl.open_backbone("torchvision/squeezenet1_1", architecture_only=True)
+    assert provider_of("torchvision").count("squeezenet1_1.imagenet1k_v1") == backbone.ladder.parameters
 
 
 def test_a_fixed_input_is_refused_where_it_does_not_fit() -> None:

@@ -202,7 +202,7 @@ def count(architecture: str) -> int:
     from thawline.backbones.outline import without_draws
 
     with torch.device("meta"), without_draws():
-        model = architectures.build(architecture.partition(".")[0], {}, architectures.NORMALISED_SIDE)
+        model = architectures.build(architecture.partition(".")[0], {}, architectures.USUAL_SIDE)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

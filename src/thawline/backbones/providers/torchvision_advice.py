@@ -53,7 +53,7 @@ def fitting_architecture(given: Shapes) -> str:
         if sum(math.prod(shape) for key, shape in own.items() if not key.endswith(_NO_PARAMETERS)) != parameters:
             continue
         with torch.device("meta"), without_draws():
-            module = architectures.build(name, {}, architectures.NORMALISED_SIDE)
+            module = architectures.build(name, {}, architectures.USUAL_SIDE)
         if not misfits(own, {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}):
             return name
     return ""

@@ -19,7 +19,7 @@ RENORMALISING = ("googlenet", "inception_v3")
 """Their ``transform_input`` undoes ImageNet's mean and standard deviation and scales to -1..1, as their pre-trained
 weights need; torchvision switches it on whenever it loads them."""
 TRANSFORM_INPUT = "transform_input"
-NORMALISED_SIDE = 224
+USUAL_SIDE = 224
 """Input of architectures of one fixed size, unless they are told another."""
 _NOT_ARCHITECTURE = frozenset(("aux_logits", "init_weights", "num_classes", "pretrained", "progress", "weights"))
 """Arguments of torchvision's constructors that load files, or change what is not a backbone's."""
@@ -97,7 +97,7 @@ def known(architecture: str, name: str) -> ModuleType:
 
 def size_argument(architecture: str, side: int) -> dict[str, Any]:
     """Return the argument that builds an architecture of one fixed size for another one; nothing for the others."""
-    if side == NORMALISED_SIDE:
+    if side == USUAL_SIDE:
         return {}
     if architecture.startswith("vit_"):
         return {"image_size": side}
@@ -160,11 +160,11 @@ def container_types(module: nn.Module) -> tuple[type[nn.Module], ...]:
 
 
 def _check_side(module: nn.Module, architecture: str, model_args: Mapping[str, Any], side: int) -> None:
-    argument = size_argument(architecture, NORMALISED_SIDE + 1)
+    argument = size_argument(architecture, USUAL_SIDE + 1)
     if not argument:
         return
     (name,) = argument
-    made_for = model_args.get(name, NORMALISED_SIDE)
+    made_for = model_args.get(name, USUAL_SIDE)
     made_for = made_for[0] if isinstance(made_for, list | tuple) else made_for
     if made_for != side:
         raise ModelError(
