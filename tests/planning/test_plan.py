@@ -17,7 +17,7 @@ from thawline.training.settings import StagePlan, TrainPlan
 class Backbone:
     name = "timm/small@weights.safetensors"
     weights_sha256 = "ab" * 32
-    preparation_said, frozen_only, notes = True, False, ()
+    preparation, notes, frozen_only = None, (), False
     settings = {"mean": (0.5, 0.5, 0.5), "model_args": {"pad_type": "same"}}  # noqa: RUF012
 
     def prepared_for(self, samples: object) -> Backbone:
@@ -26,6 +26,7 @@ class Backbone:
 
 class Data:
     classes = ("ants", "bees")
+    digests = ()
     drawn = 0
 
     def __len__(self) -> int:
