@@ -159,7 +159,10 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
 
     graph = Graph.from_json(model_args.get(_GRAPH))
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
-        return KerasModule(graph, preparation.input_px[0]).eval().requires_grad_(False)
+        try:
+            return KerasModule(graph, preparation.input_px[0]).eval().requires_grad_(False)
+        except (MemoryError, RuntimeError) as error:
+            raise ModelError(f"keras/{architecture} must fit into memory; it does not: {error}.") from error
 
 
 def tracing(module: nn.Module) -> Tracing:

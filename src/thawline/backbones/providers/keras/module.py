@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from thawline.backbones.providers.keras.making import Shape, Tensor
 from thawline.backbones.providers.keras.modules import PixelLinear
 from thawline.backbones.providers.provider import LibraryLayer
 from thawline.errors import ModelError
+
+_MOST_NUMBERS = 2**28
+"""That one layer gives for one picture: a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,11 @@ class KerasModule(nn.Module):
                 child = children[node.name] = self._free_name(node.name)
                 self.add_module(child, made.module)
                 self.tensors[node.name] = made.tensors
+            if math.prod(made.shape) > _MOST_NUMBERS:
+                raise ModelError(
+                    f"layers of a Keras model must give at most {_MOST_NUMBERS:,} numbers; {node.name!r} gives "
+                    f"{made.shape} for an input of {side} px. Give a smaller --input-px."
+                )
             self.shapes[node.name] = made.shape
             self._steps.append(_Step(node.name, children[node.layer], node.inputs))
         self._children = children
