@@ -28,7 +28,8 @@ def run(*words: object) -> tuple[int, str, str]:
 def test_a_plan_is_written_said_and_replayed(photos: Path) -> None:
     code, said, _ = run("plan", photos, "--quiet")
     assert code == 0
-    assert "none skipped Retrain only the head" in " ".join(said.split())
+    assert "none skipped Weights: " in " ".join(said.split())
+    assert "Retrain only the head" in " ".join(said.split())
     assert "the guides say" in " ".join(said.split())
     assert "candidate" in said
     assert "thawline fit" in said

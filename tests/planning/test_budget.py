@@ -123,7 +123,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
 
 
 def _ends_in(seconds: float, monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float] = time.monotonic) -> None:
-    monkeypatch.setattr("thawline.runs.measure._ends_at", lambda *_: clock() + seconds)
+    monkeypatch.setattr("thawline.runs.measure._ends_at", lambda *_, **__: clock() + seconds)
 
 
 def test_training_follows_the_clock(
