@@ -28,6 +28,7 @@ class ToyBackbone:
 
     name = "toy/conv"
     architecture = "toy"
+    frozen_only = False
     model_args: ClassVar[dict[str, Any]] = {}
     settings: ClassVar[dict[str, Any]] = {}
     preparation = PREPARATION

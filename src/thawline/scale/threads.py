@@ -39,6 +39,17 @@ def meanwhile(work: Callable[[Callable[[], bool]], None], *, name: str) -> Itera
         thread.join()
 
 
+@contextmanager
+def unless_over(seconds: float, work: Callable[[], object]) -> Iterator[None]:
+    """Run ``work`` in another thread if the block lasts longer than so many seconds."""
+    timer = threading.Timer(seconds, work)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class Crew:
     """A fixed number of threads that work side by side, many times over, until the crew is closed."""
 

@@ -12,6 +12,7 @@ from thawline.backbones.foreign.answering import Refused
 from thawline.backbones.foreign.onnx_bytes import NotOnnxError, look_through
 from thawline.backbones.foreign.onnx_graph import UnreadableError, feature_graph
 from thawline.backbones.foreign.sentences import shortened
+from thawline.randomness import generator
 from thawline.scale.openvino_core import core
 
 BATCH = 4
@@ -32,7 +33,7 @@ def read(file: IO[bytes], size: int, settings: str) -> tuple[dict[str, Any], Ite
     try:
         parameters = look_through(content).parameters
         one = feature_graph(content, **asked, batch=1)
-        pictures = np.random.default_rng(0).standard_normal((BATCH, 3, one.px, one.px)).astype(np.float32)
+        pictures = generator(0, "onnx").standard_normal((BATCH, 3, one.px, one.px)).astype(np.float32)
         single = core().compile_model(one.model, "CPU", _ONE_THREAD)
         rows = np.concatenate([single(pictures[i : i + 1])[0] for i in range(BATCH)])
         if rows.shape != (BATCH, one.width) or not np.isfinite(rows).all():

@@ -12,13 +12,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from thawline.errors import WeightsError
+from thawline.scale.threads import unless_over
 
 _BASE_S, _BYTES_PER_S = 60, 5 * 2**20
 """A reader may take so long, and a second more for each so many bytes of its file."""
@@ -74,19 +74,17 @@ def read_confined(reader: str, path: Path, *settings: str) -> Iterator[Answer]:
             [*command, *limits, *settings],
             stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
-    timer = threading.Timer(2 * allowed_s, process.kill)
-    timer.start()
     assert process.stdout is not None
     try:
-        header = _header(process.stdout)
-        if header is None:
-            process.stdout.close()
-            raise _stopped(path, process.wait())
-        if "refused" in header:
-            raise WeightsError(str(header["refused"]).replace("{path}", str(path)))
-        yield Answer(header, process.stdout, 0)
+        with unless_over(2 * allowed_s, process.kill):
+            header = _header(process.stdout)
+            if header is None:
+                process.stdout.close()
+                raise _stopped(path, process.wait())
+            if "refused" in header:
+                raise WeightsError(str(header["refused"]).replace("{path}", str(path)))
+            yield Answer(header, process.stdout, 0)
     finally:
-        timer.cancel()
         process.kill()
         process.stdout.close()
         process.wait()
