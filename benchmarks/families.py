@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 import thawline as tl
 from thawline.backbones import Backbone
+from thawline.backbones.providers.timm_import import import_timm, import_torchvision_models
 from thawline.planning.observing import draw_pictures
 from thawline.records import ImagePreparation
 from thawline.runs.reporting import environment
@@ -51,11 +52,10 @@ class Model:
 
 def by_torchvision(file: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """torchvision's own module and normalisation."""
-    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
-
-    model = mobilenet_v2(weights=None).eval()
+    models = import_torchvision_models()
+    model = models.mobilenet_v2(weights=None).eval()
     model.load_state_dict(torch.load(file, weights_only=True))
-    moments = MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
+    moments = models.MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (moments.mean, moments.std))
     with torch.inference_mode():
         given = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - mean) / std
@@ -64,10 +64,9 @@ def by_torchvision(file: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float3
 
 def by_timm(file: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """timm's own module; mean and standard deviation of 0.5, as the file says."""
-    import timm
     from safetensors.torch import load_file
 
-    model = timm.create_model("mobilenetv2_100", pad_type="same").eval()
+    model = import_timm().create_model("mobilenetv2_100", pad_type="same").eval()
     model.load_state_dict(load_file(file))
     with torch.inference_mode():
         given = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1

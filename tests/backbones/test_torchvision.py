@@ -388,6 +388,10 @@ def test_the_real_weights_give_torchvisions_features(real_weights: Path, real_da
     assert np.abs(found - expected).max() < 1e-3
 
     transform = published.choose("mobilenet_v2", "imagenet1k_v1", "").value.transforms()
-    theirs = before(model, "classifier", torch.stack([transform(Image.open(file).convert("RGB")) for file in files]))
+    pictures = []
+    for file in files:
+        with Image.open(file) as picture:
+            pictures.append(transform(picture.convert("RGB")))
+    theirs = before(model, "classifier", torch.stack(pictures))
     lengths = np.linalg.norm(found, axis=1) * theirs.norm(dim=1).numpy()
     assert float(((found * theirs.numpy()).sum(1) / lengths).min()) > 0.99995

@@ -44,3 +44,7 @@ def test_the_sound_files_are_read(hostile: ModuleType, tmp_path: Path, kind: str
     (tmp_path / f"a{suffix}").write_bytes(sound())
     model = hostile.MODELS.get(kind, "timm/test_resnet")
     assert tl.open_backbone(f"{model}@{tmp_path / f'a{suffix}'}").module() is not None
+
+
+def test_the_page_holds_no_fault() -> None:
+    assert "**0 faults in 2,000 files.**" in (BENCHMARKS / "hostile_weights.md").read_text()
