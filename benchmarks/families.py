@@ -134,8 +134,9 @@ def fit(model: Model, data: Path, weights: Path, *more: str) -> tuple[dict, floa
 
 
 def accuracy(answer: dict) -> str:
-    low, high = answer["ci95"]
-    return f"{100 * answer['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    measured = answer["test"]["accuracy"]
+    low, high = measured["ci95"]
+    return f"{100 * measured['value']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def main() -> None:
