@@ -158,7 +158,8 @@ def main() -> None:
     lines = [
         "# Real weights of each library",
         "",
-        f"`python benchmarks/families.py`, {time.strftime('%Y-%m-%d')}: `thawline fit hymenoptera` with each, a whole process with nothing cached.",
+        f"`python benchmarks/families.py`, {time.strftime('%Y-%m-%d')}: `thawline fit hymenoptera` with each, a whole "
+        "process with nothing cached.",
         "Accuracy in % with its 95 % interval; the largest difference of a feature from the library's own, relative to",
         "the largest of these.",
         "",
