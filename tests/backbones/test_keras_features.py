@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +40,19 @@ def features(backbone: Backbone, images: np.ndarray) -> np.ndarray:
         return backbone.module()(prepared(backbone, images)).numpy()
 
 
-def same(found: np.ndarray, expected: np.ndarray) -> None:
+def same(found: np.ndarray, expected: np.ndarray, *, rounding: float = 0.0) -> None:
+    """Compare within 1e-4, or where float32 itself rounds more than that, within thrice its rounding, at most 1e-3."""
     assert found.shape == expected.shape
-    assert float(np.abs(found - expected).max()) <= 1e-3 * float(np.abs(expected).max())
+    largest = float(np.abs(expected).max())
+    assert float(np.abs(found - expected).max()) <= min(max(1e-4 * largest, 3 * rounding), 1e-3 * largest)
     assert float(expected.std(0).max()) > 1e-3 * float(np.abs(expected).max())  # pictures are told apart
+
+
+def rounding(backbone: Backbone, images: np.ndarray) -> float:
+    """Largest difference between float32 and float64; it grows with depth where weights are random."""
+    with torch.no_grad():
+        exact = copy.deepcopy(backbone.module()).double()(prepared(backbone, images).double()).numpy()
+    return float(np.abs(features(backbone, images) - exact).max())
 
 
 def check_application(model: str, px: int, args: dict, path: Path) -> None:
@@ -49,7 +60,7 @@ def check_application(model: str, px: int, args: dict, path: Path) -> None:
     images = pictures(2, px)
     expected = keras_features(keras_model, model, images)
     opened = tl.open_backbone(f"keras/{model}@{saved(keras_model, path)}", input_px=px, model_args=args or None)
-    same(features(opened, images), expected)
+    same(features(opened, images), expected, rounding=rounding(opened, images))
     layers = library_layers(opened.module())
     assert sum(layer.parameters for layer in layers) == keras_model.count_params()
     assert len(layers) == len(keras_model.layers) - 1  # Thawline adds the pooling to what has no top
@@ -126,7 +137,7 @@ def test_the_guides_figures() -> None:
                      "conv2_block1_1_conv.bias"]  # fmt: skip
     vgg16 = tl.open_backbone("keras/VGG16", architecture_only=True).blueprint()
     assert vgg16.shapes["block5_pool"] == (512, 7, 7)
-    assert 7 * 7 * 512 == 25_088
+    assert math.prod(vgg16.shapes["block5_pool"]) == 25_088
     vgg19 = tl.open_backbone("keras/VGG19", input_px=256, architecture_only=True).blueprint()
     assert vgg19.shapes["block2_pool"] == (128, 64, 64)
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from _pytest.mark import ParameterSet
-from tests.contracts.test_cut import check_learning, close
-from tests.contracts.test_training_step import Net, statistics_above, train_one_step
-from tests.contracts.zoo import above, images, shaken, tensors
+from tests.contracts.whole import check_bundle, check_step, check_three_rungs
+from tests.contracts.zoo import shaken
 from tests.hf_models import need_transformers
+from tests.keras_models import application, keras_or_skip, saved
 from torch import nn
 
 import thawline as tl
 from thawline.backbones import Backbone
-from thawline.backbones.cut import cut
 
 pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
 
@@ -76,6 +73,13 @@ MODELS = {
     "hf/openai/clip-vit-base-patch32": 64,
 }
 """Model -> side of its input here: small where the architecture takes any size."""
+KERAS = {f"keras/{name}": 64 for name in (
+    "DenseNet121 DenseNet169 DenseNet201 EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4 "
+    "EfficientNetB5 EfficientNetB6 EfficientNetB7 MobileNet MobileNetV2 MobileNetV3Small MobileNetV3Large ResNet50 "
+    "ResNet101 ResNet152 ResNet50V2 ResNet101V2 ResNet152V2 VGG16 VGG19 ConvNeXtTiny"
+).split()} | {"keras/InceptionResNetV2": 80, "keras/InceptionV3": 80, "keras/Xception": 80, "keras/NASNetMobile": 64,
+              "keras/NASNetLarge": 64}  # fmt: skip
+"""The same for models of Keras; ``tests/backbones/test_keras_features.py`` cuts and trains them."""
 FIRST_TIER = ("torchvision/squeezenet1_1", "torchvision/mnasnet0_5", "torchvision/shufflenet_v2_x0_5")
 
 
@@ -97,49 +101,26 @@ def built(backbone: Backbone) -> nn.Module:
 
 @pytest.mark.parametrize("name", tiers())
 def test_three_rungs(name: str) -> None:
-    backbone, px = opened(name), MODELS[name]
-    model = built(backbone)
-    rungs = [rung.name for rung in backbone.ladder.rungs]
-    assert rungs[0] == "input"
-    assert rungs[-1] == "pooled"
-    with torch.no_grad():
-        whole = model(images(3, px))
-    for share in (0.25, 0.5, 0.75):
-        rung = rungs[round(share * (len(rungs) - 1))]
-        halves = cut(model, rung, signature=backbone.signature)
-        crossing = halves.prefix(images(3, px))  # another batch size than the cut was checked with
-        with torch.no_grad():
-            close(halves.suffix(*crossing), whole)
-        assert set(halves.suffix_parameter_names) == above(model, rungs, rung), rung
-        check_learning(model, halves, rungs, rung, images(3, px))
+    backbone = opened(name)
+    check_three_rungs(backbone, built(backbone), MODELS[name])
 
 
 @pytest.mark.parametrize("name", tiers())
 def test_a_training_step_above_the_middle(name: str) -> None:
-    backbone, px = opened(name), MODELS[name]
-    net = Net(built(backbone), px)
-    rungs = [rung.name for rung in backbone.ladder.rungs]
-    rung = rungs[len(rungs) // 2]
-    halves = cut(net.backbone, rung, signature=backbone.signature)
-    before = {key: tensor.clone() for key, tensor in tensors(net).items()}
-    receipt = train_one_step(net, halves, px, moving=True)
-    learned = {f"backbone.{key}" for key in above(net.backbone, rungs, rung)} | {"head.weight", "head.bias"}
-    changed = {key for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])}
-    assert receipt.status == "clean"
-    assert set(receipt.thawed) == learned
-    assert changed == learned | statistics_above(net, rungs, rung)
+    backbone = opened(name)
+    check_step(backbone, built(backbone), MODELS[name])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("torchvision/", "hf/"))])
+@pytest.mark.parametrize("name", [*(name for name in MODELS if not name.startswith("timm/")), *KERAS])
 def test_a_bundle_predicts_what_its_run_did(name: str, tiny_photos: Path, tmp_path: Path) -> None:
-    data = tl.open_data(tiny_photos)
-    backbone = tl.open_backbone(name, input_px=MODELS[name], model_args={"weights": "none"})
-    run = tl.fit(data, tl.plan(data, backbone, thaw="none"), run=tmp_path / "run")
-    bundle = tl.load_bundle(run.folder)
-    features = tl.extract_features(data, backbone, precision="f32").values
-    with torch.no_grad():
-        again = tl.load_bundle(run.folder).backbone.module()(images(2, MODELS[name]))
-        assert torch.equal(again, backbone.module()(images(2, MODELS[name])))
-    expected = bundle.head.predict_proba(features)
-    assert np.abs(bundle.predict(data).probabilities - expected).max() < 0.02  # the bundle may run in bfloat16
+    if name in KERAS:
+        keras_or_skip()
+    backbone = tl.open_backbone(name, input_px=(MODELS | KERAS)[name], model_args={"weights": "none"})
+    check_bundle(backbone, tiny_photos, tmp_path / "run")
+
+
+def test_a_thawed_model_of_keras_ships(tiny_photos: Path, tmp_path: Path) -> None:
+    path = saved(application("MobileNet", 32, alpha=0.25), tmp_path / "shaken.weights.h5")
+    backbone = tl.open_backbone(f"keras/MobileNet@{path}", input_px=32, model_args={"alpha": 0.25})
+    check_bundle(backbone, tiny_photos, tmp_path / "run", thaw="last-keras:10")
