@@ -15,20 +15,19 @@ import json
 import os
 import random
 import resource
-import select
 import shutil
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 import tomllib
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from in_children import outcomes
 
 COUNTS = {"pictures": 5_000, "tables": 2_600, "weights": 800, "plans": 900, "bundles": 700}
 SEED = 0
@@ -398,25 +397,6 @@ def work(kind: str, start: int, stop: int, seed: int) -> None:
             print(json.dumps([number, *one(kind, number, seed, folder, start)]), flush=True)
 
 
-def outcomes(kind: str, count: int, seed: int) -> Iterator[tuple[int, str, str]]:
-    """Try all inputs of a kind in child processes; one that ends a process is a fault, and the next goes on after."""
-    done = 0
-    while done < count:
-        command = [sys.executable, __file__, "--only", kind, "--work", str(done), str(count), "--seed", str(seed)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-            assert child.stdout is not None
-            patience = PREPARING_S
-            while select.select([child.stdout], [], [], patience)[0] and (line := child.stdout.readline()):
-                patience = SILENT_S
-                number, outcome, what = json.loads(line)
-                done = number + 1
-                yield number, outcome, what
-            child.kill()
-        if done < count:
-            yield done, "fault", f"the process was silent for {SILENT_S} s or ended with {child.returncode}"
-            done += 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=KINDS, help="one kind of input; nothing is written")
@@ -436,7 +416,9 @@ def main() -> None:
     rows, faults, began = [], [], time.monotonic()
     for kind in [asked.only] if asked.only else KINDS:
         found = Counter[str]()
-        for number, outcome, what in outcomes(kind, round(COUNTS[kind] * asked.share), asked.seed):
+        n = round(COUNTS[kind] * asked.share)
+        tried = outcomes(__file__, kind, n, asked.seed, silent_s=SILENT_S, preparing_s=PREPARING_S)
+        for number, outcome, what in tried:
             found[outcome] += 1
             if outcome == "fault":
                 faults.append(f"{kind} {number}: {what}")

@@ -13,16 +13,14 @@ import argparse
 import json
 import os
 import resource
-import select
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+
+from in_children import outcomes
 
 COUNTS = {".safetensors": 450, ".onnx": 200, ".pt2": 50, ".pt, old": 75, ".pt, new": 75, ".h5": 800, ".keras": 350}
 SEED, SLOW_S, SILENT_S, GROWN_KIB = 0, 200, 400, 3 * 2**20
@@ -83,23 +81,6 @@ def work(kind: str, start: int, stop: int, seed: int) -> None:
             print(json.dumps([number, outcome, what, time.monotonic() - began, kib]), flush=True)
 
 
-def outcomes(kind: str, count: int, seed: int) -> Iterator[tuple[int, str, str, float, int]]:
-    """Open all files of a kind in processes of their own; one that ends its process is a fault, and the next go on."""
-    done = 0
-    while done < count:
-        command = [sys.executable, __file__, "--only", kind, "--work", str(done), str(count), "--seed", str(seed)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-            assert child.stdout is not None
-            while select.select([child.stdout], [], [], SILENT_S)[0] and (line := child.stdout.readline()):
-                number, outcome, what, seconds, kib = json.loads(line)
-                done = number + 1
-                yield number, outcome, what, seconds, kib
-            child.kill()
-        if done < count:
-            yield done, "fault", f"the process was silent for {SILENT_S} s or ended with {child.returncode}", 0.0, 0
-            done += 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=COUNTS, help="one kind of file; nothing is written")
@@ -117,9 +98,11 @@ def main() -> None:
     began, rows, faults = time.monotonic(), [], []
     for kind in [asked.only] if asked.only else COUNTS:
         found, slowest, largest = Counter[str](), 0.0, 0
-        for number, outcome, what, seconds, kib in outcomes(kind, round(COUNTS[kind] * asked.share), asked.seed):
+        n = round(COUNTS[kind] * asked.share)
+        for number, outcome, what, *spent in outcomes(__file__, kind, n, asked.seed, silent_s=SILENT_S):
             found[outcome] += 1
-            slowest, largest = max(slowest, seconds), max(largest, kib)
+            if spent:  # a process that ended tells nothing
+                slowest, largest = max(slowest, spent[0]), max(largest, spent[1])
             if outcome == "fault":
                 faults.append(f"{kind} {number}: {what}")
                 print(faults[-1], flush=True)
