@@ -34,7 +34,7 @@ def main() -> None:
     backbone = open_backbone()
     data = open_data(asked.data / "train.parquet")
     pictures = draw_pictures(data, np.arange(len(data)), backbone, N_PICTURES, seed=SEED)
-    last_of_stage = {rung.stage: rung.name for rung in backbone.ladder.rungs if rung.name not in ("input", POOLED)}
+    last_of_stage = {rung.stage: rung.read_at for rung in backbone.ladder.rungs if rung.name not in ("input", POOLED)}
     below_pooled = list(last_of_stage.values())[:-1]  # the last stage, averaged over positions, is what is pooled
     seen = observe(backbone, pictures, [*below_pooled, POOLED])
     moments = measure_moments(seen.features, f"{len(pictures):,} training pictures of Tiny ImageNet")

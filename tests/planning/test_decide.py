@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from tests.embedded import opened
 from tests.noisy_digits import noisy_digits
 
 import thawline as tl
 from thawline.backbones.lines import depth_rungs, thaw_lines
+from thawline.backbones.providers.timm_import import import_timm
+from thawline.data.digits import open_digits
 from thawline.planning import FitPlan, make_plan, read_plan, write_plan
 from thawline.planning.arms import Arm
 from thawline.planning.choice import Gain, Honest
@@ -199,7 +202,7 @@ def test_depths_end_with_the_last_and_hold_no_layer_twice() -> None:
     names = depth_rungs(ladder)
     assert names[-1] == "pooled"
     assert len(set(names)) == len(names) <= 9
-    assert set(names) <= {rung.name for rung in ladder.rungs}
+    assert set(names) <= {rung.read_at for rung in ladder.rungs}
 
 
 def test_lines_go_from_the_end_to_everything() -> None:
@@ -279,3 +282,12 @@ def test_the_guides_agree_or_are_overruled() -> None:
 )
 def test_why_an_arm_lost(loss: float, error: float, of: dict[str, bool], text: str) -> None:
     assert text in why_not(Gain(loss, error, 0.0, 50), **{"shown_only": False, "in_trial": False} | of)
+
+
+def test_a_vision_transformer_is_planned_by_default(tmp_path: Path) -> None:
+    """Its stem ends with a position embedding, which is no module that could be read."""
+    module = import_timm().create_model("test_vit")
+    path = tmp_path / "weights.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)
+    plan = tl.plan(open_digits(6), tl.open_backbone(f"timm/test_vit@{path}"))
+    assert any("all depths" in candidate.name for candidate in plan.candidates)

@@ -252,7 +252,7 @@ def test_digits_are_far_from_photographs(backbone: Backbone, digits: Dataset) ->
     assert report.missing == {"depth_profile": "no probes were fitted on several depths, or nothing could be left out"}
     assert report.norm_shift is not None
     assert report.reference is not None
-    assert list(report.reference) == ["bn1", "layer1.1", "layer2.1", "layer3.1", "pooled"]
+    assert list(report.reference) == ["act1", "layer1.1", "layer2.1", "layer3.1", "pooled"]
     assert report.source_confidence is not None
     assert report.source_confidence.n_classes == 200
     for words in ("look different", "says little without source pictures", "rules of thumb"):

@@ -121,6 +121,31 @@ class LayerGraph:
             self._own[node] = held
         return self._own[node]
 
+    def read_at(self, line: Line) -> tuple[str, tuple[int, ...]]:
+        """Name the module whose output the layers above a line see of its layer, before any pooling; and its shape.
+
+        After a normalisation, that is the activation; after the last layer of a residual block in a library that
+        lists single layers, the end of the block; after a parameter used outside of layers, such as a position
+        embedding, a layer that passes on what it was added to. The shape is without the batch. The name is empty if
+        no module gives it.
+        """
+        if line.layer == POOLED:
+            return POOLED, self.shapes[line.crossing[0]][1:]
+        start = next((i for i, node in enumerate(self.nodes) if str(node.target) == line.layer), 0)
+        first = self.nodes[start]
+        is_layer = first.op == "call_module"
+        wanted = self.shapes.get(first if is_layer else line.crossing[-1], ())
+        targets = [str(node.target) for node in self.nodes]
+        alike = [
+            targets[i]
+            for i in range(start + 1, line.position + 1)
+            if self.nodes[i].op == "call_module"
+            and self.shapes.get(self.nodes[i]) == wanted
+            and targets.count(targets[i]) == 1  # else it gives several things
+            and not (is_layer and _passes_on(self.module.get_submodule(targets[i])))
+        ]
+        return (alike[-1] if alike else line.layer if is_layer else ""), wanted[1:]
+
     def _find_lines(self) -> Iterator[Line]:
         layers: list[tuple[int, str, str, tuple[str, ...]]] = []
         known: set[nn.Parameter] = set()
@@ -288,6 +313,11 @@ def _held_parameters(module: nn.Module, node: fx.Node) -> Iterator[tuple[str, nn
 
 def _has_state(module: nn.Module, node: fx.Node) -> bool:
     return node.op == "call_module" and bool(module.get_submodule(str(node.target)).state_dict())
+
+
+def _passes_on(layer: nn.Module) -> bool:
+    """Whether a layer gives what it is given, outside of training."""
+    return isinstance(layer, nn.Identity) or "drop" in type(layer).__name__.lower()
 
 
 def _drop_rate(layer: nn.Module) -> float:

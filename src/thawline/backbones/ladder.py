@@ -46,6 +46,11 @@ class Rung:
     """Share of the backbone's FLOPs (2 x MAC) at or below this rung."""
     bytes_per_sample: int
     """Of all tensors that cross the line here, in bf16."""
+    read_at: str | None = None
+    """Module whose output is read for features of this depth: the activation after the layer, or the layer itself;
+    None if no module gives them."""
+    read_shape: tuple[int, ...] = ()
+    """Of what is read, per sample."""
 
     def row_bytes(self, precision: Precision) -> int:
         """What the boundary cache takes for one view of one sample here, where the layers compute in that precision."""
@@ -72,7 +77,8 @@ class Ladder:
 
     def width(self, rung: Rung) -> int:
         """Length of the features read at a rung: its channels, as positions are averaged."""
-        return rung.shape[0] if len(rung.shape) == 3 and not self.channels_last else rung.shape[-1]
+        shape = rung.read_shape or rung.shape
+        return shape[0] if len(shape) == 3 and not self.channels_last else shape[-1]
 
 
 def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
@@ -108,6 +114,7 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
         shapes = [graph.shapes[node][1:] for node in line.crossing]  # without the batch
         is_top = line is graph.lines[-1]  # parameters that no forward pass uses are frozen with all others
         below = total if is_top else sum(parameter.numel() for parameter in graph.parameters_below(line.position))
+        read_at, read_shape = graph.read_at(line)
         rung = Rung(
             name=line.layer,
             stage=stage,
@@ -117,6 +124,8 @@ def build_ladder(module: nn.Module, name: str, signature: Signature) -> Ladder:
             below=below,
             flops_below_frac=flops[line.position] / max(flops[-1], 1),
             bytes_per_sample=sum(map(math.prod, shapes)) * _BF16_BYTES,
+            read_at=read_at or None,
+            read_shape=read_shape,
         )
         rungs.append(rung)
     return Ladder(

@@ -17,8 +17,8 @@ def depth_rungs(ladder: Ladder) -> list[str]:
     """Return layers to put side by side: the last of each stage, a few of them if there are many, and ``pooled``."""
     ends: dict[str, tuple[str, int]] = {}
     for rung in ladder.rungs[:-1]:
-        if rung.parameters:
-            ends[rung.stage] = (rung.name, ladder.width(rung))
+        if rung.parameters and rung.read_at:
+            ends[rung.stage] = (rung.read_at, ladder.width(rung))
     names = list(ends.values())
     last, pooled = ladder.rungs[-2], ladder.rungs[-1]
     if names and last.flops_below_frac == 1.0 and names[-1][1] == pooled.shape[-1]:
