@@ -55,11 +55,13 @@ def session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def clean_cache(session_folders: Path, monkeypatch: pytest.MonkeyPatch, _cache_number: count[int]) -> Path:
+def clean_cache(session_folders: Path, monkeypatch: pytest.MonkeyPatch, _cache_number: count[int]) -> Iterator[Path]:
     """Give each test a cache folder that no other test has seen; it does not exist until something is written."""
     folder = session_folders / f"cache-{next(_cache_number)}"
     monkeypatch.setenv("THAWLINE_CACHE", str(folder))
-    return folder
+    yield folder
+    # The second tier converts the weights of every family: kept until its end, its caches would fill the disk.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +70,10 @@ def _cache_number() -> count[int]:
 
 
 @pytest.fixture(scope="module")
-def _module_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("module-cache")
+def _module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("module-cache")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
