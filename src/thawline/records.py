@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from thawline.naming import written
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -184,13 +183,15 @@ class ArraySpec:
     """Shape and type of one prepared sample, as engines take it in batches (B, *shape)."""
 
     shape: tuple[int, ...]
-    dtype: Literal["uint8"]
+    dtype: Literal["uint8", "int32"]
     """Name of the NumPy type."""
+    pad: int | None = None
+    """Number that fills the end of a sample that is shorter than ``shape``; None where none is."""
 
     @property
     def bytes(self) -> int:
         """Memory that one sample takes."""
-        return math.prod(self.shape)
+        return math.prod(self.shape) * {"uint8": 1, "int32": 4}[self.dtype]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +222,7 @@ class ImagePreparation:
         return plain if self.scales else {name: value for name, value in plain.items() if name != "scales"}
 
     @property
-    def of_eight_bits(self) -> ImagePreparation:
+    def in_graphs(self) -> ImagePreparation:
         """What is done to pictures once they have 8 bits: all that a network and its graphs know of."""
         return replace(self, scales=())
 
@@ -236,7 +237,59 @@ class ImagePreparation:
         return (3, *self.input_px)
 
 
-Preparation = ImagePreparation
+LongText = Literal["head", "head-tail", "windows"]
+"""What becomes of a text with more tokens than the backbone takes: its beginning is read, or its beginning and its end,
+or all of it in windows whose features are averaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPreparation:
+    """How a text becomes the backbone's input; everything here but a path changes numbers, so it enters the key.
+
+    ``prompt`` is put before the text, the tokenizer makes tokens of both, too many of them are dealt with as ``long``
+    says, the tokenizer's special tokens are put around them, and ``pad`` fills up to ``length``.
+    """
+
+    tokenizer_sha256: str
+    """Of the content of ``tokenizer.json``."""
+    tokenizer_file: Path | None = field(default=None, compare=False)
+    """Where it lies now; decides nothing."""
+    length: int
+    """Most tokens that the backbone sees, special tokens among them."""
+    vocabulary: int
+    """Tokens that the backbone has embeddings of: every id is below it."""
+    pad: int
+    """Id of the token that stands for nothing."""
+    long: LongText = "head"
+    prompt: str = ""
+    lowercase: bool = False
+    """Whether texts are made lower case before the tokenizer, which does not do so by itself."""
+    scales: ClassVar[tuple[ValueScale, ...]] = ()
+    """Texts have none."""
+    kind: ClassVar[Literal["text"]] = "text"
+    """The input kind it is for; decides no number, so it is no field."""
+
+    def described(self) -> dict[str, Any]:
+        """Return every field that decides numbers, fit for JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "tokenizer_file"}
+
+    @property
+    def in_graphs(self) -> TextPreparation:
+        """All that a network and its graphs know of: how texts become tokens is no concern of theirs."""
+        return replace(self, tokenizer_sha256="", long="head", prompt="", lowercase=False)
+
+    @property
+    def spec(self) -> ArraySpec:
+        """A prepared text: ids of tokens, int32 (length,), filled up at the end."""
+        return ArraySpec((self.length,), "int32", self.pad)
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Of a text as the first layer takes it: (length,), or shorter."""
+        return (self.length,)
+
+
+Preparation = ImagePreparation | TextPreparation
 """How a sample as stored becomes what a backbone takes; one record for each input kind."""
 
 

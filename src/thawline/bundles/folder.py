@@ -129,7 +129,7 @@ def _graphs(folder: Path, spec: BundleSpec, sha256: str) -> StoredGraphs:
     key = graphs.key
     if (key.weights_sha256, key.preparation_sha256, key.rungs, key.precision) != (
         spec.weights_sha256,
-        preparation_sha256(spec.preparation.of_eight_bits),
+        preparation_sha256(spec.preparation.in_graphs),
         layers_in(spec.layer),
         spec.precision,
     ):

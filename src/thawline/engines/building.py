@@ -158,7 +158,7 @@ class ConvertedBackbone:
     def _key(self, precision: Precision) -> GraphKey:
         return GraphKey(
             weights_sha256=self.backbone.weights_sha256,
-            preparation_sha256=preparation_sha256(self.backbone.preparation.of_eight_bits),
+            preparation_sha256=preparation_sha256(self.backbone.preparation.in_graphs),
             rungs=self.rungs,
             precision=precision,
             converter=f"openvino {release('openvino')} {conversion_revision(self.backbone, self.rungs)}",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from thawline.inputs.kind import InputKind
 
-KINDS = {"image": "thawline.inputs.image.kind"}
+KINDS = {"image": "thawline.inputs.image.kind", "text": "thawline.inputs.text.kind"}
 """Name of a kind -> the module that has its functions."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,11 @@ class InputKind(Protocol):
     @property
     def SKETCH_SHAPE(self) -> tuple[int, ...]:
         """Of one sketch, which is uint8."""
+        ...
+
+    @property
+    def NOUN(self) -> str:
+        """What people call one sample: ``picture``, ``text``."""
         ...
 
     @property
@@ -71,8 +76,8 @@ class InputKind(Protocol):
         """Return sentences about samples that look as if they had been saved wrongly."""
         ...
 
-    def show(self, payload: Payload, side_px: int, scales: Sequence[ValueScale] = ()) -> bytes:
-        """Return a PNG that shows a sample to people, within a square of ``side_px``.
+    def show(self, payload: Payload, side_px: int, scales: Sequence[ValueScale] = ()) -> bytes | str:
+        """Return what shows a sample to people: a PNG within a square of ``side_px``, or one line of text.
 
         Args:
             scales: Those of the data set.
@@ -82,7 +87,7 @@ class InputKind(Protocol):
         """
         ...
 
-    def prepare(self, payload: Payload, preparation: Preparation, beyond: Beyond | None = None) -> NDArray[np.uint8]:
+    def prepare(self, payload: Payload, preparation: Preparation, beyond: Beyond | None = None) -> NDArray[Any]:
         """Return one sample as ``preparation.spec`` says.
 
         Args:
@@ -99,7 +104,7 @@ class InputKind(Protocol):
 
     def views(
         self, payload: Payload, preparation: Preparation, augmentation: Augmentation, seeds: Sequence[int | None]
-    ) -> list[NDArray[np.uint8]]:
+    ) -> list[NDArray[Any]]:
         """Return augmented views of one sample, one for each seed; None stands for the sample as ``prepare`` gives it.
 
         Raises:
@@ -114,7 +119,7 @@ class InputKind(Protocol):
         """
         ...
 
-    def stand_ins(self, n: int, preparation: Preparation) -> NDArray[np.uint8]:
+    def stand_ins(self, n: int, preparation: Preparation) -> NDArray[Any]:
         """Return ``n`` made-up samples, prepared, on which timings and conversions are judged."""
         ...
 

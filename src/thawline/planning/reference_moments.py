@@ -152,5 +152,5 @@ def read_moments(backbone: Backbone) -> ReferenceMoments | str:
 
 def _fingerprint(backbone: Backbone) -> dict[str, str]:
     """Return digests of everything that the features depend on."""
-    seen_as = json.dumps(backbone.preparation.of_eight_bits.described(), sort_keys=True)
+    seen_as = json.dumps(backbone.preparation.in_graphs.described(), sort_keys=True)
     return {"weights_sha256": backbone.weights_sha256, "preprocessing": seen_as}

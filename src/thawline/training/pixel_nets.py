@@ -16,7 +16,7 @@ from thawline.engines.arithmetic import repeatable
 from thawline.features.prepared import PreparedSamples
 from thawline.heads.head import softmax
 from thawline.randomness import derived_seed, generator
-from thawline.records import Preparation
+from thawline.records import ImagePreparation
 from thawline.scale import executor
 from thawline.training.schedule import Order, rate
 from thawline.training.settings import TrainPlan
@@ -72,7 +72,7 @@ def read_pixels(
     Raises:
         DataError: A picture can no longer be read, or has changed, since the data was opened.
     """
-    shape = Preparation(
+    shape = ImagePreparation(
         input_px=(side, side),
         resize_px=side,
         interpolation="bilinear",

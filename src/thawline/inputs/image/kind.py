@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from thawline.records import ImagePreparation, Payload, ValueScale
 
 __all__ = [
-    "beyond", "look", "near", "prepare", "remarks", "settled", "show", "simple_features", "stand_ins", "to_tensors",
-    "views",
+    "NOUN", "beyond", "look", "near", "prepare", "remarks", "settled", "show", "simple_features", "stand_ins",
+    "to_tensors", "views",
 ]  # fmt: skip
 
 SKETCH_SHAPE = (16, 16, 3)
+NOUN = "picture"
 SIMPLE = "16 x 16 pixels"
 FLAT = 4
 """Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""

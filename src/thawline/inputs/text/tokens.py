@@ -1,0 +1,116 @@
+"""From a text to the ids of its tokens, by the fast tokenizer that a backbone was trained with; needs no torch."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from thawline.errors import WeightsError
+from thawline.scale.disk import file_sha256
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thawline.records import TextPreparation
+
+_LARGEST = 64 * 2**20
+"""Bytes of a ``tokenizer.json``; those of 250,000 tokens have 17 MB."""
+
+
+class Encoded(NamedTuple):
+    """A text as a backbone takes it."""
+
+    ids: NDArray[np.int32]
+    """(n,) at most ``length``."""
+    lost: int
+    """Tokens that it does not see."""
+
+
+class Tokens:
+    """A tokenizer with the special tokens that it puts around one text. Safe to use from several threads."""
+
+    def __init__(self, file: Path) -> None:
+        """Read a ``tokenizer.json``.
+
+        Raises:
+            WeightsError: There is none, or it cannot be used.
+        """
+        self._tokenizer = _read(file)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        bare = self._plain("a")
+        whole = list(self._tokenizer.encode("a").ids)
+        start = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), None) if bare else None
+        if start is None:
+            raise WeightsError(
+                f"a tokenizer must put its special tokens before and behind a text; {file} does something else. "
+                "Choose another encoder."
+            )
+        self.before = whole[:start]
+        """Ids of the special tokens before a text."""
+        self.behind = whole[start + len(bare) :]
+        """Those behind it."""
+        self.size: int = self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str, preparation: TextPreparation) -> Encoded:
+        """Return the ids of a text, cut as ``preparation.long`` says; ``windows`` reads the first of them."""
+        ids = self._plain(self._prompted(text, preparation))
+        room = preparation.length - len(self.before) - len(self.behind)
+        lost = max(len(ids) - room, 0)
+        if lost:
+            tail = room // 2 if preparation.long == "head-tail" else 0
+            ids = ids[: room - tail] + (ids[-tail:] if tail else [])
+        return Encoded(np.array([*self.before, *ids, *self.behind], np.int32), lost)
+
+    def _prompted(self, text: str, preparation: TextPreparation) -> str:
+        text = preparation.prompt + text
+        # Rust takes no lone surrogates, which broken JSON and file names may hold
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        return text.lower() if preparation.lowercase else text
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def tokens_of(preparation: TextPreparation) -> Tokens:
+    """Return the tokenizer of a preparation, read once in a process.
+
+    Raises:
+        WeightsError: Its file is not there, or holds another tokenizer.
+    """
+    return _opened(preparation.tokenizer_sha256, str(preparation.tokenizer_file))
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(sha256: str, file: str) -> Tokens:
+    path = Path(file)
+    if not path.is_file():
+        raise WeightsError(f"the tokenizer must lie at {path}; there is no such file. Open the backbone again.")
+    if file_sha256(path) != sha256:
+        raise WeightsError(f"the tokenizer at {path} has changed since the backbone was opened. Open it again.")
+    return Tokens(path)
+
+
+def _read(file: Path) -> Any:
+    # A run of texts makes threads of its own, and may fork: the library would warn of its own threads.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from tokenizers import Tokenizer
+
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it holds more than {_LARGEST:,} bytes")
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare exceptions
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"tokenizer.json must be a tokenizer; {file} is not: {reason}.") from error
+
+
+def padded(ids: NDArray[np.int32], preparation: TextPreparation) -> NDArray[np.int32]:
+    """Fill ids (n,) up to (length,)."""
+    full = np.full(preparation.length, preparation.pad, np.int32)
+    full[: len(ids)] = ids
+    return full
