@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from thawline.errors import ModelError
 from thawline.naming import written
 
 if TYPE_CHECKING:
@@ -291,6 +292,17 @@ class TextPreparation:
 
 Preparation = ImagePreparation | TextPreparation
 """How a sample as stored becomes what a backbone takes; one record for each input kind."""
+
+
+def of_pictures(preparation: Preparation) -> ImagePreparation:
+    """Return the preparation of a model that takes pictures.
+
+    Raises:
+        ModelError: It is for another kind of input.
+    """
+    if not isinstance(preparation, ImagePreparation):
+        raise ModelError(f"the preparation must be one of pictures, as the model takes them; got {preparation.kind}.")
+    return preparation
 
 
 @dataclass(frozen=True, slots=True, eq=False)

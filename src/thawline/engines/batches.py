@@ -39,6 +39,7 @@ def run_batches(
         run: Runs a batch of prepared samples on the engine.
         batch_size: Samples in one batch, at most.
     """
+    batch_size = max(batch_size, engine.together)
     if engine.workers == 1:
         ahead = executor().pipelined(
             positions, lambda i: (i, prepare(i)), lambda pairs: run(*_unzipped(pairs)), batch_size=batch_size

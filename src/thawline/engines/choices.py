@@ -17,7 +17,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,12 @@ class Engine(Protocol):
         """Samples in one pass of an engine that divides larger batches; None if it runs every batch whole."""
         ...
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @property
+    def together(self) -> int:
+        """Fewest samples that should come at once, since those of one length run together; 0 if all are alike."""
+        ...
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Prepared samples (B, *spec.shape) -> features float32 (B, D), those of several rungs side by side.
 
         A sample's bits do not depend on its neighbours.
@@ -215,7 +220,7 @@ def _fingerprint(device: str) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:32]
 
 
-def check_batch(batch: NDArray[np.uint8], spec: ArraySpec) -> None:
+def check_batch(batch: NDArray[Any], spec: ArraySpec) -> None:
     """Refuse a batch that is not (B, *spec.shape) of the type that the spec says, with B > 0."""
     if batch.dtype != spec.dtype or batch.shape[1:] != spec.shape or not len(batch):
         shape = ", ".join(map(str, spec.shape))

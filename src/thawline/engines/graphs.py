@@ -30,7 +30,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Converted:
-    """A frozen part of a backbone as graphs of fixed shape."""
+    """A frozen part of a backbone as graphs; of fixed shape, if samples are."""
 
     graphs: tuple[tuple[ov.Model, Precision], ...]
     """Run one after the other, each in its precision. The first takes pixels uint8 (B, H, W, 3); the last gives float32
@@ -43,6 +43,8 @@ class Converted:
     """Share of the work that is computed in float32."""
     cosine: float
     """Smallest cosine to the float32 features, over the stand-ins; 1 in float32."""
+    pad: int | None = None
+    """What fills up samples that are shorter than others: such graphs take any number of any length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class StoredGraphs:
     """Of one picture."""
     float32_share: float
     cosine: float
+    pad: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -108,6 +111,8 @@ def write_graphs(converted: Converted, folder: Path, key: GraphKey, model: str) 
         "float32_share": converted.float32_share,
         "cosine": converted.cosine,
     }
+    if converted.pad is not None:
+        described["pad"] = converted.pad
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=2), encoding="utf-8")
 
 
@@ -140,6 +145,7 @@ def read_graphs(folder: Path, *, intact: set[tuple[str, ...]] | None = None) -> 
         multiply_adds=int(described["multiply_adds"]),
         float32_share=float(described["float32_share"]),
         cosine=float(described["cosine"]),
+        pad=described.get("pad"),
     )
 
 

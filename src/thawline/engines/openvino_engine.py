@@ -6,12 +6,14 @@ import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thawline.engines.choices import check_batch
 from thawline.engines.graphs import Converted, StoredGraphs
+from thawline.engines.lengths import TOGETHER, TOKENS_AT_ONCE, run_by_length
 from thawline.errors import ModelError
 from thawline.records import ArraySpec, Precision
 from thawline.scale.openvino_core import core
@@ -59,14 +61,19 @@ class OpenVINOEngine:
         # The first array that OpenVINO is given makes it look for numpy's functions, under a lock and the interpreter's
         # own, in the one order or the other: two threads that are first together would wait for each other for ever.
         _ = ov.Tensor(np.zeros(1, np.uint8)).data
-        self.widths = tuple(int(output.get_shape()[1]) for output in self._compiled[-1].outputs)
-        self._size, *shape = self._compiled[0].input(0).get_shape()
-        self._spec = ArraySpec(tuple(shape), "uint8")
-        self.at_once: int | None = self._size
+        self.widths = tuple(output.get_partial_shape()[1].get_length() for output in self._compiled[-1].outputs)
+        self._pad = graphs.pad
+        if self._pad is None:
+            self._size, *shape = self._compiled[0].input(0).get_shape()
+            self._spec = ArraySpec(tuple(shape), "uint8")
+        self.at_once: int | None = self._size if self._pad is None else None
+        self.together = 0 if self._pad is None else TOGETHER
         self._requests = threading.local()
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Prepared samples (B, *spec.shape) -> features float32 (B, D), those of several rungs side by side."""
+        if self._pad is not None:
+            return run_by_length(batch, self._pad, TOKENS_AT_ONCE, self._run_part)
         check_batch(batch, self._spec)
         rows = np.empty((len(batch), sum(self.widths)), np.float32)
         size = self._size
@@ -79,7 +86,11 @@ class OpenVINOEngine:
             np.concatenate([found[:n] for found in self._infer(part)], axis=1, out=rows[start : start + n])
         return rows
 
-    def _infer(self, samples: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def _run_part(self, samples: NDArray[Any]) -> NDArray[np.float32]:
+        """Samples of one length (n, length) -> features (n, D)."""
+        return np.concatenate(self._infer(samples), axis=1)
+
+    def _infer(self, samples: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run all graphs once; this thread's next run overwrites the arrays that are returned."""
         requests = self._of_this_thread()
         requests[0].infer([np.ascontiguousarray(samples)], share_inputs=True)

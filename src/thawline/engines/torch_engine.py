@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from thawline.engines.arithmetic import arithmetic, one_thread, padded_size
 from thawline.engines.choices import check_batch
 from thawline.engines.converting.batch_norm import folded
 from thawline.engines.devices import resolve
+from thawline.engines.lengths import TOGETHER, TOKENS_AT_ONCE, run_by_length
 from thawline.inputs import kind_of
 from thawline.scale.allocator import keep_freed_memory
 from thawline.scale.processors import usable_processors
@@ -68,20 +69,28 @@ class TorchEngine:
         self._open = lambda: backbone.reader(rungs, _sharing_weights(module))
         self._own = threading.local()
         self._spec = preparation.spec
+        self.together = 0 if self._spec.pad is None else TOGETHER
         self.widths: tuple[int, ...] = ()
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Prepared samples (B, *spec.shape) -> features float32 (B, D), those of several rungs side by side.
 
         A sample's bits do not depend on its neighbours.
         """
         check_batch(batch, self._spec)
+        if self._spec.pad is not None:
+            at_once = TOKENS_AT_ONCE * (1 if self._device.type == "cpu" else 32)
+            return run_by_length(batch, self._spec.pad, at_once, self._run)
         padding = np.repeat(batch[-1:], padded_size(len(batch)) - len(batch), axis=0)
-        full = torch.from_numpy(np.concatenate([batch, padding])).to(self._device)
+        return self._run(np.concatenate([batch, padding]))[: len(batch)]
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Samples of one shape -> features (B, D)."""
+        full = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
         with one_thread(self._device), torch.inference_mode(), arithmetic(self._device, self.precision):
             features = self._reader()(self._to_tensors(full))  # (B, D) for each rung
         self.widths = tuple(rows.shape[1] for rows in features)
-        values: NDArray[np.float32] = torch.cat([rows[: len(batch)].float() for rows in features], dim=1).cpu().numpy()
+        values: NDArray[np.float32] = torch.cat([rows.float() for rows in features], dim=1).cpu().numpy()
         return values
 
     def _reader(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:

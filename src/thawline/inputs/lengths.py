@@ -26,9 +26,7 @@ def lengths_of(samples: NDArray[np.int32], pad: int) -> NDArray[np.int64]:
     return np.where(there.any(axis=1), samples.shape[1] - np.argmax(there[:, ::-1], axis=1), 0).astype(np.int64)
 
 
-def by_length(
-    samples: NDArray[np.int32], pad: int, most: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+def by_length(samples: NDArray[np.int32], pad: int, most: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
     """Divide samples (B, L) into parts of one rounded length each: (rows (n,), samples (n, length)).
 
     What becomes of a sample does not depend on its neighbours, as it is never filled up to their length.

@@ -26,7 +26,7 @@ class Mistake:
     predicted: str
     probability: float
     """Of the predicted class."""
-    thumbnail: bytes | None = None
+    thumbnail: bytes | str | None = None
     """PNG, at most ``THUMBNAIL_PX`` on each side."""
 
 
@@ -38,7 +38,7 @@ class Twin:
     label: str
     part: str
     """Set that it stands in: ``training set``; ``left out`` if in none."""
-    thumbnail: bytes | None = None
+    thumbnail: bytes | str | None = None
     """PNG, at most ``THUMBNAIL_PX`` on each side."""
 
 

@@ -152,7 +152,7 @@ def _copies(measured: Measured) -> CopiesShown:
     )
 
 
-def _thumbnail(data: Dataset, row: int, scales: Sequence[ValueScale]) -> bytes | None:
+def _thumbnail(data: Dataset, row: int, scales: Sequence[ValueScale]) -> bytes | str | None:
     try:
         return kind_of(data.kind).show(data.source.read(row), THUMBNAIL_PX, scales)
     except UndecodableError:  # the file is gone since the data were opened: the report does without its picture

@@ -12,7 +12,7 @@ from thawline.records import Precision, Preparation
 LINE = "line:"
 """Begins the rung of whole activations at a thaw line; without it, a layer is averaged over positions."""
 
-Stored = Literal["float32", "float16", "bfloat16", "uint8"]
+Stored = Literal["float32", "float16", "bfloat16", "uint8", "int32"]
 """Number format on disk; bfloat16 is stored as its bits, in uint16."""
 
 PREPARATION_REVISION = 2

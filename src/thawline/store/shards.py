@@ -29,6 +29,7 @@ _STORED: dict[Stored, tuple[str, np.dtype[Any]]] = {
     "float16": ("F16", np.dtype("<f2")),
     "bfloat16": ("U16", np.dtype("<u2")),
     "uint8": ("U8", np.dtype("u1")),
+    "int32": ("I32", np.dtype("<i4")),
 }
 """Name in a key -> (name in safetensors, type in memory)."""
 _NAMES = {kind: name for name, kind in _STORED.values()}

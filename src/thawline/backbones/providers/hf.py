@@ -19,7 +19,7 @@ from thawline.backbones.providers.random_weights import random_weights
 from thawline.backbones.providers.unfetched import NoTensors
 from thawline.backbones.weights import open_weights
 from thawline.errors import HubError, ModelError, UnknownModelError, UsageError, WeightsError, nearest
-from thawline.records import Preparation
+from thawline.records import Preparation, of_pictures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,7 +86,7 @@ def _of_folder(name: str, location: Path, asked: ModelAsk, random: bool) -> Desc
         return _randomly(described)
     weights = open_weights(location, sha256=asked.sha256)
     family = FAMILIES[described.architecture]
-    encoder = encoder_in(weights, family, described.model_args, described.preparation.input_px[0])
+    encoder = encoder_in(weights, family, described.model_args, of_pictures(described.preparation).input_px[0])
     notes = (*encoder.notes, *described.notes)
     return replace(described, tensors=encoder.tensors, notes=notes, advice=_advice)
 
@@ -160,7 +160,7 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
     from thawline.backbones.providers.hf_modules import encoder
 
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
-        return encoder(family, model_args, preparation.input_px[0]).eval().requires_grad_(False)
+        return encoder(family, model_args, of_pictures(preparation).input_px[0]).eval().requires_grad_(False)
 
 
 def tracing(module: nn.Module) -> Tracing:

@@ -17,7 +17,7 @@ from thawline.backbones.providers.timm_preparation import assumed, convolutions_
 from thawline.backbones.providers.unfetched import UnfetchedFile
 from thawline.backbones.weights import WeightsFile, as_one_of, check_architecture, open_weights
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
-from thawline.records import Preparation
+from thawline.records import Preparation, of_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -105,15 +105,16 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
         )
     config = timm.get_pretrained_cfg(architecture)
     fixed = config is not None and config.fixed_input_size and "img_size" not in model_args
-    resized = fixed and tuple(config.input_size[1:]) != preparation.input_px
-    size = {"img_size": preparation.input_px[0]} if resized else {}
+    size_px = of_pictures(preparation).input_px
+    resized = fixed and tuple(config.input_size[1:]) != size_px
+    size = {"img_size": size_px[0]} if resized else {}
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
         try:
             module: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **size, **model_args)
         except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
             if resized:
                 raise ModelError(
-                    f"{architecture} takes {config.input_size[1]} px input only; got {preparation.input_px[0]} px "
+                    f"{architecture} takes {config.input_size[1]} px input only; got {size_px[0]} px "
                     f"({error}). Leave the input size out."
                 ) from error
             raise ModelError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +13,19 @@ from torch import nn
 
 from thawline.engines.arithmetic import one_thread
 from thawline.engines.converting.batch_norm import folded, run_hooked
-from thawline.engines.converting.refining import Reference, in_bfloat16, in_float32, smallest_cosine
+from thawline.engines.converting.refining import (
+    Reference,
+    in_bfloat16,
+    in_float32,
+    of_any_length,
+    run_compiled,
+    smallest_cosine,
+)
 from thawline.engines.graphs import N_STAND_INS, Converted
+from thawline.engines.openvino_engine import compile_graphs
 from thawline.errors import NotConvertibleError
 from thawline.inputs import kind_of
+from thawline.inputs.lengths import lengths_of
 from thawline.records import Precision
 from thawline.scale.openvino_import import ov
 
@@ -41,7 +50,10 @@ def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision) -> C
         NotConvertibleError: OpenVINO does not take this architecture, or computes something else.
         ModelError: The backbone cannot be built, or has no such rung.
     """
+    spec = backbone.preparation.spec
     with one_thread(torch.device("cpu")):
+        if spec.pad is not None:
+            return _of_any_length(backbone, rungs, spec.pad, precision)
         model, reference = traced(backbone, rungs)
     return in_float32(model) if precision == "f32" else in_bfloat16(reference)
 
@@ -58,6 +70,21 @@ def traced(backbone: Backbone, rungs: Sequence[str]) -> tuple[ov.Model, Referenc
     reference = Reference.of(model, samples)
     _check_equal(reference.features, _by_torch(reader, samples), backbone.name)
     return model, reference
+
+
+def _of_any_length(backbone: Backbone, rungs: Sequence[str], pad: int, precision: Precision) -> Converted:
+    """Convert to one graph for any number of samples of any length, and check it at a length that was not traced."""
+    stand_ins: NDArray[np.int32] = kind_of(backbone.preparation.kind).stand_ins(N_STAND_INS, backbone.preparation)
+    samples = stand_ins[:, : int(lengths_of(stand_ins, pad).max())]
+    half = samples[:, : max(samples.shape[1] // 2, 1)]
+    reader = _SampleReader(backbone, rungs, half[:2])
+    model = _traced(reader, backbone, half[:2])
+    with torch.no_grad():
+        expected = [rows.numpy() for rows in reader(torch.from_numpy(samples))]
+    converted = of_any_length(model, samples, pad, precision)
+    found = run_compiled(compile_graphs(((model, "f32"),)), [samples])
+    _check_equal(found, expected, backbone.name)
+    return converted
 
 
 def samples_at_once(largest: int) -> int:
@@ -90,7 +117,7 @@ def largest_output(module: nn.Module, inputs: torch.Tensor) -> int:
 class _SampleReader(nn.Module):
     """Prepared samples (B, *spec.shape) -> features (B, D) at each rung, batch norms folded into convolutions."""
 
-    def __init__(self, backbone: Backbone, rungs: Sequence[str], samples: NDArray[np.uint8]) -> None:
+    def __init__(self, backbone: Backbone, rungs: Sequence[str], samples: NDArray[Any]) -> None:
         super().__init__()
         self._to_tensors = kind_of(backbone.preparation.kind).to_tensors(backbone.preparation, torch.device("cpu"))
         inputs = self._to_tensors(torch.from_numpy(samples))
@@ -103,25 +130,28 @@ class _SampleReader(nn.Module):
         return self._read(self._to_tensors(samples))
 
 
-def _traced(reader: _SampleReader, backbone: Backbone) -> ov.Model:
+def _traced(reader: _SampleReader, backbone: Backbone, ragged: NDArray[np.int32] | None = None) -> ov.Model:
     """Do what ``ov.convert_model`` does, a second faster: no second and third tracing, no telemetry.
 
     The caller compares the graph's results with torch's.
+
+    Args:
+        ragged: Samples to trace with, where the graph is to take any number of any length.
     """
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # after ``openvino_import``
     from openvino.passes import ConstantFolding, Manager
 
-    shape = (reader.at_once, *backbone.preparation.spec.shape)
+    shape = [reader.at_once, *backbone.preparation.spec.shape] if ragged is None else [-1, -1]
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about constants: the shape of the input is fixed
-            samples = torch.zeros(shape, dtype=torch.uint8)
+            samples = torch.zeros(shape, dtype=torch.uint8) if ragged is None else torch.from_numpy(ragged)
             # A function, not the module: its weights then are constants, and no layer is wrapped.
             traced = torch.jit.trace(lambda given: reader(given), samples, check_trace=False)  # type: ignore[no-untyped-call]
             manager, decoder = ov.frontend.FrontEndManager(), TorchScriptPythonDecoder(traced, example_input=(samples,))
             frontend = manager.load_by_framework("pytorch")  # usable only as long as its manager
             model = frontend.convert(frontend.load(decoder))
-            model.reshape(list(shape))
+            model.reshape(shape)
             folding = Manager()
             folding.register_pass(ConstantFolding())
             folding.run_passes(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thawline.records import of_pictures
 from thawline.scale.openvino_import import ov
 
 if TYPE_CHECKING:
@@ -28,5 +29,6 @@ def _from_pixels(model: ov.Model, preparation: Preparation) -> ov.Model:
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().model().set_layout(ov.Layout("NCHW"))
     change = steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)
-    change.mean(list(preparation.mean)).scale(list(preparation.std))
+    pictures = of_pictures(preparation)
+    change.mean(list(pictures.mean)).scale(list(pictures.std))
     return steps.build()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,26 @@ class Reference:
         return cls(model, batches, features, means)
 
 
+def of_any_length(model: ov.Model, samples: NDArray[np.int32], pad: int, precision: Precision) -> Converted:
+    """A graph that takes any number of samples of any length: as it is, in bfloat16 if that stays close to float32.
+
+    Args:
+        samples: (N, L) stand-ins, filled up with ``pad``; what they take is what ``multiply_adds`` says of one.
+    """
+    fixed = model.clone()
+    fixed.reshape([1, samples.shape[1]])
+    of_one = work(fixed)
+    graphs: Chain = ((model, "f32"),)
+    exact = compile_graphs(graphs)
+    if precision == "bf16":
+        rounded: Chain = ((model, "bf16"),)
+        ready = compile_graphs(rounded)
+        cosine = smallest_cosine(run_compiled(ready, [samples]), run_compiled(exact, [samples]))
+        if cosine >= MIN_COSINE:
+            return Converted(rounded, ready, of_one, 0.0, cosine, pad)
+    return Converted(graphs, exact, of_one, 1.0, 1.0, pad)
+
+
 def in_float32(model: ov.Model) -> Converted:
     """A graph as it is."""
     graphs: Chain = ((model, "f32"),)
@@ -85,7 +106,7 @@ def run(graphs: Chain, batches: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.
     return run_compiled(compile_graphs(graphs), batches)
 
 
-def run_compiled(graphs: Sequence[ov.CompiledModel], batches: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+def run_compiled(graphs: Sequence[ov.CompiledModel], batches: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
     """As ``run``."""
     given = [(batch,) for batch in batches]
     for graph in graphs:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from thawline.backbones.weights import FLOATS
 from thawline.engines.converting.fold import Fold
 from thawline.errors import ThawlineError
+from thawline.records import ImagePreparation, of_pictures
 from thawline.scale.releases import release
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class Topology:
         for offset, literal in self.literals:
             constants[offset : offset + len(literal)] = np.frombuffer(literal, np.uint8)
         folded = with_folds(values, self.folds)
-        given = {MEAN: preparation.mean, STD: preparation.std}
+        pictures = of_pictures(preparation)
+        given = {MEAN: pictures.mean, STD: pictures.std}
         for filling in self.fillings:
             name = filling.tensor
             tensor = np.array(given[name], np.float32) if name in given else folded(name)
@@ -169,6 +171,8 @@ def recorded(backbone: Backbone, rungs: Sequence[str]) -> Topology | None:
 
     Reads only the header of the weights.
     """
+    if not isinstance(backbone.preparation, ImagePreparation):
+        return None
     px = backbone.preparation.input_px
     topology = _read_once(ARCHIVE, entry_name(backbone.architecture, backbone.model_args, px))
     if topology is None:

@@ -68,8 +68,8 @@ def remarks(sketches: NDArray[np.uint8], files: Sequence[str]) -> list[str]:
     controls, legacy = np.flatnonzero(flags & _CONTROLS), np.flatnonzero(flags & _LEGACY)
     if len(controls):
         found.append(
-            f"{len(controls):,} of {len(files):,} texts hold control characters, or signs that stand for what could not "
-            f"be decoded, as if they had been saved wrongly; look at {files[controls[0]]}."
+            f"{len(controls):,} of {len(files):,} texts hold control characters, or signs for what could not be "
+            f"decoded, as if they had been saved wrongly; look at {files[controls[0]]}."
         )
     if len(legacy):
         found.append(

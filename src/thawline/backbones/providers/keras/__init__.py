@@ -20,6 +20,7 @@ from thawline.backbones.providers.random_weights import random_weights
 from thawline.backbones.providers.unfetched import NoTensors
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError, UnknownModelError, UsageError, nearest
+from thawline.records import of_pictures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -160,7 +161,7 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
     graph = Graph.from_json(model_args.get(_GRAPH))
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then overwritten: leave no trace
         try:
-            return KerasModule(graph, preparation.input_px[0]).eval().requires_grad_(False)
+            return KerasModule(graph, of_pictures(preparation).input_px[0]).eval().requires_grad_(False)
         except (MemoryError, RuntimeError) as error:
             raise ModelError(f"keras/{architecture} must fit into memory; it does not: {error}.") from error
 
