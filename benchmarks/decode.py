@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from thawline.inputs.image.decode import prepare
-from thawline.records import Preparation
+from thawline.records import ImagePreparation
 from thawline.runs.reporting import environment
 
 ROUNDS = 9
-INPUT = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+INPUT = ImagePreparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def plain(data: bytes) -> NDArray[np.uint8]:

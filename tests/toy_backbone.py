@@ -13,14 +13,14 @@ from thawline.backbones.reading import Reading
 from thawline.backbones.signature import Signature
 from thawline.data.sources import ArraySource
 from thawline.inputs.kind import digest_of
-from thawline.records import Dataset, Preparation
+from thawline.records import Dataset, ImagePreparation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
-PREPARATION = Preparation(input_px=(16, 16), resize_px=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+PREPARATION = ImagePreparation(input_px=(16, 16), resize_px=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
 class ToyBackbone:

@@ -16,7 +16,7 @@ from thawline.backbones.opening import open_backbone
 from thawline.backbones.signature import Signature
 from thawline.backbones.weights import TensorFile
 from thawline.errors import ModelError
-from thawline.records import Preparation
+from thawline.records import ImagePreparation
 
 pytestmark = pytest.mark.no_cover  # other tests run the same lines, and watching triples the time
 
@@ -36,7 +36,7 @@ class NoWeights(TensorFile):
 
 
 def backbone(architecture: str, px: int = 224, **model_args) -> Backbone:
-    preparation = Preparation(input_px=(px, px), resize_px=px, mean=(0.5,) * 3, std=(0.5,) * 3)
+    preparation = ImagePreparation(input_px=(px, px), resize_px=px, mean=(0.5,) * 3, std=(0.5,) * 3)
     return Backbone(
         name=f"timm/{architecture}",
         architecture=architecture,

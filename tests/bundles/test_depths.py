@@ -15,7 +15,7 @@ from PIL import Image
 import thawline as tl
 from thawline.bundles import load_bundle
 from thawline.features import ThawlineFeatures, extract_features
-from thawline.records import Preparation, ValueScale
+from thawline.records import ImagePreparation, ValueScale
 from thawline.runs import ThawlineClassifier, evaluate
 from thawline.store.keys import preparation_sha256
 
@@ -103,7 +103,7 @@ def test_pictures_that_do_not_fit_the_model_are_said(deep: Path, shallow: Path, 
 def test_without_deep_pictures_files_and_keys_are_what_they_were(shallow: Path, tmp_path: Path) -> None:
     run = tl.fit(shallow, run=tmp_path / "run")
     assert "scales" not in json.loads((run.folder / "bundle.json").read_text())["preparation"]
-    plain = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+    plain = ImagePreparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
     before_there_were_scales = "e51589e4fc5b694aceccc77b87e6ef7a34a814bb5258874d2785540646586a7f"
     assert preparation_sha256(plain) == before_there_were_scales
     assert preparation_sha256(replace(plain, scales=TWELVE)) != before_there_were_scales

@@ -33,7 +33,7 @@ from thawline.features.activations import BATCH, FrozenPart, PreparedViews
 from thawline.features.boundary import Boundary, FreshActivations
 from thawline.inputs.image.decode import prepare
 from thawline.inputs.image.views import Augmentation, Views, prepare_views
-from thawline.records import Dataset, Preparation
+from thawline.records import Dataset, ImagePreparation
 from thawline.store import writer
 from thawline.store.store import FeatureStore
 
@@ -49,7 +49,9 @@ class Loaded:
     def __init__(self, module: nn.Module, px: int) -> None:
         self._module = module.eval().to(memory_format=torch.channels_last)
         self.name = f"toy/{type(module).__name__}"
-        self.preparation = Preparation(input_px=(px, px), resize_px=px + 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+        self.preparation = ImagePreparation(
+            input_px=(px, px), resize_px=px + 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+        )
         self.signature = Signature("timm", (3, px, px))
         self.tensors = self
         self._state = copy.deepcopy(module.state_dict())

@@ -21,9 +21,9 @@ from thawline.inputs.image.decode import (
     shrinking,
     thumbnail,
 )
-from thawline.records import Preparation
+from thawline.records import ImagePreparation
 
-PLAIN = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+PLAIN = ImagePreparation(input_px=(224, 224), resize_px=256, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG"])

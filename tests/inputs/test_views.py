@@ -17,9 +17,9 @@ from thawline.errors import UndecodableError, UsageError
 from thawline.inputs.image.decode import open_picture, prepare
 from thawline.inputs.image.views import Augmentation, Views, prepare_views
 from thawline.randomness import derived_seed, generator
-from thawline.records import Preparation
+from thawline.records import ImagePreparation
 
-PLAIN = Preparation(input_px=(48, 64), resize_px=72, mean=(0.5,) * 3, std=(0.5,) * 3)
+PLAIN = ImagePreparation(input_px=(48, 64), resize_px=72, mean=(0.5,) * 3, std=(0.5,) * 3)
 NEAREST = replace(PLAIN, interpolation="nearest")
 CROP_ONLY = Augmentation(flip=False)
 

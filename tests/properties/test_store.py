@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from thawline.records import Preparation
+from thawline.records import ImagePreparation
 from thawline.store.keys import FeatureKey, preparation_sha256
 from thawline.store.store import FeatureStore
 
@@ -88,7 +88,7 @@ def test_the_key_changes_when_any_one_field_does(fields_: dict, name: str, data:
     )
 )
 def test_the_key_of_a_preparation_changes_with_each_of_its_fields(change: dict) -> None:
-    plain = Preparation(input_px=(224, 224), resize_px=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    plain = ImagePreparation(input_px=(224, 224), resize_px=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     assert preparation_sha256(replace(plain, **change)) != preparation_sha256(plain)
     assert preparation_sha256(replace(plain)) == preparation_sha256(plain)
 

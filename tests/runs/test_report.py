@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from thawline import showing
 from thawline.inputs.image.kind import show
-from thawline.records import Baseline, Preparation, Score, Scores, Skipped, StageReport
+from thawline.records import Baseline, ImagePreparation, Score, Scores, Skipped, StageReport
 from thawline.runs import pages, report_rows
 from thawline.runs import report as report_module
 from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
@@ -100,7 +100,9 @@ def make_report(n_classes: int = 3, n: int = 90, **changes: object) -> ReportDat
         test=make_scores(n_classes, n, 0.9, 1),
         val=make_scores(n_classes, n // 2, 0.9, 2),
         receipt="clean",
-        preparation=Preparation(input_px=(64, 64), resize_px=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        preparation=ImagePreparation(
+            input_px=(64, 64), resize_px=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        ),
         skipped=(Skipped("a/broken.jpg", "truncated after 17 bytes"),),
         warnings=("One class has 3 samples.",),
         baselines=(
@@ -350,7 +352,7 @@ def test_a_long_verdict_is_set_smaller() -> None:
 
 
 def test_squashed_pictures_are_described_as_such() -> None:
-    squash = Preparation(input_px=(64, 48), resize_px=72, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
+    squash = ImagePreparation(input_px=(64, 48), resize_px=72, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
     text = Page(render_report(make_report(preparation=squash))).text
     assert "Resized to 64 x 48" in text and "72 pixels" not in text
 
