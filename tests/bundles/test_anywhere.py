@@ -293,7 +293,7 @@ def test_an_unknown_accelerator_is_refused_though_there_are_graphs(saved: Path, 
 
 def test_nan_is_refused_and_names_the_picture(bundle: Bundle, photos: tl.Dataset) -> None:
     class Broken:
-        name, precision, widths, workers, at_once = "broken", "f32", (256,), 1, None
+        name, precision, widths, workers, at_once, together = "broken", "f32", (256,), 1, None, 0
 
         def run(self, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
             rows = np.zeros((len(batch), 256), np.float32)

@@ -157,7 +157,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
         ({"classes": "ants"}, "classes"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
         ({"provider": "elsewhere"}, "provider: Value error, must be embedded or .*; got 'elsewhere'"),
-        ({"input_kind": "smell"}, "input_kind: Value error, must be image; got 'smell'"),
+        ({"input_kind": "smell"}, "input_kind: Value error, must be image or text; got 'smell'"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused(saved: Path, fields: dict[str, object], text: str) -> None:

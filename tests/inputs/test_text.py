@@ -49,7 +49,7 @@ def test_copies_differ_in_case_blanks_and_punctuation_alone() -> None:
         "Free prize, call NOW!",
         "free  prize call now",
         "Free prize - call later",
-        "ＦＲＥＥ prize call now",
+        "\uff26\uff32\uff25\uff25 prize call now",  # letters as wide as Chinese ones
         ":)",
         ":(",
     ]
@@ -117,7 +117,8 @@ def test_odd_texts_become_tokens(tokenizer: Path, text: str) -> None:
     assert ids.shape == (16,) and ids.min() >= 0 and ids.max() < preparation.vocabulary
 
 
-def test_a_tokenizer_that_changed_or_is_gone_is_refused(tokenizer: Path) -> None:
+def test_a_tokenizer_that_changed_or_is_gone_is_refused(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path, ("opened", "nowhere", "else"))
     preparation = preparation_with(tokenizer)
     tokenizer.write_text("{}")
     with pytest.raises(WeightsError, match="has changed"):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from thawline.backbones.names import layers_in
 from thawline.bundles.bundle import Bundle
-from thawline.bundles.spec import GRAPHS_FOLDER, MODEL_FILE, SPEC_FILE, BundleSpec, read_spec
+from thawline.bundles.spec import GRAPHS_FOLDER, MODEL_FILE, SPEC_FILE, TOKENIZER_FILE, BundleSpec, read_spec
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
 from thawline.engines.graphs import DESCRIPTION, UNREADABLE, copy_graphs, read_graphs
 from thawline.errors import RunError
+from thawline.inputs.text.tokens import content_of
 from thawline.naming import written
+from thawline.records import TextPreparation
 from thawline.scale.disk import file_sha256, storage_errors, written_whole
 from thawline.store.keys import preparation_sha256
 
@@ -32,6 +35,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     write_model(folder / MODEL_FILE, bundle.backbone.tensors, bundle.head.tensors())
     with storage_errors(folder / GRAPHS_FOLDER):
         _write_graphs(bundle.graphs, folder / GRAPHS_FOLDER)
+    if isinstance(bundle.backbone.preparation, TextPreparation):
+        _write_tokenizer(bundle.backbone.preparation, folder / TOKENIZER_FILE)
     spec = BundleSpec(
         input_kind=bundle.backbone.preparation.kind,
         provider=bundle.backbone.provider,
@@ -51,6 +56,20 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     )
     with written_whole(folder / SPEC_FILE) as file:
         file.write(spec.model_dump_json(indent=2) + "\n")
+
+
+def _write_tokenizer(preparation: TextPreparation, place: Path) -> None:
+    """Put the tokenizer beside the model: a bundle needs nothing else to make tokens of a text.
+
+    Raises:
+        WeightsError: It is no longer where it lay, or has changed.
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    tokenizer = content_of(preparation)
+    if place.exists() and place.read_bytes() == tokenizer:
+        return
+    with written_whole(place, "wb") as file:
+        file.write(tokenizer)
 
 
 def _write_graphs(graphs: StoredGraphs | None, place: Path) -> None:
@@ -85,11 +104,15 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
     folder = Path(folder)
     spec = read_spec(folder)
     _check(folder / MODEL_FILE, spec.tensors_sha256)
+    preparation = spec.preparation
+    if isinstance(preparation, TextPreparation):
+        _check(folder / TOKENIZER_FILE, preparation.tokenizer_sha256)
+        preparation = replace(preparation, tokenizer_file=folder / TOKENIZER_FILE)
     backbone = Backbone(
         name=spec.model,
         architecture=spec.architecture,
         model_args=spec.model_args,
-        preparation=spec.preparation,
+        preparation=preparation,
         tensors=TensorFile(folder / MODEL_FILE, prefix=BACKBONE),
         provider=spec.provider,
     )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator, model_validator
 
 from thawline.backbones.providers import FAMILIES
 from thawline.errors import RunError
@@ -16,6 +16,8 @@ from thawline.scale.disk import is_folder, is_there
 from thawline.version import __version__
 
 SPEC_FILE, MODEL_FILE, GRAPHS_FOLDER = "bundle.json", "model.safetensors", "graphs"
+TOKENIZER_FILE = "tokenizer.json"
+"""Of a model of texts."""
 FORMAT: Literal[2] = 2
 """Raised when an older Thawline can no longer read what is written."""
 
@@ -28,7 +30,7 @@ class BundleSpec(BaseModel):
     format: Literal[2] = FORMAT
     thawline: str = __version__
     input_kind: str
-    """What a sample is: ``image``."""
+    """What a sample is: ``image`` or ``text``."""
     provider: str
     """Family of names that the backbone comes from: ``timm``, ``embedded``."""
     model: str
@@ -53,6 +55,12 @@ class BundleSpec(BaseModel):
     @field_serializer("preparation")
     def _as_described(self, preparation: Preparation) -> dict[str, Any]:
         return preparation.described()
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> BundleSpec:
+        if self.preparation.kind != self.input_kind:
+            raise ValueError(f"preparation must be for {self.input_kind}; got one for {self.preparation.kind}")
+        return self
 
     @field_validator("input_kind", "provider")
     @classmethod

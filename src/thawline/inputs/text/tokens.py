@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from thawline.errors import WeightsError
-from thawline.scale.disk import file_sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,13 +33,16 @@ class Encoded(NamedTuple):
 class Tokens:
     """A tokenizer with the special tokens that it puts around one text. Safe to use from several threads."""
 
-    def __init__(self, file: Path) -> None:
-        """Read a ``tokenizer.json``.
+    def __init__(self, content: bytes, file: Path) -> None:
+        """Read a tokenizer.
 
+        Args:
+            content: Of a ``tokenizer.json``.
+            file: Where it lies, for messages.
         Raises:
-            WeightsError: There is none, or it cannot be used.
+            WeightsError: It cannot be used.
         """
-        self._tokenizer = _read(file)
+        self._tokenizer = _read(content, file)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         bare = self._plain("a")
@@ -82,28 +85,41 @@ def tokens_of(preparation: TextPreparation) -> Tokens:
     Raises:
         WeightsError: Its file is not there, or holds another tokenizer.
     """
-    return _opened(preparation.tokenizer_sha256, str(preparation.tokenizer_file))
+    with _opening:
+        if preparation.tokenizer_sha256 not in _opened:
+            content = content_of(preparation)
+            _opened[preparation.tokenizer_sha256] = Tokens(content, Path(str(preparation.tokenizer_file)))
+        return _opened[preparation.tokenizer_sha256]
 
 
-@functools.lru_cache(maxsize=8)
-def _opened(sha256: str, file: str) -> Tokens:
-    path = Path(file)
+def content_of(preparation: TextPreparation) -> bytes:
+    """Return the content of the ``tokenizer.json`` of a preparation.
+
+    Raises:
+        WeightsError: It is not there, or holds another tokenizer.
+    """
+    path = Path(str(preparation.tokenizer_file))
     if not path.is_file():
         raise WeightsError(f"the tokenizer must lie at {path}; there is no such file. Open the backbone again.")
-    if file_sha256(path) != sha256:
+    if path.stat().st_size > _LARGEST:
+        raise WeightsError(f"a tokenizer must have at most {_LARGEST:,} bytes; {path} has {path.stat().st_size:,}.")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != preparation.tokenizer_sha256:
         raise WeightsError(f"the tokenizer at {path} has changed since the backbone was opened. Open it again.")
-    return Tokens(path)
+    return content
 
 
-def _read(file: Path) -> Any:
+_opened: dict[str, Tokens] = {}
+_opening = threading.Lock()
+
+
+def _read(content: bytes, file: Path) -> Any:
     # A run of texts makes threads of its own, and may fork: the library would warn of its own threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from tokenizers import Tokenizer
 
     try:
-        if file.stat().st_size > _LARGEST:
-            raise ValueError(f"it holds more than {_LARGEST:,} bytes")
-        return Tokenizer.from_file(str(file))
+        return Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises bare exceptions
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"tokenizer.json must be a tokenizer; {file} is not: {reason}.") from error
