@@ -29,6 +29,10 @@ Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 Precision = Literal["f32", "bf16"]
 """What layers compute in."""
+Target = Literal["class", "labels", "number"]
+"""What is learned of each sample: its one class, which of several labels it has, or one or more numbers."""
+TargetAsked = Literal["auto", "class", "labels", "number"]
+"""``auto``: one class, or several labels where cells are lists beyond doubt."""
 
 
 class Source(Protocol):
@@ -81,6 +85,29 @@ class Copies:
         return Copies(self.sought, self.firm[rows], self.family[rows], self.alike[rows])
 
 
+OUTPUTS: Mapping[Target, tuple[str, str]] = {
+    "class": ("class", "classes"),
+    "labels": ("label", "labels"),
+    "number": ("number", "numbers"),
+}
+"""What a model puts out for each target: one, and several of them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What is to be learned of each sample, if that is not its one class."""
+
+    kind: Literal["labels", "number"]
+    names: tuple[str, ...]
+    """(C,) of the labels, or of the columns of numbers."""
+    values: NDArray[Any]
+    """(N, C): bool, whether a sample has a label; or float64, the numbers."""
+
+    def of(self, rows: NDArray[np.int64]) -> Targets:
+        """Return those of some rows."""
+        return replace(self, values=self.values[rows])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """Labelled samples, every one of which has been decoded once and found readable."""
@@ -92,6 +119,7 @@ class Dataset:
     labels: NDArray[np.int64]
     """(N,) index into ``classes``."""
     classes: tuple[str, ...]
+    """What a split keeps the shares of: the classes or, with ``targets``, strata that are made of these."""
     source: Source
     digests: tuple[str, ...]
     """(N,) SHA-256 (hex) of each sample's content; equal content, equal digest, whatever its name."""
@@ -118,9 +146,29 @@ class Dataset:
     """What was found out about copies; None if nobody looked."""
     drawn: int = 0
     """How many of the samples that were found were drawn and opened, where that was not all; 0 where it was."""
+    targets: Targets | None = None
+    """What is learned; None where that is the class of each sample."""
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def target(self) -> Target:
+        """What is learned of each sample."""
+        return "class" if self.targets is None else self.targets.kind
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What is to be predicted: classes (N,) int64, labels (N, C) bool, or numbers (N, C) float64.
+
+        The type of the array says which of these it is, to everything that learns from it or judges by it.
+        """
+        return self.labels if self.targets is None else self.targets.values
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """(C,) names of what a model puts out: a probability of each class or label, or each number."""
+        return self.classes if self.targets is None else self.targets.names
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}: {self._summary()})"
@@ -131,12 +179,13 @@ class Dataset:
 
         columns, counts = self._counts()
         rows = [(name, *(int(n[label]) for n in counts)) for label, name in enumerate(self.classes)]
-        return card(f"Data set {self.name}", (self._summary(), *self.warnings), table_html(("class", *columns), rows))
+        strata = "class" if self.targets is None else "stratum"
+        return card(f"Data set {self.name}", (self._summary(), *self.warnings), table_html((strata, *columns), rows))
 
     def _summary(self) -> str:
         from thawline.showing import counted, few
 
-        classes = f"{counted(len(self.classes), 'class', 'classes')} ({few(self.classes)})"
+        classes = f"{counted(len(self.outputs), *OUTPUTS[self.target])} ({few(self.outputs)})"
         skipped = f", {counted(len(self.skipped), 'file')} skipped" if self.skipped else ""
         return f"{counted(len(self), 'sample')}, {classes}{skipped}"
 

@@ -58,7 +58,7 @@ def test_classes(values, expected):
         ([1.5], "labels must be text or whole numbers; got 1.5 in line 2"),
         ([["a"], ["b"]], "line 2 has a list of labels"),
         ([b"a"], "labels must be text or whole numbers; got b'a' in line 2"),
-        (["a|b", "a", "b"], r"1 row has several labels in one cell, such as 'a\|b'.* keep one label"),
+        (["a|b", "a", "b"], r"1 row has several labels in one cell, such as 'a\|b'.*--target labels; or keep one"),
         (["a|x", "a", "b"], r"1 row has several labels in one cell, such as 'a\|x'"),
         (["a;b", "a", "b"], "several labels in one cell, such as 'a;b'"),
         (["a, b", "a", "b"], "several labels in one cell, such as 'a, b'"),
@@ -106,8 +106,8 @@ def test_arrays_and_lists(photo):
     assert open_data(pixels, np.array([0.0, 1.0] * 4)).classes == ("0", "1")
     with pytest.raises(DataError, match="the labels given: the labels look like measurements"):
         open_data(pixels, np.arange(8) / 4)
-    with pytest.raises(DataError, match=r"sample 0 has a list of them. Thawline gives each picture one class"):
-        open_data(pixels, [["a", "b"]] * 8)
+    with pytest.raises(DataError, match=r"sample 0 has a list of them. Read them as labels"):
+        open_data(pixels, [["a", "b"]] * 8, target="class")
     assert any("differ only in case" in note for note in open_data(pixels, ["a", "A", "b", "b"] * 2).warnings)
 
 

@@ -210,7 +210,11 @@ def test_kept_row_groups_are_bounded(tmp_path, images, monkeypatch):
         ({"image": [b"x"], "mask": [b"y"], "label": [1]}, {}, "several columns hold bytes: image, mask"),
         ({"image": [b"x"], "label": [1.5]}, {}, "labels must be text or whole numbers; got 1.5 in row 0"),
         ({"image": [b"x"], "label": [None]}, {}, "row 0 has no label"),
-        ({"image": [b"x"], "label": [[1]]}, {}, "column 'label' must hold text or numbers; it holds list"),
+        (
+            {"image": [b"x"], "label": [[1]]},
+            {"target": "class"},
+            "column 'label' must hold text or numbers; it holds list",
+        ),
         ({"image": [b"x"], "label": [1]}, {"image_column": "img"}, "image_column 'img' is not in the table"),
         (
             {"image": [b"x"], "label": [1]},
@@ -218,7 +222,11 @@ def test_kept_row_groups_are_bounded(tmp_path, images, monkeypatch):
             "image_column 'label' must hold bytes; it holds int64",
         ),
         ({"image": [b"x"], "kind": [1], "n": [1]}, {}, "expected a label column .*; found image, kind, n"),
-        ({"image": [b"x"], "label": [["a", "b"]]}, {}, "it holds list.* Thawline gives each picture one class"),
+        (
+            {"image": [b"x"], "label": [["a"]]},
+            {"target": "class"},
+            "it holds list.* Read them as labels, .*--target labels",
+        ),
     ],
 )
 def test_refused_parquet(tmp_path, columns, options, message):

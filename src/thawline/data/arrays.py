@@ -12,8 +12,9 @@ import numpy as np
 from thawline.data.labels import ONE_LABEL, clean_labels, is_missing
 from thawline.data.listing import PART_NAMES, Label, Listing
 from thawline.data.sources import ArraySource, FileSource
+from thawline.data.targets import Read, read_given
 from thawline.errors import DataError
-from thawline.records import Part
+from thawline.records import Part, TargetAsked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ def open_array(
     given: Iterable[str] | None = None,
     *,
     whole: bool = True,
+    target: TargetAsked = "auto",
 ) -> Listing:
     """Take (N, H, W), (N, H, W, 1) or (N, H, W, 3) of uint8, or of ``DEEP_TYPES``, which one scale makes 8 bits.
 
@@ -40,16 +42,14 @@ def open_array(
     """
     values = as_pixels(_checked_shape(pixels))
     n = len(values)
-    known, notes = (None, []) if labels is None else checked_labels(labels, n, whole=whole and given is None)
+    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole and given is None)
     return Listing(
         name="array",
         files=tuple(f"array#{i}" for i in range(n)),
         source=ArraySource(values),
-        labels=known,
         groups=checked_groups(groups, n),
         given=checked_given(given, n),
-        class_names=class_names,
-        warnings=tuple(notes),
+        **as_listed(read, class_names),
     )
 
 
@@ -61,20 +61,51 @@ def open_paths(
     given: Iterable[str] | None = None,
     *,
     whole: bool = True,
+    target: TargetAsked = "auto",
 ) -> Listing:
     """Take the paths of picture files, wherever they lie: a user who names a file may read it."""
     files = tuple(os.fspath(path) for path in paths)
-    known, notes = (None, []) if labels is None else checked_labels(labels, len(files), whole=whole and given is None)
+    n, whole = len(files), whole and given is None
+    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole)
     return Listing(
         name="files",
         files=files,
         source=FileSource(tuple(str(Path(file).expanduser().absolute()) for file in files)),
-        labels=known,
-        groups=checked_groups(groups, len(files)),
-        given=checked_given(given, len(files)),
-        class_names=class_names,
-        warnings=tuple(notes),
+        groups=checked_groups(groups, n),
+        given=checked_given(given, n),
+        **as_listed(read, class_names),
     )
+
+
+def read_labels(
+    labels: Iterable[Any], n: int, class_names: Sequence[str] | None, target: TargetAsked, *, whole: bool
+) -> Read:
+    """Read labels that were given in Python as classes or, if asked for or beyond doubt, as labels or numbers.
+
+    Raises:
+        DataError: They are not one for each sample, or cannot be read.
+    """
+    found = labels if isinstance(labels, np.ndarray) else [_plain(item) for item in labels]
+    if (read := read_given(found, n, target, class_names)) is not None:
+        return read
+    known, notes = checked_labels(found, n, whole=whole)
+    return Read(known, notes=tuple(notes))
+
+
+def _plain(item: Any) -> Any:
+    return item.tolist() if isinstance(item, np.ndarray) else item.item() if isinstance(item, np.generic) else item
+
+
+def as_listed(read: Read | None, class_names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the arguments of a ``Listing`` that hold what was read."""
+    if read is None:
+        return {"class_names": class_names}
+    return {
+        "labels": read.labels,
+        "target": read.target,
+        "class_names": class_names or read.names,
+        "warnings": read.notes,
+    }
 
 
 def checked_labels(labels: Iterable[Any], n: int, *, whole: bool = True) -> tuple[tuple[Label, ...], list[str]]:

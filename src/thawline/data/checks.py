@@ -33,6 +33,9 @@ def refuse_untrainable(dataset: Dataset, where: str, declared: Sequence[object] 
         DataError: There is one class, a class with one sample, or a given split without training samples of a class;
             or all samples of each class are one group, so that no sample can be set aside for a test.
     """
+    if dataset.targets is not None:
+        _refuse_unsplittable(dataset, where, declared)
+        return
     if len(dataset.classes) < 2:
         found = f"only {quoted(dataset.classes[0])}" if dataset.classes else "none"
         raise DataError(f"{where}: expected two classes or more; found {found}. Add samples of a second class.")
@@ -51,6 +54,16 @@ def refuse_untrainable(dataset: Dataset, where: str, declared: Sequence[object] 
         )
     if given is None:
         _refuse_one_group(dataset, where, declared)
+
+
+def _refuse_unsplittable(dataset: Dataset, where: str, declared: Sequence[object] | None) -> None:
+    """Refuse samples of labels or numbers of which none could be learned from, or none set aside for a test."""
+    given = None if dataset.given is None or set(dataset.given) == {"train"} else dataset.given
+    if given is not None and "train" not in given:
+        raise DataError(f"{where}: the given split has no training set. Name one folder, table or cell value train.")
+    if given is None and len(np.unique(dataset.groups)) < 2:
+        rows = np.arange(len(dataset))
+        raise DataError(f"{where}: all {len(rows)} samples {why_one_group(dataset, declared, rows)}")
 
 
 def _refuse_one_group(dataset: Dataset, where: str, declared: Sequence[object] | None) -> None:
@@ -157,7 +170,8 @@ def remarks(dataset: Dataset) -> list[str]:
     """Say what the user should know: flat samples, copies, contradictory labels, leaks of a split, rare classes."""
     said = kind_of(dataset.kind).remarks(dataset.sketches, dataset.files)
     said += copy_remarks(dataset)
-    said += _contradictions(dataset, Counter(dataset.digests)) + _of_one_group(dataset)
+    said += _contradictions(dataset, Counter(dataset.digests))
+    said += _of_one_group(dataset) if dataset.targets is None else []
     if dataset.given is not None:
         for part, (rows, other) in leaking_rows(dataset).items():
             if len(rows):
@@ -165,6 +179,8 @@ def remarks(dataset: Dataset) -> list[str]:
                     f"{len(rows)} samples of the {SET_NAMES[part]} are in the {other} too (same content or group) and "
                     f"are left out; first {dataset.files[rows[0]]}."
                 )
+    if dataset.targets is not None:  # strata are no classes of anybody's
+        return said
     said += _untested(dataset)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     small = np.flatnonzero(counts < FEW)
@@ -206,12 +222,19 @@ def _untested(dataset: Dataset) -> list[str]:
 def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:
     first: dict[str, int] = {}
     clashes: dict[str, tuple[int, int]] = {}
+    truth = dataset.truth
     for row, digest in enumerate(dataset.digests):
-        if copies[digest] > 1 and dataset.labels[first.setdefault(digest, row)] != dataset.labels[row]:
+        if copies[digest] > 1 and np.any(truth[first.setdefault(digest, row)] != truth[row]):
             clashes.setdefault(digest, (first[digest], row))
     if not clashes:
         return []
     a, b = next(iter(clashes.values()))
+    if dataset.targets is not None:
+        what = "labels" if dataset.target == "labels" else "numbers"
+        return [
+            f"{len(clashes)} samples have identical content and other {what}, for one {dataset.files[a]} and "
+            f"{dataset.files[b]}."
+        ]
     return [
         f"{len(clashes)} pictures stand under two classes with identical content, for one {dataset.files[a]} "
         f"({dataset.classes[dataset.labels[a]]}) and {dataset.files[b]} ({dataset.classes[dataset.labels[b]]})."

@@ -27,18 +27,19 @@ from thawline.data.checks import (
 from thawline.data.doors import Kind, list_labelled
 from thawline.data.duplicates import CopiesSought, check_copies, find_copies
 from thawline.data.folders.opening import FolderReading
-from thawline.data.listing import Listing, name_classes, spelling_remarks
+from thawline.data.listing import Listing, spelling_remarks
 from thawline.data.passed_over import sentences
 from thawline.data.sampling import Hurry, look
 from thawline.data.scan import Scan
 from thawline.data.scan_store import ScanStore
 from thawline.data.sources import SubsetSource
 from thawline.data.tables.columns import Columns
+from thawline.data.targets import check_target, classes_and_targets, learnable
 from thawline.errors import DataError, UsageError
 from thawline.inputs import kind_of
 from thawline.inputs.settled import Settled
 from thawline.listening import Progress
-from thawline.records import Dataset, Skipped
+from thawline.records import Dataset, Skipped, TargetAsked
 from thawline.scale.paths import cache_remark, cache_root
 
 
@@ -47,6 +48,7 @@ def open_data(
     labels: Iterable[Any] | None = None,
     *,
     kind: Kind = "auto",
+    target: TargetAsked = "auto",
     label_column: str | None = None,
     file_column: str | None = None,
     image_column: str | None = None,
@@ -76,7 +78,11 @@ def open_data(
             deeper; a list of paths; a Hugging Face ``datasets`` object.
         labels: (N,) strings or integers, for arrays and lists of paths.
         kind: What ``what`` is; ``auto`` looks.
-        label_column: Column of labels, if it has no usual name (label, class, category, target, breed, ...).
+        target: What is learned: ``class`` (one for each sample), ``labels`` (any number of them for each: lists, text
+            such as ``red|round``, or columns of 0 and 1) or ``number``; ``auto`` takes lists for labels and all else
+            for classes.
+        label_column: Column of labels, if it has no usual name (label, class, category, target, breed, ...); several
+            with commas are labels of 0 and 1, or numbers.
         file_column: Column of file names, if it has no usual name (filename, file, path, image, id, ...).
         image_column: Column of image bytes, if a table or data set has several.
         group_column: Column whose equal values (a patient, a session) must stay on one side of a split.
@@ -118,12 +124,20 @@ def open_data(
         group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
         follow_links=follow_links or None, class_level=class_level, drop_empty_classes=drop_empty_classes or None,
         copies=copies, strict=strict, trainable=trainable, name=name,
+        target=None if check_target(target) == "auto" else target,
     )  # fmt: skip
-    columns = Columns(file=file_column, label=label_column, group=group_column, split=split_column, image=image_column)
+    columns = Columns(
+        file=file_column, label=label_column, group=group_column, split=split_column, image=image_column, target=target
+    )
     place = Path(os.fspath(root)).expanduser() if root is not None else None
     reading = FolderReading(follow_links, class_level, drop_empty_classes, trainable)
     listing = list_labelled(what, kind, labels, columns, place, class_names, groups, given, reading)
     listing = listing if name is None else replace(listing, name=name)
+    if target not in ("auto", listing.target):
+        raise UsageError(
+            f"target {target} needs a table, or labels given in Python; {listing.name} has one class for each sample. "
+            "Write a table with a column of them."
+        )
     hurry = Hurry() if strict else Hurry(within, most, seed)
     dataset = _assemble(
         listing, hurry, copies=copies, strict=strict, trainable=trainable,
@@ -183,7 +197,7 @@ def _assemble(
 ) -> Dataset:
     assert listing.labels is not None
     where = listing.where or str(listing.root or listing.name)
-    classes, numbers = name_classes(listing.labels, listing.class_names, where)
+    classes, numbers, targets = classes_and_targets(listing, where)
     all_labels = np.array(numbers, dtype=np.int64)
     opened, seen = look(listing.source, all_labels, listing.given, hurry, store=_store(), progress=progress)
     rows, unreadable = _readable(listing, opened, seen)
@@ -192,10 +206,14 @@ def _assemble(
     if skipped and (strict or not len(rows)):
         raise DataError(f"{where}: {len(skipped)} of {found} cannot be read. {' '.join(sentences(skipped))}")
     lost = lost_classes(classes, all_labels, rows, unreadable_of(listing.files, seen.failures, all_labels))
+    if targets is not None:
+        lost = []  # strata may lose all their samples
     if lost and not drop_empty:
         raise DataError(f"{where}: {lost[0]} Repair its files, remove the class, {GO_ON}.")
     present = np.unique(all_labels[rows])
-    absent = absent_remark(listing.class_names, classes)
+    absent = absent_remark(listing.class_names, classes) if targets is None else []
+    if targets is not None:
+        targets, absent = learnable(targets.of(rows), where) if trainable else (targets.of(rows), [])
     classes = tuple(classes[i] for i in present)
     all_labels = np.searchsorted(present, all_labels).astype(np.int64)  # a lost class gets any number: it has no row
     digests = tuple(seen.digests[row] for row in rows)
@@ -219,6 +237,7 @@ def _assemble(
         skipped=skipped,
         root=listing.root,
         drawn=len(opened) if len(opened) < len(listing.files) else 0,
+        targets=targets,
     )
     if trainable:
         refuse_untrainable(dataset, where, declared)
@@ -229,7 +248,7 @@ def _assemble(
         *left,
         *listing.warnings,
         *absent,
-        *spelling_remarks(listing.labels),
+        *(spelling_remarks(listing.labels) if targets is None else ()),
         *settled.remarks,
         *remarks(dataset),
     ]

@@ -68,7 +68,7 @@ def _from_folders(
     if parts_only and groups is None:  # train/*.jpg and test/*.jpg are no classes
         with suppress(DataError):
             return _by_table(path, tables, how)
-    if how.columns != Columns():
+    if replace(how.columns, target="auto") != Columns():
         raise UsageError("columns can be named for tables and datasets objects; a folder of class folders has none.")
     if groups is not None and not isinstance(groups, Mapping):
         raise UsageError("groups of a folder must be a mapping from file (its path below the folder) to group.")

@@ -62,12 +62,12 @@ def list_labelled(
         _only_without(labels, "labels", "a datasets object", "label_column")
         return open_hub(
             what, image_column=columns.image, label_column=columns.label, group_column=columns.group, groups=groups,
-            class_names=class_names, whole=reading.trainable,
+            class_names=class_names, whole=reading.trainable, target=columns.target,
         )  # fmt: skip
     if labels is None:
         raise UsageError("labels must come with an array or a list of paths: one string or integer for each sample.")
     open_it = open_array if kind == "array" else open_paths
-    return open_it(what, labels, groups, class_names, given, whole=reading.trainable)
+    return open_it(what, labels, groups, class_names, given, whole=reading.trainable, target=columns.target)
 
 
 def list_unlabelled(what: Any, columns: Columns, place: Path | None, *, follow_links: bool = False) -> Listing:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from thawline.data.arrays import checked_groups, checked_labels
+from thawline.data.arrays import as_listed, checked_groups, read_labels
 from thawline.data.listing import PART_NAMES, Listing
 from thawline.data.sources import ChainSource, FileSource
 from thawline.data.tables.columns import LABEL_COLUMNS, usual_column
 from thawline.errors import DataError, UndecodableError
-from thawline.records import Part
+from thawline.records import Part, TargetAsked
 
 
 def is_hub_object(what: object) -> bool:
@@ -50,6 +50,7 @@ def open_hub(
     name: str | None = None,
     labelled: bool = True,
     whole: bool = True,
+    target: TargetAsked = "auto",
 ) -> Listing:
     """List a ``datasets.Dataset``, or a ``DatasetDict`` whose splits become the training, validation and test set.
 
@@ -95,18 +96,16 @@ def open_hub(
             declared += list(table.with_format(None)[group_column])
     if isinstance(feature, datasets.ClassLabel) and -1 in labels:
         raise DataError(f"labels must not be missing; {labels.count(-1)} of {len(labels)} rows have none (label -1).")
-    known, said = (
-        (None, []) if label_column is None else checked_labels(labels, len(files), whole=whole and len(tables) == 1)
-    )
+    named = class_names or (feature.names if isinstance(feature, datasets.ClassLabel) else None)
+    n, whole = len(files), whole and len(tables) == 1
+    known = as_listed(None if label_column is None else read_labels(labels, n, named, target, whole=whole), named)
     return Listing(
         name=name or next(iter(tables.values())).info.dataset_name or "dataset",
         files=tuple(files),
         source=ChainSource(sources),
-        labels=known,
         given=tuple(parts) if len(tables) > 1 else None,
         groups=tuple(declared) if group_column is not None else checked_groups(groups, len(files)),
-        class_names=class_names or (feature.names if isinstance(feature, datasets.ClassLabel) else None),
-        warnings=(*notes, *said),
+        **known | {"warnings": (*notes, *known.get("warnings", ()))},
     )
 
 

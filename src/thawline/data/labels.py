@@ -68,7 +68,7 @@ def clean_labels(
     return tuple(labels), [*_blanks(counts, cleaned), *variants(tally), *_quantities(tally)]
 
 
-ONE_LABEL = "Thawline gives each picture one class: keep one label for each, or train one model for each label."
+ONE_LABEL = "Read them as labels, of which a sample may have several, with --target labels; or keep one for each."
 
 
 def _whole(value: int | float) -> int | float:
@@ -99,8 +99,8 @@ def _refuse_measurements(counts: Mapping[Label | float, int], where: str, *, who
         if single or (broken and many):
             raise DataError(
                 f"{where}: the labels look like measurements or counts ({len(counts)} different numbers from "
-                f"{min(known):g} to {max(known):g} in {n} rows), and Thawline sorts into classes. Name another column "
-                "(--label-column), or write classes such as low and high."
+                f"{min(known):g} to {max(known):g} in {n} rows). Learn them as numbers with --target number, name "
+                "another column (--label-column), or write classes such as low and high."
             )
     if single:
         first = next(label for label, count in counts.items() if count == 1)
@@ -189,5 +189,5 @@ def _quantities(counts: Mapping[Label | float, int]) -> list[str]:
         return []
     return [
         f"The labels are {len(known)} whole numbers from {known[0]:g} to {known[-1]:g}; each is a class of its own, "
-        "and their order is not used. Thawline does not fit quantities such as ages or years."
+        "and their order is not used. Quantities such as ages or years are learned as numbers with --target number."
     ]

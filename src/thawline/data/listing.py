@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thawline.errors import DataError
 from thawline.naming import canonical, quoted, written
-from thawline.records import Part, Skipped, Source
+from thawline.records import Part, Skipped, Source, Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,9 @@ class Listing:
     name: str
     files: tuple[str, ...]
     source: Source
-    labels: tuple[Label, ...] | None = None
-    """(N,) as written; None if the samples have none."""
+    labels: tuple[Any, ...] | None = None
+    """(N,) a ``Label`` each, as written; with another target, a tuple of labels or of numbers each; None if the samples
+    have none."""
     given: tuple[Part, ...] | None = None
     groups: tuple[object, ...] | None = None
     """(N,) hashable; None means a group of its own."""
@@ -50,6 +51,8 @@ class Listing:
     """What errors name instead of the root: a table."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Role (file, label, ...) -> name of the column, of a table."""
+    target: Target = "class"
+    """What is learned of each sample. Of labels and numbers, ``class_names`` are the names, in their order."""
 
     def __post_init__(self) -> None:
         """Hold names as every file and terminal can; ``source`` alone knows the bytes that they are on the disk."""

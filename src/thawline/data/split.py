@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TRAIN, _VAL, _TEST = range(3)
+_STRATA = {"class": "class", "labels": "each sample's rarest label", "number": "the size of the numbers"}
 
 
 def split_data(
@@ -47,8 +48,8 @@ def split_data(
     parts = _draw(dataset, shares, seed)
     percent = " / ".join(f"{100 * share:g}" for share in shares)
     origin = (
-        f"drawn: {percent} % for training, validation and test, stratified by class, {_kept_together(dataset)} kept "
-        f"together, seed {seed}."
+        f"drawn: {percent} % for training, validation and test, stratified by {_STRATA[dataset.target]}, "
+        f"{_kept_together(dataset)} kept together, seed {seed}."
     )
     rows = [np.flatnonzero(parts == part).astype(np.int64) for part in range(3)]
     return Split(rows[_TRAIN], rows[_VAL], rows[_TEST], origin, np.empty(0, dtype=np.int64))
@@ -110,7 +111,7 @@ def _given(dataset: Dataset) -> Split:
     if len(dropped):
         origin += f"; {len(dropped)} rows left out because their content or group is on both sides"
     counts = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
-    if counts.min() == 0:
+    if not len(train) or (counts.min() == 0 and dataset.targets is None):
         raise DataError(_no_training_sample(dataset, int(counts.argmin()), dropped))
     return Split(train, val, test, f"{origin}.", dropped)
 

@@ -26,4 +26,5 @@ def subset(dataset: Dataset, rows: Iterable[int] | NDArray[np.int64]) -> Dataset
         copies=None if dataset.copies is None else dataset.copies.of(chosen),
         given=None if dataset.given is None else dataset.given[chosen],
         opened=None,
+        targets=None if dataset.targets is None else dataset.targets.of(chosen),
     )

@@ -12,7 +12,7 @@ from thawline.data.folders.opening import FolderReading
 from thawline.data.listing import PART_NAMES, first_few
 from thawline.errors import DataError, NoColumnError, NoLabelsError, nearest
 from thawline.inputs.image.formats import promises_picture
-from thawline.records import Part
+from thawline.records import Part, TargetAsked
 
 FILE_COLUMNS = (
     "filename", "file", "path", "image", "imagepath", "filepath", "imagefile", "imagefilename", "imagename", "img",
@@ -47,6 +47,8 @@ class Columns:
     split: str | None = None
     image: str | None = None
     """Image bytes, in Parquet."""
+    target: TargetAsked = "auto"
+    """What is learned."""
     known_label: str | None = None
     """Column of labels in the training table; beside it, no other is guessed. None: there is no such table."""
 
@@ -59,13 +61,15 @@ class Choice:
     """Role -> name of the column."""
     one_hot: tuple[str, ...] = ()
     """Columns of 0 and 1, one for each class, instead of a column of labels."""
+    several: tuple[str, ...] = ()
+    """Columns of labels (0 and 1) or of numbers that are learned together, instead of a column of labels."""
     guessed_split: bool = False
     """The split column was not asked for: one that does not say train, val or test is left alone."""
     notes: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> list[str]:
-        return list(dict.fromkeys([*self.roles.values(), *self.one_hot]))
+        return list(dict.fromkeys([*self.roles.values(), *self.one_hot, *self.several]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +138,15 @@ def choose(
             roles[role] = _named(path, role, asked, names) or asked
     _refuse_twice(path, names, roles)
     one_hot: tuple[str, ...] = ()
-    if labelled:
+    several = _several(columns.label, names) if labelled else ()
+    _refuse_twice(path, names, dict(zip(several, several, strict=True)))
+    if labelled and not several:
         label = _named(path, "label", columns.label, names) or usual_column(LABEL_COLUMNS, names)
         taken = {*roles.values(), image}
         if label is None:
-            one_hot = _one_hot([name for name in names if name not in taken], sample)
+            one_hot = _one_hot(
+                [name for name in names if name not in taken], sample, exclusive=columns.target != "labels"
+            )
         if label is None and columns.known_label in names:
             label = columns.known_label
         if label is None and columns.known_label is None and not one_hot:
@@ -148,12 +156,20 @@ def choose(
             label = _only_other(path, others, names, notes)
         if label is not None:
             roles["label"] = label
+        elif columns.target == "labels":
+            one_hot, several = (), one_hot
     guessed = None
     if labelled and columns.split is None:
         guessed = usual_column((*SPLIT_COLUMNS, *FLAG_COLUMNS), [name for name in names if name not in roles.values()])
         roles |= {} if guessed is None else {"split": guessed}
     _refuse_twice(path, names, roles)
-    return Choice(roles, one_hot, guessed is not None, tuple(notes))
+    return Choice(roles, one_hot, several, guessed is not None, tuple(notes))
+
+
+def _several(asked: str | None, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that were named together, with commas; none if one column was named, or nothing."""
+    parts = tuple(part.strip() for part in (asked or "").split(","))
+    return parts if asked not in names and len(parts) > 1 and set(parts) <= set(names) else ()
 
 
 def _refuse_twice(path: Path, names: Sequence[str], roles: Mapping[str, str]) -> None:
@@ -248,14 +264,20 @@ def _only_other(path: Path, others: Sequence[str], names: Sequence[str], notes: 
     )
 
 
-def _one_hot(others: Sequence[str], sample: Callable[[str], list[Any]]) -> tuple[str, ...]:
-    """Return the columns of 0 and 1 of which each row has one 1; none if these are not one-hot."""
+def _one_hot(others: Sequence[str], sample: Callable[[str], list[Any]], *, exclusive: bool) -> tuple[str, ...]:
+    """Return the columns of 0 and 1 of which each row has one 1; none if these are not one-hot.
+
+    Args:
+        exclusive: False: a row may have any number of them.
+    """
     flags = (*SPLIT_COLUMNS, *FLAG_COLUMNS)
     cells = {name: sample(name) for name in others if not is_index(name) and key_of(name) not in flags}
     binary = {name: [flag(cell) for cell in found] for name, found in cells.items()}
     binary = {name: flags for name, flags in binary.items() if flags and None not in flags}
     if len(binary) < 2:
         return ()
+    if not exclusive:
+        return tuple(binary)
     ones = [sum(map(bool, row)) for row in zip(*binary.values(), strict=False)]  # rows may be short
     return tuple(binary) if 2 * sum(n >= 1 for n in ones) > len(ones) and (len(binary) > 2 or set(ones) == {1}) else ()
 
@@ -282,6 +304,9 @@ def filled(
     """  # fmt: skip
     roles = {role: read[name] for role, name in choice.roles.items()}
     cells = Cells(path, roles, places, unit, image, choice, (*notes, *choice.notes))
+    if choice.several:
+        together = [list(row) for row in zip(*(read[name] for name in choice.several), strict=True)]
+        return replace(cells, cells=roles | {"label": together})
     if not choice.one_hot:
         return cells
     labels = _one_hot_labels(cells, {name: read[name] for name in choice.one_hot})
@@ -298,8 +323,8 @@ def _one_hot_labels(cells: Cells, columns: Mapping[str, Sequence[Any]]) -> list[
             what = "another value" if None in flags else f"a 1 for {first_few(ones)}" if ones else "no 1"
             raise DataError(
                 f"{cells.path}: columns {_shown(names)} hold one class each, and {cells.at(row)} has {what}. "
-                "Thawline gives each picture one class: leave such rows out, or name one column with label_column "
-                "(--label-column)."
+                "Read them as labels, of which a sample may have several or none, with --target labels; or leave such "
+                "rows out."
             )
         labels.append(ones[0])
     return labels

@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from thawline.data.arrays import as_listed
 from thawline.data.checks import GO_ON
 from thawline.data.folders.opening import AS_USUAL, FolderReading
 from thawline.data.folders.words import part_of
-from thawline.data.labels import clean_labels, is_missing
-from thawline.data.listing import Label, Listing, first_few
+from thawline.data.labels import is_missing
+from thawline.data.listing import Listing, first_few
 from thawline.data.sources import FileSource, ParquetSource
 from thawline.data.tables.columns import Cells, Columns, part_of_cell
 from thawline.data.tables.finding import Finder, Found, folded, is_web_address
@@ -20,6 +21,7 @@ from thawline.data.tables.names import table_stem
 from thawline.data.tables.parquet import read_parquet
 from thawline.data.tables.searching import search_below
 from thawline.data.tables.text import read_text
+from thawline.data.targets import Read, read_column, read_columns
 from thawline.errors import DataError, MissingDataError, NoLabelsError
 from thawline.inputs.image.formats import promises_picture, why_no_picture
 from thawline.naming import shell_word
@@ -62,7 +64,8 @@ def open_table(
     split_notes: list[str] = []
     given = None if in_parts else _given(table, split_notes)
     whole = reading.trainable and not in_parts and given is None
-    labels = _labels(table, notes, whole=whole) if labelled else None
+    read = _labels(table, columns, whole=whole) if labelled else None
+    notes += () if read is None else read.notes
     notes += split_notes
     groups = tuple(None if g in (None, "") else g for g in table.cells["group"]) if "group" in table.cells else None
     beside = path.parent.resolve()
@@ -70,8 +73,9 @@ def open_table(
         raise MissingDataError(f"root {root} is no folder. Give the folder that the file names of {path} start from.")
     root = beside if root is None else root.resolve()
     listing = Listing(
-        name=table_stem(path), files=(), source=FileSource(()), labels=labels, given=given, groups=groups,
-        class_names=class_names, root=root, where=str(path), warnings=tuple(notes), columns=table.choice.roles,
+        name=table_stem(path), files=(), source=FileSource(()), given=given, groups=groups,
+        root=root, where=str(path), columns=table.choice.roles,
+        **as_listed(read, class_names) | {"warnings": tuple(notes)},
     )  # fmt: skip
     if table.image is not None:
         files = tuple(f"{path.name}#{row}" for row in range(n))
@@ -81,14 +85,14 @@ def open_table(
     return _with_files(listing, table, finder, labelled, drop_empty=reading.drop_empty_classes or not reading.trainable)
 
 
-def _labels(table: Cells, notes: list[str], *, whole: bool) -> tuple[Label, ...]:
-    values = table.cells["label"]
+def _labels(table: Cells, columns: Columns, *, whole: bool) -> Read:
+    values, target = table.cells["label"], columns.target
+    if table.choice.several:
+        return read_columns(values, table.choice.several, target, table.at, str(table.path))
+    name = table.choice.roles.get("label")
     if all(map(is_missing, values)):
-        name = table.choice.roles.get("label")
         raise NoLabelsError(f"{table.path}: column {name!r} is empty: {table.at(0)} has no label, nor has any other.")
-    labels, said = clean_labels(values, table.at, str(table.path), whole=whole)
-    notes += said
-    return labels
+    return read_column(values, target, table.at, str(table.path), name=name, whole=whole)
 
 
 def _given(table: Cells, notes: list[str]) -> tuple[Part, ...] | None:
@@ -134,7 +138,8 @@ def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool, *,
         warnings.append(_outside(table, names, found, finder))
     rows = found.rows()
     if labelled:
-        warnings += _lost_classes(table, whole.labels or (), names, found, drop_empty=drop_empty)
+        if whole.target == "class":
+            warnings += _lost_classes(table, whole.labels or (), names, found, drop_empty=drop_empty)
         rows = _once(table, whole, found, rows, warnings)
     skipped = [Skipped(names[row], found.reasons[row]) for row in sorted([*missing, *found.outside])]
 
@@ -214,7 +219,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _lost_classes(
-    table: Cells, labels: Sequence[Label], names: Sequence[str], found: Found, *, drop_empty: bool
+    table: Cells, labels: Sequence[Any], names: Sequence[str], found: Found, *, drop_empty: bool
 ) -> list[str]:
     """Refuse a class of which no file is there, since it would vanish; say so if that is asked for."""
     there = {labels[row] for row in found.rows()}

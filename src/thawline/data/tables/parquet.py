@@ -29,6 +29,9 @@ def read_parquet(path: Path, columns: Columns, labelled: bool) -> Cells:
             wanted = choice.wanted
             for name in wanted:
                 kind = schema.field(name).type
+                listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+                if listed and name == choice.roles.get("label") and columns.target in ("auto", "labels"):
+                    continue  # several labels for each sample
                 if pa.types.is_nested(kind):
                     advice = f" {ONE_LABEL}" if name == choice.roles.get("label") else ""
                     raise DataError(f"{path}: column {name!r} must hold text or numbers; it holds {kind}.{advice}")

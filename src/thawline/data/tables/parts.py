@@ -41,6 +41,11 @@ def open_part_tables(
     joined = tuple(listings.values())
     each = [(part, listing) for part, listing in listings.items() for _ in listing.files]
     labels = [listing.labels or () for listing in joined]
+    targets = {listing.target for listing in joined}
+    if len(targets) > 1:
+        raise DataError(
+            f"{folder}: labels are lists in one table and not in another. Read them as labels with --target labels."
+        )
     kinds = {isinstance(label, str) for column in labels for label in column}
     if len(kinds) > 1:
         raise DataError(
@@ -54,7 +59,8 @@ def open_part_tables(
         labels=tuple(chain.from_iterable(labels)),
         given=tuple(part for part, _ in each) if len(listings) > 1 else joined[0].given,
         groups=groups,
-        class_names=how.class_names or read_class_names(folder),
+        class_names=how.class_names or (read_class_names(folder) if targets == {"class"} else joined[0].class_names),
+        target=joined[0].target,
         skipped=tuple(chain.from_iterable(listing.skipped for listing in joined)),
         warnings=(*notes, *chain.from_iterable(listing.warnings for listing in joined)),
         root=folder,

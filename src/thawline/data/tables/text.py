@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -215,14 +216,14 @@ class _Delimited:
         """Name the columns of a table without a header row: one of pictures and, at most, one other."""
         n = len(first)
         pictures = [i for i in range(n) if promises_picture(first[i])]
-        if len(pictures) != 1 or n > 2 or self.columns != Columns():
+        if len(pictures) != 1 or n > 2 or replace(self.columns, target="auto") != Columns():
             shown = ", ".join(repr(printable(cell, 40)) for cell in first[:4])
             raise DataError(
                 f"{self.path}: the first line looks like data, not like names of columns ({shown}). Add a header row "
                 "such as filename,label."
             )
         file, label = pictures[0] + 1, 2 - pictures[0]
-        self.columns = Columns(file="file", label="label" if n > 1 else None)
+        self.columns = replace(self.columns, file="file", label="label" if n > 1 else None)
         labels = f", labels from column {label}" if n > 1 else ""
         self.notes.append(f"{self.path.name} has no header row: file names are read from column {file}{labels}.")
         return ["file" if i == pictures[0] else "label" for i in range(n)]
