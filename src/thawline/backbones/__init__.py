@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from thawline.backbones.load_receipt import LoadReceipt as LoadReceipt
     from thawline.backbones.names import DEFAULT_MODEL as DEFAULT_MODEL
     from thawline.backbones.names import POOLED as POOLED
+    from thawline.backbones.names import default_model as default_model
     from thawline.backbones.opening import open_backbone as open_backbone
     from thawline.backbones.providers.entry import CatalogueEntry as CatalogueEntry
     from thawline.backbones.receipt import Receipt as Receipt
@@ -29,6 +30,7 @@ _HOME = {
     "FreezeWatch": "thawline.backbones.watch",
     "LoadReceipt": "thawline.backbones.load_receipt",
     "Receipt": "thawline.backbones.receipt",
+    "default_model": "thawline.backbones.names",
     "list_models": "thawline.backbones.catalogue",
     "open_backbone": "thawline.backbones.opening",
 }

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from thawline.backbones.inventory import Inventory, Kept, inventory_of, inventory_of_shapes
 from thawline.backbones.load_receipt import LoadReceipt, receipt_of_file, receipt_of_random
 from thawline.backbones.matching import misfits
-from thawline.backbones.names import COUNTED, POOLED, STATISTICS
+from thawline.backbones.names import COUNTED, POOLED, STATISTICS, default_model
 from thawline.backbones.providers import provider_of
 from thawline.backbones.reading import Reading, find_last_map, reader
 from thawline.backbones.weights import FLOATS, TensorFile
-from thawline.errors import WeightsError
+from thawline.errors import ModelError, WeightsError
 from thawline.records import Preparation, ValueScale
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from thawline.backbones.ladder import Ladder
     from thawline.backbones.receipt import Receipt
     from thawline.backbones.signature import Signature
+
+_MANY = {"image": "pictures", "text": "texts"}
+"""What people call several samples of a kind of input."""
 
 
 class Backbone:
@@ -89,8 +92,17 @@ class Backbone:
         One whose scales are settled, as that of a bundle, keeps them: its head was fitted by them.
 
         Args:
-            samples: A ``Dataset``, or anything else, with ``scales`` or without.
+            samples: A ``Dataset``, or anything else, with ``scales`` and ``kind`` or without.
+        Raises:
+            ModelError: The samples are of another kind of input than the backbone takes.
         """
+        kind = getattr(samples, "kind", self.preparation.kind)
+        if kind != self.preparation.kind:
+            said, taken = (_MANY[name] for name in (kind, self.preparation.kind))
+            raise ModelError(
+                f"the model must take what the data are; the data are {said}, and {self.title} takes {taken}. "
+                f"Leave --model out, which takes {default_model(kind)}, or name a model of {said}."
+            )
         scales = getattr(samples, "scales", ())
         if not scales or self.preparation.scales:
             return self

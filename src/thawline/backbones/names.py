@@ -14,6 +14,13 @@ COUNTED = "parameters"
 
 DEFAULT_MODEL = "embedded/resnet18_half"
 """The model that opens if none is named. It ships inside and needs no network."""
+DEFAULT_TEXT_MODEL = "embedded/words"
+"""The same for texts."""
+
+
+def default_model(kind: str) -> str:
+    """Return the model that opens for a kind of input if none is named."""
+    return DEFAULT_TEXT_MODEL if kind == "text" else DEFAULT_MODEL
 
 
 def layers_in(setting: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thawline.cli.console import console, listening, plain, print_json, say
-from thawline.cli.opening import opened, opened_backbone
+from thawline.cli.opening import opened_together
 from thawline.cli.options import BaselineNames, ComputeOptions, Data, DataOptions, OutputOptions, WholeModel
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def compare(
     fractions = data_options.fractions()
     names = [name.strip() for name in only.split(",")] if only else []
     with listening(quiet=output.silent) as listener:
-        backbone = opened_backbone(model, own=True)
-        labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware())
+        labelled, backbone = opened_together(data, data_options, model, listener, own=True, **compute.hardware())
         backbone = with_own_statistics(
             labelled, backbone, model.own(), listener, fractions=fractions, seed=compute.seed
         )

@@ -8,7 +8,7 @@ import typer
 
 from thawline.cli.console import listening, plain, print_json, say
 from thawline.cli.groups import without
-from thawline.cli.opening import opened, opened_backbone
+from thawline.cli.opening import opened_together
 from thawline.cli.options import ComputeOptions, Data, LabelledData, ModelOptions, OutputOptions
 
 EXAMPLES = (
@@ -40,8 +40,7 @@ def features(
     check_new_file(target, "--out", ENDINGS, force=force)
     hardware = compute.hardware()
     with listening(quiet=output.silent) as listener:
-        backbone = opened_backbone(model)
-        labelled = opened(data, data_options, listener, backbone=backbone, layer=layer, **hardware)
+        labelled, backbone = opened_together(data, data_options, model, listener, layer=layer, **hardware)
         labelled = noted(labelled, backbone)
         check_room(backbone, layer, len(labelled), fitting=False)
         extracted = extract_features(

@@ -8,7 +8,7 @@ import typer
 
 from thawline.cli.console import listening, print_json
 from thawline.cli.groups import option_names
-from thawline.cli.opening import opened_backbone
+from thawline.cli.opening import backbone_for
 from thawline.cli.options import (
     DATA_HELP,
     BaselineNames,
@@ -80,7 +80,7 @@ def fit(
     _refuse_early(run, force=force, tensorboard=tensorboard)
     decided = _replay(context, plan) if plan else _asked(data_options, model, training, compute, baseline)
     with listening(quiet=output.silent) as listener:
-        backbone = None if plan else opened_backbone(model, architecture_only=training.from_scratch, own=True)
+        backbone = None if plan else backbone_for(model, architecture_only=training.from_scratch, own=True)
         finished = runs.fit(
             data,
             decided,

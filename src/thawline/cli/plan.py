@@ -8,7 +8,7 @@ import typer
 
 from thawline.cli.console import console, listening, plain, print_json, say
 from thawline.cli.groups import without
-from thawline.cli.opening import opened, opened_backbone
+from thawline.cli.opening import opened_together
 from thawline.cli.options import ComputeOptions, Data, DataOptions, OutputOptions, TrainingOptions, WholeModel
 from thawline.errors import UsageError
 from thawline.naming import shell_word
@@ -68,8 +68,9 @@ def plan(
         budget=training.spend(),
     )
     with listening(quiet=output.silent) as listener:
-        backbone = opened_backbone(model, own=True)
-        labelled = opened(data, data_options, listener, backbone=backbone, **compute.hardware(), **asked.opening())
+        labelled, backbone = opened_together(
+            data, data_options, model, listener, own=True, **compute.hardware(), **asked.opening()
+        )
         backbone = with_own_statistics(
             labelled, backbone, model.own(), listener, fractions=data_options.fractions(), seed=compute.seed
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -69,6 +69,7 @@ def open_data(
     most: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    listed: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Open labelled pictures and read each of them once.
 
@@ -106,6 +107,7 @@ def open_data(
         most: Draw at most so many samples in the same way, but at least three of each class (of each set).
         seed: Decides which samples are drawn.
         progress: Called with samples read and samples in all.
+        listed: Called with the kind of input that the samples are, before the first of them is read.
     Raises:
         MissingDataError: The path does not exist.
         DataError: The data cannot be trained on as they are; the text says why and what to do.
@@ -138,6 +140,8 @@ def open_data(
             f"target {target} needs a table, or labels given in Python; {listing.name} has one class for each sample. "
             "Write a table with a column of them."
         )
+    if listed is not None:
+        listed(listing.input_kind)
     hurry = Hurry() if strict else Hurry(within, most, seed)
     dataset = _assemble(
         listing, hurry, copies=copies, strict=strict, trainable=trainable,

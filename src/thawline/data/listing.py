@@ -50,9 +50,11 @@ class Listing:
     where: str | None = None
     """What errors name instead of the root: a table."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Role (file, label, ...) -> name of the column, of a table."""
+    """Role (file, text, label, ...) -> name of the column, of a table."""
     target: Target = "class"
     """What is learned of each sample. Of labels and numbers, ``class_names`` are the names, in their order."""
+    input_kind: str = "image"
+    """What the samples are, a name in ``inputs.KINDS``."""
 
     def __post_init__(self) -> None:
         """Hold names as every file and terminal can; ``source`` alone knows the bytes that they are on the disk."""

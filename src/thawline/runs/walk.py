@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thawline import planning
 from thawline.backbones import Backbone, open_backbone
@@ -21,6 +21,7 @@ from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
 from thawline.runs.listener import Both, EventLog, check_tensorboard
 from thawline.runs.measure import Clock, measure
+from thawline.runs.opening import default_backbone, opened_together
 from thawline.runs.opening import opened as open_for
 from thawline.runs.request import DataMark, Request, read_request, weights_path, write_request
 from thawline.runs.run import Run, open_run
@@ -28,12 +29,15 @@ from thawline.runs.stopping import sigterm_interrupts
 from thawline.runs.writing import write_run
 from thawline.scale.disk import is_folder, written_whole
 
+if TYPE_CHECKING:
+    from thawline.runs.opening import BackboneFor
+
 
 def fit(
     data: Dataset | str | Path,
     plan: FitPlan | Planned | Asked | None = None,
     *,
-    backbone: Backbone | None = None,
+    backbone: Backbone | BackboneFor | None = None,
     run: str | Path | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -48,7 +52,8 @@ def fit(
     Args:
         data: A data set, or anything that ``open_data`` opens.
         plan: What was decided, or what the run is to decide by measuring; by default all of it.
-        backbone: An opened backbone; by default the one that the plan names.
+        backbone: An opened backbone, or a function that opens one for a kind of input; by default the one that the plan
+            names, or the one that suits the kind of the data.
         run: Where the run folder should be; by default the first free ``runs/NAME-1``, ``-2``, ...
         force: Replace the run that stands there, finished or not.
         listener: Hears of progress; by default bars in a notebook, and nobody in a script.
@@ -68,8 +73,8 @@ def fit(
     given = Planned(plan=plan) if isinstance(plan, FitPlan) else plan or Asked.of()
     asked = given.plan if isinstance(given, Planned) else given
     if backbone is None:
-        backbone = _backbone(given.plan) if isinstance(given, Planned) else open_backbone()
-    opened = _opened(data, asked, backbone, listener, opening)
+        backbone = _backbone(given.plan) if isinstance(given, Planned) else default_backbone
+    opened, backbone = _opened(data, asked, backbone, listener, opening)
     if isinstance(asked, Asked):
         backbone = with_own_statistics(
             opened,
@@ -228,17 +233,22 @@ def _opening(request: Request, data: str | Path | None, run: Path) -> Mapping[st
 
 
 def _opened(
-    data: Dataset | str | Path, asked: FitPlan | Asked, backbone: Backbone, listener: Listener, how: Mapping[str, Any]
-) -> Dataset:
-    """Open the data unless they are open; the engine that will read them is built meanwhile."""
+    data: Dataset | str | Path,
+    asked: FitPlan | Asked,
+    backbone: Backbone | BackboneFor,
+    listener: Listener,
+    how: Mapping[str, Any],
+) -> tuple[Dataset, Backbone]:
+    """Open the data unless they are open, and the backbone; the engine that will read them is built meanwhile."""
+    choose: BackboneFor = (lambda _: backbone) if isinstance(backbone, Backbone) else backbone
     if isinstance(data, Dataset):
         if how:
             raise UsageError(f"{', '.join(how)} must come with a path; got data that are open already. Leave it out.")
-        return data
-    if asked.from_scratch or (isinstance(asked, Asked) and asked.own):  # what would be built ahead is not what will run
-        return open_for(data, listener, **asked.opening(), **how)
-    ahead = {"layer": asked.layer, "engine": asked.engine, "precision": asked.precision, "device": asked.device}
-    return open_for(data, listener, backbone=backbone, **ahead, **asked.opening(), **how)
+        return data, choose(data.kind)
+    # what would be built ahead is not what will run
+    ahead = not (asked.from_scratch or (isinstance(asked, Asked) and asked.own))
+    engine = {"layer": asked.layer, "engine": asked.engine, "precision": asked.precision, "device": asked.device}
+    return opened_together(data, listener, choose, ahead=ahead, **engine, **asked.opening(), **how)
 
 
 def _backbone(plan: FitPlan) -> Backbone:
