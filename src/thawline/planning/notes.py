@@ -25,17 +25,24 @@ def noted(data: Dataset, backbone: Backbone) -> Dataset:
 def notes_on(data: Dataset, backbone: Backbone) -> tuple[str, ...]:
     """Say how the weights were read otherwise than they lie there, and what of the preparation was assumed or is wrong.
 
-    The first batch norm remembers the pictures that the weights were trained on. Only where they do not explain the
-    preparation are up to 32 pictures of the data looked at; no labels, and nothing of a given test set, ever are.
+    Of texts, it says what is not seen of long ones. Of pictures, the first batch norm remembers those that the weights
+    were trained on. Only where they do not explain the preparation are up to 32 pictures of the data looked at; no
+    labels, and nothing of a given test set, ever are.
     """
-    from thawline.planning.preparation_check import checked_on
-
     backbone = backbone.prepared_for(data)
     of_samples = _known.setdefault(backbone, {})
     key = hash(data.digests)
     if key not in of_samples:
         try:
-            of_samples[key] = checked_on(data, backbone)
+            of_samples[key] = _of_preparation(data, backbone)
         except ThawlineError:  # it comes again, if the model or the sample is needed
             of_samples[key] = ()
     return (*backbone.notes, *of_samples[key])
+
+
+def _of_preparation(data: Dataset, backbone: Backbone) -> tuple[str, ...]:
+    from thawline.features.truncation import truncation_of
+    from thawline.planning.preparation_check import checked_on
+
+    truncation = truncation_of(data, backbone.preparation)
+    return checked_on(data, backbone) if truncation is None else tuple(truncation.remarks(()))

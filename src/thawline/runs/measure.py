@@ -16,8 +16,10 @@ from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, only_class, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
+from thawline.features.truncation import truncation_of
 from thawline.features.width import check_room
 from thawline.inputs import kind_of
+from thawline.inputs.text.truncation import Truncation
 from thawline.listening import Listener
 from thawline.planning import FitPlan, Planned
 from thawline.planning.asking import ask_for
@@ -70,6 +72,8 @@ class Measured:
     predictions: Predictions
     """Predictions for the test set."""
     seconds: dict[str, float]
+    truncation: Truncation | None = None
+    """What of the texts the backbone does not see; None of pictures."""
 
     @property
     def status(self) -> str:
@@ -187,6 +191,7 @@ def measure(
         baselines=found.baselines,
         verdict=found.verdict,
         predictions=found.predictions,
+        truncation=truncation_of(data, shipped.preparation),
     )
 
 

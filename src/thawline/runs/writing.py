@@ -62,6 +62,7 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "skipped": [asdict(skipped) for skipped in measured.data.skipped],
         "copies": copy_counts(measured.data),
         "warnings": list(measured.data.warnings),
+        **({} if measured.truncation is None else {"truncation": measured.truncation.to_json()}),
         "features": _counts(measured.features),
         "baselines": {baseline.name: to_json(baseline.scores) for baseline in measured.baselines},
         "validation": None if measured.val is None else to_json(measured.val),

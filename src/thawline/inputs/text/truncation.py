@@ -21,7 +21,7 @@ class Truncation:
     cut: int = 0
     """Texts that lost something."""
     tokens: int = 0
-    """Of all texts, special tokens left out of the lost ones only."""
+    """Of all texts, seen or not, special tokens among them."""
     lost: int = 0
     """Tokens that are not seen."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -34,11 +34,16 @@ class Truncation:
             self.tokens += len(encoded.ids) + encoded.lost
             self.lost += encoded.lost
 
+    def to_json(self) -> dict[str, int]:
+        """Return what ``metrics.json`` holds."""
+        return {"texts": self.texts, "cut": self.cut, "tokens": self.tokens, "lost": self.lost}
+
     def remarks(self, scales: Sequence[ValueScale]) -> list[str]:
         """Return one sentence if something was lost."""
         if not self.cut:
             return []
         return [
             f"{self.cut:,} of {self.texts:,} texts are longer than the model reads: {self.lost:,} of {self.tokens:,} "
-            f"tokens ({self.lost / self.tokens:.1%}) were not seen."
+            f"tokens ({self.lost / self.tokens:.1%}) are not seen. --long head-tail reads the beginning and the end, "
+            "--long windows all."
         ]
