@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 
 class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turn pictures into the features of a frozen pre-trained backbone; stored features are found by content.
+    """Turn pictures or texts into the features of a frozen pre-trained backbone; stored features are found by content.
 
-    X is a list of paths, of encoded files (``bytes``), of Pillow images or of arrays, or one array (N, H, W) or
-    (N, H, W, 3): uint8, or deeper, such as uint16 and float32.
+    For a backbone of texts, X is a list or array of strings. For one of pictures, X is a list of paths, of encoded
+    files (``bytes``), of Pillow images or of arrays, or one array (N, H, W) or (N, H, W, 3): uint8, or deeper, such as
+    uint16 and float32.
 
     Args:
         model: Name of the backbone, as in ``thawline models``.
@@ -63,11 +64,11 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ModelError: The backbone cannot be opened, or has no such layer.
             DataError: X is none of what is taken, or its first sample cannot be read.
         """
-        pictures = pictures_of(X)
         self._backbone = open_backbone(self.model)
         self.weights_sha256_ = self._backbone.weights_sha256
-        self.scales_ = scales_of(self._payloads(pictures))
-        self.n_features_out_ = self._rows(pictures[:1]).shape[1]
+        samples = self._samples(X)
+        self.scales_ = () if self._takes_texts else scales_of(self._payloads(samples))
+        self.n_features_out_ = self._rows(samples[:1]).shape[1]
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -78,7 +79,14 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ModelError: The model of this name now has other weights.
         """
         check_is_fitted(self)
-        return self._rows(pictures_of(X))
+        return self._rows(self._samples(X))
+
+    @property
+    def _takes_texts(self) -> bool:
+        return self._opened().preparation.kind == "text"
+
+    def _samples(self, X: Any) -> NDArray[Any] | list[Any]:
+        return texts_of(X) if self._takes_texts else pictures_of(X)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_sha256_")
@@ -112,9 +120,9 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     continue  # ``transform`` says which, and why
             yield payload
 
-    def _rows(self, pictures: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
+    def _rows(self, samples: NDArray[Any] | list[Any]) -> NDArray[np.float32]:
         return extract_features(
-            described(pictures, getattr(self, "scales_", ())),
+            _described_texts(samples) if self._takes_texts else described(samples, getattr(self, "scales_", ())),
             self._opened(),
             rung=self.layer,
             precision=self.precision,
@@ -133,7 +141,7 @@ class ThawlineFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pictures:
-    """Samples, each in memory or on disk."""
+    """Pictures, each in memory or on disk."""
 
     payloads: tuple[Payload | str, ...]
     """Encoded bytes, pixels, or the path of a file."""
@@ -147,9 +155,22 @@ class _Pictures:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Texts:
+    """Texts in memory."""
+
+    payloads: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def read(self, index: int) -> Payload:
+        return self.payloads[index]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Described:
     files: tuple[str, ...]
-    source: _Pictures
+    source: _Pictures | _Texts
     digests: tuple[str, ...]
     scales: tuple[ValueScale, ...]
 
@@ -174,6 +195,29 @@ def pictures_of(X: Any) -> NDArray[Any] | list[Any]:
     if not len(pictures):
         raise DataError("X must hold at least one picture; got 0 samples, shape (0,).")
     return pictures
+
+
+def texts_of(X: Any) -> list[str]:
+    """Check X as a whole and return it as a list of texts.
+
+    Raises:
+        DataError: X is one text, holds none, or holds something else; names it.
+    """
+    if isinstance(X, str | bytes) or not isinstance(X, Iterable):
+        raise DataError(f"X must be a list of texts; got one {type(X).__name__}. Write [text].")
+    texts = list(X)
+    if not texts:
+        raise DataError("X must hold at least one text; got 0 samples, shape (0,).")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"X[{i}] must be a text; got {type(text).__name__}. Convert it, or leave it out.")
+    return [str(text) for text in texts]
+
+
+def _described_texts(texts: NDArray[Any] | list[Any]) -> _Described:
+    source = _Texts(tuple(texts))
+    digests = tuple(map(digest_of, source.payloads))
+    return _Described(tuple(f"X[{i}]" for i in range(len(source))), source, digests, ())
 
 
 def described(pictures: NDArray[Any] | list[Any], scales: tuple[ValueScale, ...] = ()) -> _Described:
