@@ -404,17 +404,25 @@ class Scores:
     """How one classifier did on one set of samples."""
 
     metrics: Mapping[str, Score]
-    """accuracy, balanced_accuracy, macro_f1, log_loss and, from six classes on, top5_accuracy."""
+    """accuracy, balanced_accuracy, macro_f1, log_loss and, from six classes on, top5_accuracy; of labels and numbers as
+    ``evaluation`` says."""
     per_class: tuple[Mapping[str, float], ...]
-    """For each class: precision, recall, f1, n."""
+    """For each class: precision, recall, f1, n; likewise for each label or number."""
     confusion: NDArray[np.int64]
-    """(C, C) counts; row = true class, column = predicted class."""
+    """(C, C) counts; row = true class, column = predicted class. (0, 0) of labels and numbers."""
+    headline: str = "accuracy"
+    """Name of the metric that stands for all of them."""
 
     def __getitem__(self, name: str) -> Score:
         return self.metrics[name]
 
     def __repr__(self) -> str:
-        return f"Scores(accuracy {self['accuracy']}, {len(self.confusion):,} classes)"
+        return f"Scores({self.headline} {self.main}, {len(self.per_class):,} classes)"
+
+    @property
+    def main(self) -> Score:
+        """The metric that stands for all of them."""
+        return self.metrics[self.headline]
 
 
 @dataclass(frozen=True, slots=True)

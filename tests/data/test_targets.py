@@ -59,7 +59,7 @@ def test_lists_are_taken_for_labels_without_asking(table, written):
     data = open_data(table("file,label", cells))
     np.testing.assert_array_equal(data.truth, indicators())
     assert any("Each sample may have several labels: cells are lists" in note for note in data.warnings)
-    with pytest.raises(DataError, match="is a list of labels. Read them as labels"):
+    with pytest.raises(DataError, match=r"is a list of labels\. Read them as labels"):
         open_data(table("file,label", cells), target="class")
 
 

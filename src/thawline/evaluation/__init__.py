@@ -1,6 +1,6 @@
 """Say how good a classifier is, how sure that is, and whether it was worth the trouble.
 
-Takes true labels with predicted probabilities (N, C), and for baselines the features and thumbnails of the same split;
+Takes what is true with what was predicted (N, C), and for baselines the features and thumbnails of the same split;
 gives scores with 95 % intervals, three simpler methods beside them and a verdict in words. Refuses empty input and
 probabilities that are none; imports no torch.
 """
@@ -11,7 +11,20 @@ from thawline.evaluation.difference import paired_difference as paired_differenc
 from thawline.evaluation.intervals import wilson as wilson
 from thawline.evaluation.scoring import score as score
 from thawline.evaluation.scoring import to_json as to_json
+from thawline.evaluation.targets import Rows as Rows
+from thawline.evaluation.targets import evaluator_for as evaluator_for
 from thawline.evaluation.verdict import only_class as only_class
 from thawline.evaluation.verdict import verdict as verdict
 
-__all__ = ["MeasuredBaseline", "baselines", "only_class", "paired_difference", "score", "to_json", "verdict", "wilson"]
+__all__ = [
+    "MeasuredBaseline",
+    "Rows",
+    "baselines",
+    "evaluator_for",
+    "only_class",
+    "paired_difference",
+    "score",
+    "to_json",
+    "verdict",
+    "wilson",
+]

@@ -51,13 +51,13 @@ def verdict(
             f"{scores['accuracy'].value:.3f} against {_accuracy(commonest):.3f} (difference {gap.value:+.3f}, "
             f"95 % {gap.ci95[0]:+.3f} to {gap.ci95[1]:+.3f}, n={gap.n})."
         )
-        if _sign(paired_difference(labels, probabilities, rival.probabilities)) < 0:
+        if sign(paired_difference(labels, probabilities, rival.probabilities)) < 0:
             return f"{sentence} It is worse than {rival.title} ({_accuracy(rival):.3f}), which learned something."
         return f"{sentence} Look at the labels, or bring more samples."
     gap = paired_difference(labels, probabilities, rival.probabilities)
     low, high = gap.ci95
     sentence = (
-        f"{_WORTH[_sign(gap)]}: {subject} {_JUDGEMENT[_sign(gap)]} {rival.title}, accuracy "
+        f"{WORTH[sign(gap)]}: {subject} {JUDGEMENT[sign(gap)]} {rival.title}, accuracy "
         f"{scores['accuracy'].value:.3f} against {_accuracy(rival):.3f} (difference {gap.value:+.3f}, "
         f"95 % {low:+.3f} to {high:+.3f}, n={gap.n})."
     )
@@ -65,7 +65,7 @@ def verdict(
     if not best.uses_backbone:
         return sentence
     gap = paired_difference(labels, probabilities, best.probabilities)
-    return f"{sentence} The fitted model is {_JUDGEMENT[_sign(gap)]} {best.title} ({_accuracy(best):.3f})."
+    return f"{sentence} The fitted model is {JUDGEMENT[sign(gap)]} {best.title} ({_accuracy(best):.3f})."
 
 
 def only_class(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> str | None:
@@ -81,8 +81,8 @@ def only_class(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[st
     return f"The model names {quoted(classes[int(named[0])])} for all {len(truth):,} samples and no other class."
 
 
-_WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}
-_JUDGEMENT = {1: "clearly better than", 0: "not distinguishable from", -1: "worse than"}
+WORTH = {1: "Worth it", 0: "Undecided", -1: "Not worth it"}
+JUDGEMENT = {1: "clearly better than", 0: "not distinguishable from", -1: "worse than"}
 
 
 def _learned(labels: ArrayLike, probabilities: ArrayLike, commonest: MeasuredBaseline) -> bool:
@@ -95,7 +95,7 @@ def _learned(labels: ArrayLike, probabilities: ArrayLike, commonest: MeasuredBas
     return right.ci95[0] > 0 or loss.ci95[1] < 0
 
 
-def _sign(gap: Score) -> int:
+def sign(gap: Score) -> int:
     """Return 1 or -1 if the whole interval of a difference lies on one side of 0, else 0."""
     return int(gap.ci95[0] > 0) - int(gap.ci95[1] < 0)
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from thawline.errors import UsageError, nearest
 from thawline.heads.head import Head, LinearHead
+from thawline.heads.tasks import task_of
 from thawline.heads.training_rows import TrainingRows, check_rows, depth_scales
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def fit_head(
     Args:
         kind: ``logistic`` or ``svm`` (cross-validated), ``ridge`` or ``knn`` (leave-one-out).
         values: (N, D) features.
-        labels: (N,) in 0..n_classes-1. A class without a row gets next to no probability.
+        labels: (N,) in 0..n_classes-1; or (N, n_classes) bool, labels of which a row may have several, or float64,
+            numbers. A class without a row gets next to no probability.
         groups: (N,) rows with equal numbers are held out together (duplicates, one patient).
         widths: Columns of each depth, if the features of several depths stand side by side. Every depth then weighs the
             same, whatever its unit and its number of columns. Linear heads only.
@@ -78,6 +80,9 @@ def fit_head(
         raise UsageError("Head knn must have the features of one depth; got several. Choose logistic, ridge or svm.")
     started = time.perf_counter()
     rows, scales = _weighed(check_rows(values, labels, n_classes, groups), widths)
+    task = task_of(rows.truth)
+    if kind not in task.heads:
+        raise UsageError(f"Head for target {task.target} must be {' or '.join(task.heads)}; got {kind}.")
     with _fitting_threads(rows):
         head, chosen, path, loss, logits = _FIT[kind](rows, seed, progress)
     return FittedHead(
@@ -115,7 +120,8 @@ def held_out_logits(
     Raises:
         DataError: As ``fit_head``.
     """
-    from thawline.heads.losses import LogLoss, SquaredHinge
+    from thawline.heads.logistic import loss_of
+    from thawline.heads.losses import SquaredHinge
     from thawline.heads.path import held_out_logits
     from thawline.heads.row_space import scale_features
     from thawline.heads.temperature import fit_temperature
@@ -124,7 +130,7 @@ def held_out_logits(
     with _fitting_threads(rows):
         space = scale_features(rows.values)
         if kind == "logistic":
-            return held_out_logits(rows, space, LogLoss(), lambda decisions, labels: 1.0, fold)
+            return held_out_logits(rows, space, loss_of(rows), lambda decisions, labels: 1.0, fold)
         return held_out_logits(rows, space, SquaredHinge(), lambda d, labels: fit_temperature(d, labels)[0], fold)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawline.errors import DataError
+from thawline.records import Target
 
 BLOCK_ROWS = 1024
 """Rows of similarities held at a time: 1,024 x 50,000 stored rows are 200 MB."""
@@ -34,12 +35,17 @@ class Head(Protocol):
     @property
     def n_parameters(self) -> int: ...
 
+    @property
+    def target(self) -> Target:
+        """What it was fitted to predict."""
+        ...
+
     def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (N, C) for features (N, D); their softmax over C are the probabilities."""
+        """Return (N, C) for features (N, D); ``outputs_of`` makes of them what is predicted."""
         ...
 
     def predict_proba(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (N, C); each row sums to 1."""
+        """Return (N, C): probabilities of classes, whose rows sum to 1, or of labels; or the numbers themselves."""
         ...
 
     def tensors(self) -> dict[str, NDArray[np.generic]]: ...
@@ -51,6 +57,22 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn (N, C) logits into (N, C) probabilities."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return cast(NDArray[np.float64], powers / powers.sum(axis=1, keepdims=True))
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn (N, C) logits into the probability of each label (N, C)."""
+    small = np.exp(-np.abs(logits))  # never above 1, so that nothing overflows
+    return cast(NDArray[np.float64], np.where(logits >= 0, 1, small) / (1 + small))
+
+
+def outputs_of(target: Target, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn logits (N, C) of a head into what it predicts: probabilities or, of numbers, what they are already."""
+    return logits if target == "number" else sigmoid(logits) if target == "labels" else softmax(logits)
+
+
+def target_setting(target: Target) -> dict[str, object]:
+    """Return what the settings of a saved head say of its target; nothing of classes, as earlier releases wrote."""
+    return {} if target == "class" else {"target": target}
 
 
 def unit_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -96,6 +118,7 @@ class LinearHead:
     """(C,)"""
     temperature: float = 1.0
     """The decision is divided by this before the softmax."""
+    target: Target = "class"
 
     @property
     def classes_n(self) -> int:
@@ -117,13 +140,13 @@ class LinearHead:
         return self.decision(values) / self.temperature
 
     def predict_proba(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return softmax(self.logits(values))
+        return outputs_of(self.target, self.logits(values))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         return {"weight": self.weight, "bias": self.bias}
 
     def settings(self) -> dict[str, object]:
-        return {"temperature": self.temperature}
+        return {"temperature": self.temperature, **target_setting(self.target)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +167,10 @@ class NeighboursHead:
     @property
     def kind(self) -> str:
         return "knn"
+
+    @property
+    def target(self) -> Target:
+        return "class"
 
     @property
     def n_parameters(self) -> int:

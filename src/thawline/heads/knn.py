@@ -1,11 +1,11 @@
-"""Classify by the k nearest neighbours: nothing is learned, so every learned head must beat it."""
+"""Predict by the k nearest neighbours: nothing is learned, so every learned head must beat it."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.heads.head import NeighboursHead, unit_rows
+from thawline.heads.head import BLOCK_ROWS, NeighboursHead, unit_rows
 from thawline.heads.training_rows import TrainingRows
 from thawline.randomness import early_generator
 
@@ -30,3 +30,30 @@ def fit_knn(
     logits = np.full((len(rows), rows.n_classes), np.nan)
     logits[drawn] = np.log(head.vote(rows.values[drawn], (rows.groups[drawn], rows.groups)))
     return head, float(-np.mean(logits[drawn, rows.labels[drawn]])), logits
+
+
+def mean_of_neighbours(
+    known: NDArray[np.float32],
+    values: NDArray[np.float64],
+    asked: NDArray[np.float32],
+    *,
+    prior: NDArray[np.float64] | None = None,
+    k: int = K_NEIGHBOURS,
+) -> NDArray[np.float64]:
+    """Return (N, C) the mean of what the k known rows nearest by cosine have.
+
+    Args:
+        known: (M, D) features.
+        values: (M, C) labels as 0 and 1, or numbers.
+        asked: (N, D) features.
+        prior: (C,) counts as one more neighbour, which keeps probabilities of labels above 0 and below 1.
+    """
+    stored, rows = unit_rows(known), unit_rows(asked)
+    k = min(k, len(stored))
+    means = np.empty((len(rows), values.shape[1]))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        similarity = rows[block] @ stored.T  # (B, M)
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]  # (B, k)
+        means[block] = values[nearest].mean(axis=1)
+    return means if prior is None else (k * means + prior) / (k + 1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from dataclasses import replace
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thawline.errors import RunError
 from thawline.heads.head import Head, LinearHead, NeighboursHead, check_temperature
+from thawline.records import Target
 
 
 def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], settings: Mapping[str, object]) -> Head:
@@ -20,11 +22,13 @@ def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], set
     """
     try:
         if kind in ("linear", "logistic", "ridge", "svm"):
-            return _linear_head(kind, tensors["weight"], tensors["bias"], _number(settings["temperature"]))
+            plain = _linear_head(kind, tensors["weight"], tensors["bias"], _number(settings["temperature"]))
+            return replace(plain, target=_target(settings))
         if kind == "mlp":
             from thawline.heads.mlp import mlp_from_tensors  # which stands on this module
 
-            return mlp_from_tensors(tensors, _number(settings["temperature"]), _number(settings["dropout"]))
+            temperature, dropout = _number(settings["temperature"]), _number(settings["dropout"])
+            return mlp_from_tensors(tensors, temperature, dropout, _target(settings))
         if kind == "knn":
             classes_n, k = int(cast(int, settings["classes_n"])), int(cast(int, settings["k"]))
             return _neighbours_head(tensors["values"], tensors["labels"], classes_n, k)
@@ -35,6 +39,14 @@ def head_from_tensors(kind: str, tensors: Mapping[str, NDArray[np.generic]], set
     raise RunError(
         f"Head must be linear, mlp, logistic, ridge, svm or knn; got {kind!r}. Was the run written by a newer version?"
     )
+
+
+def _target(settings: Mapping[str, object]) -> Target:
+    """Return what a head was fitted to predict; one that says nothing of it, classes."""
+    target = settings.get("target", "class")
+    if target not in get_args(Target):
+        raise ValueError(f"target must be one of {', '.join(get_args(Target))}; got {target!r}")
+    return cast(Target, target)
 
 
 def _linear_head(kind: str, weight: NDArray[np.generic], bias: NDArray[np.generic], temperature: float) -> LinearHead:

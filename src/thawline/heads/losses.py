@@ -11,7 +11,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Loss(Protocol):
-    """A convex loss of the decisions (A, K, N) of A problems for K classes of N rows."""
+    """A convex loss of the decisions (A, K, N) of A problems for K classes of N rows; labels (N,), or (N, K) bool."""
 
     def penalty_factor(self, n_classes: int) -> float:
         """Return f in: C x sum of losses + f ||W||^2 / 2."""
@@ -21,11 +21,11 @@ class Loss(Protocol):
         """Return the best bias (F, K) without any feature, from the class frequencies (F, K)."""
         ...
 
-    def losses_and_slopes(self, decisions: Floats, labels: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def losses_and_slopes(self, decisions: Floats, labels: NDArray[Any]) -> tuple[Floats, Floats]:
         """Return the loss (A, N) of each row and its derivatives (A, K, N); overwrites the decisions."""
         ...
 
-    def bends(self, slopes: Floats, labels: NDArray[np.int64]) -> Floats:
+    def bends(self, slopes: Floats, labels: NDArray[Any]) -> Floats:
         """Return v (A, K, N), from the derivatives, such that a row's second derivatives (K, K) are diag(v), less
         v v' if the classes are ``coupled``."""
         ...
@@ -86,3 +86,32 @@ class SquaredHinge:
 
     def bends(self, slopes: Floats, labels: NDArray[np.int64]) -> Floats:
         return np.where(slopes != 0, slopes.dtype.type(2), slopes.dtype.type(0))
+
+
+LEAST_SHARE = 1e-6
+"""Share of a label that no counted row has, or that all have, as the start of its bias sees it: log 0 is no start."""
+
+
+class BinaryLogLoss:
+    """Each label by itself, yes or no: the log loss of a sigmoid, added over the labels (N, K)."""
+
+    coupled = False
+
+    def penalty_factor(self, n_classes: int) -> float:
+        """scikit-learn's LogisticRegression has one weight vector for yes and no."""
+        return 1.0
+
+    def unweighted(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+        share = np.clip(frequency, LEAST_SHARE, 1 - LEAST_SHARE)
+        return cast(NDArray[np.float64], np.log(share / (1 - share)))
+
+    def losses_and_slopes(self, decisions: Floats, labels: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        has = labels.T.astype(decisions.dtype)  # (K, N)
+        small = np.exp(-np.abs(decisions))
+        losses = (np.maximum(decisions, 0) - has * decisions + np.log1p(small)).sum(axis=1)
+        slopes = np.where(decisions >= 0, 1, small) / (1 + small) - has
+        return losses, slopes
+
+    def bends(self, slopes: Floats, labels: NDArray[np.bool_]) -> Floats:
+        probabilities = slopes + labels.T.astype(slopes.dtype)
+        return cast(Floats, probabilities * (1 - probabilities))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.heads.head import check_temperature, in_blocks, softmax
+from thawline.heads.head import check_temperature, in_blocks, outputs_of, target_setting
+from thawline.records import Target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,7 @@ class MLPHead:
     """Share of each hidden layer that training left out, for the record; predictions use all of it."""
     temperature: float = 1.0
     """The decision is divided by this before the softmax."""
+    target: Target = "class"
 
     @property
     def kind(self) -> str:
@@ -53,7 +55,7 @@ class MLPHead:
         return self.decision(values) / self.temperature
 
     def predict_proba(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return softmax(self.logits(values))
+        return outputs_of(self.target, self.logits(values))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         pairs = zip(self.weights, self.biases, strict=True)
@@ -64,10 +66,12 @@ class MLPHead:
         }
 
     def settings(self) -> dict[str, object]:
-        return {"temperature": self.temperature, "dropout": self.dropout}
+        return {"temperature": self.temperature, "dropout": self.dropout, **target_setting(self.target)}
 
 
-def mlp_from_tensors(tensors: Mapping[str, NDArray[np.generic]], temperature: float, dropout: float) -> MLPHead:
+def mlp_from_tensors(
+    tensors: Mapping[str, NDArray[np.generic]], temperature: float, dropout: float, target: Target = "class"
+) -> MLPHead:
     """Rebuild a head from what its ``tensors()`` gave.
 
     Raises:
@@ -90,4 +94,4 @@ def mlp_from_tensors(tensors: Mapping[str, NDArray[np.generic]], temperature: fl
             )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1; got {dropout}")
-    return MLPHead(weights, biases, dropout, check_temperature(temperature))
+    return MLPHead(weights, biases, dropout, check_temperature(temperature), target)

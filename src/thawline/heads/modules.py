@@ -14,6 +14,7 @@ from torch import nn
 from thawline.heads.head import Head, LinearHead
 from thawline.heads.mlp import MLPHead
 from thawline.randomness import derived_seed
+from thawline.records import Target
 
 
 def to_module(head: LinearHead) -> nn.Linear:
@@ -26,7 +27,11 @@ def to_module(head: LinearHead) -> nn.Linear:
 
 
 def from_module(
-    module: nn.Module, *, kind: Literal["linear", "mlp", "logistic", "ridge", "svm"], temperature: float = 1.0
+    module: nn.Module,
+    *,
+    kind: Literal["linear", "mlp", "logistic", "ridge", "svm"],
+    temperature: float = 1.0,
+    target: Target = "class",
 ) -> Head:
     """Return the head that predicts as a trained module does in evaluation mode.
 
@@ -34,6 +39,7 @@ def from_module(
         module: What ``to_module`` or ``new_mlp`` gave, on any device and in any precision.
         kind: ``mlp`` for an ``nn.Sequential``; for an ``nn.Linear`` what the head shall be called.
         temperature: Divides the decision before the softmax.
+        target: What it was trained to predict.
     Raises:
         TypeError: A module of another make.
     """
@@ -41,9 +47,9 @@ def from_module(
         layers = [layer for layer in module if isinstance(layer, nn.Linear)]
         dropout = next((layer.p for layer in module if isinstance(layer, nn.Dropout)), 0.0)
         weights, biases = (tuple(_array(layer.get_parameter(name)) for layer in layers) for name in ("weight", "bias"))
-        return MLPHead(weights, biases, dropout, temperature)
+        return MLPHead(weights, biases, dropout, temperature, target)
     if kind != "mlp" and isinstance(module, nn.Linear):
-        return LinearHead(kind, _array(module.weight), _array(module.bias), temperature)
+        return LinearHead(kind, _array(module.weight), _array(module.bias), temperature, target)
     raise TypeError(
         f"a {kind} head must come from the module that to_module or new_mlp gives; got {type(module).__name__}"
     )

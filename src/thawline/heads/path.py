@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from thawline.heads.losses import Loss
 from thawline.heads.problems import Problems, Weights
 from thawline.heads.row_space import RowSpace
 from thawline.heads.solver import solve
-from thawline.heads.temperature import row_log_losses
+from thawline.heads.tasks import task_of
 from thawline.heads.training_rows import TrainingRows
 from thawline.listening import Progress
 
@@ -40,8 +41,8 @@ makes about 150 passes there and back."""
 WORTH_BLOCKS = 2**20
 """Features, N x M, from which it pays that each fold passes over the rows that it holds out."""
 
-Calibrate = Callable[[NDArray[np.float64], NDArray[np.int64]], float]
-"""From decisions (M, K) on rows held out and their labels (M,) to the temperature that makes them logits."""
+Calibrate = Callable[[NDArray[np.float64], NDArray[Any]], float]
+"""From decisions (M, K) on rows held out and their labels to the temperature that makes them logits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +156,7 @@ def fit_all_rows(
     near = solve(rough, strength, start, tolerance=NEAR_TOLERANCE, max_iterations=NEAR_ITERATIONS)
     exact = _exact(rough, space)
     fitted = solve(exact, strength, near, tolerance=TIGHT_TOLERANCE, max_iterations=TIGHT_ITERATIONS)
-    present = np.unique(rows.labels)
+    present = rows.present()[0]
     weight = np.zeros((rows.n_classes, rows.values.shape[1]))
     weight[present] = space.to_features(fitted.weight[0].astype(np.float64))
     bias = np.full(rows.n_classes, ABSENT_LOGIT)
@@ -165,7 +166,7 @@ def fit_all_rows(
 
 def rough_problems(rows: TrainingRows, space: RowSpace, loss: Loss, counted: NDArray[np.bool_]) -> Problems:
     """Return the problems in float32; ``counted`` is (F, N)."""
-    present, labels = np.unique(rows.labels, return_inverse=True)
+    present, labels = rows.present()
     turn = None
     # Either all columns are turned once (N x D x R), or the weights in every pass (F x K x D x R, 150 times, there and
     # back): with many rows and few classes the latter is less.
@@ -175,7 +176,7 @@ def rough_problems(rows: TrainingRows, space: RowSpace, loss: Loss, counted: NDA
         scores, turn = space.centred.astype(np.float32), space.basis.astype(np.float32)
         if len(rows) < TURNED_PER_COLUMN * len(counted) * len(present):
             scores, turn = scores @ turn, None
-    return Problems(scores, turn, space.eigenvalues, labels.astype(np.int64), counted, len(present), loss)
+    return Problems(scores, turn, space.eigenvalues, labels, counted, len(present), loss)
 
 
 def with_blocks(problems: Problems, order: NDArray[np.intp]) -> Problems:
@@ -232,7 +233,7 @@ class _Trial:
         solution = solve(self.problems, strength, start, tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS)
         decisions = self.problems.held_out_decisions(solution)[self._judged].astype(np.float64)
         temperature = self.calibrate(decisions, self.labels) if len(decisions) else 1.0
-        losses = row_log_losses(decisions / temperature, self.labels)
+        losses = task_of(self.labels).row_losses(decisions / temperature, self.labels)
         mean, error = _mean_and_error(losses, self.groups) if len(losses) else (math.nan, math.nan)
         self.solutions[strength], self._losses[strength] = solution, losses
         self.steps[strength] = {
@@ -303,7 +304,7 @@ class _Trial:
         logits = np.full((len(rows), rows.n_classes), np.nan)
         logits[where] = ABSENT_LOGIT
         given = np.maximum(decisions[where] / self.steps[strength]["temperature"], ABSENT_LOGIT)
-        logits[np.ix_(where, np.unique(rows.labels))] = given
+        logits[np.ix_(where, rows.present()[0])] = given
         return logits
 
 
@@ -322,6 +323,8 @@ def extrapolate(known: dict[float, Weights], strength: float, n_points: int = 3)
 
 def _predictable(rows: TrainingRows, held_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Say (N,) whether a row is held out by a fit that has seen its class."""
+    if rows.targets is not None:
+        return np.asarray(held_out.any(axis=0))
     one_hot = np.eye(rows.n_classes)[rows.labels]
     seen = (~held_out).astype(np.float64) @ one_hot > 0  # (F, C)
     return np.asarray((held_out & seen[:, rows.labels]).any(axis=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,8 @@ class Problems:
     """(M, R) with orthonormal columns, if the scores are not yet in coordinates that do not correlate."""
     eigenvalues: NDArray[np.float64]
     """(R,) of X'X in those coordinates; the preconditioner is made from them."""
-    labels: NDArray[np.int64]
-    """(N,) in 0..K-1."""
+    labels: NDArray[Any]
+    """(N,) in 0..K-1; or (N, K) bool, which of the labels a row has."""
     counted: NDArray[np.bool_]
     """(F, N)"""
     n_classes: int
@@ -44,7 +45,7 @@ class Problems:
 
     def start(self) -> Weights:
         """Return the exact solutions at infinite regularisation."""
-        one_hot = np.eye(self.n_classes)[self.labels]
+        one_hot = self.labels.astype(np.float64) if self.labels.ndim == 2 else np.eye(self.n_classes)[self.labels]
         frequency = self.counted.astype(np.float64) @ one_hot / self.counted.sum(axis=1)[:, None]
         weight = np.zeros((*frequency.shape, len(self.eigenvalues)), self.scores.dtype)
         return Weights(weight, self.loss.unweighted(frequency).astype(self.scores.dtype))

@@ -1,4 +1,4 @@
-"""Fit ridge: least squares on -1/+1 targets; leave-one-out in closed form chooses the penalty."""
+"""Fit ridge: least squares on numbers, or on -1 and +1; leave-one-out in closed form chooses the penalty."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from thawline.heads.head import LinearHead
 from thawline.heads.row_space import RowSpace, scale_features
+from thawline.heads.tasks import task_of
 from thawline.heads.temperature import fit_temperature
 from thawline.heads.training_rows import TrainingRows
 
@@ -39,7 +40,7 @@ class Spectrum:
     left: NDArray[np.float64]
     """U (N, R)"""
     targets: NDArray[np.float64]
-    """(N, C) of -1 and +1."""
+    """(N, C) of -1 and +1; or numbers, each column of mean 0 and variance 1."""
     centred: NDArray[np.float64]
     """(N, C) targets less their mean."""
     explained: NDArray[np.float64]
@@ -78,9 +79,27 @@ class Spectrum:
 
 def spectrum(space: RowSpace, rows: TrainingRows) -> Spectrum:
     """Join a row space with the targets of its rows."""
-    left, targets = space.left(), 2 * np.eye(rows.n_classes)[rows.labels] - 1
+    left, targets = space.left(), _targets(rows)
     centred = targets - targets.mean(axis=0)
     return Spectrum(space, left, targets, centred, left.T @ centred)
+
+
+def _targets(rows: TrainingRows) -> NDArray[np.float64]:
+    """Return what is fitted (N, C)."""
+    if rows.targets is None:
+        return 2 * np.eye(rows.n_classes)[rows.labels] - 1
+    if rows.targets.dtype == np.bool_:
+        return 2.0 * rows.targets - 1
+    mean, scale = _unit(rows)
+    return np.asarray((rows.targets - mean) / scale)
+
+
+def _unit(rows: TrainingRows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation (C,) of numbers; 0 and 1 of classes and labels."""
+    if rows.targets is None or rows.targets.dtype == np.bool_:
+        return np.zeros(rows.n_classes), np.ones(rows.n_classes)
+    scale = rows.targets.std(axis=0)
+    return rows.targets.mean(axis=0), np.where(scale > 0, scale, 1.0)
 
 
 def fit_ridge(rows: TrainingRows, *, penalties: Sequence[float] = PENALTIES) -> tuple[LinearHead, RidgePath]:
@@ -103,7 +122,12 @@ def solve_ridge(
     """Do what ``fit_ridge`` does in a row space that is known."""
     path = leave_one_out(basis, rows, penalties)
     temperature = next((step["temperature"] for step in path.steps if step["lambda"] == path.penalty), 1.0)
-    return LinearHead("ridge", *basis.coefficients(path.penalty), temperature=temperature), path
+    weight, bias = basis.coefficients(path.penalty)
+    target = task_of(rows.truth).target
+    if target == "number":
+        mean, scale = _unit(rows)
+        weight, bias = weight * scale[:, None], bias * scale + mean
+    return LinearHead("ridge", weight, bias, temperature=temperature, target=target), path
 
 
 def leave_one_out(basis: Spectrum, rows: TrainingRows, penalties: Sequence[float] = PENALTIES) -> RidgePath:
@@ -114,18 +138,31 @@ def leave_one_out(basis: Spectrum, rows: TrainingRows, penalties: Sequence[float
     steps, decisions = [], []
     for penalty in sorted(penalties):
         left_out = basis.left_out(penalty * width, rows.groups)
-        steps.append({"lambda": penalty * width} | _judge(left_out, basis.targets, rows.labels))
+        steps.append({"lambda": penalty * width} | _judge(left_out, basis.targets, rows))
         decisions.append(left_out)
     chosen = max(range(len(steps)), key=lambda i: (-steps[i]["mean"], i))
     step = steps[chosen]
-    return RidgePath(tuple(steps), step["lambda"], step["mean"], decisions[chosen] / step["temperature"])
+    held_out = decisions[chosen] / step["temperature"]
+    if task_of(rows.truth).target == "number":
+        mean, scale = _unit(rows)
+        held_out = held_out * scale + mean
+    return RidgePath(tuple(steps), step["lambda"], step["mean"], held_out)
 
 
-def _judge(decisions: NDArray[np.float64], targets: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+def _judge(decisions: NDArray[np.float64], targets: NDArray[np.float64], rows: TrainingRows) -> dict[str, float]:
+    squared_error = float(np.mean(np.square(decisions - targets)))
+    if rows.targets is not None:
+        task = task_of(rows.targets)
+        if task.target == "number":
+            return {"mean": squared_error, "squared_error": squared_error, "temperature": 1.0}
+        temperature = task.temperature(decisions, rows.targets)
+        mean = float(task.row_losses(decisions / temperature, rows.targets).mean())
+        return {"mean": mean, "squared_error": squared_error, "temperature": temperature}
+    labels = rows.labels
     temperature, loss = fit_temperature(decisions, labels)
     return {
         "mean": loss,
-        "squared_error": float(np.mean(np.square(decisions - targets))),
+        "squared_error": squared_error,
         "accuracy": float(np.mean(decisions.argmax(axis=1) == labels)),
         "temperature": temperature,
     }
