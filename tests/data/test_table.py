@@ -96,7 +96,7 @@ def test_root(write, pets, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "header", "message"),
     [
-        (["hello,1"], "text,label", "expected a file column named filename, file, .*; found text, label"),
+        (["hello,1"], "word,label", "expected a file column named filename, file, .*; found word, label"),
         ([f"{row},1" for row in ROWS], "file,kind,n", "expected a label column named label, .*; found file, kind, n"),
         ([row.split(",")[0] for row in ROWS], "file", "expected a column of labels; found only file. Add one, or"),
         (ROWS, "file,file", "the table has two columns 'file'"),

@@ -34,6 +34,7 @@ class DataOptions:
     label_column: Annotated[str | None, _data(help="Column with the labels.")] = None
     file_column: Annotated[str | None, _data(help="Column with the file names.")] = None
     image_column: Annotated[str | None, _data(help="Column with the bytes of the pictures (Parquet).")] = None
+    text_column: Annotated[str | None, _data(help="Column with the texts.")] = None
     group_column: Annotated[
         str | None, _data(help="Column with groups, such as patients; no group is split between two sets.")
     ] = None
@@ -66,6 +67,7 @@ class DataOptions:
             "label_column": self.label_column,
             "file_column": self.file_column,
             "image_column": self.image_column,
+            "text_column": self.text_column,
             "group_column": self.group_column,
             "split_column": self.split_column,
             "root": self.root,

@@ -235,7 +235,8 @@ def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:
             f"{len(clashes)} samples have identical content and other {what}, for one {dataset.files[a]} and "
             f"{dataset.files[b]}."
         ]
+    pair = (f"{dataset.files[row]} ({dataset.classes[dataset.labels[row]]})" for row in (a, b))
     return [
-        f"{len(clashes)} pictures stand under two classes with identical content, for one {dataset.files[a]} "
-        f"({dataset.classes[dataset.labels[a]]}) and {dataset.files[b]} ({dataset.classes[dataset.labels[b]]})."
+        f"{len(clashes)} {kind_of(dataset.kind).NOUN}s stand under two classes with identical content, for one "
+        f"{' and '.join(pair)}."
     ]

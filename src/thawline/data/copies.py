@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from thawline.inputs import kind_of
 from thawline.records import PARTS, Dataset
 from thawline.showing import counted
 
@@ -75,7 +76,7 @@ def copy_remarks(dataset: Dataset) -> list[str]:
         a, b = (dataset.files[row] for row in copy_pairs(dataset, 1)[0].rows)
         side = "" if given else " They stay on one side of the split."
         said.append(
-            f"{counts['near']} of {n} samples are near copies of another (the same picture, saved again or shrunk); "
+            f"{counts['near']} of {n} samples are near copies of another ({kind_of(dataset.kind).SAME}); "
             f"for one, {a} and {b}.{side}"
         )
     if counts["alike"] and copies is not None:
@@ -104,8 +105,9 @@ def _kept_as_given(dataset: Dataset) -> str:
     pairs = list(_across(dataset).values())
     some = "; ".join(f"{dataset.files[a]} and {dataset.files[b]}" for a, b in pairs[:3])
     more = f"; and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+    what = counted(len(pairs), kind_of(dataset.kind).NOUN)
     return (
-        f"Near copies of {counted(len(pairs), 'picture')} are on both sides of the split that the data bring: "
+        f"Near copies of {what} are on both sides of the split that the data bring: "
         f"{some}{more}. The split is kept, and scores may be too high by them; remove them from one side to be sure."
     )
 
@@ -177,6 +179,6 @@ def why_one_group(dataset: Dataset, declared: Sequence[object] | None, rows: NDA
             )
     a, b = (dataset.files[row] for row in rows[:2])
     return (
-        f"are copies of one picture ({a} and {b}, for instance). Bring other samples or, if these are no copies, say "
-        "--copies exact."
+        f"are copies of one {kind_of(dataset.kind).NOUN} ({a} and {b}, for instance). Bring other samples or, if these "
+        "are no copies, say --copies exact."
     )

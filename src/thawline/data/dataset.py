@@ -52,6 +52,7 @@ def open_data(
     label_column: str | None = None,
     file_column: str | None = None,
     image_column: str | None = None,
+    text_column: str | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
     root: str | os.PathLike[str] | None = None,
@@ -86,6 +87,8 @@ def open_data(
             with commas are labels of 0 and 1, or numbers.
         file_column: Column of file names, if it has no usual name (filename, file, path, image, id, ...).
         image_column: Column of image bytes, if a table or data set has several.
+        text_column: Column of texts, if it has no usual name (text, sentence, review, message, question, ...) or the
+            table names pictures, too.
         group_column: Column whose equal values (a patient, a session) must stay on one side of a split.
         split_column: Column that says train, val or test, if it has no usual name (split, is_valid, ...).
         root: Folder that the file names of a table start from, if not the folder of the table.
@@ -123,14 +126,15 @@ def open_data(
     check_copies(copies)
     opened = _recorded(
         what, kind=kind, label_column=label_column, file_column=file_column, image_column=image_column,
-        group_column=group_column, split_column=split_column, root=root, class_names=class_names, groups=groups,
-        follow_links=follow_links or None, class_level=class_level, drop_empty_classes=drop_empty_classes or None,
-        copies=copies, strict=strict, trainable=trainable, name=name,
+        text_column=text_column, group_column=group_column, split_column=split_column, root=root,
+        class_names=class_names, groups=groups, follow_links=follow_links or None, class_level=class_level,
+        drop_empty_classes=drop_empty_classes or None, copies=copies, strict=strict, trainable=trainable, name=name,
         target=None if check_target(target) == "auto" else target,
     )  # fmt: skip
     columns = Columns(
-        file=file_column, label=label_column, group=group_column, split=split_column, image=image_column, target=target
-    )
+        file=file_column, label=label_column, group=group_column, split=split_column, image=image_column,
+        text=text_column, target=target,
+    )  # fmt: skip
     place = Path(os.fspath(root)).expanduser() if root is not None else None
     reading = FolderReading(follow_links, class_level, drop_empty_classes, trainable)
     listing = list_labelled(what, kind, labels, columns, place, class_names, groups, given, reading)
@@ -181,12 +185,14 @@ def _readable(listing: Listing, opened: NDArray[np.int64], seen: Scan) -> tuple[
     return rows, [Skipped(listing.files[row], reason) for row, reason in sorted(seen.failures.items())]
 
 
-def _settled(seen: Scan, rows: NDArray[np.int64], given: NDArray[np.str_] | None, files: Sequence[str]) -> Settled:
+def _settled(
+    seen: Scan, rows: NDArray[np.int64], given: NDArray[np.str_] | None, files: Sequence[str], kind: str
+) -> Settled:
     """Decide, over the samples that can be read, what their kind decides over a whole data set."""
     place = {int(row): at for at, row in enumerate(rows)}
     extras = {place[row]: extra for row, extra in seen.extras.items() if row in place}
     judged_by = np.ones(len(rows), bool) if given is None else given != "test"
-    return kind_of("image").settled(extras, seen.sketches[rows], judged_by, files)
+    return kind_of(kind).settled(extras, seen.sketches[rows], judged_by, files)
 
 
 def _assemble(
@@ -200,10 +206,11 @@ def _assemble(
     progress: Progress | None,
 ) -> Dataset:
     assert listing.labels is not None
+    kind = listing.input_kind
     where = listing.where or str(listing.root or listing.name)
     classes, numbers, targets = classes_and_targets(listing, where)
     all_labels = np.array(numbers, dtype=np.int64)
-    opened, seen = look(listing.source, all_labels, listing.given, hurry, store=_store(), progress=progress)
+    opened, seen = look(listing.source, all_labels, listing.given, hurry, kind=kind, store=_store(), progress=progress)
     rows, unreadable = _readable(listing, opened, seen)
     skipped = (*listing.skipped, *unreadable)
     found = f"{len(opened) + len(listing.skipped)} files"
@@ -224,8 +231,10 @@ def _assemble(
     declared = None if listing.groups is None else [listing.groups[row] for row in rows]
     files = tuple(listing.files[row] for row in rows)
     given = None if listing.given is None else np.array(listing.given, dtype=np.str_)[rows]
-    settled = _settled(seen, rows, given, files)
-    groups, found_copies = find_copies(digests, settled.sketches, declared, labels=all_labels[rows], sought=copies)
+    settled = _settled(seen, rows, given, files, kind)
+    groups, found_copies = find_copies(
+        digests, settled.sketches, declared, labels=all_labels[rows], sought=copies, kind=kind
+    )
     dataset = Dataset(
         name=listing.name,
         files=files,
@@ -240,6 +249,7 @@ def _assemble(
         scales=settled.scales,
         skipped=skipped,
         root=listing.root,
+        kind=kind,
         drawn=len(opened) if len(opened) < len(listing.files) else 0,
         targets=targets,
     )

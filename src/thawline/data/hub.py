@@ -8,7 +8,7 @@ from typing import Any
 from thawline.data.arrays import as_listed, checked_groups, read_labels
 from thawline.data.listing import PART_NAMES, Listing
 from thawline.data.sources import ChainSource, FileSource
-from thawline.data.tables.columns import LABEL_COLUMNS, usual_column
+from thawline.data.tables.usual import LABEL_COLUMNS, usual_column
 from thawline.errors import DataError, UndecodableError
 from thawline.records import Part, TargetAsked
 

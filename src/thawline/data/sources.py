@@ -1,4 +1,4 @@
-"""Read samples from where they lie: files, rows of a Parquet file, arrays in memory."""
+"""Read samples from where they lie: files, rows of a Parquet file, arrays and texts in memory."""
 
 from __future__ import annotations
 
@@ -108,6 +108,23 @@ class ArraySource:
     def read(self, index: int) -> NDArray[Any]:
         row: NDArray[Any] = self.pixels[index]
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource:
+    """Texts in memory."""
+
+    texts: tuple[str | None, ...]
+    """None where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def read(self, index: int) -> str:
+        text = self.texts[index]
+        if text is None:
+            raise UndecodableError("the cell is empty")
+        return text
 
 
 class ParquetSource:

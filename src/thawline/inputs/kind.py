@@ -34,6 +34,11 @@ class InputKind(Protocol):
         ...
 
     @property
+    def SAME(self) -> str:
+        """What near copies are, for people: ``the same picture, saved again or shrunk``."""
+        ...
+
+    @property
     def SIMPLE(self) -> str:
         """What the baseline without a backbone sees, for people: ``16 x 16 pixels``."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,31 +9,33 @@ from typing import Any, NamedTuple
 
 from thawline.data.folders.opening import FolderReading
 from thawline.data.listing import PART_NAMES, first_few
-from thawline.errors import DataError, NoColumnError, NoLabelsError, nearest
-from thawline.inputs.image.formats import promises_picture
+from thawline.data.tables.samples import (
+    Sample,
+    SampleColumn,
+    only_classes,
+    other_texts,
+    sample_column,
+    text_column,
+    usual_label,
+)
+from thawline.data.tables.usual import (
+    FLAG_COLUMNS,
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    is_index,
+    key_of,
+    named_column,
+    shown,
+    usual_column,
+)
+from thawline.errors import DataError, NoLabelsError, UsageError
 from thawline.records import Part, TargetAsked
 
-FILE_COLUMNS = (
-    "filename", "file", "path", "image", "imagepath", "filepath", "imagefile", "imagefilename", "imagename", "img",
-    "imgpath", "imgfile", "imgname", "imgfilename", "fname", "picture", "photo", "imageid", "imgid", "imageindex",
-    "fileid", "photoid", "pictureid", "id",
-)  # fmt: skip
-LABEL_COLUMNS = (
-    "label", "class", "category", "target", "labels", "classes", "labelname", "classname", "categoryname", "classlabel",
-    "targetname", "labelid", "classid", "categoryid", "targetid", "breed", "species", "diagnosis", "dx", "lbl", "y",
-)  # fmt: skip
-"""Usual names, the likeliest first, without case, blanks, underscores and hyphens."""
+AreThere = Callable[[Sequence[Any]], bool]
 _LABEL_WORDS = ("label", "labels", "class", "category", "target", "breed", "species", "diagnosis")
 """How the name of a column of labels often ends: ``Finding Labels``."""
-SPLIT_COLUMNS = ("split", "subset", "partition", "set", "dataset", "phase")
-FLAG_COLUMNS = ("isvalid", "isval", "isvalidation", "istest", "istrain")
-"""Columns of yes and no that name one set; ``is_valid`` is fastai's."""
 _OTHER_SET: Mapping[Part, Part] = {"val": "train", "test": "train", "train": "test"}
-_ALIKE = re.compile(r"^(image|img|file|photo|picture|pic|scan|slide|id)|(image|img|file|filename|path|uid)$")
-"""How the name of a column of files often begins or ends, if no cell ends like a picture."""
 _YES, _NO = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
-_SHOWN = 12
-"""Names of columns in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,10 @@ class Columns:
     split: str | None = None
     image: str | None = None
     """Image bytes, in Parquet."""
+    text: str | None = None
+    """Texts themselves."""
+    kind: str | None = None
+    """What the samples are, ``image`` or ``text``, if that is known; None finds out."""
     target: TargetAsked = "auto"
     """What is learned."""
     known_label: str | None = None
@@ -74,7 +79,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The needed columns of a table, by role (file, label, group, split); image bytes stay in the file."""
+    """The needed columns of a table, by role (file, text, label, group, split); image bytes stay in the file."""
 
     path: Path
     cells: Mapping[str, list[Any]]
@@ -100,23 +105,14 @@ class TableReading(NamedTuple):
     folder: FolderReading
 
 
-def key_of(name: str) -> str:
-    """Return a column's name as usual names are matched: ``Image Index``, ``image_index`` -> ``imageindex``."""
-    return "".join(ch for ch in name.casefold() if ch.isalnum())
-
-
-def is_index(name: str) -> bool:
-    """Tell a column of row numbers, as pandas and R write it."""
-    return name == "" or name.startswith(("Unnamed:", "__index_level_"))
-
-
 def choose(
     path: Path,
     names: Sequence[str],
     columns: Columns,
     labelled: bool,
     image: str | None,
-    sample: Callable[[str], list[Any]],
+    sample: Sample,
+    are_there: AreThere = lambda cells: False,
 ) -> Choice:
     """Choose the columns of a table.
 
@@ -125,35 +121,41 @@ def choose(
         labelled: Whether labels are needed.
         image: Column of image bytes, if the table holds the pictures.
         sample: Returns the first cells of a column.
+        are_there: Whether files of the names in these cells are there.
     Raises:
         DataError: A column that is needed is not there, or is there twice.
         NoLabelsError: There is no column of labels.
     """
-    notes: list[str] = []
+    several = _several(columns.label, names) if labelled else ()
+    asked = {
+        "label": None if several or not labelled else named_column(path, "label", columns.label, names),
+        "group": named_column(path, "group", columns.group, names),
+        "split": named_column(path, "split", columns.split, names),
+    }
+    samples = SampleColumn("file", "")
     roles: dict[str, str] = {}
     if image is None:
-        roles["file"] = _named(path, "file", columns.file, names) or _file_column(path, names, sample, notes)
-    for role, asked in (("group", columns.group), ("split", columns.split)):
-        if asked is not None:
-            roles[role] = _named(path, role, asked, names) or asked
+        samples = _samples(path, names, columns, [*asked.values(), *several], sample, are_there)
+        roles[samples.role] = samples.name
+    roles |= {role: name for role in ("group", "split") if (name := asked[role]) is not None}
     _refuse_twice(path, names, roles)
+    notes = [*samples.notes]
     one_hot: tuple[str, ...] = ()
-    several = _several(columns.label, names) if labelled else ()
     _refuse_twice(path, names, dict(zip(several, several, strict=True)))
     if labelled and not several:
-        label = _named(path, "label", columns.label, names) or usual_column(LABEL_COLUMNS, names)
-        taken = {*roles.values(), image}
+        taken = {*roles.values(), *samples.texts, image}
+        others = [name for name in names if name not in taken]
+        of_texts = samples.role == "text"
+        label = asked["label"] or usual_label(others if of_texts else names, of_texts=of_texts)
         if label is None:
-            one_hot = _one_hot(
-                [name for name in names if name not in taken], sample, exclusive=columns.target != "labels"
-            )
+            one_hot = _one_hot(others, sample, exclusive=columns.target != "labels")
         if label is None and columns.known_label in names:
             label = columns.known_label
         if label is None and columns.known_label is None and not one_hot:
-            label = _ends_like_labels([name for name in names if name not in taken], notes)
+            label = _ends_like_labels(others, notes)
         if label is None and not one_hot:
-            others = [name for name in names if name not in taken] if columns.known_label is None else []
-            label = _only_other(path, others, names, notes)
+            others = others if columns.known_label is None else []
+            label = _only_other(path, others, names, sample, notes, of_texts=of_texts)
         if label is not None:
             roles["label"] = label
         elif columns.target == "labels":
@@ -172,70 +174,32 @@ def _several(asked: str | None, names: Sequence[str]) -> tuple[str, ...]:
     return parts if asked not in names and len(parts) > 1 and set(parts) <= set(names) else ()
 
 
+def _samples(
+    path: Path,
+    names: Sequence[str],
+    columns: Columns,
+    taken: Sequence[str | None],
+    sample: Sample,
+    are_there: AreThere,
+) -> SampleColumn:
+    """Return the column of the samples, as asked for or found."""
+    if columns.text is not None and columns.file is not None:
+        raise UsageError("text_column (--text-column) and file_column (--file-column) exclude each other; give one.")
+    text = named_column(path, "text", columns.text, names)
+    file = named_column(path, "file", columns.file, names)
+    if text is not None:
+        return SampleColumn("text", text, other_texts([name for name in names if name not in (text, *taken)], sample))
+    if file is not None:
+        return SampleColumn("file", file)
+    if columns.kind == "text":
+        return text_column(path, names, taken, sample)
+    return sample_column(path, names, taken, sample, lambda name: columns.kind == "image" or are_there(sample(name)))
+
+
 def _refuse_twice(path: Path, names: Sequence[str], roles: Mapping[str, str]) -> None:
     repeated = [name for name in roles.values() if names.count(name) > 1]
     if repeated:
         raise DataError(f"{path}: the table has two columns {repeated[0]!r}. Rename one.")
-
-
-def _named(path: Path, role: str, asked: str | None, names: Sequence[str]) -> str | None:
-    """Return the column that was asked for by name."""
-    if asked is None or asked in names:
-        return asked
-    if asked.strip() in names:
-        return asked.strip()
-    error = NoLabelsError if role == "label" else DataError
-    raise error(
-        f"{path}: {role}_column {asked!r} is not in the table, which has {_shown(names)}.{nearest(asked, names)}"
-    )
-
-
-def usual_column(usual: Sequence[str], names: Sequence[str]) -> str | None:
-    """Return the column with the likeliest of the usual names."""
-    keys = {key_of(name): name for name in reversed(names)}
-    return next((keys[name] for name in usual if name in keys), None)
-
-
-def _file_column(path: Path, names: Sequence[str], sample: Callable[[str], list[Any]], notes: list[str]) -> str:
-    """Return the column of file names: of those with a usual name, the first whose cells look like pictures."""
-    keys = {key_of(name): name for name in reversed(names)}
-    known = [keys[name] for name in FILE_COLUMNS if name in keys]
-    if len(known) == 1:
-        return known[0]
-    found = next((name for name in known if _holds_pictures(sample(name))), known[0] if known else None)
-    if found is not None:
-        return found
-    likely = [name for name in names if not is_index(name) and names.count(name) == 1 and _holds_pictures(sample(name))]
-    if len(likely) == 1:
-        notes.append(f"File names are read from column {likely[0]!r}, whose cells end like names of pictures.")
-        return likely[0]
-    alike = [name for name in names if not likely and _ALIKE.search(key_of(name)) and not is_index(name)]
-    if len(alike) == 1:
-        notes.append(f"File names are read from column {alike[0]!r}.")
-        return alike[0]
-    _refuse_pixels(path, names, sample)
-    raise NoColumnError(
-        f"{path}: expected a file column named filename, file, path, image, image_path, id or alike; found "
-        f"{_shown(names)}. Name it with file_column (--file-column), or add a header row if this line is data."
-    )
-
-
-def _refuse_pixels(path: Path, names: Sequence[str], sample: Callable[[str], list[Any]]) -> None:
-    """Refuse tables of pixels, one in each column or all in one cell, as contests give digits and faces."""
-    own = [name for name in names if re.fullmatch(r"pixel\d+|p\d+|\d+x\d+|\d+", key_of(name))]
-    lists = [name for name in names if key_of(name) in ("pixels", "pixel", "image") and names.count(name) == 1]
-    held = next((name for name in lists if any(str(cell).count(" ") > 60 for cell in sample(name)[:3])), None)
-    if len(own) > 60 or held is not None:
-        where = f"columns {own[0]} to {own[-1]} hold" if held is None else f"column {held!r} holds"
-        raise NoColumnError(
-            f"{path}: {where} pixels, not names of picture files. Save each row as a PNG, or load the pixels in Python "
-            "and give them as an array: open_data(pixels, labels)."
-        )
-
-
-def _holds_pictures(cells: Sequence[Any]) -> bool:
-    texts = [cell for cell in cells if isinstance(cell, str) and cell]
-    return bool(texts) and 2 * sum(promises_picture(text.strip()) for text in texts) > len(texts)
 
 
 def _ends_like_labels(others: Sequence[str], notes: list[str]) -> str | None:
@@ -247,19 +211,26 @@ def _ends_like_labels(others: Sequence[str], notes: list[str]) -> str | None:
     return found[0]
 
 
-def _only_other(path: Path, others: Sequence[str], names: Sequence[str], notes: list[str]) -> str:
-    """Return the one column beside the file names: it holds the labels, whatever it is called."""
+def _only_other(
+    path: Path, others: Sequence[str], names: Sequence[str], sample: Sample, notes: list[str], *, of_texts: bool
+) -> str:
+    """Return the one column beside the samples: it holds the labels, whatever it is called."""
     plain = [name for name in others if not is_index(name) and key_of(name) not in (*SPLIT_COLUMNS, *FLAG_COLUMNS)]
+    what = "texts" if of_texts else "file names"
     if len(plain) == 1:
-        notes.append(f"Labels are read from column {plain[0]!r}, the only one beside the file names.")
+        notes.append(f"Labels are read from column {plain[0]!r}, the only one beside the {what}.")
         return plain[0]
     if not plain:
         raise NoLabelsError(
-            f"{path}: expected a column of labels; found only {_shown(names)}. Add one, or label the pictures with "
-            f"`thawline predict RUN {path.name}`."
+            f"{path}: expected a column of labels; found only {shown(names)}. Add one, or label the "
+            f"{'texts' if of_texts else 'pictures'} with `thawline predict RUN {path.name}`."
         )
+    found = only_classes({name: sample(name) for name in plain}) if of_texts else None
+    if found is not None:
+        notes.append(f"Labels are read from column {found!r}, the only one whose values come again and again.")
+        return found
     raise NoLabelsError(
-        f"{path}: expected a label column named {', '.join(LABEL_COLUMNS[:4])} or alike; found {_shown(names)}. "
+        f"{path}: expected a label column named {', '.join(LABEL_COLUMNS[:4])} or alike; found {shown(names)}. "
         "Name it with label_column (--label-column)."
     )
 
@@ -310,7 +281,7 @@ def filled(
     if not choice.one_hot:
         return cells
     labels = _one_hot_labels(cells, {name: read[name] for name in choice.one_hot})
-    note = f"Labels are read from the columns {_shown(choice.one_hot)}: each row has one 1."
+    note = f"Labels are read from the columns {shown(choice.one_hot)}: each row has one 1."
     return replace(cells, cells=roles | {"label": labels}, notes=(*cells.notes, note))
 
 
@@ -322,7 +293,7 @@ def _one_hot_labels(cells: Cells, columns: Mapping[str, Sequence[Any]]) -> list[
         if len(ones) != 1 or None in flags:
             what = "another value" if None in flags else f"a 1 for {first_few(ones)}" if ones else "no 1"
             raise DataError(
-                f"{cells.path}: columns {_shown(names)} hold one class each, and {cells.at(row)} has {what}. "
+                f"{cells.path}: columns {shown(names)} hold one class each, and {cells.at(row)} has {what}. "
                 "Read them as labels, of which a sample may have several or none, with --target labels; or leave such "
                 "rows out."
             )
@@ -338,8 +309,3 @@ def part_of_cell(cell: Any, column: str) -> Part | None:
     if part is not None or own is None or said is None:
         return part
     return own if said else _OTHER_SET[own]
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -138,13 +138,23 @@ class Found:
 class Finder:
     """Looks up names, first from the root, then from the folder of the table; nothing outside the root is opened."""
 
-    def __init__(self, root: Path, beside: Path, *, part: str | None = None, follow_links: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        beside: Path,
+        *,
+        part: str | None = None,
+        follow_links: bool = False,
+        most_folders: int = _MOST_FOLDERS,
+    ) -> None:
         """Take the resolved folder to search and that of the table.
 
         Args:
             part: The set that the table stands for: of equal folders, the one of its name is meant.
             follow_links: Follow links that lead outside; names that do must still be asked for with another root.
+            most_folders: Below the root, that are searched.
         """
+        self._most_folders = most_folders
         self.root, self.beside, self.part, self.follow_links = root, beside, part, follow_links
         self._inside = str(root).rstrip(os.sep) + os.sep
         self._listed: dict[str, Folder] = {}
@@ -278,8 +288,8 @@ class Finder:
         """
         waiting = [str(self.root)]
         for number, path in enumerate(waiting):
-            if number >= _MOST_FOLDERS:
-                raise DataError(f"{self.root} holds more than {_MOST_FOLDERS:,} folders. Give root (--root).")
+            if number >= self._most_folders:
+                raise DataError(f"{self.root} holds more than {self._most_folders:,} folders. Give root (--root).")
             folder = self.listed(path)
             yield folder
             waiting += [folder.prefix + name for name in sorted(folder.folders) if not name.startswith(".")]

@@ -1,4 +1,4 @@
-"""List the samples of tables; a row names a picture file or, in Parquet, holds its bytes."""
+"""List the samples of tables: a row names a file, holds a text or, in Parquet, the bytes of a picture."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from thawline.data.folders.opening import AS_USUAL, FolderReading
 from thawline.data.folders.words import part_of
 from thawline.data.labels import is_missing
 from thawline.data.listing import Listing, first_few
-from thawline.data.sources import FileSource, ParquetSource
+from thawline.data.sources import FileSource, ParquetSource, TextSource
 from thawline.data.tables.columns import Cells, Columns, part_of_cell
 from thawline.data.tables.finding import Finder, Found, folded, is_web_address
 from thawline.data.tables.names import table_stem
 from thawline.data.tables.parquet import read_parquet
-from thawline.data.tables.searching import search_below
+from thawline.data.tables.searching import names_files, search_below
 from thawline.data.tables.text import read_text
 from thawline.data.targets import Read, read_column, read_columns
+from thawline.data.texts import as_texts
 from thawline.errors import DataError, MissingDataError, NoLabelsError
 from thawline.inputs.image.formats import promises_picture, why_no_picture
 from thawline.naming import shell_word
@@ -56,7 +57,12 @@ def open_table(
         DataError: A column or label is missing, most files are, one lies outside the folder, or one has two labels.
         NoLabelsError: The table has no labels at all.
     """
-    table = (read_parquet if path.suffix.lower() in (".parquet", ".pq") else read_text)(path, columns, labelled)
+    beside = path.parent.resolve()
+    if root is not None and not is_folder(root):
+        raise MissingDataError(f"root {root} is no folder. Give the folder that the file names of {path} start from.")
+    root = beside if root is None else root.resolve()
+    read_table = read_parquet if path.suffix.lower() in (".parquet", ".pq") else read_text
+    table = read_table(path, columns, labelled, lambda cells: names_files(cells, root, beside))
     n = len(table.places)
     if n == 0:
         raise DataError(f"{path}: expected one row for each sample; the table has no rows.")
@@ -68,10 +74,6 @@ def open_table(
     notes += () if read is None else read.notes
     notes += split_notes
     groups = tuple(None if g in (None, "") else g for g in table.cells["group"]) if "group" in table.cells else None
-    beside = path.parent.resolve()
-    if root is not None and not is_folder(root):
-        raise MissingDataError(f"root {root} is no folder. Give the folder that the file names of {path} start from.")
-    root = beside if root is None else root.resolve()
     listing = Listing(
         name=table_stem(path), files=(), source=FileSource(()), given=given, groups=groups,
         root=root, where=str(path), columns=table.choice.roles,
@@ -80,6 +82,10 @@ def open_table(
     if table.image is not None:
         files = tuple(f"{path.name}#{row}" for row in range(n))
         return replace(listing, files=files, source=ParquetSource(path, table.image))
+    if "text" in table.cells:
+        texts = as_texts(table.cells["text"], table.at, str(path))
+        files = tuple(f"{path.name}#{place}" for place in table.places)
+        return replace(listing, files=files, source=TextSource(texts), input_kind="text")
     part = part_of(table_stem(path))
     finder = Finder(root, beside, part=part, follow_links=reading.follow_links)
     return _with_files(listing, table, finder, labelled, drop_empty=reading.drop_empty_classes or not reading.trainable)

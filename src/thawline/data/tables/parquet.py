@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from thawline.data.labels import ONE_LABEL
-from thawline.data.tables.columns import Cells, Columns, choose, filled
+from thawline.data.tables.columns import AreThere, Cells, Columns, choose, filled
 from thawline.data.tables.text import MAX_ROWS
 from thawline.errors import DataError
 from thawline.scale.disk import utf8_path
@@ -14,18 +14,21 @@ from thawline.scale.disk import utf8_path
 _SAMPLE = 50
 
 
-def read_parquet(path: Path, columns: Columns, labelled: bool) -> Cells:
-    """Read file names, labels, groups and split; raises DataError."""
+def read_parquet(path: Path, columns: Columns, labelled: bool, are_there: AreThere = lambda cells: False) -> Cells:
+    """Read texts or file names, labels, groups and split; raises DataError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with utf8_path(path) as opened, pq.ParquetFile(opened) as file:
             schema = file.schema_arrow
-            image = columns.image or (None if columns.file else _bytes_column(path, schema))
+            other = columns.file is not None or columns.text is not None or columns.kind == "text"
+            image = columns.image or (None if other else _bytes_column(path, schema))
             if image is not None:
                 _check_bytes_column(path, schema, image)
-            choice = choose(path, schema.names, columns, labelled, image, lambda name: _sample(file, schema, name))
+            choice = choose(
+                path, schema.names, columns, labelled, image, lambda name: _sample(file, schema, name), are_there
+            )
             wanted = choice.wanted
             for name in wanted:
                 kind = schema.field(name).type

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from thawline.data.listing import Listing
+from thawline.data.listing import Label, Listing
 from thawline.data.sources import ChainSource
 from thawline.data.tables.columns import Columns, TableReading
 from thawline.data.tables.opening import open_table
 from thawline.data.tables.text import read_text
 from thawline.errors import DataError, NoLabelsError
+from thawline.inputs import kind_of
 from thawline.naming import shell_word
 from thawline.records import Part
+from thawline.showing import counted
 
 
 def open_part_tables(
@@ -24,7 +26,10 @@ def open_part_tables(
 ) -> Listing:
     """Join the training, validation and test table of a folder; a split column is read if one table has all labels."""
     training = open_table(tables["train"], how.columns, root=how.root, in_parts=True, reading=how.folder)
-    alike = replace(how.columns, known_label=training.columns.get("label", ""))
+    kind = training.input_kind
+    alike = replace(
+        how.columns, known_label=training.columns.get("label", ""), text=training.columns.get("text"), kind=kind
+    )
     listings: dict[Part, Listing] = {}
     notes: list[str] = []
     for part, path in tables.items():
@@ -34,7 +39,7 @@ def open_part_tables(
                 training if again else open_table(path, alike, root=how.root, in_parts=True, reading=how.folder)
             )
         except NoLabelsError:
-            step = f"Label its pictures afterwards: thawline predict RUN {shell_word(path)}"
+            step = f"Label its {kind_of(kind).NOUN}s afterwards: thawline predict RUN {shell_word(path)}"
             notes.append(f"{path.name} has no labels and is left out. {step}")
     if len(listings) == 1:  # now its split column counts
         listings = {"train": open_table(tables["train"], how.columns, root=how.root, reading=how.folder)}
@@ -51,6 +56,9 @@ def open_part_tables(
         raise DataError(
             f"{folder}: labels are text in one table and numbers in another. Write them the same way in both."
         )
+    class_names = how.class_names or (read_class_names(folder) if targets == {"class"} else joined[0].class_names)
+    if targets == {"class"} and kind == "text" and class_names is not None and how.class_names is None:
+        class_names = _fitting(class_names, labels, notes)
     groups = tuple(chain.from_iterable(listing.groups or (None,) * len(listing.files) for listing in joined))
     return Listing(
         name=folder.resolve().name,
@@ -59,13 +67,28 @@ def open_part_tables(
         labels=tuple(chain.from_iterable(labels)),
         given=tuple(part for part, _ in each) if len(listings) > 1 else joined[0].given,
         groups=groups,
-        class_names=how.class_names or (read_class_names(folder) if targets == {"class"} else joined[0].class_names),
+        class_names=class_names,
         target=joined[0].target,
         skipped=tuple(chain.from_iterable(listing.skipped for listing in joined)),
         warnings=(*notes, *chain.from_iterable(listing.warnings for listing in joined)),
         root=folder,
         where=str(folder),
+        input_kind=kind,
     )
+
+
+def _fitting(names: Sequence[str], labels: Sequence[Sequence[Label]], notes: list[str]) -> Sequence[str] | None:
+    """Return the names that lie beside texts if there is one for each label, and say whether they are used."""
+    present = {str(label) for column in labels for label in column}
+    if present == {str(number) for number in range(len(names))}:
+        notes.append(f"Names of the {len(names)} classes are read from the class_names file beside the tables.")
+        return names
+    if not present <= {*names}:
+        notes.append(
+            f"The class_names file beside the tables is not used: it has {counted(len(names), 'name')}, and the "
+            f"{counted(len(present), 'label')} are not the numbers 0 to {len(names) - 1}."
+        )
+    return None
 
 
 def read_class_names(folder: Path) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from thawline.naming import shell_word
 from thawline.showing import counted, few
 
 Key = Callable[[str], str]
+_TRIED, _SEARCHED = 20, 2_000
+"""Cells that are looked up to find out whether a column names files, and folders that are searched for them."""
 
 
 class _Place(NamedTuple):
@@ -53,6 +56,19 @@ def search_below(finder: Finder, names: Sequence[str], found: Found, labels: Seq
         if chosen:
             _keep(finder, names, found, chosen, how)
             return
+
+
+def names_files(cells: Sequence[object], root: Path, beside: Path) -> bool:
+    """Tell whether most of these cells name files that are there, or below in folders that are not too many."""
+    names = [str(cell).strip() for cell in cells if cell is not None and str(cell).strip()][:_TRIED]
+    if not names:
+        return False
+    finder = Finder(root, beside, most_folders=_SEARCHED)
+    found = finder.find_all(names)
+    if not found.rows():
+        with suppress(DataError):  # there are too many folders, or two files of one name
+            search_below(finder, names, found)
+    return 2 * (len(found.rows()) + len(found.outside)) > len(names)
 
 
 def _whole(name: str) -> str:

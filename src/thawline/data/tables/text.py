@@ -15,7 +15,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from thawline.data.tables.columns import FILE_COLUMNS, LABEL_COLUMNS, Cells, Columns, choose, filled, key_of
+from thawline.data.tables.columns import AreThere, Cells, Columns, choose, filled
+from thawline.data.tables.usual import FILE_COLUMNS, LABEL_COLUMNS, OFTEN_TEXT_COLUMNS, TEXT_COLUMNS, key_of
 from thawline.errors import DataError
 from thawline.inputs.image.formats import promises_picture
 from thawline.showing import printable
@@ -38,9 +39,11 @@ Row = tuple[int, list[Any]]
 """Number of the line, and cells."""
 
 
-def read_text(path: Path, columns: Columns, labelled: bool) -> Cells:
+def read_text(path: Path, columns: Columns, labelled: bool, are_there: AreThere = lambda cells: False) -> Cells:
     """Read the columns that are needed.
 
+    Args:
+        are_there: As in ``choose``.
     Raises:
         DataError: The file is no such table; the text says why.
     """
@@ -51,13 +54,13 @@ def read_text(path: Path, columns: Columns, labelled: bool) -> Cells:
     try:
         first, *others = _encodings(path)
         try:
-            return _read(path, columns, labelled, first)
+            return _read(path, columns, labelled, first, are_there)
         except UnicodeDecodeError:
             if not others:
                 raise
         for encoding in others:
             try:
-                return _read(path, columns, labelled, encoding)
+                return _read(path, columns, labelled, encoding, are_there)
             except UnicodeDecodeError:
                 continue
         raise AssertionError  # latin-1 takes every byte
@@ -103,7 +106,7 @@ _SAID = {
 }  # fmt: skip
 
 
-def _read(path: Path, columns: Columns, labelled: bool, encoding: str) -> Cells:
+def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there: AreThere) -> Cells:
     with _open(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
         lines = _lines(path, file)
         json_lines = path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
@@ -119,10 +122,11 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str) -> Cells:
         def sample(name: str) -> list[Any]:
             return [row[at[name]] for row in rows if at[name] < len(row)]
 
-        choice = choose(path, table.names, table.columns, labelled, None, sample)
+        choice = choose(path, table.names, table.columns, labelled, None, sample, are_there)
         read: dict[str, list[Any]] = {name: [] for name in choice.wanted}
-        label = choice.roles.get("label")  # blanks around labels are counted when these are read
-        columns_at = [(at[name], cells, name != label) for name, cells in read.items()]
+        # Blanks around labels are counted when these are read, and those around a text belong to it.
+        as_written = (choice.roles.get("label"), choice.roles.get("text"))
+        columns_at = [(at[name], cells, name not in as_written) for name, cells in read.items()]
         last = max((i for i, _, _ in columns_at), default=0)
         places: list[int] = []
         for place, row in chain(table.sample, table.rows):
@@ -275,13 +279,16 @@ def _parted_by_blanks(head: str, delimiter: str) -> bool:
 
 def _is_header(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Columns) -> bool:
     """Tell names of columns from data, which end like pictures, are numbers, or come again further down."""
-    if {columns.file, columns.label, columns.group, columns.split} & set(names):
+    if {columns.file, columns.text, columns.label, columns.group, columns.split} & set(names):
         return True
     if any(map(promises_picture, names)):
         return False
     if {key_of(name) for name in names} & {*FILE_COLUMNS, *LABEL_COLUMNS}:
         return True
     below = [{row[i].strip() for row in rows if i < len(row)} for i in range(len(names))]
+    of_texts = {*TEXT_COLUMNS, *OFTEN_TEXT_COLUMNS}
+    if any(key_of(name) in of_texts and name not in found for name, found in zip(names, below, strict=True)):
+        return True
     return not any(name and (_is_number(name) or name in found) for name, found in zip(names, below, strict=True))
 
 

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from thawline.records import ImagePreparation, Payload, ValueScale
 
 __all__ = [
-    "NOUN", "beyond", "look", "near", "prepare", "remarks", "settled", "show", "simple_features", "stand_ins",
+    "NOUN", "SAME", "beyond", "look", "near", "prepare", "remarks", "settled", "show", "simple_features", "stand_ins",
     "to_tensors", "views",
 ]  # fmt: skip
 
 SKETCH_SHAPE = (16, 16, 3)
 NOUN = "picture"
+SAME = "the same picture, saved again or shrunk"
 SIMPLE = "16 x 16 pixels"
 FLAT = 4
 """Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""

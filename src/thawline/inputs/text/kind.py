@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from thawline.records import Payload, TextPreparation, ValueScale
 
 __all__ = [
-    "NOUN", "SKETCH_SHAPE", "beyond", "look", "near", "prepare", "remarks", "settled", "show", "stand_ins",
+    "NOUN", "SAME", "SKETCH_SHAPE", "beyond", "look", "near", "prepare", "remarks", "settled", "show", "stand_ins",
     "to_tensors", "views",
 ]  # fmt: skip
 
 NOUN = "text"
+SAME = "the same text up to case, blanks and punctuation"
 SHOWN = 240
 """Characters of a text that are shown to people."""
 
