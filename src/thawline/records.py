@@ -354,6 +354,17 @@ def of_pictures(preparation: Preparation) -> ImagePreparation:
     return preparation
 
 
+def of_texts(preparation: Preparation) -> TextPreparation:
+    """Return the preparation of a model that takes texts.
+
+    Raises:
+        ModelError: It is for another kind of input.
+    """
+    if not isinstance(preparation, TextPreparation):
+        raise ModelError(f"the preparation must be one of texts, as the model takes them; got {preparation.kind}.")
+    return preparation
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """What the frozen backbone says about each sample, in data-set order."""

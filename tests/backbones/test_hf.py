@@ -228,7 +228,7 @@ def changed(folder: Path, **different: Any) -> None:
 @pytest.mark.parametrize(
     ("different", "error", "text"),
     [
-        ({"model_type": "bert"}, UnknownModelError, r"model_type .* must be one of vit, .*; got 'bert' .*config\.json"),
+        ({"model_type": "gpt2"}, UnknownModelError, r"model_type .* must be one of vit, .*; got 'gpt2' .*config\.json"),
         ({"model_type": None}, UnknownModelError, r"model_type in config\.json must be one of .*; got None"),
         ({"num_channels": 1}, ModelError, r"num_channels must be 3; got 1"),
         ({"num_hidden_layers": 10**9}, ModelError, r"at most 400 blocks; got \[1000000000, 0\]"),

@@ -12,6 +12,7 @@ from thawline.backbones.names import DEFAULT_MODEL
 from thawline.backbones.providers import FAMILIES, provider_of
 from thawline.backbones.providers.provider import ModelAsk
 from thawline.errors import UnknownModelError, UsageError
+from thawline.records import LongText, Preparation
 
 
 def open_backbone(
@@ -23,6 +24,7 @@ def open_backbone(
     std: float | tuple[float, float, float] | None = None,
     interpolation: str | None = None,
     crop_pct: float | None = None,
+    long: LongText | None = None,
     weights_by_name: bool = False,
     sha256: str | None = None,
     architecture_only: bool = False,
@@ -39,6 +41,8 @@ def open_backbone(
             override what the file says.
         input_px: Side of the square input; with ``mean``, ``std``, ``interpolation`` and ``crop_pct`` it overrides what
             the file says.
+        long: What becomes of texts with more tokens than the model takes: ``head`` (the default) reads their beginning,
+            ``head-tail`` their beginning and their end, ``windows`` all of them, in parts whose features are averaged.
         weights_by_name: Load what has the same name and shape in the file, and leave the rest random, for a file of a
             partly different architecture. ``Backbone.load_receipt()`` says what matched and what did not.
         sha256: Digest that the weights file must have.
@@ -59,12 +63,13 @@ def open_backbone(
         )
     asked = ModelAsk(
         model_args=model_args, input_px=input_px, mean=mean, std=std, interpolation=interpolation, crop_pct=crop_pct,
-        weights_by_name=weights_by_name or None, sha256=sha256,
+        long=long, weights_by_name=weights_by_name or None, sha256=sha256,
     )  # fmt: skip
     model, _, location = rest.partition("@")
     if weights_by_name and not location:
         raise UsageError(f"weights by name must come from a file; {name} names none. Write {name}@FILE.")
     found = provider_of(family).describe(name, model, location, asked, architecture_only=architecture_only)
+    _check_kind(name, found.preparation, asked)
     family = found.provider or family
     if not architecture_only:
         found = completed(found, asked, family)
@@ -80,6 +85,18 @@ def open_backbone(
         preparation_said=found.preparation_said,
         advice=found.advice,
     )
+
+
+def _check_kind(name: str, preparation: Preparation, asked: ModelAsk) -> None:
+    """Refuse settings that are for models of another kind of input."""
+    others = ("long",) if preparation.kind == "image" else ModelAsk.PICTURES
+    kinds = {"image": "pictures", "text": "texts"}
+    for setting in others:
+        if setting in asked.given():
+            taken = kinds.pop(preparation.kind)
+            raise UsageError(
+                f"{setting} is for models that take {kinds.popitem()[1]}; {name} takes {taken}. Leave it out."
+            )
 
 
 def _families_with(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Hugging Face: vision encoders of transformers, and models of timm, from the hub or from a folder."""
+"""Hugging Face: encoders of transformers for pictures and texts, and models of timm, from the hub or a folder."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones.names import DEFAULT_MODEL
-from thawline.backbones.providers import licences, timm
+from thawline.backbones.providers import hf_text, licences, timm
 from thawline.backbones.providers.hf_families import FAMILIES, family_of
 from thawline.backbones.providers.hf_folder import CONFIG, PROCESSOR, encoder_in, folder_of, read_json
 from thawline.backbones.providers.hf_known import KNOWN
 from thawline.backbones.providers.hf_preparation import prepared
+from thawline.backbones.providers.hf_text_families import TEXT_FAMILIES
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
 from thawline.backbones.providers.random_weights import random_weights
 from thawline.backbones.providers.unfetched import NoTensors
 from thawline.backbones.weights import open_weights
 from thawline.errors import HubError, ModelError, UnknownModelError, UsageError, WeightsError, nearest
-from thawline.records import Preparation, of_pictures
+from thawline.records import Preparation, of_pictures, of_texts
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from thawline.backbones.providers.entry import CatalogueEntry
@@ -72,6 +74,9 @@ def _of_folder(name: str, location: Path, asked: ModelAsk, random: bool) -> Desc
     """Describe what a folder, or a file of weights in it, holds."""
     folder = folder_of(location)
     config = read_json(folder / CONFIG)
+    if hf_text.is_text(config) or hf_text.is_sentence_folder(folder):
+        text = hf_text.of_folder(name, location, folder, asked, weightless=random)
+        return _randomly(text) if random else replace(text, advice=_advice)
     if config is None:
         raise WeightsError(
             f"{CONFIG} must lie beside the weights; {folder} has none. "
@@ -133,7 +138,7 @@ def _described(
     name: str, config: Mapping[str, Any], processor: Mapping[str, Any] | None, asked: ModelAsk, where: str
 ) -> Description:
     """Join what the configurations say with what was asked; the weights are not looked at."""
-    family = family_of(config, where)
+    family = family_of(config, where, TEXT_FAMILIES)
     settings = family.settings(config, where)
     if asked.model_args:
         family.check(asked.model_args, name)
@@ -153,9 +158,12 @@ def build(architecture: str, model_args: Mapping[str, Any], preparation: Prepara
     """See ``Provider.build``."""
     import torch
 
+    if architecture in TEXT_FAMILIES:
+        return hf_text.build(architecture, model_args, of_texts(preparation))
     family = FAMILIES.get(architecture)
     if family is None:
-        raise ModelError(f"architecture must be one of {', '.join(FAMILIES)}; got {architecture!r}.")
+        known = ", ".join((*FAMILIES, *TEXT_FAMILIES))
+        raise ModelError(f"architecture must be one of {known}; got {architecture!r}.")
     family.check(model_args, architecture)
     from thawline.backbones.providers.hf_modules import encoder
 
@@ -171,7 +179,9 @@ def tracing(module: nn.Module) -> Tracing:
 
 
 def input_shape(module: nn.Module) -> tuple[int, ...] | None:
-    """See ``Provider.input_shape``: (3, H, W)."""
+    """See ``Provider.input_shape``: (3, H, W) of pictures, (L,) of texts."""
+    if (length := getattr(module, "length", None)) is not None:
+        return (length,)
     px = getattr(module, "input_px", None)
     return None if px is None else (3, px, px)
 
@@ -207,4 +217,15 @@ def library_layers(module: nn.Module) -> tuple[LibraryLayer, ...] | None:
     return None
 
 
-examples, pooled = timm.examples, timm.pooled  # pictures; tokens before the patches are no positions
+def examples(module: nn.Module, shape: tuple[int, ...], n: int) -> torch.Tensor:
+    """See ``Provider.examples``: pictures of noise (n, 3, H, W), or ids of random tokens (n, L)."""
+    return hf_text.examples(module, shape, n) if _takes_text(module) else timm.examples(module, shape, n)
+
+
+def pooled(activation: torch.Tensor, module: nn.Module) -> torch.Tensor | None:
+    """See ``Provider.pooled``: the mean over patches, or over the tokens of a text; (B, T, C) -> (B, C)."""
+    return hf_text.pooled(activation) if _takes_text(module) else timm.pooled(activation, module)
+
+
+def _takes_text(module: nn.Module) -> bool:
+    return hasattr(module, "vocabulary")

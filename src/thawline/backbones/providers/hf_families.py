@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from thawline.errors import ModelError, UnknownModelError, nearest
 
 Layout = Literal["tokens", "windows", "stages"]
-_DEEPEST = 400
+DEEPEST = 400
 """Most blocks of an encoder: a hostile configuration may ask for any number."""
 _HALF, _IMAGENET = ((0.5,) * 3,) * 2, ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -125,8 +125,8 @@ class Family:
             settings.get("num_register_tokens", 0),
         ]
         whole = isinstance(depths, list | tuple) and all(isinstance(n, int) and n >= 0 for n in depths)
-        if not whole or sum(depths) > _DEEPEST:
-            raise ModelError(f"an encoder must have at most {_DEEPEST} blocks; got {depths!r} ({where}).")
+        if not whole or sum(depths) > DEEPEST:
+            raise ModelError(f"an encoder must have at most {DEEPEST} blocks; got {depths!r} ({where}).")
 
 
 _TRANSFORMER = frozenset(
@@ -265,17 +265,21 @@ FAMILIES: Mapping[str, Family] = {name: family for family in _FAMILIES for name 
 """``model_type`` of ``config.json`` -> the encoder that is taken from such a model."""
 
 
-def family_of(config: Mapping[str, Any], where: str) -> Family:
+def family_of(config: Mapping[str, Any], where: str, others: Collection[str]) -> Family:
     """Return the family of a configuration.
 
+    Args:
+        others: Names of families that are no vision encoders, for the message.
     Raises:
-        UnknownModelError: It is of another kind, such as a text encoder; names what can be opened.
+        UnknownModelError: It is of another kind, such as a decoder; names what can be opened.
     """
     model_type = config.get("model_type")
     found = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if found is None:
+        known = (*FAMILIES, *others)
         raise UnknownModelError(
-            f"model_type in config.json must be one of {', '.join(FAMILIES)}; got {model_type!r} ({where})."
-            f"{nearest(str(model_type), FAMILIES)} These are vision encoders; choose one of them, or a model of timm."
+            f"model_type in config.json must be one of {', '.join(known)}; got {model_type!r} ({where})."
+            f"{nearest(str(model_type), known)} These are encoders of pictures and texts; choose one of them, or a "
+            "model of timm."
         )
     return found

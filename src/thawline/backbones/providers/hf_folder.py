@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from thawline.backbones.providers.hf_families import Family
+    from thawline.backbones.providers.hf_text_families import TextFamily
     from thawline.backbones.weights import WeightsFile
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -41,22 +42,38 @@ _MOST_PATCHES = 256
 """Along a side: strangers' configurations may ask for any number, and each takes memory."""
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, *, most: int = _LARGEST) -> dict[str, Any] | None:
     """Read a configuration; None if it is not there.
 
+    Args:
+        most: Bytes that it may have.
     Raises:
         WeightsError: It is no JSON object, or too large.
     """
+    found: dict[str, Any] | None = _read(path, most, dict, "object")
+    return found
+
+
+def read_list(path: Path) -> list[Any]:
+    """Read a list; empty if it is not there.
+
+    Raises:
+        WeightsError: It is no JSON list, or too large.
+    """
+    return _read(path, _LARGEST, list, "list") or []
+
+
+def _read(path: Path, most: int, kind: type, called: str) -> Any:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"it holds more than {_LARGEST:,} bytes")
+        if path.stat().st_size > most:
+            raise ValueError(f"it holds more than {most:,} bytes")
         said = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path.name} must be a JSON object; {path} is not: {error}.") from error
-    if not isinstance(said, dict):
-        raise WeightsError(f"{path.name} must be a JSON object; {path} holds a {type(said).__name__}.")
+        raise WeightsError(f"{path.name} must be a JSON {called}; {path} is not: {error}.") from error
+    if not isinstance(said, kind):
+        raise WeightsError(f"{path.name} must be a JSON {called}; {path} holds a {type(said).__name__}.")
     return said
 
 
@@ -84,6 +101,30 @@ def encoder_in(weights: WeightsFile, family: Family, settings: Mapping[str, Any]
         WeightsError: The file holds no such encoder, or several.
         StorageError: The file in the cache cannot be written.
     """
+    tensors, names = _located(weights, family)
+    changes = _changes(tensors, family, settings, input_px)
+    usual = ("", f"{family.model_type}.", "vision_model.")
+    notes = (*_notes(tensors.prefix, names, usual, weights.shown.name), *_told(changes))
+    return Found(_adapted(tensors, family, changes) if changes else tensors, notes)
+
+
+def text_encoder_in(weights: WeightsFile, family: TextFamily, dense: Sequence[WeightsFile]) -> Found:
+    """Find a text encoder's tensors in a file of weights, and join those of the layers behind it, which have their own.
+
+    Args:
+        weights: As for ``encoder_in``.
+        dense: Files of the dense layers, from the first on.
+    Raises:
+        WeightsError: The file holds no such encoder, or several.
+        StorageError: The file in the cache cannot be written.
+    """
+    tensors, names = _located(weights, family)
+    notes = _notes(tensors.prefix, names, ("", *family.prefixes), weights.shown.name)
+    return Found(_joined(tensors, family, dense) if dense else tensors, notes)
+
+
+def _located(weights: WeightsFile, family: Family | TextFamily) -> tuple[TensorFile, list[str]]:
+    """(the tensors of the encoder, the names of all in the file)"""
     names, said = list(TensorFile(weights.path).sources()), weights.shown
     anchor = family.anchor
     found = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
@@ -106,9 +147,7 @@ def encoder_in(weights: WeightsFile, family: Family, settings: Mapping[str, Any]
         renamed=family.renamed,
         origin=weights.origin,
     )
-    changes = _changes(tensors, family, settings, input_px)
-    notes = (*_notes(tensors.prefix, names, family, said.name), *_told(changes))
-    return Found(_adapted(tensors, family, changes) if changes else tensors, notes)
+    return tensors, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,27 +235,54 @@ def _adapted(tensors: TensorFile, family: Family, changes: Mapping[str, _Change]
             parts = (tensor,) if change is None else change.make(tensor)
             for target, part in zip((name,) if change is None else change.targets, parts, strict=True):
                 made[target], origin[target] = part.contiguous(), sources[name]
-        header, _ = read_header(tensors.path)
-        converted = header.pop("__metadata__", None) or {} if is_derived(tensors.path) else {}
-        unused = json.loads(converted.get(UNUSED, "{}"))
-        unused = unused if isinstance(unused, dict) else {name: why_left_out(name) or CLASSIFIER for name in unused}
-        left = header.keys() - set(sources.values()) - {"__metadata__"}
-        unused |= {name: why_unused(name, tensors) for name in sorted(left)}
         metadata = {
             SOURCE: tensors.shown.name,
             SOURCES: json.dumps(origin),
             ADAPTED: json.dumps({name: why for name, why in how.items() if why}),
-            UNUSED: json.dumps(unused),
+            UNUSED: json.dumps(_unused(tensors)),
         }
         save_file(made, path, metadata)
 
     return TensorFile(derived(file_sha256(tensors.path), purpose, write), origin=tensors.shown)
 
 
-def _notes(prefix: str, names: list[str], family: Family, file: str) -> tuple[str, ...]:
+def _joined(tensors: TensorFile, family: TextFamily, dense: Sequence[WeightsFile]) -> TensorFile:
+    """Write the tensors of an encoder and of the dense layers behind it into one file of the cache."""
+    files = {f"dense.{i}.": TensorFile(weights.path, origin=weights.origin) for i, weights in enumerate(dense)}
+    digests = [file_sha256(file.path) for file in files.values()]
+    purpose = json.dumps(["hf", _REVISION, family.model_type, tensors.prefix, digests])
+
+    def write(path: Path) -> None:
+        from safetensors.torch import save_file
+
+        made, origin = dict(tensors.load()), dict(tensors.sources())
+        for place, file in files.items():
+            for name, tensor in file.load().items():
+                made[place + name], origin[place + name] = tensor, f"{file.shown.parent.name}/{name}"
+        metadata = {
+            SOURCE: tensors.shown.name,
+            SOURCES: json.dumps(origin),
+            UNUSED: json.dumps(_unused(tensors)),
+        }
+        save_file({name: tensor.contiguous() for name, tensor in made.items()}, path, metadata)
+
+    return TensorFile(derived(file_sha256(tensors.path), purpose, write), origin=tensors.shown)
+
+
+def _unused(tensors: TensorFile) -> dict[str, Any]:
+    """Say of each tensor of a file, and of the one that it was made from, why it is left out if it is."""
+    header, _ = read_header(tensors.path)
+    converted = header.pop("__metadata__", None) or {} if is_derived(tensors.path) else {}
+    unused = json.loads(converted.get(UNUSED, "{}"))
+    unused = unused if isinstance(unused, dict) else {name: why_left_out(name) or CLASSIFIER for name in unused}
+    left = header.keys() - set(tensors.sources().values()) - {"__metadata__"}
+    return unused | {name: why_unused(name, tensors) for name in sorted(left)}
+
+
+def _notes(prefix: str, names: list[str], usual: tuple[str, ...], file: str) -> tuple[str, ...]:
     """Say what is unusual about the names in the file."""
     notes = []
-    if prefix not in ("", f"{family.model_type}.", "vision_model."):
+    if prefix not in usual:
         notes.append(f"The model's names in {file} begin with {prefix!r}, which was taken off.")
     outside = [name for name in names if not name.startswith(prefix) and not name.startswith(CLASSIFIERS)]
     if outside:

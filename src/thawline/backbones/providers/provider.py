@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from thawline.backbones.providers.entry import CatalogueEntry
     from thawline.backbones.providers.tracing import Tracing
     from thawline.backbones.weights import TensorFile
-    from thawline.records import Preparation
+    from thawline.records import LongText, Preparation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +29,15 @@ class ModelAsk:
     interpolation: str | None = None
     crop_pct: float | None = None
     """Share of the resized side that the centre crop keeps."""
+    long: LongText | None = None
+    """What becomes of texts with more tokens than the model takes."""
     weights_by_name: bool | None = None
     """Fill what has the same name and shape in the file, and leave the rest random."""
     sha256: str | None = None
     """Digest (hex) that the file of the weights must have."""
+
+    PICTURES: ClassVar = ("input_px", "mean", "std", "interpolation", "crop_pct")
+    """Settings that only models of pictures have."""
 
     def given(self) -> dict[str, Any]:
         """Return what was asked for, by name: the keyword arguments that open the same model again."""

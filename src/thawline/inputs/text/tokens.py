@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from thawline.records import TextPreparation
 
-_LARGEST = 64 * 2**20
+LARGEST = 64 * 2**20
 """Bytes of a ``tokenizer.json``; those of 250,000 tokens have 17 MB."""
 
 
@@ -58,6 +58,8 @@ class Tokens:
         self.behind = whole[start + len(bare) :]
         """Those behind it."""
         self.size: int = self._tokenizer.get_vocab_size()
+        self.largest: int = max(self._tokenizer.get_vocab().values(), default=0)
+        """Largest id that it gives."""
 
     def encode(self, text: str, preparation: TextPreparation) -> Encoded:
         """Return the ids of a text, cut as ``preparation.long`` says; ``windows`` reads the first of them."""
@@ -101,8 +103,8 @@ def content_of(preparation: TextPreparation) -> bytes:
     path = Path(str(preparation.tokenizer_file))
     if not path.is_file():
         raise WeightsError(f"the tokenizer must lie at {path}; there is no such file. Open the backbone again.")
-    if path.stat().st_size > _LARGEST:
-        raise WeightsError(f"a tokenizer must have at most {_LARGEST:,} bytes; {path} has {path.stat().st_size:,}.")
+    if path.stat().st_size > LARGEST:
+        raise WeightsError(f"a tokenizer must have at most {LARGEST:,} bytes; {path} has {path.stat().st_size:,}.")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != preparation.tokenizer_sha256:
         raise WeightsError(f"the tokenizer at {path} has changed since the backbone was opened. Open it again.")
