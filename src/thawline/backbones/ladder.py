@@ -54,8 +54,8 @@ class Rung:
 
     def row_bytes(self, precision: Precision) -> int:
         """What the boundary cache takes for one view of one sample here, where the layers compute in that precision."""
-        if self.name == INPUT:
-            return self.bytes_per_sample // _BF16_BYTES  # pixels are kept as they are, a byte each
+        if self.name == INPUT:  # kept as they are: a pixel takes one byte, the id of a token four
+            return self.bytes_per_sample // _BF16_BYTES * (4 if len(self.shape) == 1 else 1)
         return self.bytes_per_sample * (2 if precision == "f32" else 1)
 
 

@@ -42,6 +42,8 @@ _PASS_NUMBERS = 4 * 3 * 224 * 224
 _PASS_ROWS = 4, 8
 """Fewest and most rows in one pass on a processor. With fewer, calling the layers outweighs their work; with more,
 there are not enough passes in a batch for all processors."""
+_PASS_TOKENS = {"cpu": (256, _PASS_ROWS[1]), "else": (16_384, 256)}
+"""Of texts, in one pass: tokens, and rows at most, on a processor and elsewhere. One long text is a pass alone."""
 
 Batches = Sequence[tuple[NDArray[np.int64], "int | None"]]
 """(rows (B,) of the samples, number of the view or None for the picture itself), one after the other."""
@@ -56,6 +58,7 @@ class FrozenPart:
     Attributes:
         device: Where it runs.
         start: How the rows lie that it is given.
+        crew: Threads that run its passes; None if it does not run on a processor.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class FrozenPart:
         precision: Precision,
         device: str,
         pass_rows: int = _PASS_ROWS[1],
+        end: TensorLayout | None = None,
+        crew: Crew | None = None,
     ) -> None:
         """Work out the rows that come out, without running anything.
 
@@ -76,7 +81,9 @@ class FrozenPart:
             rung: At the upper line.
             precision: What to compute and to round the rows to.
             device: Where the layers are.
-            pass_rows: Rows in one pass on a processor; see ``pass_rows_of``.
+            pass_rows: Rows in one pass; see ``pass_rows_of``.
+            end: How rows lie at the upper line, if that is known already.
+            crew: Threads that run passes on a processor; by default this part has its own.
         Raises:
             ModelError: What crosses the upper line cannot be kept.
         """
@@ -85,15 +92,20 @@ class FrozenPart:
         if self.device.type == "cpu":
             keep_freed_memory()
         self._layers, self._precision = layers, precision
-        self._packed = None if layers is None else self._outline(layers, rung)
+        self._packed = None if layers is None else end or self._outline(layers, rung)
         self._on_processor = self.device.type == "cpu"
-        self._pass_rows = pass_rows if self._on_processor else BATCH
-        self._crew = Crew(usable_processors(), name="thawline-frozen") if self._on_processor else None
+        self._pass_rows = pass_rows
+        self.crew = (crew or Crew(usable_processors(), name="thawline-frozen")) if self._on_processor else None
 
     @property
     def end(self) -> Layout:
         """How the rows lie that it gives."""
         return self._packed or self.start
+
+    @property
+    def at_once(self) -> int:
+        """Rows to give it at once."""
+        return max(BATCH, self._pass_rows)
 
     def run(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows (n, ...) at the lower line, n > 0, anywhere -> rows (n, ...) at the upper line, on the device.
@@ -103,7 +115,7 @@ class FrozenPart:
         if self._layers is None:
             return rows.to(self.device)
         layers, passes = self._ready, torch.split(rows, self._pass_rows)
-        if self._crew is None:
+        if self.crew is None:
             return torch.cat([self._run(layers, part) for part in passes])
 
         def alone(part: torch.Tensor) -> torch.Tensor:
@@ -112,7 +124,7 @@ class FrozenPart:
             return self._run(layers, part)
 
         try:
-            return torch.cat(self._crew.each(alone, passes))
+            return torch.cat(self.crew.each(alone, passes))
         finally:
             torch.set_num_threads(torch.get_num_threads())  # a new thread begins with what was set last in any thread
 
@@ -142,25 +154,40 @@ class FrozenPart:
         return TensorLayout.of(crossing, self._precision, rung)
 
 
-def frozen_part(cut: Cut, preparation: Preparation, *, precision: Precision, device: str) -> FrozenPart:
+def frozen_part(
+    cut: Cut,
+    preparation: Preparation,
+    *,
+    precision: Precision,
+    device: str,
+    end: TensorLayout | None = None,
+    crew: Crew | None = None,
+) -> FrozenPart:
     """Everything below a line: from prepared samples to what crosses it. At ``input`` nothing is run.
 
+    Args:
+        end, crew: As for ``FrozenPart``.
     Raises:
         ModelError: What crosses the line cannot be kept.
     """
     layers = None if cut.rung == INPUT else cut.prefix
-    start, rows = InputLayout.of(preparation, torch.device(device)), pass_rows_of(preparation)
-    return FrozenPart(layers, start, cut.rung, precision=precision, device=device, pass_rows=rows)
+    start, rows = InputLayout.of(preparation, torch.device(device)), pass_rows_of(preparation, device)
+    return FrozenPart(layers, start, cut.rung, precision=precision, device=device, pass_rows=rows, end=end, crew=crew)
 
 
-def pass_rows_of(preparation: Preparation) -> int:
-    """Return how many rows run in one pass on a processor: the same for all layers of a backbone.
+def pass_rows_of(preparation: Preparation, device: str) -> int:
+    """Return how many rows run in one pass: the same for all layers of a backbone.
 
     With other sizes below and above a lower line, its rows might not be carried on to the same bits.
     """
+    on_processor, numbers = torch.device(device).type == "cpu", math.prod(preparation.spec.shape)
+    if preparation.spec.pad is not None:
+        tokens, most = _PASS_TOKENS["cpu" if on_processor else "else"]
+        return min(max(tokens // numbers, 1), most)
+    if not on_processor:
+        return BATCH
     least, most = _PASS_ROWS
-    fit = _PASS_NUMBERS // math.prod(preparation.spec.shape)
-    return most if fit >= most else least
+    return most if _PASS_NUMBERS // numbers >= most else least
 
 
 @dataclass(frozen=True, slots=True, eq=False)

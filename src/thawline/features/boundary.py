@@ -56,9 +56,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Boundary", "BoundaryForecast", "BoundaryReport", "FreshActivations"]
 
+_PREPARED = {"image": "pixels", "text": "tokens"}
+"""What rows at ``input`` are: no engine made them."""
 WORTH_A_TRIAL = 8 * BATCH
 """Fewer rows than this are made from the samples: the trial of a lower line would cost what it could save."""
-_READERS = 2
+READERS = 2
 """Threads that read ahead, one batch each."""
 
 Part = tuple[Sequence[int] | NDArray[np.int64], Iterable["int | None"]]
@@ -102,7 +104,7 @@ class BoundaryReport:
     reused: int
     """The others: found in the store, or equal in content to one that was run."""
     made_from: str
-    """``pictures``, the lower rung whose stored rows were carried on (or several of these), or ``store``."""
+    """``pictures``, ``texts``, the lower rung whose stored rows were carried on (or several of these), or ``store``."""
     bytes: int
     """That the distinct rows take on disk."""
     seconds: float
@@ -126,6 +128,8 @@ class Boundary:
         device: str,
         store: FeatureStore | None = None,
         cut: Cut | None = None,
+        part: FrozenPart | None = None,
+        checked: bool = False,
     ) -> None:
         """Prepare to compute; nothing is run yet.
 
@@ -141,6 +145,8 @@ class Boundary:
             device: ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
             store: Where rows are found and kept; by default the one in the cache folder.
             cut: The model, cut at this rung; by default it is cut, which sets what learns.
+            part: The layers below the line, if the caller has made them ready to run.
+            checked: Whether the caller has checked the layers below the line.
         Raises:
             ModelError: No such rung, or what crosses it cannot be kept.
         """
@@ -149,7 +155,8 @@ class Boundary:
         self._precision, self._device = precision, device
         self._store = store or FeatureStore()
         self._cut = cut or cut_at(model, rung, signature=backbone.signature)
-        self._part = frozen_part(self._cut, preparation, precision=precision, device=device)
+        self._part = part or frozen_part(self._cut, preparation, precision=precision, device=device)
+        self._checked = checked
         self._prepared = PreparedViews(samples, preparation, views)
         self._found: dict[int | None, Rows] = {}
 
@@ -170,7 +177,7 @@ class Boundary:
             stored=sum(part.mask.size for part in wanted) - missing,
             to_compute=missing,
             bytes_per_row=self.bytes_per_row,
-            free_bytes=_free_bytes(self._store.root),
+            free_bytes=free_bytes(self._store.root),
         )
 
     def ensure(
@@ -194,8 +201,9 @@ class Boundary:
         wanted = self._wanted(rows, views)
         origins = "store"
         if len(wanted):
-            self._check_room(len(wanted))
-            check_untouched(self._cut.prefix, self._backbone, self._cut.rung)
+            check_room(len(wanted) * self.bytes_per_row, self._store, self._cut.rung)
+            if not self._checked:
+                check_untouched(self._cut.prefix, self._backbone, self._cut.rung)
             origins = self._make(wanted, progress)
             if len(self._wanted(rows, views)):
                 raise StorageError(
@@ -220,18 +228,25 @@ class Boundary:
             KeyError: A row that ``ensure`` was not asked for.
             StorageError: The rows were cleared meanwhile.
         """
-        views = {view for _, view in batches}
-        found = {view: self._found[view] if view in self._found else self._look_up(view) for view in views}
+        found = {view: self.found(view) for view in {view for _, view in batches}}
 
         def read(batch: tuple[NDArray[np.int64], int | None]) -> torch.Tensor:
             rows, view = batch
-            values = from_store(found[view].read(rows))
-            return values.pin_memory() if self._part.device.type == "cuda" else values.clone()  # aligned, both
+            return in_memory(found[view].read(rows), self._part.device)
 
-        reading = executor().pipelined(batches, read, lambda rows: rows[0], batch_size=1, workers=_READERS)
+        reading = executor().pipelined(batches, read, lambda rows: rows[0], batch_size=1, workers=READERS)
         with closing(reading):
             for _, rows in reading:
                 yield self._part.end.tensors(rows.to(self._part.device, non_blocking=True))
+
+    @property
+    def layout(self) -> Layout:
+        """How a row lies."""
+        return self._part.end
+
+    def found(self, view: int | None) -> Rows:
+        """Return where the rows of a view of all samples lie, those that are stored."""
+        return self._found[view] if view in self._found else self._look_up(view)
 
     def _key(self, view: int | None, rung: str | None = None) -> FeatureKey:
         """Everything but the sample that decides a row, at this line or another; at ``input`` no model decides."""
@@ -245,7 +260,7 @@ class Boundary:
             preparation_sha256=prepared,
             rung=LINE + rung,
             precision="f32" if at_input else self._precision,
-            engine="pixels" if at_input else _identity(self._device, self._precision),
+            engine=_PREPARED[self._backbone.preparation.kind] if at_input else _identity(self._device, self._precision),
             view_seed=self._views.seed_of(view),
             dtype=self._backbone.preparation.spec.dtype if at_input else stored_format(self._precision),
             model=self._backbone.name,
@@ -263,15 +278,6 @@ class Boundary:
         stored = [self._look_up(view).found[distinct] for view in views]
         mask = ~np.stack(stored, axis=1) if views else np.zeros((len(distinct), 0), np.bool_)
         return Wanted(distinct, views, mask)
-
-    def _check_room(self, n_rows: int) -> None:
-        needed, free = n_rows * self.bytes_per_row, _free_bytes(self._store.root)
-        if needed > free:
-            raise StorageError(
-                f"The disk needs room for {format_bytes(needed)} of activations at {self._cut.rung!r}; "
-                f"{format_bytes(free)} are free ({self._store.root}). Use fewer views or fresh ones (views = 0), a "
-                "higher thaw line, or set THAWLINE_CACHE to a folder on another disk."
-            )
 
     def _make(self, wanted: Wanted, progress: Progress | None) -> str:
         """Make rows, store them batch by batch, and return what they were made from."""
@@ -297,15 +303,15 @@ class Boundary:
 
     def _origins(self, wanted: Wanted) -> list[tuple[Origin, Wanted]]:
         """Choose the origin of each row: the nearest stored line below that pays, else the samples."""
-        pictures = FromSamples(self._prepared, self._part)
+        samples = FromSamples(self._prepared, self._part)
         origins: list[tuple[Origin, Wanted]] = []
         for rung in reversed(self._cut.rungs_below if len(wanted) >= WORTH_A_TRIAL else ()):
             if (line := self._line(rung, wanted)) is not None:
                 share = wanted.stored(line.found)
-                if len(share) >= WORTH_A_TRIAL and pays(line, pictures, share.first(BATCH)):
+                if len(share) >= WORTH_A_TRIAL and pays(line, samples, share.first(self._part.at_once)):
                     origins.append((line, share))
                     wanted = wanted.without(share)
-        return origins + ([(pictures, wanted)] if len(wanted) else [])
+        return origins + ([(samples, wanted)] if len(wanted) else [])
 
     def _line(self, rung: str, wanted: Wanted) -> FromLine | None:
         """Return a stored line below this one; None if there is none, or if its rows were rounded."""
@@ -322,8 +328,31 @@ class Boundary:
 
     def _stretch(self, low: str, start: Layout, high: str) -> FrozenPart:
         layers = segment(self._model, low, high, signature=self._backbone.signature)
-        rows = pass_rows_of(self._backbone.preparation)
-        return FrozenPart(layers, start, high, precision=self._precision, device=self._device, pass_rows=rows)
+        rows = pass_rows_of(self._backbone.preparation, self._device)
+        return FrozenPart(
+            layers, start, high, precision=self._precision, device=self._device, pass_rows=rows, crew=self._part.crew
+        )
+
+
+def check_room(needed: int, store: FeatureStore, rung: str) -> None:
+    """Refuse to compute what the disk has no room for.
+
+    Raises:
+        StorageError: Says how much is free, and what takes less.
+    """
+    free = free_bytes(store.root)
+    if needed > free:
+        raise StorageError(
+            f"The disk needs room for {format_bytes(needed)} of activations at {rung!r}; {format_bytes(free)} are free "
+            f"({store.root}). Use fewer views or fresh ones (views = 0), a higher thaw line, or set THAWLINE_CACHE to "
+            "a folder on another disk."
+        )
+
+
+def in_memory(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy what the store gives to where it is aligned and can be sent to a device: rows (B, n)."""
+    rows = from_store(values)
+    return rows.pin_memory() if device.type == "cuda" else rows.clone()
 
 
 def _identity(device: str, precision: Precision) -> str:
@@ -338,6 +367,6 @@ def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:
     return finite
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """Room on the disk of a folder, which need not be there yet."""
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free

@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thawline.features.activations import BATCH, FrozenPart, PreparedViews
+from thawline.features.activations import FrozenPart, PreparedViews
 from thawline.features.layout import empty_rows, from_store, to_store
+from thawline.inputs import kind_of
 from thawline.scale import executor
 from thawline.store.index import Rows
 
 Pair = tuple[int, "int | None"]
 """Row of the samples, and number of the view or None for the picture itself."""
 Made = Generator[tuple[list[Pair], NDArray[Any]]]
-"""Up to ``BATCH`` pairs at a time, and their rows (B, n) as the store takes them."""
+"""A batch of pairs at a time, and their rows (B, n) as the store takes them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,10 @@ class FromSamples:
 
     prepared: PreparedViews
     part: FrozenPart
-    name: str = "pictures"
+
+    @property
+    def name(self) -> str:
+        return f"{kind_of(self.prepared.preparation.kind).NOUN}s"
 
     def make(self, wanted: Wanted) -> Made:
         """See ``Origin.make``."""
@@ -85,16 +89,17 @@ class FromSamples:
 
         places = np.flatnonzero(wanted.mask.any(axis=1)).tolist()
         # A sample is decoded once for all its views, however many are wanted of it: rows wait until a batch is full.
-        at_once = max(1, BATCH // len(wanted.views))
+        batch = self.part.at_once
+        at_once = max(1, batch // len(wanted.views))
         pairs: list[Pair] = []
         ready = empty_rows(0, self.part.start)
         with closing(executor().pipelined(places, decode, torch.cat, batch_size=at_once)) as decoded:
             for done, pixels in decoded:
                 pairs += [(int(wanted.rows[place]), view) for place in done for view in wanted.views_of(place)]
                 ready = torch.cat([ready, pixels])
-                while len(pairs) >= BATCH:
-                    yield pairs[:BATCH], to_store(self.part.run(ready[:BATCH]))
-                    pairs, ready = pairs[BATCH:], ready[BATCH:]
+                while len(pairs) >= batch:
+                    yield pairs[:batch], to_store(self.part.run(ready[:batch]))
+                    pairs, ready = pairs[batch:], ready[batch:]
         if pairs:
             yield pairs, to_store(self.part.run(ready))
 
@@ -112,9 +117,10 @@ class FromLine:
     def make(self, wanted: Wanted) -> Made:
         """See ``Origin.make``."""
         chosen = np.flatnonzero(wanted.mask.T)  # one view after the other: each is read from shards of its own
+        batch = self.stretch.at_once
 
         def pairs_from(start: int) -> list[Pair]:
-            places = (divmod(int(at), len(wanted.rows)) for at in chosen[start : start + BATCH])
+            places = (divmod(int(at), len(wanted.rows)) for at in chosen[start : start + batch])
             return [(int(wanted.rows[place]), wanted.views[view]) for view, place in places]
 
         def read(start: int) -> torch.Tensor:
@@ -122,7 +128,7 @@ class FromLine:
             parts = [self.found[view].read(np.array([row for row, _ in group])) for view, group in groups]
             return from_store(np.concatenate(parts))
 
-        starts = range(0, len(chosen), BATCH)
+        starts = range(0, len(chosen), batch)
         run = executor().pipelined(starts, read, lambda rows: self.stretch.run(rows[0]), batch_size=1)
         with closing(run) as done:
             for [start], made in done:

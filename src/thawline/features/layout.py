@@ -20,6 +20,7 @@ _FORMATS: dict[Stored, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "uint8": torch.uint8,
+    "int32": torch.int32,
 }
 _FORMAT_OF: dict[Precision, Stored] = {"f32": "float32", "bf16": "bfloat16"}
 
@@ -81,7 +82,7 @@ class InputLayout:
 
     @property
     def row_bytes(self) -> int:
-        return self.numbers
+        return self.spec.bytes
 
     @property
     def is_lossless(self) -> bool:

@@ -51,7 +51,7 @@ def decide(
     found = measure(ground, backbone, asked, planned, watcher, explain=explain, budget=spend, read=read)
     choice = found.standing.choice()
     chosen, honest = choice.best(), choice.judged_honestly(asked.seed)
-    plan = write(found, chosen, honest, asked, planned, spend, backbone)
+    plan = write(found, chosen, honest, asked, planned, spend)
     features_s = found.features.seconds
     return Planned(
         plan=plan,

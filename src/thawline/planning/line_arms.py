@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from thawline.backbones.lines import thaw_lines
 from thawline.planning.choice import PRICE, more_than_middle
+from thawline.planning.kept_rows import ladder_for
 from thawline.planning.planned import Begun, TrialsFolder
 from thawline.planning.shortening import within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.backbones import Backbone
+    from thawline.backbones.ladder import Ladder
     from thawline.listening import Watcher
     from thawline.planning.arms import Arm
     from thawline.planning.budget import Budget
@@ -157,6 +159,11 @@ class LineArms:
         seconds, disk = self._trials.cost(setting, plan)
         shipped_s = TUNED_S + self._features.picture_s * len(self._ground.split.test)
         return Cost(seconds + shipped_s, disk, peak_memory())
+
+    @property
+    def ladder(self) -> Ladder:
+        """The ladder, with the bytes that the samples take on each rung."""
+        return ladder_for(self._backbone, self._ground.data)
 
     def left(self) -> float:
         """Seconds for a training, once there is a head that ships if training is no better."""

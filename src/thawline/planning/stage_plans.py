@@ -9,6 +9,7 @@ from thawline.backbones.lines import thaw_lines
 from thawline.backbones.thaw import resolve_thaw
 from thawline.errors import UsageError
 from thawline.planning.asking import precision_of
+from thawline.planning.kept_rows import ladder_for
 from thawline.training.schedule import steps_per_epoch
 from thawline.training.settings import StagePlan, TrainAsk, TrainPlan
 
@@ -27,7 +28,7 @@ PROGRESSIVE, NONE = "progressive", "none"
 SAMPLES_SEEN, USUAL_EPOCHS, MOST_SEEN = 5_200, 13, 15_600
 """A fine-tuning shows about so many samples, in at least 13 epochs while that shows no more than the last number: with
 400 samples, three fifths of the seconds of an expert's script that knows the line (benchmarks/time_to_accuracy.md)."""
-MOST_EPOCHS, FEWEST_EPOCHS = 40, 5
+MOST_EPOCHS, FEWEST_EPOCHS, FEWEST_OF_TEXTS = 40, 5, 3
 CHOOSING = 0.36
 """Share of the epochs of a fine-tuning before it goes on with all samples: the averaged weights of so short a training
 tell a line that helps, and what is learned by then is kept."""
@@ -50,6 +51,10 @@ WIDEST_SPREAD = 30
 """The layer furthest from the head learns at most this many times slower than the head."""
 MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 1.75
 """Views in the boundary cache, so many that each is shown about twice; fewer than four would repeat themselves soon."""
+TEXT_LR = 3e-5
+"""Learning rate of encoders of texts under AdamW: Devlin et al. 2019, arXiv:1810.04805, choose among 2e-5, 3e-5 and
+5e-5, with 3 or 4 epochs."""
+_OF_PICTURES = {"crop_scale", "flip", "colour", "cutmix"}
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
 WORTH_CACHING = 0.05
@@ -95,9 +100,12 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
             "thaw progressive must have a validation set to stop by; this split has none. Change --split, or choose "
             "a fixed line such as last:2."
         )
-    ladder, module = backbone.ladder, backbone.blueprint()
+    of_texts = backbone.preparation.kind == "text"
+    if of_texts:
+        _check_texts(asked)
+    ladder, module = ladder_for(backbone, ground.data), backbone.blueprint()
     epochs, views = asked.pop("epochs", None), asked.pop("views", None)
-    plan = plan.changed(training=_training(plan, ladder, module, asked))
+    plan = plan.changed(training=_training(plan, ladder, module, asked, of_texts))
     if plan.stages:
         _check_stages(plan, ladder, module)
         return plan
@@ -138,14 +146,32 @@ def progressive_rungs(ladder: Ladder) -> list[Rung]:
     return [layers[i] for i in chosen]
 
 
-def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str, Any]) -> TrainPlan:
+def _check_texts(asked: dict[str, Any]) -> None:
+    """Refuse settings of training that mean something for pictures only.
+
+    Raises:
+        UsageError: Names them, and what to do instead.
+    """
+    if found := sorted(_OF_PICTURES & asked.keys()):
+        raise UsageError(
+            f"settings of training must be such as texts have; got {', '.join(found)}, which augment pictures. Leave "
+            f"{'it' if len(found) == 1 else 'them'} out: texts are not augmented."
+        )
+    if (asked.get("views") or 0) > 1:
+        raise UsageError(
+            f"views must be 0 or 1 for texts, which are not augmented; got {asked['views']}. 1 keeps each text in the "
+            "boundary cache, 0 computes it anew in each epoch."
+        )
+
+
+def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str, Any], of_texts: bool) -> TrainPlan:
     """Return settings of training: those asked for or in the plan, and for the rest what suits the architecture."""
     from torch.nn.modules.batchnorm import _NormBase
 
     has_batch_norm = any(isinstance(layer, _NormBase) for layer in module.modules())
     slowest = WIDEST_SPREAD ** (-1 / max(ladder.layers - 1, 1))
     usual: dict[str, Any] = {
-        "lr": 1e-3 if has_batch_norm or plan.thaw == NONE else 1e-4,
+        "lr": 1e-3 if has_batch_norm or plan.thaw == NONE else TEXT_LR if of_texts else 1e-4,
         "lr_decay": round(max(0.85, slowest), 4),
     }
     if plan.fine_tunes_once and not {"schedule", "ema_decay", "lora_rank"} & asked.keys():
@@ -166,9 +192,9 @@ def _stage(
     known = set(before.thawed) if before else set()
     assert plan.training is not None
     goes_on = plan.training.refit and len(split.val) > 0
-    epochs, joint = _epochs(thaw, split, plan, asked) if goes_on else (sum(_epochs(thaw, split, plan, asked)), 0)
-    if asked is not None and not goes_on:
-        epochs = asked
+    epochs, joint = _epochs(thaw, ladder, split, plan, asked)
+    if not goes_on:
+        epochs, joint = asked or epochs + joint, 0
     stage = StagePlan.model_validate(
         {
             "thaw": thaw.setting,
@@ -199,7 +225,7 @@ def _begun_higher(
     return stage.changed(thaw=thaw.setting, rung=thaw.rung, views=views, joint_thaw=stage.thaw)
 
 
-def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple[int, int]:
+def _epochs(thaw: Thaw, ladder: Ladder, split: Split, plan: FitPlan, asked: int | None) -> tuple[int, int]:
     """Return epochs with some samples held out, and epochs on all that follow.
 
     Args:
@@ -209,7 +235,7 @@ def _epochs(thaw: Thaw, split: Split, plan: FitPlan, asked: int | None) -> tuple
     if asked is None and plan.fine_tunes_once:
         n = max(len(split.train) + len(split.val), 1)
         asked = round(max(SAMPLES_SEEN / n, min(USUAL_EPOCHS, MOST_SEEN / n)))
-        asked = min(max(asked, FEWEST_EPOCHS), MOST_EPOCHS)
+        asked = min(max(asked, FEWEST_OF_TEXTS if _reads_ids(ladder) else FEWEST_EPOCHS), MOST_EPOCHS)
     if asked is not None:
         epochs = max(round(first * asked), 1)
         return (epochs, asked - epochs) if _teach(epochs, asked - epochs, split, plan) else (asked, 0)
@@ -242,6 +268,8 @@ def _views(thaw: Thaw, ladder: Ladder, n: int, epochs: int, precision: Precision
     if not thaw.thawed or rung.flops_below_frac < WORTH_CACHING:
         return 0
     room = CACHE_BYTES // max(n * rung.row_bytes(precision), 1)
+    if _reads_ids(ladder):
+        return min(1, room)  # every view of a text is the text
     useful = min(max(math.ceil(epochs / SHOWN), FEWEST_VIEWS), MOST_VIEWS)
     views = min(useful, epochs, room)
     return views if views >= min(FEWEST_VIEWS, epochs) else 0
@@ -259,6 +287,11 @@ def _check_stages(plan: FitPlan, ladder: Ladder, module: nn.Module) -> None:
             f"stages of the plan must be those of its thaw setting {plan.thaw} in {ladder.model}, which are: {names}, "
             "each with its own parameters; the plan lists others. Delete [[stages]] from the plan to have them made."
         )
+
+
+def _reads_ids(ladder: Ladder) -> bool:
+    """Whether samples are texts: ids of tokens, and not pictures."""
+    return len(ladder.rungs[0].shape) == 1
 
 
 def _adds(before: Thaw | None, thaw: Thaw) -> set[str]:

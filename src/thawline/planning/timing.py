@@ -15,6 +15,7 @@ import numpy as np
 from thawline.data import subset
 from thawline.listening import ProgressOnly
 from thawline.planning.asking import ask_for, precision_of
+from thawline.planning.kept_rows import ladder_for
 from thawline.randomness import generator
 from thawline.records import Split
 from thawline.training.schedule import steps_per_epoch
@@ -172,7 +173,7 @@ def forecast(ground: Ground, backbone: Backbone, plan: FitPlan) -> Forecast:
         seconds += _loading_s()
     for stage in plan.stages:
         paces = time_stage(data, backbone, plan, stage, width)
-        took, kept = stage_cost(stage, paces, ground.held_out(plan), rung_of(backbone, stage), plan)
+        took, kept = stage_cost(stage, paces, ground.held_out(plan), rung_of(backbone, stage, data), plan)
         seconds, disk = seconds + took, disk + kept
     if plan.thaw != "none":
         tuned_width = len(split.test) * width * 4
@@ -373,6 +374,6 @@ def paces_of(watch: Stopwatch) -> Paces:
     return Paces(watch.pace(CACHING), sum(watch.pace(phase) for phase in watch.phases if phase != CACHING), around)
 
 
-def rung_of(backbone: Backbone, stage: StagePlan) -> Rung:
-    """Return the rung where the line of a stage stands."""
-    return next(rung for rung in backbone.ladder.rungs if rung.name == stage.rung)
+def rung_of(backbone: Backbone, stage: StagePlan, data: Dataset) -> Rung:
+    """Return the rung where the line of a stage stands, with the bytes that the samples take there."""
+    return next(rung for rung in ladder_for(backbone, data).rungs if rung.name == stage.rung)

@@ -253,7 +253,7 @@ class Trials:
 
     def _rung(self, setting: str) -> Rung:
         (stage,) = self.planned(setting).stages
-        return rung_of(self.backbone, stage)
+        return rung_of(self.backbone, stage, self.ground.data)
 
 
 @dataclasses.dataclass(slots=True)

@@ -18,7 +18,6 @@ from thawline.planning.timing import peak_memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thawline.backbones import Backbone
     from thawline.planning.arms import Arm
     from thawline.planning.budget import Budget
     from thawline.planning.choice import Honest
@@ -33,7 +32,6 @@ def write(
     asked: FitPlan,
     planned: Callable[[str], FitPlan],
     budget: Budget,
-    backbone: Backbone,
 ) -> FitPlan:
     """Return the plan of the chosen arm, or of the line that there is time to train but not to try.
 
@@ -45,7 +43,7 @@ def write(
     standing, labels = found.standing, found.standing.field.labels
     without_trial = found.lines.untried if found.lines else ""
     thaw, reasons = without_trial or chosen.thaw, list(found.reasons)
-    plan = asked if thaw == "none" else _within_budget(planned(thaw), found, budget, backbone, reasons)
+    plan = asked if thaw == "none" else _within_budget(planned(thaw), found, budget, reasons)
     verdict = verdict_of(chosen, standing.first, honest, labels)
     if without_trial:
         verdict += f" {untried(thaw)}"
@@ -62,15 +60,13 @@ def write(
     )
 
 
-def _within_budget(
-    plan: FitPlan, found: Measurements, budget: Budget, backbone: Backbone, reasons: list[str]
-) -> FitPlan:
+def _within_budget(plan: FitPlan, found: Measurements, budget: Budget, reasons: list[str]) -> FitPlan:
     """Shorten a plan so that its fit keeps within the budget, and add what that leaves out to the reasons."""
+    assert found.lines is not None
     if budget.bytes is not None:
-        plan = within_bytes(plan, budget.bytes, backbone.ladder, len(found.standing.field.rows))
+        plan = within_bytes(plan, budget.bytes, found.lines.ladder, len(found.standing.field.rows))
     if plan.training is None or budget.seconds is None:
         return plan
-    assert found.lines is not None
     short = within_seconds(plan, found.lines.left(), found.lines.seconds)
     if short.training != plan.training:
         reasons.append("The budget leaves no time to go on with all samples.")

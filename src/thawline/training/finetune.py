@@ -109,6 +109,7 @@ def fine_tune(
         precision=ask.precision,
         listener=listener,
         backbone_share=share,
+        pad=backbone.preparation.spec.pad,
     )
     return _fitted(train(sequence, setup), ask, backbone, probe, state)
 

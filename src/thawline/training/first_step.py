@@ -19,6 +19,7 @@ from torch.nn import functional
 from thawline.engines.arithmetic import repeatable
 from thawline.features.prepared import PreparedSamples
 from thawline.inputs import kind_of
+from thawline.training.ragged import cut_to_longest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +56,7 @@ def safe_share(
     device = next(iter(above.learning.values())).device
     prepared = PreparedSamples(data, backbone.preparation)
     samples = torch.from_numpy(np.stack([prepared.of(int(row)) for row in some])).to(device)
+    (samples,) = cut_to_longest((samples,), backbone.preparation.spec.pad)
     labels = torch.from_numpy(np.asarray(data.labels)[some]).to(device)
     names = [name for name, away in above.distance.items() if away]
     weights = [above.learning[name] for name in names]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from thawline.backbones import POOLED
 from thawline.features.boundary import Boundary, FreshActivations
+from thawline.features.ragged import RaggedActivations, RaggedBoundary
 from thawline.training.stage import Activations, Batches
 from thawline.training_records import InputsReport
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 BOUNDARY = "boundary"
 """Phase of progress while the boundary cache is filled."""
-Crossing = TypeVar("Crossing", Boundary, FreshActivations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +65,11 @@ class FrozenBelow:
         """Return what crosses the line of ``cut``, and where it came from."""
         if cut.rung == POOLED and self.features is not None:
             return FeatureActivations(self.features, self.device), InputsReport(kind="features")
+        ragged = self.backbone.preparation.spec.pad is not None
         if not views:
-            return self._at(FreshActivations, model, cut), InputsReport(kind="fresh")
-        boundary = self._at(Boundary, model, cut)
+            fresh: Activations = self._at(RaggedActivations if ragged else FreshActivations, model, cut)
+            return fresh, InputsReport(kind="fresh")
+        boundary: Boundary | RaggedBoundary = self._at(RaggedBoundary if ragged else Boundary, model, cut)
         forecast = boundary.forecast((train, range(views)), (judged, [None]))
         if forecast.to_compute:
             self.listener.note(str(forecast))
@@ -85,7 +87,7 @@ class FrozenBelow:
         )
         return boundary, record
 
-    def _at(self, made: type[Crossing], model: nn.Module, cut: Cut) -> Crossing:
+    def _at(self, made: Callable[..., Any], model: nn.Module, cut: Cut) -> Any:
         """Return what crosses the line of ``cut``: kept on disk, or computed whenever it is asked for."""
         return made(
             self.samples,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,18 +21,20 @@ from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from thawline.backbones.watch import FreezeWatch
-from thawline.engines.arithmetic import arithmetic, repeatable
+from thawline.engines.arithmetic import repeatable
 from thawline.errors import DivergedError
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
-from thawline.training.mixing import Mixed, check_cutmix, mix
+from thawline.training.mixing import Mixed, check_mixing, mix
 from thawline.training.net import Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
+from thawline.training.predicting import arithmetic_of, predict
+from thawline.training.ragged import cut_to_longest, in_order, parts_of
 from thawline.training.schedule import Order, evaluation_steps, rate
-from thawline.training.stage import Activations, Batches, StageResult, StageSpec, TrainingSetup
+from thawline.training.stage import Activations, StageResult, StageSpec, TrainingSetup
 from thawline.training_records import Evaluated, Point
 
 if TYPE_CHECKING:
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_S = 20.0
 """A checkpoint is written at every evaluation, and when the last checkpoint is older than this."""
-_JUDGED_ROWS = 64
-"""Samples in one run of the net while judging."""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,7 +92,7 @@ class StageTrainer:
         """
         self.spec, self.above, self.inputs, self.setup = spec, above, inputs, setup
         settings = setup.settings
-        check_cutmix(above, settings)
+        check_mixing(above, settings)
         self._order = Order(
             spec.rows,
             batch_size=settings.batch_size,
@@ -178,14 +178,17 @@ class StageTrainer:
             at = warm if step == 0 and at else max(at, self._order.n_steps // 100)
         set_rate(self._optimiser, rate(at, self._order.n_steps, settings))
         self._optimiser.zero_grad(set_to_none=True)
-        parts = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
+        crossing, order = in_order(crossing, self.setup.pad)
+        labels = labels[order]
+        pieces = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
         learning = list(self.above.learning.values())
         total = 0.0
-        for part in parts:
-            here = slice(part[0], part[-1] + 1)
+        for piece in pieces:
+            here = slice(piece[0], piece[-1] + 1)
             mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
-            loss_of = partial(self._loss, mixed, labels[here], len(labels))
-            total += self._fast.backward(loss_of, learning, len(part))
+            for part in parts_of(mixed.crossing, self.setup.pad):
+                loss_of = partial(self._loss, mixed, labels[here], len(labels), part.start)
+                total += self._fast.backward(loss_of, learning, part.stop - part.start)
         if not np.isfinite(total):
             raise self._diverged(f"the loss became {total}", step + 1)
         self._watch.saw_gradients()
@@ -197,14 +200,16 @@ class StageTrainer:
         self._now.loss_sum += total * len(labels)
         self._now.loss_n += len(labels)
 
-    def _loss(self, mixed: Mixed, labels: torch.Tensor, n: int, part: slice) -> torch.Tensor:
-        """Return the share of a part of the samples in the mean loss over all ``n`` of the step.
+    def _loss(self, mixed: Mixed, labels: torch.Tensor, n: int, start: int, part: slice) -> torch.Tensor:
+        """Return the share of a part of the samples, counted from ``start``, in the mean loss over all ``n`` of a step.
 
         The sum is divided by the number of samples, not by the sum of their class weights: a part that holds one class
         only would lose the weight of that class.
         """
-        with _arithmetic(self.setup):
-            logits = self.above.logits(tuple(tensor[part] for tensor in mixed.crossing))  # (B, ...) -> (B, C)
+        part = slice(start + part.start, start + part.stop)
+        crossing = cut_to_longest(tuple(tensor[part] for tensor in mixed.crossing), self.setup.pad)
+        with arithmetic_of(self.setup):
+            logits = self.above.logits(crossing)  # (B, ...) -> (B, C)
 
         def entropy(wanted: torch.Tensor) -> torch.Tensor:
             smoothing = self.setup.settings.label_smoothing
@@ -356,25 +361,6 @@ class StageTrainer:
         self._now = _Standing(**now | {"history": [Point(**point) for point in now["history"]]})
 
 
-def predict(
-    above: Above, inputs: Activations, rows: NDArray[np.int64], setup: TrainingSetup, fast: FastSteps
-) -> NDArray[np.float64]:
-    """Return logits (n, C) of samples as they are, without augmentation."""
-    batches: Batches = [(rows[i : i + _JUDGED_ROWS], None) for i in range(0, len(rows), _JUDGED_ROWS)]
-
-    def logits_of(crossing: tuple[torch.Tensor, ...], part: slice) -> torch.Tensor:
-        with torch.no_grad(), _arithmetic(setup):
-            return above.logits(tuple(tensor[part] for tensor in crossing))
-
-    above.eval()
-    try:
-        with closing(inputs.stream(batches)) as stream:
-            logits = [fast.each(partial(logits_of, crossing), len(crossing[0])) for crossing in stream]
-    finally:
-        above.train()
-    return torch.cat([part for parts in logits for part in parts]).cpu().numpy().astype(np.float64)
-
-
 def _class_weights(setup: TrainingSetup, rows: NDArray[np.int64]) -> torch.Tensor | None:
     """Return the inverse frequencies (C,) of the classes in ``rows``, mean 1 over these samples; None if off."""
     if setup.settings.class_weights == "none":
@@ -382,10 +368,6 @@ def _class_weights(setup: TrainingSetup, rows: NDArray[np.int64]) -> torch.Tenso
     counts = np.bincount(setup.labels[rows], minlength=setup.n_classes)
     weights = len(rows) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=setup.device)
-
-
-def _arithmetic(setup: TrainingSetup) -> AbstractContextManager[None]:
-    return arithmetic(torch.device(setup.device), setup.precision)
 
 
 @contextlib.contextmanager

@@ -70,12 +70,17 @@ def _interval(length: int, share: float, rng: np.random.Generator) -> tuple[int,
     return max(centre - half, 0), min(centre + half, length)
 
 
-def check_cutmix(above: Above, settings: TrainPlan) -> None:
-    """Refuse cutmix if the last two axes are not height and width; ``mix`` refuses other shapes.
+def check_mixing(above: Above, settings: TrainPlan) -> None:
+    """Refuse cutmix if the last two axes are not height and width, and mixup of tokens; ``mix`` refuses other shapes.
 
     Raises:
         UsageError: Names what to do instead.
     """
+    if settings.mixup and above.cut.rung == INPUT and len(above.signature.shape) == 1:
+        raise UsageError(
+            "mixup must have numbers to mix at the thaw line; at 'input' the ids of tokens cross it. Thaw less, such as "
+            "last:2, or leave mixup out."
+        )
     if settings.cutmix and above.cut.rung != INPUT and above.signature.channels_last(above.net.backbone):
         raise UsageError(
             f"cutmix must have images (C, H, W) at the thaw line; at {above.cut.rung!r} channels come last. Use mixup, "

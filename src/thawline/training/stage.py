@@ -46,6 +46,8 @@ class TrainingSetup:
     """f32 or bf16."""
     listener: Listener
     """Hears of every step and every evaluation."""
+    pad: int | None = None
+    """Id of the token that fills texts up; None for samples of one size."""
     backbone_share: float = 1.0
     """Share of the learning rate at which the backbone learns; the head learns at all of it."""
 

@@ -167,14 +167,15 @@ def worth_parts(above: Above) -> bool:
     if above.cut.rung == POOLED or any(isinstance(layer, _NormBase) and layer.training for layer in layers):
         return False
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        images = above.signature.examples(above.net.backbone)
-        images[1:] *= 2  # samples of one distribution have nearly the same statistics
-        crossing = above.cut.prefix(images)
+        samples = above.signature.examples(above.net.backbone)
+        if samples.is_floating_point():
+            samples[1:] *= 2  # samples of one distribution have nearly the same statistics
+        crossing = above.cut.prefix(samples)
         before = torch.get_rng_state()
         with FlopCounterMode(display=False) as counter:
             together = above.logits(crossing)
         learning = sum(parameter.numel() for parameter in above.learning.values())
-        if counter.get_total_flops() < LEAST_WORK * len(images) * learning:
+        if counter.get_total_flops() < LEAST_WORK * len(samples) * learning:
             return False
         if not torch.equal(torch.get_rng_state(), before):
             return False
