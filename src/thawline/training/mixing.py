@@ -78,8 +78,8 @@ def check_mixing(above: Above, settings: TrainPlan) -> None:
     """
     if settings.mixup and above.cut.rung == INPUT and len(above.signature.shape) == 1:
         raise UsageError(
-            "mixup must have numbers to mix at the thaw line; at 'input' the ids of tokens cross it. Thaw less, such as "
-            "last:2, or leave mixup out."
+            "mixup must have numbers to mix at the thaw line; at 'input' the ids of tokens cross it. Thaw less, such "
+            "as last:2, or leave mixup out."
         )
     if settings.cutmix and above.cut.rung != INPUT and above.signature.channels_last(above.net.backbone):
         raise UsageError(
