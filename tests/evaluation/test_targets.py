@@ -12,6 +12,7 @@ from thawline.errors import DataError
 from thawline.evaluation import Rows, evaluator_for
 from thawline.evaluation.label_scores import best_thresholds, mean_average_precision, score_labels
 from thawline.evaluation.number_scores import score_numbers
+from thawline.inputs.simple import Simple
 
 N = 300
 
@@ -118,7 +119,7 @@ def test_baselines_and_verdicts(target):
     truth = truth > 0.2 if target == "labels" else truth.astype(np.float64)
     by, half = evaluator_for(target), N // 2
     train, test = (Rows(features[rows], simple[rows], truth[rows]) for rows in (slice(half), slice(half, N)))
-    simpler = by.baselines(train, test, 2, simple="pixels", seed=0, groups=None)
+    simpler = by.baselines(train, test, 2, simple=Simple("pixels", "16 x 16 pixels"), seed=0, groups=None)
     names = [one.name for one in simpler]
     assert names == (["frequency", "knn", "pixels"] if target == "labels" else ["mean", "median", "knn", "pixels"])
     constant = simpler[0].probabilities

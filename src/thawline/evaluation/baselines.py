@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thawline.evaluation.scoring import score
 from thawline.heads import fit_head
+from thawline.inputs.simple import Simple
 from thawline.records import Baseline
 
+_PIXELS = Simple("pixels", "16 x 16 pixels")
 METHODS = {
     "majority": "always the commonest class",
     "pixels": "logistic regression on 16 x 16 pixels",
+    "tfidf": "logistic regression on TF-IDF of words and characters",
     "knn": "five nearest neighbours on the model's features",
 }
-"""The baselines in every run, by their keys in ``--json``, and what they are."""
+"""The baselines of runs, by their keys in ``--json``, and what they are: pixels of pictures, TF-IDF of texts."""
 GUIDES = {
     "guide-mlp": "three-layer MLP on the pixels",
     "guide-cnn": "CNN of three blocks on the pixels",
@@ -38,38 +42,39 @@ class MeasuredBaseline(Baseline):
 
 def baselines(
     train_features: NDArray[np.float32] | None,
-    train_simple: NDArray[np.float32],
+    train_simple: Any,
     train_labels: ArrayLike,
     test_features: NDArray[np.float32] | None,
-    test_simple: NDArray[np.float32],
+    test_simple: Any,
     test_labels: ArrayLike,
     n_classes: int,
     *,
-    simple: str = "16 x 16 pixels",
+    simple: Simple = _PIXELS,
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> tuple[MeasuredBaseline, ...]:
-    """Fit on the training set and score on the test set: majority class, kNN on features, pixels.
+    """Fit on the training set and score on the test set: majority class, kNN on features, simple features.
 
     Args:
         train_features, test_features: (N, D); None without a pre-trained model.
-        train_simple, test_simple: (N, d), as the kind of input makes them of its sketches.
-        simple: What these are, for people.
-        groups: (N,) of the training set, held out together while the strength for pixels is chosen.
+        train_simple, test_simple: (N, d), what the kind of input offers without a backbone; may be sparse.
+        simple: What these are.
+        groups: (N,) of the training set, held out together while the strength for these is chosen.
     Returns:
-        ``majority`` (class frequencies as probabilities), ``knn`` (where there are features) and ``pixels``.
+        ``majority`` (class frequencies as probabilities), ``knn`` (where there are features) and what learned from
+        simple features.
     """
     y = np.asarray(train_labels)
 
     def majority() -> NDArray[np.float64]:
         frequency = np.bincount(y, minlength=n_classes) / len(y)
-        return np.tile(frequency, (len(test_simple), 1))
+        return np.tile(frequency, (test_simple.shape[0], 1))
 
     def knn() -> NDArray[np.float64]:
         assert train_features is not None and test_features is not None
         return fit_head("knn", train_features, y, n_classes, groups=groups, seed=seed).head.predict_proba(test_features)
 
-    def pixels() -> NDArray[np.float64]:
+    def on_simple() -> NDArray[np.float64]:
         fitted = fit_head("logistic", train_simple, y, n_classes, groups=groups, seed=seed)
         return fitted.head.predict_proba(test_simple)
 
@@ -84,5 +89,5 @@ def baselines(
     measured = [measure("majority", "always the commonest class", majority, uses_backbone=False)]
     if train_features is not None:
         measured.append(measure("knn", "five nearest neighbours on the same features", knn, uses_backbone=True))
-    measured.append(measure("pixels", f"logistic regression on {simple}", pixels, uses_backbone=False))
+    measured.append(measure(simple.name, f"logistic regression on {simple.sees}", on_simple, uses_backbone=False))
     return tuple(measured)

@@ -18,6 +18,7 @@ from thawline.evaluation.scoring import score
 from thawline.evaluation.verdict import JUDGEMENT, PRETRAINED, WORTH, only_class, sign, verdict
 from thawline.heads import fit_head
 from thawline.heads.knn import mean_of_neighbours
+from thawline.inputs.simple import Simple
 from thawline.records import Score, Scores, Target
 
 Floats = NDArray[np.float64]
@@ -30,8 +31,8 @@ class Rows:
 
     features: NDArray[np.float32] | None
     """(N, D) of the pre-trained backbone; None without one."""
-    simple: NDArray[np.float32]
-    """(N, d), as the kind of input makes them of its sketches."""
+    simple: Any
+    """(N, d), what the kind of input offers without a backbone; may be sparse."""
     truth: NDArray[Any]
 
 
@@ -49,7 +50,7 @@ class Evaluator(Protocol):
     ) -> Scores: ...
 
     def baselines(
-        self, train: Rows, test: Rows, n: int, *, simple: str, seed: int, groups: NDArray[np.int64] | None
+        self, train: Rows, test: Rows, n: int, *, simple: Simple, seed: int, groups: NDArray[np.int64] | None
     ) -> tuple[MeasuredBaseline, ...]:
         """Measure simpler methods on the same split; the arguments are those of ``evaluation.baselines``."""
         ...
@@ -79,7 +80,7 @@ class ClassEvaluator:
         return score(truth, outputs, outputs.shape[1], seed=seed)
 
     def baselines(
-        self, train: Rows, test: Rows, n: int, *, simple: str, seed: int, groups: NDArray[np.int64] | None
+        self, train: Rows, test: Rows, n: int, *, simple: Simple, seed: int, groups: NDArray[np.int64] | None
     ) -> tuple[MeasuredBaseline, ...]:
         return baselines(
             train.features, train.simple, train.truth, test.features, test.simple, test.truth, n,
@@ -186,7 +187,7 @@ class LabelsEvaluator(_Compared):
         return clipped_losses(truth, outputs)
 
     def baselines(
-        self, train: Rows, test: Rows, n: int, *, simple: str, seed: int, groups: NDArray[np.int64] | None
+        self, train: Rows, test: Rows, n: int, *, simple: Simple, seed: int, groups: NDArray[np.int64] | None
     ) -> tuple[MeasuredBaseline, ...]:
         frequency = train.truth.mean(axis=0)
         methods: list[_Method] = [
@@ -194,13 +195,13 @@ class LabelsEvaluator(_Compared):
                 "frequency",
                 "every label as probable as it is common",
                 False,
-                lambda: np.tile(frequency, (len(test.simple), 1)),
+                lambda: np.tile(frequency, (len(test.truth), 1)),
             )
         ]
         if train.features is not None:
             methods.append(_neighbours(train, test, prior=frequency))
-        title = f"logistic regression for each label on {simple}"
-        methods.append(("pixels", title, False, lambda: _solved("logistic", train, test, n, seed, groups)))
+        title = f"logistic regression for each label on {simple.sees}"
+        methods.append((simple.name, title, False, lambda: _solved("logistic", train, test, n, seed, groups)))
         return _measured(self, methods, test.truth, seed)
 
 
@@ -226,16 +227,17 @@ class NumberEvaluator(_Compared):
         return np.asarray((np.square(truth - outputs) / np.where(scale > 0, scale, 1)).mean(axis=1))
 
     def baselines(
-        self, train: Rows, test: Rows, n: int, *, simple: str, seed: int, groups: NDArray[np.int64] | None
+        self, train: Rows, test: Rows, n: int, *, simple: Simple, seed: int, groups: NDArray[np.int64] | None
     ) -> tuple[MeasuredBaseline, ...]:
         mean, median = train.truth.mean(axis=0), np.median(train.truth, axis=0)
         methods: list[_Method] = [
-            ("mean", "always the mean", False, lambda: np.tile(mean, (len(test.simple), 1))),
-            ("median", "always the median", False, lambda: np.tile(median, (len(test.simple), 1))),
+            ("mean", "always the mean", False, lambda: np.tile(mean, (len(test.truth), 1))),
+            ("median", "always the median", False, lambda: np.tile(median, (len(test.truth), 1))),
         ]
         if train.features is not None:
             methods.append(_neighbours(train, test, prior=None))
-        methods.append(("pixels", f"ridge on {simple}", False, lambda: _solved("ridge", train, test, n, seed, groups)))
+        title = f"ridge on {simple.sees}"
+        methods.append((simple.name, title, False, lambda: _solved("ridge", train, test, n, seed, groups)))
         return _measured(self, methods, test.truth, seed)
 
 

@@ -8,16 +8,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from thawline.errors import UsageError, nearest
+from thawline.heads.columns import is_sparse
 from thawline.heads.head import Head, LinearHead
 from thawline.heads.tasks import task_of
 from thawline.heads.training_rows import TrainingRows, check_rows, depth_scales
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from thawline.listening import Progress
@@ -62,7 +63,8 @@ def fit_head(
 
     Args:
         kind: ``logistic`` or ``svm`` (cross-validated), ``ridge`` or ``knn`` (leave-one-out).
-        values: (N, D) features.
+        values: (N, D) features; of logistic heads, and of ridge for numbers, also a sparse
+            matrix of float32 in rows (CSR).
         labels: (N,) in 0..n_classes-1; or (N, n_classes) bool, labels of which a row may have several, or float64,
             numbers. A class without a row gets next to no probability.
         groups: (N,) rows with equal numbers are held out together (duplicates, one patient).
@@ -78,6 +80,8 @@ def fit_head(
         raise UsageError(f"Head must be one of {', '.join(get_args(HeadKind))}; got {kind!r}.{nearest(kind, _KINDS)}")
     if widths and kind == "knn":
         raise UsageError("Head knn must have the features of one depth; got several. Choose logistic, ridge or svm.")
+    if is_sparse(values) and kind != "logistic" and not (kind == "ridge" and np.ndim(labels) == 2):
+        raise UsageError(f"Sparse features must go with a logistic head, or with ridge for numbers; got {kind}.")
     started = time.perf_counter()
     rows, scales = _weighed(check_rows(values, labels, n_classes, groups), widths)
     task = task_of(rows.truth)
@@ -128,6 +132,10 @@ def held_out_logits(
 
     rows, _ = _weighed(check_rows(values, labels, n_classes, groups), widths)
     with _fitting_threads(rows):
+        if is_sparse(rows.values):
+            from thawline.heads.sparse import held_out_sparse
+
+            return held_out_sparse(rows, fold)
         space = scale_features(rows.values)
         if kind == "logistic":
             return held_out_logits(rows, space, loss_of(rows), lambda decisions, labels: 1.0, fold)
@@ -148,6 +156,11 @@ _Outcome = tuple[Head, float, tuple[dict[str, float], ...], float | None, "NDArr
 def _logistic(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
     from thawline.heads.logistic import fit_logistic  # a prediction needs none of these modules
 
+    if is_sparse(rows.values):
+        from thawline.heads.sparse import fit_sparse
+
+        head, path = fit_sparse(rows, seed=seed, progress=progress)
+        return head, path.strength, path.steps, path.log_loss, None
     head, path = fit_logistic(rows, seed=seed, progress=progress)
     return head, path.strength, path.steps, path.log_loss, path.held_out_logits
 
@@ -160,6 +173,11 @@ def _svm(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
 
 
 def _ridge(rows: TrainingRows, seed: int, progress: Progress | None) -> _Outcome:
+    if is_sparse(rows.values):
+        from thawline.heads.sparse import fit_sparse_ridge
+
+        head, penalty, steps = fit_sparse_ridge(rows, seed=seed)
+        return head, penalty, steps, None, None
     from thawline.heads.ridge import fit_ridge
 
     head, path = fit_ridge(rows)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawline.errors import DataError
+from thawline.heads.columns import is_sparse
 from thawline.records import Target
 
 BLOCK_ROWS = 1024
@@ -129,11 +130,15 @@ class LinearHead:
         return self.weight.size + self.bias.size
 
     def decision(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (N, C) before the temperature.
+        """Return (N, C) before the temperature; the features may be sparse.
 
         Raises:
             DataError: The features have another width than those the head was fitted on.
         """
+        if is_sparse(values):
+            _require_width(values, self.weight.shape[1])  # type: ignore[arg-type]
+            product: NDArray[np.float64] = values @ self.weight.T + self.bias
+            return product
         return in_blocks(values, self.weight.shape[1], self.classes_n, lambda block: block @ self.weight.T + self.bias)
 
     def logits(self, values: NDArray[np.float32]) -> NDArray[np.float64]:

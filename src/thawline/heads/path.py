@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.heads.columns import ColumnSpace
 from thawline.heads.folds import stratified_group_folds
 from thawline.heads.losses import Loss
 from thawline.heads.problems import Problems, Weights
@@ -62,13 +63,14 @@ class StrengthPath:
 
 def choose_strength(
     rows: TrainingRows,
-    space: RowSpace,
+    space: RowSpace | ColumnSpace,
     loss: Loss,
     calibrate: Calibrate,
     *,
     strengths: Sequence[float] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    one_fold: bool = False,
 ) -> StrengthPath:
     """Cross-validate C; the smallest mean log loss over the held-out rows wins, the stronger penalty among equals.
 
@@ -76,9 +78,11 @@ def choose_strength(
 
     Args:
         strengths: Values of C, all of which are tried; without them, decades and then quarter decades around the best.
+        one_fold: Hold out one fold instead of each in turn, however few the rows.
     """
     fold = stratified_group_folds(rows.labels, rows.groups, N_FOLDS, seed)
-    held_out = fold == np.arange(1 if len(rows) >= ONE_FOLD_ROWS else fold.max() + 1)[:, None]  # (F, N)
+    one_fold = one_fold or len(rows) >= ONE_FOLD_ROWS
+    held_out = fold == np.arange(1 if one_fold else fold.max() + 1)[:, None]  # (F, N)
     held_out = held_out[~held_out.all(axis=1)]  # with one group, its fold would leave nothing to fit
     if not _predictable(rows, held_out).any():
         return StrengthPath((), UNCHOSEN_STRENGTH, None, 1.0, None, None)
@@ -92,7 +96,7 @@ def choose_strength(
 
 def held_out_logits(
     rows: TrainingRows,
-    space: RowSpace,
+    space: RowSpace | ColumnSpace,
     loss: Loss,
     calibrate: Calibrate,
     fold: NDArray[np.int64],
@@ -124,15 +128,19 @@ def held_out_logits(
 
 def _trial(
     rows: TrainingRows,
-    space: RowSpace,
+    space: RowSpace | ColumnSpace,
     loss: Loss,
     calibrate: Calibrate,
     held_out: NDArray[np.bool_],
     fold: NDArray[np.int64],
 ) -> _Trial:
     """Return a cross-validation in which problem f holds out the rows of ``held_out[f]``, all of one fold."""
-    problems = rough_problems(rows, space, loss, ~held_out)
     order = np.arange(len(rows))
+    if isinstance(space, ColumnSpace):
+        present, labels = rows.present()
+        problems: Problems = space.problems(labels, len(present), loss, ~held_out)
+        return _Trial(problems, order, _predictable(rows, held_out), rows.groups, calibrate)
+    problems = rough_problems(rows, space, loss, ~held_out)
     # A fold has no use for the rows that it holds out; below this size, products over blocks cost more than they save.
     if problems.scores.size >= WORTH_BLOCKS:
         # Rows of one fold side by side are a slice: each problem skips its own without a copy.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thawline.errors import DataError
+from thawline.heads.columns import is_sparse
 from thawline.heads.tasks import task_of
 from thawline.strata import strata
 
@@ -18,8 +19,8 @@ from thawline.strata import strata
 class TrainingRows:
     """Features, labels and groups of the same N rows."""
 
-    values: NDArray[np.float32]
-    """(N, D), finite."""
+    values: Any
+    """(N, D) float32, finite; of logistic regression also a sparse matrix."""
     labels: NDArray[np.int64]
     """(N,) in 0..n_classes-1; at least two classes occur. With ``targets``, their strata."""
     groups: NDArray[np.int64]
@@ -55,15 +56,16 @@ def check_rows(values: ArrayLike, labels: ArrayLike, n_classes: int, groups: Arr
         DataError: Shapes that do not agree, a feature that is not finite (names the first), a label that is no class,
             or fewer than two classes.
     """
-    features, classes = np.asarray(values, dtype=np.float32), np.asarray(labels)
+    features: Any = values if is_sparse(values) else np.asarray(values, dtype=np.float32)
+    classes = np.asarray(labels)
     by_row = task_of(classes).target == "class"
     if (
         features.ndim != 2
-        or not features.size
+        or not min(features.shape)
         or (classes.shape if by_row else classes.shape[:1]) != features.shape[:1]
     ):
         raise DataError(f"A head needs features (N, D) with labels (N,); got {features.shape} with {classes.shape}.")
-    if not np.isfinite(features).all():
+    if not np.isfinite(features.data if is_sparse(features) else features).all():
         row, column = np.argwhere(~np.isfinite(features))[0]
         raise DataError(
             f"Features must be finite; row {row}, column {column} is {features[row, column]}. "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thawline.inputs.image.views import Augmentation
     from thawline.inputs.near import NearCopies
     from thawline.inputs.settled import Beyond, Settled
+    from thawline.inputs.simple import Simple, SimpleFeatures
     from thawline.records import Payload, Preparation, ValueScale
 
     Sketches = NDArray[np.uint8]
@@ -39,8 +40,8 @@ class InputKind(Protocol):
         ...
 
     @property
-    def SIMPLE(self) -> str:
-        """What the baseline without a backbone sees, for people: ``16 x 16 pixels``."""
+    def SIMPLE(self) -> Simple:
+        """What the baseline without a backbone learns from."""
         ...
 
     def look(self, payload: Payload) -> tuple[NDArray[np.uint8], bytes]:
@@ -73,8 +74,23 @@ class InputKind(Protocol):
         """
         ...
 
-    def simple_features(self, sketches: Sketches) -> NDArray[np.float32]:
-        """Return what the baseline without a backbone learns from, (N, d)."""
+    def simple_features(
+        self,
+        sketches: Sketches,
+        read: Callable[[int], Payload],
+        learned: NDArray[np.int64],
+        asked: NDArray[np.int64],
+        n_classes: int,
+    ) -> SimpleFeatures:
+        """Return what the baseline without a backbone learns from.
+
+        Args:
+            sketches: (N, *SKETCH_SHAPE)
+            read: From a row to the sample as it is stored.
+            learned: (n,) rows to learn from; features may be fitted to them, and to nothing else.
+            asked: (m,) rows that the baseline is asked about.
+            n_classes: Told apart by what learns from the features.
+        """
         ...
 
     def remarks(self, sketches: Sketches, files: Sequence[str]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thawline.backbones.lines import depth_rungs
+from thawline.features.simple import simple_features
 from thawline.inputs import kind_of
 from thawline.planning.arms import Arm, judge_head
-from thawline.planning.standing import PIXELS, Standing
+from thawline.planning.standing import Standing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,13 +67,13 @@ class HeadArms:
         return partial(depth_profile, paths, field.labels, names, groups=field.groups, seed=self._ground.seed)
 
     def for_comparison(self, pooled: NDArray[np.float32]) -> None:
-        """Judge what is never chosen: pixels without any pre-trained model, and other kinds of head.
+        """Judge what is never chosen: what the data offer without any pre-trained model, and other kinds of head.
 
         Args:
             pooled: (N, D) features of the last layer, of all samples.
         """
         data, rows = self._ground.data, self._field.rows
-        simple = kind_of(data.kind).simple_features(data.sketches)
-        self.judge("no backbone: 16 x 16 pixels, logistic", simple[rows], PIXELS)
+        simple = kind_of(data.kind).SIMPLE
+        self.judge(f"no backbone: {simple.sees}, logistic", simple_features(data, rows).learned, simple.name)
         for name, head in (("ridge", "ridge"), ("svm", "svm"), ("five neighbours", "knn")):
             self.judge(f"last layer, {name}", pooled[rows], "pooled", head=head)

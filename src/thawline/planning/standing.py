@@ -10,8 +10,8 @@ from thawline.planning.choice import Choice
 if TYPE_CHECKING:
     from thawline.planning.arms import Arm, Field
 
-PIXELS = "pixels"
-"""Stands for the layer where no backbone is used."""
+NO_BACKBONE = frozenset({"pixels", "tfidf"})
+"""Stand for the layer where no backbone is used: the names of the kinds' simple features."""
 SOLVING = {"logistic": 2.0, "svm": 2.0, "ridge": 0.5, "knn": 0.5}
 """Kind of head -> seconds to solve it on all samples, its strength chosen, over those to judge it. Judging solves the
 folds together, and only as exactly as a comparison needs; or closed forms one by one."""
@@ -61,4 +61,4 @@ class Standing:
 
 def is_shippable(arm: Arm) -> bool:
     """Whether an arm may be chosen; others are shown for comparison."""
-    return arm.head == "logistic" and arm.layer != PIXELS
+    return arm.head == "logistic" and arm.layer not in NO_BACKBONE

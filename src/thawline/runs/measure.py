@@ -16,6 +16,7 @@ from thawline.errors import DataError
 from thawline.evaluation import MeasuredBaseline, baselines, only_class, score, verdict
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
+from thawline.features.simple import simple_features
 from thawline.features.truncation import truncation_of
 from thawline.features.width import check_room
 from thawline.inputs import kind_of
@@ -161,6 +162,8 @@ def measure(
             )
             data = replace(data, warnings=(*data.warnings, *missing))
         found = _evaluate(data, split, ground.held_out(plan), features, tested, fitted, plan, guides)
+        if found.note:
+            data = replace(data, warnings=(*data.warnings, found.note))
         bundle = make_bundle(
             shipped,
             fitted.head,
@@ -296,6 +299,8 @@ class _Evaluation:
     baselines: tuple[Baseline, ...]
     verdict: str
     predictions: Predictions
+    note: str
+    """What a user should know of the baselines; may be empty."""
 
 
 def _check_sets(data: Dataset, split: Split) -> None:
@@ -336,13 +341,13 @@ def _evaluate(
     test = score(truth, probabilities, n_classes, seed=seed)
     values = None if features is None else features.values
     kind = kind_of(data.kind)
-    simple = kind.simple_features(data.sketches)
+    simple = simple_features(data, seen, split.test)
     simpler = baselines(
         None if values is None else values[seen],
-        simple[seen],
+        simple.learned,
         data.labels[seen],
         None if values is None else values[split.test],
-        simple[split.test],
+        simple.asked,
         truth,
         n_classes,
         simple=kind.SIMPLE,
@@ -372,4 +377,5 @@ def _evaluate(
             probabilities=probabilities,
             failed=(),
         ),
+        note=simple.note,
     )

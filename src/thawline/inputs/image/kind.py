@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from thawline.inputs.image.scales import remarks as depth_remarks
 from thawline.inputs.image.scales import settled as settle
 from thawline.inputs.image.sketches import contrast
 from thawline.inputs.settled import Beyond, Settled
+from thawline.inputs.simple import Simple, SimpleFeatures
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +35,7 @@ __all__ = [
 SKETCH_SHAPE = (16, 16, 3)
 NOUN = "picture"
 SAME = "the same picture, saved again or shrunk"
-SIMPLE = "16 x 16 pixels"
+SIMPLE = Simple("pixels", "16 x 16 pixels")
 FLAT = 4
 """Grey levels; a picture in which no two places differ by more shows nothing that could be learned from."""
 
@@ -81,9 +83,19 @@ def prepare(payload: Payload, preparation: ImagePreparation, beyond: Beyond | No
     return prepared(payload, preparation, beyond.note if isinstance(beyond, Ranges) else None)
 
 
-def simple_features(sketches: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """See ``InputKind.simple_features``: (N, 16, 16, 3) -> (N, 768) in 0..1."""
-    return sketches.reshape(len(sketches), -1).astype(np.float32) / np.float32(255)
+def simple_features(
+    sketches: NDArray[np.uint8],
+    read: Callable[[int], Payload],
+    learned: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    n_classes: int,
+) -> SimpleFeatures:
+    """See ``InputKind.simple_features``: sketches (N, 16, 16, 3) -> (n, 768) in 0..1. No picture is read."""
+    return SimpleFeatures(_flat(sketches[learned]), _flat(sketches[asked]))
+
+
+def _flat(sketches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return sketches.reshape(len(sketches), math.prod(SKETCH_SHAPE)).astype(np.float32) / np.float32(255)
 
 
 def remarks(sketches: NDArray[np.uint8], files: Sequence[str]) -> list[str]:

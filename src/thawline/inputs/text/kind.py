@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thawline.inputs.settled import Beyond, Settled
+from thawline.inputs.simple import Simple, SimpleFeatures
 from thawline.inputs.text.decode import text_of
 from thawline.inputs.text.sketches import SKETCH_SHAPE, near, remarks, sketch
 from thawline.inputs.text.truncation import Truncation
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from thawline.records import Payload, TextPreparation, ValueScale
 
 __all__ = [
-    "NOUN", "SAME", "SKETCH_SHAPE", "beyond", "look", "near", "prepare", "remarks", "settled", "show", "stand_ins",
-    "to_tensors", "views",
+    "NOUN", "SAME", "SIMPLE", "SKETCH_SHAPE", "beyond", "look", "near", "prepare", "remarks", "settled", "show",
+    "simple_features", "stand_ins", "to_tensors", "views",
 ]  # fmt: skip
 
 NOUN = "text"
 SAME = "the same text up to case, blanks and punctuation"
+SIMPLE = Simple("tfidf", "TF-IDF of words and characters")
 SHOWN = 240
 """Characters of a text that are shown to people."""
 
@@ -56,6 +58,19 @@ def prepare(payload: Payload, preparation: TextPreparation, beyond: Beyond | Non
     if isinstance(beyond, Truncation):
         beyond.note(encoded)
     return padded(encoded.ids, preparation)
+
+
+def simple_features(
+    sketches: NDArray[np.uint8],
+    read: Callable[[int], Payload],
+    learned: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    n_classes: int,
+) -> SimpleFeatures:
+    """See ``InputKind.simple_features``: the texts themselves are read, as sketches say nothing of their words."""
+    from thawline.inputs.text.tfidf import simple_features as counted  # scikit-learn takes a second to import
+
+    return counted(read, learned, asked, n_classes)
 
 
 def show(payload: Payload, side_px: int, scales: Sequence[ValueScale] = ()) -> str:
