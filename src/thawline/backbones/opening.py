@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from thawline.backbones.backbone import Backbone
 from thawline.backbones.catalogue import list_models
@@ -61,6 +61,8 @@ def open_backbone(
             f"({', '.join(sorted(FAMILIES.keys() - {'embedded', 'timm'}))}); got {name!r}.{_families_with(name)} "
             f"See `thawline models`; offline: {DEFAULT_MODEL}."
         )
+    if long is not None and long not in get_args(LongText):
+        raise UsageError(f"long must be one of {', '.join(get_args(LongText))}; got {long!r}.")
     asked = ModelAsk(
         model_args=model_args, input_px=input_px, mean=mean, std=std, interpolation=interpolation, crop_pct=crop_pct,
         long=long, weights_by_name=weights_by_name or None, sha256=sha256,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,13 @@ def reader(
     readings: Sequence[Reading], module: nn.Module, provider: Provider, architecture: str
 ) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
     """See ``Backbone.reader``; ``architecture`` is for messages."""
-    layers = {name for name, _ in module.named_modules() if name}
+    # inside the blocks of a text encoder, nobody knows which tokens are padding
+    readable: Collection[str] | None = getattr(module, "readable", None)
+    layers = set(readable or (name for name, _ in module.named_modules() if name))
     for reading in readings:
         if reading.layer != POOLED and reading.layer not in layers:
-            stages = ", ".join(name for name, _ in module.named_children())
-            inside = next((name for name in sorted(layers) if "." in name), None)
+            stages = ", ".join(readable or (name for name, _ in module.named_children()))
+            inside = None if readable else next((name for name in sorted(layers) if "." in name), None)
             raise ModelError(
                 f"layer must be {POOLED!r} or a layer of {architecture}; got {reading.layer!r}."
                 f"{nearest(reading.layer, layers)} Its stages are {stages}"

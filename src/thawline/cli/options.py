@@ -105,7 +105,7 @@ OWN = "own"
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ModelOptions:
-    """Which pre-trained model, and how it takes pictures."""
+    """Which pre-trained model, and how it takes pictures or texts."""
 
     model: Annotated[
         str | None,
@@ -141,6 +141,14 @@ class ModelOptions:
     ] = None
     interpolation: Annotated[str | None, _model(help="How to resize: nearest, bilinear, bicubic or lanczos.")] = None
     crop_pct: Annotated[float | None, _model(help="Share of the resized side that the centre crop keeps.")] = None
+    long: Annotated[
+        str | None,
+        _model(
+            metavar="HOW",
+            help="What becomes of texts with more tokens than the model takes: head (default) reads their beginning, "
+            "head-tail their beginning and end, windows all, in parts whose features are averaged.",
+        ),
+    ] = None
     weights_by_name: Annotated[
         bool,
         _model(
@@ -177,6 +185,7 @@ class ModelOptions:
             "std": _channels("--std", self.std),
             "interpolation": self.interpolation,
             "crop_pct": self.crop_pct,
+            "long": self.long,
             "weights_by_name": self.weights_by_name,
             "sha256": self.sha256,
         }

@@ -41,8 +41,8 @@ class TextFamily:
     """Id of the token that stands for nothing, if nobody says."""
     counts_from_pad: bool = False
     """Whether positions are counted over the tokens of a text and begin behind ``pad``."""
-    positions: int
-    """Positions that the library has if ``config.json`` does not say."""
+    defaults: Mapping[str, Any]
+    """Settings that the library has if ``config.json`` does not say, where they are not those of BERT."""
     renamed: tuple[tuple[str, str], ...] = ()
     """(pattern, replacement): from names in files, prefix taken off, to names of the library's modules."""
     unused: tuple[str, ...] = ("pooler.",)
@@ -88,8 +88,12 @@ class TextFamily:
 
     def longest(self, settings: Mapping[str, Any], pad: int) -> int:
         """Return the most tokens, special tokens among them, that the encoder has positions for."""
-        positions = int(settings.get(_POSITIONS, self.positions))
+        positions = int(settings.get(_POSITIONS, self.defaults.get(_POSITIONS, 512)))
         return positions - (pad + 1 if self.counts_from_pad else 0)
+
+    def vocabulary(self, settings: Mapping[str, Any]) -> int:
+        """Return how many tokens the encoder has embeddings of."""
+        return int(settings.get("vocab_size", self.defaults["vocab_size"]))
 
 
 _POSITIONS = "max_position_embeddings"
@@ -104,11 +108,12 @@ _WORDS = "embeddings.word_embeddings.weight"
 _FAMILIES = (
     TextFamily(
         model_type="bert", model="BertModel", config="BertConfig", tokenizer="BertTokenizer", anchor=_WORDS,
-        keys=_BERT, prefixes=("bert.",), pad=0, positions=512, renamed=_OLD_NAMES,
+        keys=_BERT, prefixes=("bert.",), pad=0, defaults={"vocab_size": 30522}, renamed=_OLD_NAMES,
     ),
     TextFamily(
         model_type="distilbert", model="DistilBertModel", config="DistilBertConfig", tokenizer="BertTokenizer",
-        anchor=_WORDS, blocks="transformer.layer", prefixes=("distilbert.",), pad=0, positions=512, unused=(),
+        anchor=_WORDS, blocks="transformer.layer", prefixes=("distilbert.",), pad=0, unused=(),
+        defaults={"vocab_size": 30522, "num_hidden_layers": 6},
         keys=frozenset(
             "vocab_size dim n_layers n_heads hidden_dim activation dropout attention_dropout max_position_embeddings "
             "pad_token_id".split()
@@ -117,19 +122,20 @@ _FAMILIES = (
     *(
         TextFamily(
             model_type=model_type, model=f"{name}Model", config=f"{name}Config", tokenizer=f"{name}Tokenizer",
-            anchor=_WORDS, keys=_BERT, prefixes=("roberta.",), pad=1, positions=514, counts_from_pad=True,
-            renamed=_OLD_NAMES,
+            anchor=_WORDS, keys=_BERT, prefixes=("roberta.",), pad=1, counts_from_pad=True,
+            renamed=_OLD_NAMES, defaults={"vocab_size": vocabulary, "pad_token_id": 1},
         )
-        for model_type, name in (("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"))
+        for model_type, name, vocabulary in (("roberta", "Roberta", 50265), ("xlm-roberta", "XLMRoberta", 30522))
     ),
     TextFamily(
         model_type="mpnet", model="MPNetModel", config="MPNetConfig", tokenizer="MPNetTokenizer", anchor=_WORDS,
         keys=(_BERT - {"type_vocab_size", "pad_token_id"}) | {"relative_attention_num_buckets"},
-        prefixes=("mpnet.",), pad=1, positions=514, counts_from_pad=True, renamed=_OLD_NAMES,
+        prefixes=("mpnet.",), pad=1, counts_from_pad=True, renamed=_OLD_NAMES,
+        defaults={"vocab_size": 30527, "pad_token_id": 1},
     ),
     TextFamily(
         model_type="deberta-v2", model="DebertaV2Model", config="DebertaV2Config", tokenizer="DebertaV2Tokenizer",
-        anchor=_WORDS, prefixes=("deberta.",), pad=0, positions=512,
+        anchor=_WORDS, prefixes=("deberta.",), pad=0, defaults={"vocab_size": 128100},
         keys=_BERT | frozenset(
             "relative_attention max_relative_positions position_buckets position_biased_input pos_att_type "
             "share_att_key norm_rel_ebd conv_kernel_size conv_act conv_groups embedding_size "
@@ -140,7 +146,8 @@ _FAMILIES = (
     TextFamily(
         model_type="modernbert", model="ModernBertModel", config="ModernBertConfig",
         tokenizer="PreTrainedTokenizerFast",
-        anchor="embeddings.tok_embeddings.weight", blocks="layers", prefixes=("model.",), pad=50283, positions=8192,
+        anchor="embeddings.tok_embeddings.weight", blocks="layers", prefixes=("model.",), pad=50283,
+        defaults={"vocab_size": 50368, "max_position_embeddings": 8192},
         keys=frozenset(
             "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_activation "
             "max_position_embeddings norm_eps norm_bias pad_token_id attention_bias attention_dropout layer_types "

@@ -1,4 +1,4 @@
-"""Text encoders of transformers as chains of their own blocks, which can be cut between any two of them.
+"""Text encoders as chains of blocks, which can be cut between any two of them: ours, or those of transformers.
 
 One tensor crosses every line: hidden (B, L, W), whose rows at padding are exactly 0. Each block makes its mask of that,
 and clears the rows again that it filled. So a batch may be filled up to any length, and a cut serves all of them.
@@ -6,13 +6,23 @@ and clears the rows again that it filled. So a batch may be filled up to any len
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from thawline.backbones.providers.hf_text_blocks import (
+    NAMES,
+    Block,
+    Distances,
+    Embeddings,
+    Sizes,
+    additive,
+    draw,
+    present,
+)
 from thawline.backbones.providers.hf_text_pooling import Dense, Normalize, Pooling
 from thawline.backbones.providers.transformers_import import import_transformers
 from thawline.errors import ModelError
@@ -21,12 +31,7 @@ if TYPE_CHECKING:
     from thawline.backbones.providers.hf_text_families import TextFamily
     from thawline.records import TextPreparation
 
-_HIDDEN = -1e4
-"""Added to the scores of keys that are padding: their weights become exactly 0, in half precision, too."""
-
 Given = tuple[Any, ...]
-Mask = Callable[..., tuple[Given, dict[str, Any]]]
-"""(block, hidden (B, L, W), *constants) -> what the library's block takes."""
 
 
 class TextEncoder(nn.Module):
@@ -39,32 +44,28 @@ class TextEncoder(nn.Module):
     normalize: Any
     rotation: Any
 
-    def __init__(
-        self, model: Any, family: TextFamily, settings: Mapping[str, Any], preparation: TextPreparation
-    ) -> None:
+    def __init__(self, family: TextFamily, preparation: TextPreparation) -> None:
         super().__init__()
         self.length, self.vocabulary, self.pad = preparation.length, preparation.vocabulary, preparation.pad
         self._blocks = family.blocks
-        self.embeddings = model.embeddings
-        self.embeddings.register_forward_hook(partial(_clear_padding, pad=self.pad))
-        holder, _, layers = family.blocks.rpartition(".")
-        blocks: Any = model.get_submodule(family.blocks)
+
+    def hold(self, embeddings: nn.Module, blocks: nn.ModuleList) -> None:
+        """Take embeddings and blocks, under the names that they have in the library."""
+        self.embeddings = embeddings
+        holder, _, layers = self._blocks.rpartition(".")
         if holder:
-            held = nn.Module()
-            setattr(held, layers, blocks)
-            setattr(self, holder, held)
-        else:
-            setattr(self, layers, blocks)
-        for block in blocks:
-            block.register_forward_pre_hook(partial(_given, _MASKS[family.model_type]), with_kwargs=True)
-            block.register_forward_hook(_clear_rows)
-        width = int(model.config.hidden_size)
-        if family.model_type in _ADDED:
-            _ADDED[family.model_type](self, model)
-        pooling = Pooling(str(settings.get("pooling", "mean")).split("+"))
-        self.pooling = pooling
+            setattr(self, holder, nn.Module())
+        setattr(self.get_submodule(holder), layers, blocks)
+
+    def end(self, width: int, settings: Mapping[str, Any]) -> None:
+        """Add what follows the blocks.
+
+        Args:
+            width: Of hidden.
+        """
+        self.pooling = Pooling(str(settings.get("pooling", "mean")).split("+"))
+        width *= len(self.pooling.modes)
         self.dense = nn.ModuleList()
-        width *= len(pooling.modes)
         for described in settings.get("dense") or ():
             self.dense.append(Dense(width, **described))
             width = int(described["out_features"])
@@ -110,20 +111,6 @@ class TextEncoder(nn.Module):
         return self.normalize(pooled) if hasattr(self, "normalize") else pooled
 
 
-class _Distances(nn.Module):
-    """MPNet's bias of attention by the distance of two tokens, for all distances of a text."""
-
-    def __init__(self, embedding: nn.Embedding, bucket_of: Any, length: int) -> None:
-        super().__init__()
-        self.weight = embedding.weight
-        distances = torch.arange(1 - length, length)  # of a key from a query
-        self.buckets = nn.Buffer(bucket_of(distances, num_buckets=len(self.weight)), persistent=False)
-
-    def forward(self) -> torch.Tensor:
-        """(2 * length - 1, heads)"""
-        return nn.functional.embedding(self.buckets, self.weight)
-
-
 class _Vectors(nn.Module):
     """DeBERTa's vectors of relative positions."""
 
@@ -152,91 +139,22 @@ class _Rotation(nn.Module):
         return {kind: (getattr(self, f"cos_{kind}"), getattr(self, f"sin_{kind}")) for kind in self._types}
 
 
-def present(hidden: torch.Tensor) -> torch.Tensor:
-    """Tell tokens from padding: (B, L, W) -> bool (B, L)."""
-    return (hidden != 0).any(-1)
+def _vectors_given(_block: nn.Module, args: Given, _kwargs: object) -> tuple[Given, dict[str, Any]]:
+    """DeBERTa: its blocks take a bool mask, and find relative positions by themselves."""
+    hidden, *vectors = args
+    return (hidden, present(hidden)[:, None, None]), {"rel_embeddings": vectors[0] if vectors else None}
 
 
-def _additive(keys: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Bool (...) -> numbers to add to scores: 0 where a key is to be seen."""
-    return (~keys).to(like.dtype) * _HIDDEN
-
-
-def _given(mask: Mask, block: nn.Module, args: Given, _kwargs: object) -> tuple[Given, dict[str, Any]]:
-    return mask(block, *args)
-
-
-def _masked(block: nn.Module, hidden: torch.Tensor) -> tuple[Given, dict[str, Any]]:
-    return (hidden, _additive(present(hidden)[:, None, None], hidden)), {}  # (B, 1, 1, L)
-
-
-def _with_distances(block: nn.Module, hidden: torch.Tensor, table: torch.Tensor) -> tuple[Given, dict[str, Any]]:
-    """MPNet: the table (2 * length - 1, heads) becomes a bias (1, heads, L, L)."""
-    at = torch.arange(hidden.shape[1], device=hidden.device)
-    middle = len(table) // 2
-    bias = table[at[None] - at[:, None] + middle].permute(2, 0, 1)[None]  # row: query, column: key
-    (hidden, mask), _ = _masked(block, hidden)
-    return (hidden, mask, bias), {}
-
-
-def _with_vectors(block: nn.Module, hidden: torch.Tensor, vectors: Any = None) -> tuple[Given, dict[str, Any]]:
-    """DeBERTa: takes a bool mask, and finds relative positions by itself."""
-    return (hidden, present(hidden)[:, None, None]), {"rel_embeddings": vectors}
-
-
-def _rotated(block: Any, hidden: torch.Tensor, tables: Mapping[str, Any]) -> tuple[Given, dict[str, Any]]:
+def _angles_given(block: Any, args: Given, _kwargs: object) -> tuple[Given, dict[str, Any]]:
     """ModernBERT: some blocks see neighbours only."""
+    hidden, tables = args
     length, kind = hidden.shape[1], block.attention_type
-    keys = present(hidden)[:, None, None]
+    keys = present(hidden)[:, None, None]  # (B, 1, 1, L)
     if kind == "sliding_attention":
         at = torch.arange(length, device=hidden.device)
         keys = keys & ((at[None] - at[:, None]).abs() <= block.config.sliding_window)  # (B, 1, L, L)
     angles = tuple(table[:, :length] for table in tables[kind])
-    return (hidden, _additive(keys, hidden)), {"position_embeddings": angles}
-
-
-_MASKS: Mapping[str, Mask] = {
-    "bert": _masked,
-    "distilbert": _masked,
-    "roberta": _masked,
-    "xlm-roberta": _masked,
-    "mpnet": _with_distances,
-    "deberta-v2": _with_vectors,
-    "modernbert": _rotated,
-}
-
-
-def _add_distances(encoder: Any, model: Any) -> None:
-    bucket_of = model.encoder.relative_position_bucket
-    encoder.encoder.relative_attention_bias = _Distances(
-        model.encoder.relative_attention_bias, bucket_of, encoder.length
-    )
-
-
-def _add_vectors(encoder: Any, model: Any) -> None:
-    if model.encoder.relative_attention:
-        encoder.encoder.rel_embeddings = _Vectors(model.encoder.rel_embeddings)
-        if hasattr(model.encoder, "LayerNorm"):
-            encoder.encoder.LayerNorm = model.encoder.LayerNorm
-    if model.encoder.conv is not None:
-        first = encoder.encoder.layer[0]
-        first.conv = model.encoder.conv
-        first.register_forward_hook(_convolved)
-
-
-def _add_rotation(encoder: Any, model: Any) -> None:
-    types = sorted(set(model.config.layer_types))
-    encoder.rotation = _Rotation(model.rotary_emb, encoder.length, types)
-    encoder.final_norm = model.final_norm
-    encoder.final_norm.register_forward_hook(_clear_rows)
-
-
-_ADDED: Mapping[str, Callable[[Any, Any], None]] = {
-    "mpnet": _add_distances,
-    "deberta-v2": _add_vectors,
-    "modernbert": _add_rotation,
-}
-"""What a family has beside embeddings and blocks."""
+    return (hidden, additive(keys, hidden)), {"position_embeddings": angles}
 
 
 def _first(output: Any) -> torch.Tensor:
@@ -266,17 +184,58 @@ def encoder(family: TextFamily, settings: Mapping[str, Any], preparation: TextPr
     """Build an encoder with random weights.
 
     Raises:
-        ModelError: The library does not take these settings.
+        ModelError: The family does not take these settings.
     """
-    library = import_transformers(f"models.{family.package}")
     own = {key: settings[key] for key in settings if key in family.keys}
+    made = TextEncoder(family, preparation)
     try:
-        model: Any = getattr(library, family.model)(getattr(library, family.config)(**own))
-        return TextEncoder(model, family, settings, preparation)
+        width = (_of_ours if family.model_type in NAMES else _of_library)(made, family, own)
+        made.end(width, settings)
     except ModelError:
         raise
-    except Exception as error:  # its checks raise errors of many kinds
+    except Exception as error:  # the library's checks raise errors of many kinds
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"settings must be ones that transformers' {family.model_type} takes; got {dict(settings)!r}: {reason}."
+            f"settings must be ones that {family.model_type} takes; got {dict(settings)!r}: {reason}."
         ) from error
+    return made
+
+
+def _of_ours(made: TextEncoder, family: TextFamily, settings: Mapping[str, Any]) -> int:
+    """Fill an encoder with our own blocks; return its width."""
+    names, sizes = NAMES[family.model_type], Sizes.of({**family.defaults, **settings})
+    counted_from = sizes.pad_token_id if family.counts_from_pad else None
+    blocks = nn.ModuleList(Block(names, sizes) for _ in range(sizes.num_hidden_layers))
+    made.hold(Embeddings(names, sizes, made.pad, counted_from), blocks)
+    if names.distances:
+        buckets = sizes.relative_attention_num_buckets or names.distances
+        made.encoder.relative_attention_bias = Distances(buckets, sizes.num_attention_heads, made.length)
+    draw(made)
+    return sizes.hidden_size
+
+
+def _of_library(made: TextEncoder, family: TextFamily, settings: Mapping[str, Any]) -> int:
+    """Fill an encoder with the library's blocks; return its width."""
+    library = import_transformers(f"models.{family.package}.modeling_{family.package}")
+    configuration = import_transformers(f"models.{family.package}")
+    model: Any = getattr(library, family.model)(getattr(configuration, family.config)(**settings))
+    blocks: Any = model.get_submodule(family.blocks)
+    made.hold(model.embeddings, blocks)
+    made.embeddings.register_forward_hook(partial(_clear_padding, pad=made.pad))
+    given = _angles_given if family.model_type == "modernbert" else _vectors_given
+    for block in blocks:
+        block.register_forward_pre_hook(given, with_kwargs=True)
+        block.register_forward_hook(_clear_rows)
+    if family.model_type == "modernbert":
+        made.rotation = _Rotation(model.rotary_emb, made.length, sorted(set(model.config.layer_types)))
+        made.final_norm = model.final_norm
+        made.final_norm.register_forward_hook(_clear_rows)
+        return int(model.config.hidden_size)
+    if model.encoder.relative_attention:
+        made.encoder.rel_embeddings = _Vectors(model.encoder.rel_embeddings)
+        if hasattr(model.encoder, "LayerNorm"):
+            made.encoder.LayerNorm = model.encoder.LayerNorm
+    if model.encoder.conv is not None:
+        blocks[0].conv = model.encoder.conv
+        blocks[0].register_forward_hook(_convolved)
+    return int(model.config.hidden_size)
