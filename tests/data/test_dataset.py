@@ -135,7 +135,11 @@ def test_hub_splits_and_paths(photo, class_folders):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda t: t.remove_columns("picture"), {}, "data must have one Image column; got 0 among kind"),
+        (
+            lambda t: t.remove_columns("picture"),
+            {},
+            "data must have one Image column, or a column of strings; got 0 Image columns among kind",
+        ),
         (lambda t: t.remove_columns("kind"), {}, "data must have a label column; got picture. Give label_column"),
         (
             lambda t: datasets.DatasetDict({"train": t, "unsupervised": t}),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thawline.data import open_data
-from thawline.data.folders.opening import list_pictures
+from thawline.data.folders.opening import list_samples
 from thawline.errors import DataError, UsageError
 
 Make = Callable[..., Path]
@@ -36,8 +36,8 @@ def test_links_to_files(tmp_path: Path, store: Path) -> None:
     assert data.files == tuple(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3))
     assert data.skipped == ()
     assert open_data(**(data.opened or {})).digests == data.digests  # a run that is resumed reads the same
-    assert list_pictures(root).files == ()
-    assert len(list_pictures(root, follow_links=True).files) == 6
+    assert list_samples(root).files == ()
+    assert len(list_samples(root, follow_links=True).files) == 6
 
 
 def test_one_class_of_links_among_others(class_folders: Make, store: Path) -> None:

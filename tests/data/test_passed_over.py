@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from thawline.data import open_data
-from thawline.data.folders.opening import list_pictures
+from thawline.data.folders.opening import list_samples
 from thawline.data.passed_over import sentences
 from thawline.errors import DataError
 from thawline.records import Skipped
@@ -200,7 +200,7 @@ def test_ordinary_files_are_not_opened_when_they_are_listed(pets: Path, monkeypa
     add(pets, {"cat/notes.txt": b"x"})
     monkeypatch.setattr("thawline.data.folders.collecting.read_file", refuse)
     monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)
-    assert len(list_pictures(pets).files) == 6
+    assert len(list_samples(pets).files) == 6
 
 
 def test_loose_pictures_are_counted(pets: Path, photo: Callable[..., Image.Image]) -> None:
@@ -218,7 +218,7 @@ def test_a_folder_to_predict_on_lists_what_it_passes_over(pets: Path) -> None:
             "dog/c": (pets / "dog/0.png").read_bytes(),
         },
     )
-    listing = list_pictures(pets)
+    listing = list_samples(pets)
     assert len(listing.files) == 7
     assert [skipped.file for skipped in listing.skipped] == ["a.dcm", "dog/b.jpg.part"]
 

@@ -1,4 +1,4 @@
-"""List pictures that are in memory already, and plain lists of paths."""
+"""List pictures and texts that are in memory already, and plain lists of paths."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from thawline.data.labels import ONE_LABEL, clean_labels, is_missing
 from thawline.data.listing import PART_NAMES, Label, Listing
-from thawline.data.sources import ArraySource, FileSource
+from thawline.data.sources import ArraySource, FileSource, TextSource
 from thawline.data.targets import Read, read_given
+from thawline.data.texts import as_texts
 from thawline.errors import DataError
+from thawline.inputs.text.formats import promises_text
 from thawline.records import Part, TargetAsked
 
 if TYPE_CHECKING:
@@ -62,8 +64,13 @@ def open_paths(
     *,
     whole: bool = True,
     target: TargetAsked = "auto",
+    input_kind: str | None = None,
 ) -> Listing:
-    """Take the paths of picture files, wherever they lie: a user who names a file may read it."""
+    """Take the paths of files, wherever they lie: a user who names a file may read it.
+
+    Args:
+        input_kind: What they are; None tells by their names.
+    """
     files = tuple(os.fspath(path) for path in paths)
     n, whole = len(files), whole and given is None
     read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole)
@@ -73,6 +80,36 @@ def open_paths(
         source=FileSource(tuple(str(Path(file).expanduser().absolute()) for file in files)),
         groups=checked_groups(groups, n),
         given=checked_given(given, n),
+        input_kind=input_kind or ("text" if 2 * sum(map(promises_text, files)) > n else "image"),
+        **as_listed(read, class_names),
+    )
+
+
+def open_texts(
+    texts: Iterable[Any],
+    labels: Iterable[Any] | None,
+    groups: Iterable[Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    given: Iterable[str] | None = None,
+    *,
+    whole: bool = True,
+    target: TargetAsked = "auto",
+) -> Listing:
+    """Take texts; None, NaN and empty ones are read as samples without a text, which are left out and counted.
+
+    Raises:
+        DataError: One is no text, or there is not one label for each.
+    """
+    found = as_texts([_plain(text) for text in texts], lambda row: f"text {row}", "the list")
+    n, whole = len(found), whole and given is None
+    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole)
+    return Listing(
+        name="texts",
+        files=tuple(f"text#{i}" for i in range(n)),
+        source=TextSource(found),
+        groups=checked_groups(groups, n),
+        given=checked_given(given, n),
+        input_kind="text",
         **as_listed(read, class_names),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from thawline.errors import DataError, nearest
 from thawline.inputs import kind_of
 from thawline.naming import canonical, quoted, written
 from thawline.records import PARTS, Dataset, Part, Skipped
+from thawline.showing import counted
 
 FEW = 10
 """With fewer samples of a class, the user is warned that its scores are uncertain."""
@@ -140,9 +140,9 @@ def lost_classes(
     ]
 
 
-def left_out(why: Sequence[str]) -> list[str]:
+def left_out(why: Sequence[str], noun: str) -> list[str]:
     """Say that classes are left out, the first few with the reason."""
-    more = [f"Left out: {len(why) - MOST} more classes without a picture."] if len(why) > MOST else []
+    more = [f"Left out: {len(why) - MOST} more classes without a {noun}."] if len(why) > MOST else []
     return [f"Left out: {one}" for one in why[:MOST]] + more
 
 
@@ -170,7 +170,7 @@ def remarks(dataset: Dataset) -> list[str]:
     """Say what the user should know: flat samples, copies, contradictory labels, leaks of a split, rare classes."""
     said = kind_of(dataset.kind).remarks(dataset.sketches, dataset.files)
     said += copy_remarks(dataset)
-    said += _contradictions(dataset, Counter(dataset.digests))
+    said += _contradictions(dataset)
     said += _of_one_group(dataset) if dataset.targets is None else []
     if dataset.given is not None:
         for part, (rows, other) in leaking_rows(dataset).items():
@@ -219,24 +219,26 @@ def _untested(dataset: Dataset) -> list[str]:
     return [f"All samples of class {names} are in one group each: they are learned from, and cannot be tested."]
 
 
-def _contradictions(dataset: Dataset, copies: Mapping[str, int]) -> list[str]:
-    first: dict[str, int] = {}
-    clashes: dict[str, tuple[int, int]] = {}
-    truth = dataset.truth
-    for row, digest in enumerate(dataset.digests):
-        if copies[digest] > 1 and np.any(truth[first.setdefault(digest, row)] != truth[row]):
-            clashes.setdefault(digest, (first[digest], row))
+def _contradictions(dataset: Dataset) -> list[str]:
+    first: dict[object, int] = {}
+    clashes: dict[object, tuple[int, int]] = {}
+    truth, copies = dataset.truth, dataset.copies
+    contents: Sequence[object] = dataset.digests
+    same = "identical content"
+    if dataset.kind == "text" and copies is not None and copies.sought == "near":
+        contents, same = copies.family.tolist(), "identical content up to case, blanks and punctuation"
+    for row, content in enumerate(contents):
+        if np.any(truth[first.setdefault(content, row)] != truth[row]):
+            clashes.setdefault(content, (first[content], row))
     if not clashes:
         return []
     a, b = next(iter(clashes.values()))
     if dataset.targets is not None:
         what = "labels" if dataset.target == "labels" else "numbers"
         return [
-            f"{len(clashes)} samples have identical content and other {what}, for one {dataset.files[a]} and "
-            f"{dataset.files[b]}."
+            f"{len(clashes)} samples have {same} and other {what}, for one {dataset.files[a]} and {dataset.files[b]}."
         ]
     pair = (f"{dataset.files[row]} ({dataset.classes[dataset.labels[row]]})" for row in (a, b))
-    return [
-        f"{len(clashes)} {kind_of(dataset.kind).NOUN}s stand under two classes with identical content, for one "
-        f"{' and '.join(pair)}."
-    ]
+    what = counted(len(clashes), kind_of(dataset.kind).NOUN)
+    stand = "stands" if len(clashes) == 1 else "stand"
+    return [f"{what} {stand} under two classes with {same}, for one {' and '.join(pair)}."]

@@ -72,14 +72,14 @@ def open_data(
     progress: Progress | None = None,
     listed: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Open labelled pictures and read each of them once.
+    """Open labelled pictures or texts and read each of them once.
 
     Args:
         what: A folder of class folders (below train, val and test folders or not); a CSV, TSV or Parquet table, or a
             folder with a train and a test table; an array (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or
-            deeper; a list of paths; a Hugging Face ``datasets`` object.
-        labels: (N,) strings or integers, for arrays and lists of paths.
-        kind: What ``what`` is; ``auto`` looks.
+            deeper; a list of paths or of texts, or a column of pandas or polars; a Hugging Face ``datasets`` object.
+        labels: (N,) strings or integers, for arrays and lists.
+        kind: What ``what`` is; ``auto`` looks: strings that name no files are ``texts``.
         target: What is learned: ``class`` (one for each sample), ``labels`` (any number of them for each: lists, text
             such as ``red|round``, or columns of 0 and 1) or ``number``; ``auto`` takes lists for labels and all else
             for classes.
@@ -213,7 +213,7 @@ def _assemble(
     opened, seen = look(listing.source, all_labels, listing.given, hurry, kind=kind, store=_store(), progress=progress)
     rows, unreadable = _readable(listing, opened, seen)
     skipped = (*listing.skipped, *unreadable)
-    found = f"{len(opened) + len(listing.skipped)} files"
+    found = f"{len(opened) + len(listing.skipped)} {'texts' if kind == 'text' else 'files'}"
     if skipped and (strict or not len(rows)):
         raise DataError(f"{where}: {len(skipped)} of {found} cannot be read. {' '.join(sentences(skipped))}")
     lost = lost_classes(classes, all_labels, rows, unreadable_of(listing.files, seen.failures, all_labels))
@@ -256,7 +256,7 @@ def _assemble(
     if trainable:
         refuse_untrainable(dataset, where, declared)
     fewer = [opened_remark(dataset.drawn, len(listing.files))] if dataset.drawn else []
-    left = [*skipped_remark(skipped, found), *left_out(lost)]
+    left = [*skipped_remark(skipped, found), *left_out(lost, kind_of(kind).NOUN)]
     warnings = [
         *fewer,
         *left,

@@ -7,10 +7,15 @@ from typing import Any
 
 from thawline.data.arrays import as_listed, checked_groups, read_labels
 from thawline.data.listing import PART_NAMES, Listing
-from thawline.data.sources import ChainSource, FileSource
-from thawline.data.tables.usual import LABEL_COLUMNS, usual_column
+from thawline.data.sources import ChainSource, FileSource, TextSource
+from thawline.data.tables.samples import text_column as column_of_texts
+from thawline.data.tables.samples import usual_label
+from thawline.data.texts import as_texts
 from thawline.errors import DataError, UndecodableError
-from thawline.records import Part, TargetAsked
+from thawline.records import Part, Source, TargetAsked
+
+_SAMPLE = 50
+"""Rows by which columns of texts are told."""
 
 
 def is_hub_object(what: object) -> bool:
@@ -43,6 +48,7 @@ def open_hub(
     what: Any,
     *,
     image_column: str | None = None,
+    text_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
     groups: Iterable[Any] | None = None,
@@ -51,11 +57,12 @@ def open_hub(
     labelled: bool = True,
     whole: bool = True,
     target: TargetAsked = "auto",
+    input_kind: str | None = None,
 ) -> Listing:
     """List a ``datasets.Dataset``, or a ``DatasetDict`` whose splits become the training, validation and test set.
 
     Raises:
-        DataError: It streams, a split has an unknown name, or its columns are not an image and a label.
+        DataError: It streams, a split has an unknown name, or its columns are not an image or a text, and a label.
     """
     import datasets
 
@@ -73,15 +80,15 @@ def open_hub(
         raise DataError(
             f"splits must be named train, val or test; got {unknown[0]!r}. Remove it, or pass one split alone."
         )
-    columns = next(iter(tables.values())).features
-    image_column = image_column or _image_column(columns)
-    _known(image_column, columns)
-    label_column = (label_column or _label_column(columns)) if labelled else None
+    first = next(iter(tables.values()))
+    columns = first.features
+    notes: list[str] = []
+    image_column, text_column = _sample_column(first, image_column, text_column, label_column, input_kind, notes)
+    label_column = (label_column or _label_column(columns, of_texts=text_column is not None)) if labelled else None
     for column in (label_column, group_column):
         if column is not None:
             _known(column, columns)
     feature = columns[label_column] if label_column is not None else None
-    notes: list[str] = []
     if label_column is not None:
         tables = _labelled(tables, label_column, notes)
     files, labels, parts, declared, sources = [], [], [], [], []
@@ -89,7 +96,7 @@ def open_hub(
         part: Part = PART_NAMES[split.lower()]
         files += [f"{split}#{i}" for i in range(len(table))]
         parts += [part] * len(table)
-        sources.append(HubSource(table, image_column))
+        sources.append(_source(table, image_column, text_column, split))
         if label_column is not None:
             labels += list(table.with_format(None)[label_column])
         if group_column is not None:
@@ -104,6 +111,7 @@ def open_hub(
         files=tuple(files),
         source=ChainSource(sources),
         given=tuple(parts) if len(tables) > 1 else None,
+        input_kind="image" if text_column is None else "text",
         groups=tuple(declared) if group_column is not None else checked_groups(groups, len(files)),
         **known | {"warnings": (*notes, *known.get("warnings", ()))},
     )
@@ -121,22 +129,54 @@ def _labelled(tables: Mapping[str, Any], column: str, notes: list[str]) -> Mappi
     return kept
 
 
-def _image_column(columns: Mapping[str, Any]) -> str:
-    from datasets import Image
+def _sample_column(
+    table: Any,
+    image: str | None,
+    text: str | None,
+    label: str | None,
+    input_kind: str | None,
+    notes: list[str],
+) -> tuple[str | None, str | None]:
+    """Return the column of images or, if there is none, that of texts."""
+    from datasets import Image, Value
 
+    columns: Mapping[str, Any] = table.features
+    for asked in (image, text):
+        if asked is not None:
+            _known(asked, columns)
+    if image is not None or text is not None:
+        return image, text
     found = [column for column, feature in columns.items() if isinstance(feature, Image)]
-    if len(found) != 1:
+    if len(found) == 1 and input_kind != "text":
+        return found[0], None
+    strings = [
+        column
+        for column, feature in columns.items()
+        if isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+    ]
+    if found or not strings or input_kind == "image":
         raise DataError(
-            f"data must have one Image column; got {len(found)} among {', '.join(columns)}. Give image_column."
+            f"data must have one Image column, or a column of strings; got {len(found)} Image columns among "
+            f"{', '.join(columns)}. Give image_column or text_column."
         )
-    return found[0]
+    cells = table.with_format(None)[:_SAMPLE]
+    chosen = column_of_texts("the data set", strings, [label], lambda name: list(cells[name]))
+    notes += chosen.notes
+    return None, chosen.name
 
 
-def _label_column(columns: Mapping[str, Any]) -> str:
+def _source(table: Any, image: str | None, text: str | None, split: str) -> Source:
+    if text is None:
+        assert image is not None
+        return HubSource(table, image)
+    return TextSource(as_texts(list(table.with_format(None)[text]), lambda row: f"{split}#{row}", "the data set"))
+
+
+def _label_column(columns: Mapping[str, Any], *, of_texts: bool) -> str:
     from datasets import ClassLabel
 
     found = [column for column, feature in columns.items() if isinstance(feature, ClassLabel)]
-    usual = found[0] if len(found) == 1 else usual_column(LABEL_COLUMNS, list(columns))
+    usual = found[0] if len(found) == 1 else usual_label(list(columns), of_texts=of_texts)
     if usual is None:
         raise DataError(f"data must have a label column; got {', '.join(columns)}. Give label_column.")
     return usual

@@ -1,4 +1,4 @@
-"""Collect the pictures below a folder, and account for every other file there."""
+"""Collect the samples below a folder, and account for every other file there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
+from thawline.data.folders.sought import PICTURES
 from thawline.data.folders.tree import File, Folder, walk
 from thawline.data.sources import read_file
 from thawline.errors import UndecodableError
@@ -14,12 +15,9 @@ from thawline.inputs.image.formats import (
     HEAD_BYTES,
     RAW,
     format_of,
-    is_companion,
     is_text,
-    promises_picture,
     reason_by_name,
     suffix_of,
-    why_no_picture,
 )
 from thawline.naming import written
 from thawline.records import Skipped
@@ -38,38 +36,38 @@ class Collected:
 
     files: list[File] = field(default_factory=list)
     by_content: list[File] = field(default_factory=list)
-    """Those of them whose names promise no picture."""
+    """Those of them whose names promise no sample."""
     skipped: list[Skipped] = field(default_factory=list)
     companions: Counter[str] = field(default_factory=Counter)
     """Suffixes of the files that nobody misses: notes, labels."""
 
 
 def collect(folder: Folder, beside: Set[str] = frozenset()) -> Collected:
-    """Collect the pictures below a folder in order of name.
+    """Collect the samples below a folder in order of name.
 
     Args:
-        folder: Where to look.
+        folder: Where to look, and for what.
         beside: Names, below the data folder, of folders to leave out.
     Raises:
         OSError: A folder cannot be listed.
     """
-    found = Collected()
+    found, sought = Collected(), folder.sought
     notes: list[File] = []
     for entry in walk(folder, beside):
         if not isinstance(entry, File):
             found.skipped.append(Skipped(written(entry[0].name), entry[1]))
-        elif promises_picture(entry.base):
+        elif sought.promises(entry.base):
             barrier = folder.links.why_not(entry.path) if entry.is_link else None
             if barrier is None:
                 found.files.append(entry)
             else:
                 found.skipped.append(Skipped(written(entry.name), barrier))
-        elif is_companion(entry.base):
+        elif sought.is_companion(entry.base):
             found.companions[suffix_of(entry.base)] += 1
             notes.append(entry)
         else:
             _tell(found, entry)
-    if not found.files and any(map(_is_picture, notes[:_FIRST])):
+    if sought is PICTURES and not found.files and any(map(is_picture, notes[:_FIRST])):
         _read_as_pictures(found, notes)
     if folder.links.follow:
         _leave_out_repeats(found)
@@ -77,7 +75,7 @@ def collect(folder: Folder, beside: Set[str] = frozenset()) -> Collected:
 
 
 def _tell(found: Collected, file: File) -> None:
-    """Sort in a file whose name says nothing: a picture by its content, a note about a picture, or passed over."""
+    """Sort in a file whose name says nothing: a sample by its content, a note about one, or passed over."""
     reason = file.folder.links.why_not(file.path) if file.is_link else None
     reason = reason or reason_by_name(file.base)
     head = b""
@@ -86,7 +84,8 @@ def _tell(found: Collected, file: File) -> None:
             head = read_file(file.path, HEAD_BYTES)
         except UndecodableError as error:
             reason = str(error)
-    if reason is None and format_of(head) is not None:
+    sought = file.folder.sought
+    if reason is None and sought.is_one(head, file.base):
         found.files.append(file)
         found.by_content.append(file)
         return
@@ -94,10 +93,10 @@ def _tell(found: Collected, file: File) -> None:
     if is_note and _is_beside_its_picture(file):
         found.companions[suffix_of(file.base)] += 1
     else:
-        found.skipped.append(Skipped(written(file.name), reason or why_no_picture(head, file.base)))
+        found.skipped.append(Skipped(written(file.name), reason or sought.why_not(head, file.base)))
 
 
-def _is_picture(file: File) -> bool:
+def is_picture(file: File) -> bool:
     """Tell by its content; a link that is not followed is none."""
     if file.is_link and file.folder.links.why_not(file.path) is not None:
         return False
@@ -109,7 +108,7 @@ def _is_picture(file: File) -> bool:
 
 def _read_as_pictures(found: Collected, notes: Sequence[File]) -> None:
     """Take files for pictures that have the names of notes, where there is no other picture: they were misnamed."""
-    for file in filter(_is_picture, notes):
+    for file in filter(is_picture, notes):
         found.files.append(file)
         found.by_content.append(file)
         found.companions[suffix_of(file.base)] -= 1
@@ -119,7 +118,7 @@ def _read_as_pictures(found: Collected, notes: Sequence[File]) -> None:
 def _is_beside_its_picture(file: File) -> bool:
     """Tell whether a picture of the same name lies in the same folder: ``a.jpg`` beside ``a.nef`` or ``a.jpg.cat``."""
     stem = os.path.splitext(file.base)[0]  # noqa: PTH122
-    return any(stem in (picture.base, os.path.splitext(picture.base)[0]) for picture in file.folder.pictures)  # noqa: PTH122
+    return any(stem in (picture.base, os.path.splitext(picture.base)[0]) for picture in file.folder.loose)  # noqa: PTH122
 
 
 def _leave_out_repeats(found: Collected) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from thawline.data.folders.readings import refuse_loose_parts, refuse_same_names, refuse_train_alone
+from thawline.data.folders.sought import TEXTS
 from thawline.data.folders.tree import File, Folder
 from thawline.data.folders.words import (
     exact_part,
@@ -23,9 +24,9 @@ from thawline.data.folders.words import (
     part_of,
     rest_of,
     says_images,
+    says_unlabelled,
 )
 from thawline.data.listing import first_few
-from thawline.inputs.image.formats import is_companion
 from thawline.naming import written
 from thawline.records import PARTS, Part
 
@@ -83,6 +84,8 @@ def find_layout(root: Folder, class_level: int | None = None, *, drop_empty: boo
         refuse_loose_parts(base, candidates)
         layout.notes += refuse_same_names(candidates, _inner(candidates))
         layout.classes = [ClassFolder(folder.base, None, folder) for folder in candidates]
+    if root.sought is TEXTS:
+        _leave_out_unlabelled(layout)
     _set_masks_aside(layout)
     return layout
 
@@ -92,10 +95,11 @@ def _at_level(root: Folder, level: int) -> Layout:
     layout = Layout(root)
 
     def descend(folder: Folder, left: int, part: Part | None) -> None:
-        loose = len(folder.pictures)
+        loose = len(folder.loose)
         if loose:
             layout.notes.append(
-                f"{loose} pictures in {folder.name or folder.path} are in no class folder and are left out."
+                f"{loose} {folder.sought.noun}s in {folder.name or folder.path} are in no class folder and are left "
+                "out."
             )
         parts = dict[str, Part]() if left == 1 or part else _named_parts(folder)
         for inner in _candidates(folder):
@@ -127,7 +131,8 @@ def _holds_notes(folder: Folder) -> bool:
     """Tell a folder with notes about pictures, and nothing else."""
     files = _files(folder)
     first = next(files, None)
-    return first is not None and is_companion(first.base) and all(is_companion(file.base) for file in files)
+    is_note = folder.sought.is_companion
+    return first is not None and is_note(first.base) and all(is_note(file.base) for file in files)
 
 
 def _files(folder: Folder) -> Iterator[File]:
@@ -146,7 +151,7 @@ def _unwrapped(
     Args:
         classes: Names at which to stop.
     """
-    while not folder.pictures:
+    while not folder.samples:
         inside = [inner for inner in folder.folders if not _holds_notes(inner) and not is_quiet(inner)]
         inside = [inner for inner in inside if inner.entries or inner.barrier] if drop_empty else inside
         pictures = [inner for inner in inside if says_images(inner.base)]
@@ -171,7 +176,7 @@ def _is_run(folder: Folder) -> bool:
 
 
 def _is_wrapper(folder: Folder) -> bool:
-    return folder.barrier is None and bool(folder.folders) and not folder.pictures
+    return folder.barrier is None and bool(folder.folders) and not folder.samples
 
 
 def _inner(candidates: Sequence[Folder]) -> list[Folder]:
@@ -245,7 +250,7 @@ def _parts_by_word(siblings: list[Folder]) -> list[tuple[Part, Folder]]:
     ]
     if any(not (_names(train[0]) & _names(folder)) for folder in train) or (strange and not others):
         return []
-    if alike and (sharing or all(_is_set(folder) or _unwrapped(folder, []).pictures for _, folder in others)):
+    if alike and (sharing or all(_is_set(folder) or _unwrapped(folder, []).samples for _, folder in others)):
         return named
     return named if others and sharing and not strange else []
 
@@ -271,16 +276,16 @@ def _read_parts(layout: Layout, parts: Sequence[tuple[Part, Folder]]) -> None:
             alone = len(candidates) == 1 and (is_generic(label) or rest_of(label) == rest_of(folder.base) != ())
             if part != "train" and label not in trained and (is_unlabelled(label) or alone):
                 layout.notes.append(
-                    f"{found.name} has no folder of that name in the training set and is left out, as pictures "
-                    "without labels; thawline predict labels them."
+                    f"{found.name} has no folder of that name in the training set and is left out, as "
+                    f"{found.sought.noun}s without labels; thawline predict labels them."
                 )
             else:
                 layout.classes.append(ClassFolder(found.base, part, found))
-        loose = len(base.pictures)
+        loose = len(base.loose)
         if not candidates and not loose:
             layout.notes.append(f"{base.name} holds no class folders.")
         if loose:
-            layout.notes.append(f"{loose} pictures in {base.name} are in no class folder and are left out.")
+            layout.notes.append(f"{loose} {base.sought.noun}s in {base.name} are in no class folder and are left out.")
 
 
 def _split_inside(base: Folder, notes: list[str]) -> list[ClassFolder]:
@@ -290,7 +295,7 @@ def _split_inside(base: Folder, notes: list[str]) -> list[ClassFolder]:
     for outer in candidates:
         parts = [ClassFolder(outer.base, part_of(inner.base), inner) for inner in _candidates(outer)]
         parts = [inner for inner in parts if inner.part or not is_unlabelled(inner.folder.base)]
-        if outer.pictures or None in {inner.part for inner in parts} or "train" not in {inner.part for inner in parts}:
+        if outer.samples or None in {inner.part for inner in parts} or "train" not in {inner.part for inner in parts}:
             return []
         found += parts
     below = [_names(inner.folder) for inner in found if inner.part == "train"]
@@ -301,14 +306,24 @@ def _split_inside(base: Folder, notes: list[str]) -> list[ClassFolder]:
     notes.append("Each class folder holds a training set and others; these make the split.")
     left = [inner.name for outer in candidates for inner in outer.folders if is_unlabelled(inner.base)]
     if left:
-        notes.append(f"Folders of pictures without labels are left out: {first_few(left)}.")
+        notes.append(f"Folders of {base.sought.noun}s without labels are left out: {first_few(left)}.")
     return found
+
+
+def _leave_out_unlabelled(layout: Layout) -> None:
+    """Leave out class folders whose very name says that they hold texts without labels, as those of reviews do."""
+    left = [place for place in layout.classes if says_unlabelled(place.label)]
+    if left:
+        layout.classes = [place for place in layout.classes if place not in left]
+        layout.notes.append(
+            f"Folders of texts without labels are left out: {first_few(written(place.folder.name) for place in left)}."
+        )
 
 
 def _set_masks_aside(layout: Layout) -> None:
     """Leave out the folders of masks or notes that stand in a class folder beside its folder of pictures."""
     for _, _, folder in layout.classes:
-        if folder.pictures or not any(says_images(inner.base) for inner in folder.folders):
+        if folder.samples or not any(says_images(inner.base) for inner in folder.folders):
             continue
         masks = {inner.name for inner in folder.folders if is_beside(inner.base) and not _holds_notes(inner)}
         layout.beside |= masks

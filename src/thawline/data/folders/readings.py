@@ -29,7 +29,7 @@ def refuse_same_names(candidates: Sequence[Folder], inner: Sequence[Folder]) -> 
         inner: Of each the folder that holds its folders: itself, or one below it.
     """
     filled = [(c, i) for c, i in zip(candidates, inner, strict=True) if c.entries]
-    if len(filled) < 2 or any(not i.folders or i.pictures for _, i in filled):
+    if len(filled) < 2 or any(not i.folders or i.samples for _, i in filled):
         return []
     names = [{matched(folder.base) for folder in i.folders} for _, i in filled]
     common, every = set.intersection(*names), set.union(*names)
@@ -69,13 +69,15 @@ def refuse_loose_parts(base: Folder, candidates: Sequence[Folder]) -> None:
         return
     if any(not is_unlabelled(folder.base) for folder in candidates if folder not in parts):
         return
-    if not all(folder.pictures for folder in parts):
+    if not all(folder.samples for folder in parts):
         return
     level = parts[0].name.count("/") + 1
     raise NoClassesError(
         f"{base.path}: the folders {first_few(folder.base for folder in parts)} are by name the parts of a split, "
-        "and hold loose pictures, no class folders. Put each class into a folder of its own in them, give a table with "
-        f"the columns filename,label, or, if they are the classes, give --class-level {level} (class_level={level})."
+        f"and hold loose {base.sought.noun}s, no class folders. Put each class into a folder of its own in them, "
+        "give a table with the columns "
+        f"{'text' if base.sought.input_kind == 'text' else 'filename'},label, or, if they are the classes, give "
+        f"--class-level {level} (class_level={level})."
     )
 
 

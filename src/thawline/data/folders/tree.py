@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from thawline.inputs.image.formats import promises_picture
+from thawline.data.folders.sought import PICTURES, Sought
 
 _OF_SYSTEMS = frozenset(
     "__macosx @eadir @recycle @recently-snapshot #recycle #snapshot $recycle.bin lost+found __pycache__".split()
@@ -70,6 +70,7 @@ class Folder:
     """Path below the data folder, with slashes; empty for the data folder itself."""
     links: Links
     is_link: bool = False
+    sought: Sought = PICTURES
 
     @property
     def base(self) -> str:
@@ -97,7 +98,7 @@ class Folder:
                 entries.append(File(self, entry.name, entry.is_symlink()))
             elif entry.name.lower() not in _OF_SYSTEMS:
                 name = f"{self.name}/{entry.name}" if self.name else entry.name
-                entries.append(Folder(entry.path, name, self.links, entry.is_symlink()))
+                entries.append(Folder(entry.path, name, self.links, entry.is_symlink(), self.sought))
         return entries
 
     @cached_property
@@ -109,14 +110,25 @@ class Folder:
         return [entry for entry in self.entries if isinstance(entry, File)]
 
     @cached_property
-    def pictures(self) -> list[File]:
-        """Files right in this folder whose name promises a picture."""
-        return [file for file in self.files if promises_picture(file.base)]
+    def loose(self) -> list[File]:
+        """Files right in this folder whose name promises a sample."""
+        return [file for file in self.files if self.sought.promises(file.base)]
+
+    @cached_property
+    def samples(self) -> list[File]:
+        """Those that make it a folder of samples: texts beside folders of texts are notes about them."""
+        beside = self.sought.input_kind == "text" and any(inner.holds_samples for inner in self.folders)
+        return [] if beside else self.loose
+
+    @cached_property
+    def holds_samples(self) -> bool:
+        """Whether there are such files in it or below."""
+        return bool(self.loose) or any(inner.holds_samples for inner in self.folders if not inner.is_link)
 
 
-def open_tree(folder: Path, *, follow_links: bool) -> Folder:
+def open_tree(folder: Path, *, follow_links: bool, sought: Sought = PICTURES) -> Folder:
     """Open the data folder; nothing is listed yet."""
-    return Folder(os.fspath(folder), "", Links(folder.resolve(), follow_links))
+    return Folder(os.fspath(folder), "", Links(folder.resolve(), follow_links), sought=sought)
 
 
 def is_hidden(name: str) -> bool:

@@ -29,6 +29,7 @@ _UNLABELLED = frozenset(
     "pred preds predict prediction predictions unlabeled unlabelled unlabel unknown unsup unsupervised nolabel "
     "nolabels unclassified unsorted unannotated submission submit inference".split()
 )
+_SURELY_UNLABELLED = frozenset("unlabeled unlabelled unlabel unsup unsupervised nolabel nolabels".split())
 _BESIDE = frozenset(
     "mask masks annotation annotations label labels gt ground truth groundtruth segmentation segmentations bbox bboxes "
     "box boxes xml xmls json txt csv doc docs documentation license licenses readme meta metadata script scripts code "
@@ -77,6 +78,11 @@ def is_unlabelled(name: str) -> bool:
     """Tell a folder of pictures without labels by its name: ``seg_pred``, ``unknown``."""
     words = words_of(name)
     return any(word in _UNLABELLED for word in words) or {"no", "labels"} <= {*words} or {"no", "label"} <= {*words}
+
+
+def says_unlabelled(name: str) -> bool:
+    """Tell a folder that cannot be a class by its name: ``unsup``; texts may well be of a class ``unknown``."""
+    return any(word in _SURELY_UNLABELLED for word in words_of(name))
 
 
 def is_generic(name: str) -> bool:

@@ -225,13 +225,15 @@ def _only_other(
             f"{path}: expected a column of labels; found only {shown(names)}. Add one, or label the "
             f"{'texts' if of_texts else 'pictures'} with `thawline predict RUN {path.name}`."
         )
-    found = only_classes({name: sample(name) for name in plain}) if of_texts else None
+    cells = {name: sample(name) for name in plain}
+    flags = [name for name, found in cells.items() if found and None not in map(flag, found)]
+    found = only_classes(cells) if of_texts and len(flags) < 2 else None
     if found is not None:
         notes.append(f"Labels are read from column {found!r}, the only one whose values come again and again.")
         return found
     raise NoLabelsError(
         f"{path}: expected a label column named {', '.join(LABEL_COLUMNS[:4])} or alike; found {shown(names)}. "
-        "Name it with label_column (--label-column)."
+        f"Name it with label_column (--label-column){', or several with commas' if len(flags) > 1 else ''}."
     )
 
 

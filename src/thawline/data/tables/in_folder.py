@@ -67,7 +67,7 @@ def _folders_of_pictures(path: Path) -> list[str]:
     found: list[str] = []
     for folder in _folders(open_tree(path, follow_links=False)):
         part = part_of(folder.base)
-        found += [each.base for each in (_folders(folder) if part else [folder]) if each.pictures]
+        found += [each.base for each in (_folders(folder) if part else [folder]) if each.samples]
     return list(dict.fromkeys(found))
 
 

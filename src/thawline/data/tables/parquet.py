@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from thawline.data.labels import ONE_LABEL
 from thawline.data.tables.columns import AreThere, Cells, Columns, choose, filled
-from thawline.data.tables.text import MAX_ROWS
+from thawline.data.tables.text import MAX_ROWS, refuse_too_much
+from thawline.data.tables.usual import TEXT_COLUMNS, key_of
 from thawline.errors import DataError
 from thawline.scale.disk import utf8_path
 
 _SAMPLE = 50
+_BATCH = 1_024
+"""Rows of texts that are read at once."""
 
 
 def read_parquet(path: Path, columns: Columns, labelled: bool, are_there: AreThere = lambda cells: False) -> Cells:
@@ -24,6 +28,8 @@ def read_parquet(path: Path, columns: Columns, labelled: bool, are_there: AreThe
             schema = file.schema_arrow
             other = columns.file is not None or columns.text is not None or columns.kind == "text"
             image = columns.image or (None if other else _bytes_column(path, schema))
+            if image is not None and columns.image is None and key_of(image) in TEXT_COLUMNS:
+                image, columns = None, replace(columns, text=image)  # texts that were written as bytes
             if image is not None:
                 _check_bytes_column(path, schema, image)
             choice = choose(
@@ -41,11 +47,27 @@ def read_parquet(path: Path, columns: Columns, labelled: bool, are_there: AreThe
             n = file.metadata.num_rows
             if n > MAX_ROWS:
                 raise DataError(f"{path}: more than {MAX_ROWS:,} rows. Split the table.")
-            table = file.read(columns=wanted, use_threads=False) if wanted else None
-            read = {name: table[name].to_pylist() for name in wanted} if table is not None else {}
+            text = choice.roles.get("text")
+            others = [name for name in wanted if name != text]
+            table = file.read(columns=others, use_threads=False) if others else None
+            read = {name: table[name].to_pylist() for name in others} if table is not None else {}
+            if text is not None:
+                read[text] = _texts(path, file, text)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
     return filled(path, choice, read, range(n), "row", image)
+
+
+def _texts(path: Path, file: Any, name: str) -> list[Any]:
+    """Read a column of texts batch by batch: a small file may hold one long text a million times."""
+    cells: list[Any] = []
+    characters = 0
+    for batch in file.iter_batches(batch_size=_BATCH, columns=[name], use_threads=False):
+        found = batch.column(0).to_pylist()
+        characters += sum(len(cell) for cell in found if isinstance(cell, str | bytes))
+        refuse_too_much(path, characters)
+        cells += found
+    return cells
 
 
 def _sample(file: Any, schema: Any, name: str) -> list[Any]:

@@ -81,7 +81,7 @@ def sample_column(
     return _text_column(path, texts, sample)
 
 
-def text_column(path: Path, names: Sequence[str], taken: Iterable[str | None], sample: Sample) -> SampleColumn:
+def text_column(path: Path | str, names: Sequence[str], taken: Iterable[str | None], sample: Sample) -> SampleColumn:
     """Return the column of texts of a table that is known to hold texts.
 
     Raises:
@@ -115,7 +115,7 @@ def _single(names: Sequence[str], taken: Iterable[str | None] = ()) -> list[str]
     return [name for name in names if not is_index(name) and names.count(name) == 1 and name not in beside]
 
 
-def _text_column(path: Path, texts: Sequence[str], sample: Sample) -> SampleColumn:
+def _text_column(path: Path | str, texts: Sequence[str], sample: Sample) -> SampleColumn:
     """Return the first of these columns, and say that the others are not read."""
     first, *others = texts
     notes = []

@@ -23,7 +23,8 @@ _COMPANIONS = frozenset(
     ".txt .json .jsonl .xml .csv .tsv .md .rst .yaml .yml .toml .html .htm .db .ini .log .xmp .pp3 .aae .thm .md5 "
     ".sha1 .sha256 .py .ipynb .pyc .sh .bat .lnk .url .pbtxt .identifier".split()
 )
-_COMPANION_NAMES = frozenset("readme license licence copying authors citation changelog notice icon\r makefile".split())
+COMPANION_NAMES = frozenset("readme license licence copying authors citation changelog notice icon\r makefile".split())
+"""Names without suffix of notes about data."""
 _UNFINISHED = frozenset(".download .crdownload .part .partial .opdownload .filepart .!ut .aria2 .tmp .td".split())
 _BACKUP = frozenset(".bak .old .orig .save .swp".split())
 _RAW = frozenset(".cr2 .cr3 .crw .nef .nrw .arw .srf .dng .orf .raf .rw2 .raw .pef .srw .x3f .3fr .erf".split())
@@ -109,7 +110,7 @@ def promises_picture(name: str) -> bool:
 def is_companion(name: str) -> bool:
     """Tell by its name a file that lies beside pictures and that nobody misses: notes, labels, thumbnails' indexes."""
     suffix = suffix_of(name)
-    return suffix in _COMPANIONS or (not suffix and name.lower() in _COMPANION_NAMES)
+    return suffix in _COMPANIONS or (not suffix and name.lower() in COMPANION_NAMES)
 
 
 def reason_by_name(name: str) -> str | None:
