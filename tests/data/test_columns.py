@@ -101,7 +101,7 @@ def test_one_hot_columns(opened):
     assert data.warnings[0] == "Labels are read from the columns cat, dog: each row has one 1."
     floats = {name: [float(flag) for flag in found] for name, found in flags.items()}
     assert opened({"image": FILES, **floats, "emu": [0.0] * 6}).classes == ("cat", "dog")
-    with pytest.raises(DataError, match=r"hold one class each, and .* has a 1 for 'cat', 'wet'.* one class"):
+    with pytest.raises(DataError, match=r"hold one class each, and .* has a 1 for 'cat', 'wet'.*--target labels"):
         opened({"image": FILES, **flags, "wet": [1] + [0] * 5})
     with pytest.raises(DataError, match=r"hold one class each, and .* has no 1"):
         opened({"image": FILES, "cat": [1, 1, 0, 0, 0, 0], "dog": [0, 0, 0, 1, 1, 1], "emu": [0] * 6})

@@ -246,7 +246,7 @@ def test_copies_and_contradictions_are_said(class_folders):
     data = open_data(root)
     assert but_rare(data) == (
         "2 of 8 samples repeat the content of another. Copies stay on one side of the split.",
-        "1 pictures stand under two classes with identical content, for one cat/1.png (cat) and dog/other.png (dog).",
+        "1 picture stands under two classes with identical content, for one cat/1.png (cat) and dog/other.png (dog).",
     )
     assert data.groups[0] == data.groups[data.files.index("cat/copy.png")]
 

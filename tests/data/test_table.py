@@ -109,8 +109,13 @@ def test_root(write, pets, tmp_path):
         ([*ROWS, "cat/1.png"], "file,label", "line 8 has 1 cells, but the header has 2"),
         ([], "file,label", "expected one row for each sample; the table has no rows"),
         ([], "", "expected a header row such as filename,label; the table is empty"),
-        ([*ROWS, "x" * 200_000 + ",cat"], "file,label", "not a readable table: field larger than field limit"),
-        (["x" * 1_100_000 + ",cat"], "file,label", "a line is longer than 1,048,576 characters"),
+        (
+            [*ROWS, "x" * 200_000 + ",cat"],
+            "file,label",
+            "column 'file' must hold file names; line 8 has 200,000 charac",
+        ),
+        (['"' + "x\n" * 9_000_000 + '",cat'], "file,label", "not a readable table: field larger than field limit"),
+        (["x" * 17_000_000 + ",cat"], "file,label", "a line is longer than 16,777,216 characters"),
     ],
 )
 def test_refused_tables(write, lines, header, message):

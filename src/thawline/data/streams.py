@@ -17,6 +17,8 @@ from thawline.errors import DataError, UndecodableError
 from thawline.inputs.text.decode import decoded
 
 _DELIMITERS = (",", "\t", ";", "|")
+_SENTENCE = 4
+"""Words that no name of a column has."""
 
 
 def list_stream(stream: IO[bytes], columns: Columns, name: str = "standard input") -> Listing:
@@ -56,8 +58,10 @@ def _table_suffix(first: str, columns: Columns) -> str | None:
         except (ValueError, RecursionError):
             return None
     for delimiter in _DELIMITERS:
-        names = [cell.strip().strip('"') for cell in first.split(delimiter)]
-        if columns.text in names or (len(names) > 1 and any(key_of(cell) in TEXT_COLUMNS for cell in names)):
+        names = [cell.strip('"') for cell in first.split(delimiter)]
+        plain = all(cell == cell.strip() and len(cell.split()) < _SENTENCE for cell in names)  # no comma of a sentence
+        known = len(names) > 1 and plain and any(key_of(cell) in TEXT_COLUMNS for cell in names)
+        if columns.text in names or known:
             return ".csv"
     return None
 

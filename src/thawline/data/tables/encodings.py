@@ -13,8 +13,8 @@ from thawline.errors import DataError
 LEGACY_LINES = "thawline-legacy"
 """Handler of errors that reads what is no UTF-8 as Windows-1252, byte by byte."""
 _ODD_BYTES = re.compile(rb"[\x00-\x08\x0e-\x19]")
-_ODD_FRAC, _ODD = 0.02, 3
-"""Share and number of such bytes that a text may hold: cells hold stray control characters."""
+_ODD_FRAC = 0.02
+"""Share of such bytes that a table may hold: some texts hold stray control characters."""
 _MOST_JUDGED = 2**26
 """Bytes by which lines of one encoding are told from those of two."""
 _KINDS = (
@@ -47,7 +47,7 @@ def encodings_of(path: Path) -> list[str]:
     if len(head) > 3 and max(even, odd) * 4 > len(head) and min(even, odd) * 16 < len(head):
         return ["utf-16-be" if even > odd else "utf-16-le"]
     odd = len(_ODD_BYTES.findall(head))
-    if odd > max(_ODD, _ODD_FRAC * len(head)):
+    if odd > _ODD_FRAC * len(head):
         raise DataError(f"{path}: this is no text, and so no table. Save it as CSV (UTF-8).")
     return ["utf-8-sig", "cp1252", "latin-1"]
 

@@ -21,6 +21,8 @@ from thawline.showing import counted
 MAX_ROWS = 50_000_000
 _MAX_UNPACKED = 2**29
 """Bytes of a packed table; a small file may unpack to any size."""
+_MAX_NAME = 2**16
+"""Characters of the name of a file, with its folders: more than any system takes."""
 MAX_TEXT = 2**30
 """Characters of the texts of one table, which are kept in memory."""
 
@@ -92,6 +94,7 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there
         columns_at = [(at[name], cells, name not in as_written) for name, cells in read.items()]
         last = max((i for i, _, _ in columns_at), default=0)
         text, characters = at.get(choice.roles.get("text", "")), 0
+        file = at.get(choice.roles.get("file", ""))
         places: list[int] = []
         for place, row in chain(table.sample, table.rows):
             if len(row) <= last:
@@ -99,6 +102,12 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there
             if len(places) >= MAX_ROWS:
                 raise DataError(f"{path}: more than {MAX_ROWS:,} rows. Split the table.")
             places.append(place)
+            if file is not None and len(str(row[file])) > _MAX_NAME:
+                raise DataError(
+                    f"{path}: column {choice.roles['file']!r} must hold file names; line {place} has "
+                    f"{len(str(row[file])):,} characters there. Name another (--file-column), or the column of texts "
+                    "(--text-column)."
+                )
             if text is not None and isinstance(row[text], str):
                 characters += len(row[text])
                 refuse_too_much(path, characters)
