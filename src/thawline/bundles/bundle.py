@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.backbones.names import layers_in
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.backbones import Backbone
+    from thawline.data.listing import Listing
     from thawline.engines.choices import Engine
     from thawline.engines.graphs import StoredGraphs
     from thawline.heads import Head
@@ -76,19 +78,22 @@ class Bundle:
         *,
         file_column: str | None = None,
         image_column: str | None = None,
+        text_column: str | None = None,
         root: str | os.PathLike[str] | None = None,
         follow_links: bool = False,
         progress: Progress | None = None,
     ) -> Predictions:
-        """Predict the class of each picture. Needs no cache and writes nothing.
+        """Predict the class of each sample. Needs no cache and writes nothing.
 
         Every file is read and decoded once. The bits are those of the run on the same machine, whatever else is
         predicted in the same call.
 
         Args:
-            what: A path, a folder of pictures, a table, a PIL picture, an array, the bytes of a file, an open binary
-                file, a list of these, a column of a pandas or polars table, a Hugging Face data set, or a ``Dataset``.
-            file_column, image_column, root: How a table names its pictures, as in ``open_data``.
+            what: A model of pictures takes a path, a folder of pictures, a table, a PIL picture, an array, the bytes of
+                a file, an open binary file, a list of these, a column of a pandas or polars table, a Hugging Face data
+                set, or a ``Dataset``. A model of texts takes a text, a list or column of texts, and files, folders,
+                tables and data sets of them.
+            file_column, image_column, text_column, root: How a table names its samples, as in ``open_data``.
             follow_links: In a folder, follow links that lead outside it, or to folders.
             progress: Called with (pictures done, pictures in all).
         Returns:
@@ -107,7 +112,8 @@ class Bundle:
 
         preparation = self.backbone.preparation
         beyond = kind_of(preparation.kind).beyond()
-        how = {"file_column": file_column, "image_column": image_column, "root": root, "follow_links": follow_links}
+        how: dict[str, Any] = {"root": root, "follow_links": follow_links}
+        how |= {"file_column": file_column, "image_column": image_column, "text_column": text_column}
         asked = self._asked(what, how, beyond)
         files, skipped, prepare = asked.files, asked.skipped, asked.prepare
         if not files:
@@ -144,9 +150,7 @@ class Bundle:
                 data.skipped,
                 lambda row: read_sample(data, row, lambda payload: kind.prepare(payload, preparation, beyond)),
             )
-        from thawline.bundles.pictures import list_pictures
-
-        listing = list_pictures(what, **how)
+        listing = _listed(what, preparation.kind, how)
         return _Asked(
             listing.files,
             listing.skipped,
@@ -201,3 +205,17 @@ class Bundle:
                     device=self.device,
                 )
             return self._opened
+
+
+def _listed(what: Any, kind: str, how: Mapping[str, Any]) -> Listing:
+    """List what somebody asks a model about; nothing is read yet."""
+    if kind == "text":
+        from thawline.data.doors import list_unlabelled
+        from thawline.data.tables.columns import Columns
+
+        root, columns = how["root"], Columns(file=how["file_column"], text=how["text_column"])
+        place = None if root is None else Path(root).expanduser()
+        return list_unlabelled(what, columns, place, follow_links=how["follow_links"], input_kind=kind)
+    from thawline.bundles.pictures import list_pictures
+
+    return list_pictures(what, **{name: value for name, value in how.items() if name != "text_column"})

@@ -95,8 +95,10 @@ class DataOptions:
 
 LabelledData = Annotated[DataOptions, without("group_column", "split_column", "copies", "split")]
 """Of data that are not split."""
-PictureData = Annotated[DataOptions, only("file_column", "image_column", "root", "follow_links", "strict")]
-"""Of pictures without labels."""
+UnlabelledData = Annotated[
+    DataOptions, only("file_column", "image_column", "text_column", "root", "follow_links", "strict")
+]
+"""Of samples without labels."""
 
 
 OWN = "own"

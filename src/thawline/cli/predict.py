@@ -1,4 +1,4 @@
-"""``thawline predict``: label new pictures with a run."""
+"""``thawline predict``: label new pictures or texts with a run."""
 
 import sys
 from functools import partial
@@ -9,28 +9,38 @@ import typer
 
 from thawline.cli.console import listening, plain, print_json, say
 from thawline.cli.groups import only
-from thawline.cli.options import ComputeOptions, OutputOptions, PictureData, RunFolder
+from thawline.cli.options import ComputeOptions, OutputOptions, RunFolder, UnlabelledData
 from thawline.errors import DataError
 
 EXAMPLES = (
     "Examples:\n\n"
     "thawline predict runs/ants photo.jpg\n\n"
     "thawline predict runs/ants table.csv --out predictions.csv\n\n"
-    "thawline predict runs/ants new_photos/*.jpg --json"
+    "thawline predict runs/ants new_photos/*.jpg --json\n\n"
+    'thawline predict runs/reviews "a film to see twice"\n\n'
+    "thawline predict runs/reviews new_reviews.csv --text-column review\n\n"
+    "cat lines.txt | thawline predict runs/reviews -"
 )
 
 
 def predict(
     *,
     run: RunFolder,
-    files: Annotated[list[Path], typer.Argument(help="Pictures, a folder of pictures, or a table with their names.")],
+    samples: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SAMPLES...",
+            help="Pictures, a folder of pictures, or a table with their names; texts, files or a table of texts, or - for "
+            "texts from standard input, one on each line.",
+        ),
+    ],
     target: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
-    data: PictureData,
+    data: UnlabelledData,
     compute: Annotated[ComputeOptions, only("device")],
     output: OutputOptions,
 ) -> None:
-    """Predict the class of new pictures. Prints CSV with label and probabilities."""
+    """Predict the class of new pictures or texts. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
     from thawline.data.passed_over import sentences
     from thawline.naming import as_json
@@ -41,11 +51,12 @@ def predict(
         check_new_file(target, "--out", (".csv", ".json"), force=force)
     bundle = load_bundle(run, device=compute.device)
     with listening(quiet=output.silent or not sys.stderr.isatty()) as listener:
-        asked = files[0] if len(files) == 1 else files  # one may be a table or a folder; several are pictures
+        asked = samples[0] if len(samples) == 1 else samples  # one may be a table or a folder
         predictions = bundle.predict(
             asked,
             file_column=data.file_column,
             image_column=data.image_column,
+            text_column=data.text_column,
             root=data.root,
             follow_links=data.follow_links,
             progress=partial(listener.progress, "features"),
