@@ -74,8 +74,8 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _data_uri(png: bytes | None) -> str | None:
+def _data_uri(png: bytes | str | None) -> str | None:
     """Return ``png`` as a data URI; None if it is missing, too large, or no PNG."""
-    if png is None or len(png) > MAX_THUMBNAIL_BYTES or not png.startswith(b"\x89PNG\r\n\x1a\n"):
+    if not isinstance(png, bytes) or len(png) > MAX_THUMBNAIL_BYTES or not png.startswith(b"\x89PNG\r\n\x1a\n"):
         return None
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
