@@ -14,6 +14,7 @@ from tests import toy_text
 
 import thawline as tl
 from thawline.errors import ModelError
+from thawline.planning import Asked
 from thawline.runs import folder as run_folder
 
 
@@ -34,7 +35,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THAWLINE_CACHE", str(folder / "cache"))
         backbone = toy_text.toy_encoder()
-        tl.fit(write_table(folder / "reviews.csv"), tl.Asked.of(thaw="none"), backbone=backbone, run=folder / "run")
+        tl.fit(write_table(folder / "reviews.csv"), Asked.of(thaw="none"), backbone=backbone, run=folder / "run")
     return folder
 
 
@@ -81,8 +82,8 @@ def test_data_and_model_must_be_of_one_kind(fitted: Path, tiny_photos: Path, tmp
 
 def test_a_run_on_texts_imports_no_pillow_and_one_on_pictures_no_tokenizers(fitted: Path, tiny_photos: Path) -> None:
     source = (
-        "import sys, thawline as tl; from tests import toy_text; {backbone}"
-        "tl.fit(sys.argv[1], tl.Asked.of(thaw='none'), backbone=b, run=sys.argv[2]);"
+        "import sys, thawline as tl; from thawline.planning import Asked; from tests import toy_text; {backbone}"
+        "tl.fit(sys.argv[1], Asked.of(thaw='none'), backbone=b, run=sys.argv[2]);"
         "print('PIL' in sys.modules, 'tokenizers' in sys.modules)"
     )
     for data, backbone, expected in (

@@ -30,8 +30,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="SAMPLES...",
-            help="Pictures, a folder of pictures, or a table with their names; texts, files or a table of texts, or - for "
-            "texts from standard input, one on each line.",
+            help="Pictures, a folder of pictures, or a table with their names; texts, files or a table of texts, or - "
+            "for texts from standard input, one on each line.",
         ),
     ],
     target: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
