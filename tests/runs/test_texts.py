@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,16 +52,14 @@ def test_a_run_says_that_its_samples_are_texts_and_what_was_not_seen(fitted: Pat
 
 
 def test_a_bundle_predicts_the_bits_of_its_run_elsewhere(fitted: Path, tmp_path: Path) -> None:
-    bundle = tl.load_bundle((fitted / "run").rename(tmp_path / "moved"))
-    (tmp_path / "moved").rename(fitted / "run")
-    bundle = tl.load_bundle(fitted / "run")
+    bundle = tl.load_bundle(shutil.copytree(fitted / "run", tmp_path / "moved"))
     with (fitted / "run" / run_folder.PREDICTIONS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     data = tl.open_data(fitted / "reviews.csv")
     place = {name: row for row, name in enumerate(data.files)}
     texts = [data.source.read(place[row["file"]]) for row in rows]
     found = bundle.predict(texts)
-    probabilities = np.array([[float(row[f"probability {name}"]) for name in bundle.classes] for row in rows])
+    probabilities = np.array([[float(row[f"p({name})"]) for name in bundle.classes] for row in rows])
     np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
     alone = bundle.predict(texts[3])
     assert (alone.probabilities[0] == found.probabilities[3]).all()
