@@ -91,8 +91,8 @@ class Bundle:
         Args:
             what: A model of pictures takes a path, a folder of pictures, a table, a PIL picture, an array, the bytes of
                 a file, an open binary file, a list of these, a column of a pandas or polars table, a Hugging Face data
-                set, or a ``Dataset``. A model of texts takes a text, a list or column of texts, and files, folders,
-                tables and data sets of them.
+                set, or a ``Dataset``. A model of texts takes a text, a list or column of texts, files, folders, tables
+                and data sets of them, or an open binary file with a text on each line.
             file_column, image_column, text_column, root: How a table names its samples, as in ``open_data``.
             follow_links: In a folder, follow links that lead outside it, or to folders.
             progress: Called with (pictures done, pictures in all).
@@ -215,6 +215,10 @@ def _listed(what: Any, kind: str, how: Mapping[str, Any]) -> Listing:
 
         root, columns = how["root"], Columns(file=how["file_column"], text=how["text_column"])
         place = None if root is None else Path(root).expanduser()
+        if hasattr(what, "read"):
+            from thawline.data.streams import list_stream
+
+            return list_stream(what, columns)
         return list_unlabelled(what, columns, place, follow_links=how["follow_links"], input_kind=kind)
     from thawline.bundles.pictures import list_pictures
 

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,7 @@ def predict(
     """Predict the class of new pictures or texts. Prints CSV with label and probabilities."""
     from thawline.bundles import load_bundle
     from thawline.data.passed_over import sentences
+    from thawline.inputs import kind_of
     from thawline.naming import as_json
     from thawline.scale.disk import check_new_file, written_whole
     from thawline.showing import counted
@@ -50,8 +51,10 @@ def predict(
     if target is not None:
         check_new_file(target, "--out", (".csv", ".json"), force=force)
     bundle = load_bundle(run, device=compute.device)
+    noun = kind_of(bundle.backbone.preparation.kind).NOUN
     with listening(quiet=output.silent or not sys.stderr.isatty()) as listener:
-        asked = samples[0] if len(samples) == 1 else samples  # one may be a table or a folder
+        asked: Any = samples[0] if len(samples) == 1 else samples  # one may be a table or a folder
+        asked = sys.stdin.buffer if asked == "-" else asked
         predictions = bundle.predict(
             asked,
             file_column=data.file_column,
@@ -66,11 +69,13 @@ def predict(
         failed = predictions.failed
         if failed and (data.strict or not len(predictions)):
             some = " ".join(sentences(failed))
-            least = "every file must be readable (--strict)" if data.strict else "at least one picture must be readable"
-            raise DataError(f"{least}; got {counted(len(failed), 'file')} without a prediction. {some}")
+            least = (
+                f"every {noun} must be readable (--strict)" if data.strict else f"at least one {noun} must be readable"
+            )
+            raise DataError(f"{least}; got {counted(len(failed), noun)} without a prediction. {some}")
         if failed:
             some = " ".join(sentences(failed))
-            listener.note(f"{counted(len(failed), 'file')} could not be read and got no prediction. {some}")
+            listener.note(f"{counted(len(failed), noun)} could not be read and got no prediction. {some}")
     if target is not None:
         with written_whole(target) as file:
             if target.suffix.lower() == ".json":
@@ -82,4 +87,4 @@ def predict(
     elif target is None:
         predictions.write_csv(sys.stdout)
     else:
-        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), 'file')} left out.")
+        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), noun)} left out.")

@@ -185,7 +185,7 @@ def _are_paths(items: Sequence[str | os.PathLike[str]]) -> bool:
 
 def _names_path(text: str) -> bool:
     """Tell a string that names what is on the disk, or looks as if it should."""
-    if "\n" in text or "\0" in text:
+    if "\n" in text or "\0" in text or not text.strip():
         return False
     path = Path(text)
     try:
