@@ -52,6 +52,7 @@ def predict(
         check_new_file(target, "--out", (".csv", ".json"), force=force)
     bundle = load_bundle(run, device=compute.device)
     noun = kind_of(bundle.backbone.preparation.kind).NOUN
+    item = "file" if noun == "picture" else noun
     with listening(quiet=output.silent or not sys.stderr.isatty()) as listener:
         asked: Any = samples[0] if len(samples) == 1 else samples  # one may be a table or a folder
         asked = sys.stdin.buffer if asked == "-" else asked
@@ -70,12 +71,12 @@ def predict(
         if failed and (data.strict or not len(predictions)):
             some = " ".join(sentences(failed))
             least = (
-                f"every {noun} must be readable (--strict)" if data.strict else f"at least one {noun} must be readable"
+                f"every {item} must be readable (--strict)" if data.strict else f"at least one {noun} must be readable"
             )
-            raise DataError(f"{least}; got {counted(len(failed), noun)} without a prediction. {some}")
+            raise DataError(f"{least}; got {counted(len(failed), item)} without a prediction. {some}")
         if failed:
             some = " ".join(sentences(failed))
-            listener.note(f"{counted(len(failed), noun)} could not be read and got no prediction. {some}")
+            listener.note(f"{counted(len(failed), item)} could not be read and got no prediction. {some}")
     if target is not None:
         with written_whole(target) as file:
             if target.suffix.lower() == ".json":
@@ -87,4 +88,4 @@ def predict(
     elif target is None:
         predictions.write_csv(sys.stdout)
     else:
-        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), noun)} left out.")
+        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), item)} left out.")
