@@ -49,8 +49,12 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         found = _unfetched(name, model, asked)
         return found if architecture_only else _randomly(found)
     from thawline.backbones.providers.hub import fetch
+    from thawline.backbones.providers.hub_text import fetch_beside
 
-    return _of_folder(name, fetch(model, name, DEFAULT_MODEL, local="FOLDER"), asked, random)
+    folder = fetch(model, name, DEFAULT_MODEL, local="FOLDER")
+    told = fetch_beside(model, folder) if hf_text.is_text(read_json(folder / CONFIG)) else ()
+    found = _of_folder(name, folder, asked, random)
+    return replace(found, notes=(*told, *found.notes))
 
 
 def _without_weights(asked: ModelAsk) -> tuple[ModelAsk, bool]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from thawline.backbones.weights import WeightsFile
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+TOKENIZER, MODULES = "tokenizer.json", "modules.json"
+VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model")
+"""Files that a tokenizer can be made of: lists of tokens, which hold no code."""
 _LARGEST = 2**22
 """Bytes of a configuration; real ones, with names of 21,000 classes, take 2 MB."""
 _COMPUTED = (".relative_position_index", ".relative_coords_table", ".position_ids", ".inv_freq")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from thawline.backbones.providers.hf_folder import CONFIG, read_json, read_list
+from thawline.backbones.providers.hf_folder import CONFIG, MODULES, read_json, read_list
 from thawline.backbones.providers.hf_text_families import ACTIVATIONS, POOLINGS
 from thawline.errors import WeightsError
 
-MODULES, PROMPTS, LIMITS = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
+PROMPTS, LIMITS = "config_sentence_transformers.json", "sentence_bert_config.json"
 _LARGEST_WIDTH = 2**16
 _OLD_POOLINGS = {
     "pooling_mode_cls_token": "cls",
@@ -58,8 +58,8 @@ def sentence_in(folder: Path) -> Sentence:
                 f"There is no {MODULES}: features are the mean over the tokens. Set --model-arg pooling=cls if not.",
             )
         )
-    listed = [module if isinstance(module, dict) else {} for module in read_list(path)]
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in listed]
+    found = places_in(folder)
+    kinds, places = [kind for kind, _ in found], [place for _, place in found]
     shape = "".join(
         {"Transformer": "t", "Pooling": "p", "Dense": "d", "Normalize": "n"}.get(kind, "?") for kind in kinds
     )
@@ -68,12 +68,22 @@ def sentence_in(folder: Path) -> Sentence:
             f"{MODULES} must list Transformer, Pooling, Dense layers and Normalize, in this order; got "
             f"{', '.join(kinds) or 'nothing'} ({path}). Remove it to take the mean of the encoder's tokens."
         )
-    places = [_below(module.get("path", ""), path) for module in listed]
     pooling, notes = _pooling(folder / places[1] / CONFIG)
     dense = tuple(
         (place, _dense(folder / place / CONFIG)) for place, kind in zip(places, shape, strict=True) if kind == "d"
     )
     return Sentence(encoder=places[0], pooling=pooling, dense=dense, normalize="n" in shape, notes=notes)
+
+
+def places_in(folder: Path) -> list[tuple[str, str]]:
+    """List the modules of ``modules.json``: (last part of its class, its folder); empty without that file.
+
+    Raises:
+        WeightsError: It is no list, or names a folder that is not below.
+    """
+    path = folder / MODULES
+    listed = [module if isinstance(module, dict) else {} for module in read_list(path)]
+    return [(str(one.get("type")).rpartition(".")[2], _below(one.get("path", ""), path)) for one in listed]
 
 
 def _below(place: object, path: Path) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.providers.hf_folder import CONFIG, read_json, text_encoder_in
-from thawline.backbones.providers.hf_sentence import MODULES, Sentence, sentence_in
+from thawline.backbones.providers.hf_folder import CONFIG, MODULES, read_json, text_encoder_in
+from thawline.backbones.providers.hf_sentence import Sentence, sentence_in
 from thawline.backbones.providers.hf_text_families import TEXT_FAMILIES
 from thawline.backbones.providers.hf_text_preparation import TextAsk, described, prepared
 from thawline.backbones.providers.provider import Description, ModelAsk

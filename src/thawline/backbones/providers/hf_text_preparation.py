@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thawline.backbones.providers.hf_folder import read_json
+from thawline.backbones.providers.hf_folder import TOKENIZER, read_json
 from thawline.backbones.providers.hf_sentence import LIMITS, prompt_of
+from thawline.backbones.providers.hf_tokenizer import tokenizer_in
 from thawline.errors import ModelError, WeightsError
 from thawline.records import TextPreparation
 from thawline.scale.disk import file_sha256
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from thawline.backbones.providers.hf_text_families import TextFamily
     from thawline.backbones.providers.provider import ModelAsk
 
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 USUAL_LENGTH = 512
 """Most tokens that are read unless more are asked for: attention takes memory and time as the square of them."""
 _LONGEST = 2**16
@@ -83,12 +84,7 @@ def prepared(
     """
     from thawline.inputs.text.tokens import LARGEST, tokens_of
 
-    file = folder / TOKENIZER
-    if not file.is_file():
-        raise WeightsError(
-            f"a text encoder must have {TOKENIZER} beside its weights; {folder} has none. Make it with transformers: "
-            f"AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
-        )
+    file, made = tokenizer_in(folder, family)
     limits, said = read_json(folder / LIMITS) or {}, read_json(folder / TOKENIZER_CONFIG) or {}
     layout = read_json(file, most=LARGEST) or {}
     pad = _pad(layout, said, family, settings)
@@ -112,7 +108,7 @@ def prepared(
         )
     if length <= (special := len(tokens.before) + len(tokens.behind)):
         raise ModelError(f"length must leave room beside {special} special tokens; got {length}.")
-    return Prepared(preparation, (*notes, *told))
+    return Prepared(preparation, (*made, *notes, *told))
 
 
 def _pad(layout: Mapping[str, Any], said: Mapping[str, Any], family: TextFamily, settings: Mapping[str, Any]) -> int:

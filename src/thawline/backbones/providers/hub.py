@@ -19,7 +19,7 @@ CONFIG, WEIGHTS, INDEX, PROCESSOR = (
     "preprocessor_config.json",
 )
 _PART = re.compile(r"[\w-][\w.-]*\.safetensors")
-_PATIENCE_S = 10.0
+PATIENCE_S = 10.0
 
 
 def fetch(repository: str, name: str, offline_alternative: str, *, local: str = "FILE.safetensors") -> Path:
@@ -42,7 +42,7 @@ def fetch(repository: str, name: str, offline_alternative: str, *, local: str = 
 
     try:
         # one short question: the download itself would retry for half a minute before giving up
-        commit = get_hf_file_metadata(hf_hub_url(repository, CONFIG), timeout=_PATIENCE_S).commit_hash
+        commit = get_hf_file_metadata(hf_hub_url(repository, CONFIG), timeout=PATIENCE_S).commit_hash
         return _fetched(lambda file: Path(hf_hub_download(repository, file, revision=commit)))
     except Exception as error:  # whatever the hub's client or its transport raises: the user's next step is the same
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
@@ -55,18 +55,18 @@ def fetch(repository: str, name: str, offline_alternative: str, *, local: str = 
 def _fetched(download: Callable[[str], Path]) -> Path:
     """Fetch the files of a model by a function that returns where one lies; return their folder."""
     config = download(CONFIG)
-    if _if_there(download, WEIGHTS) is None:
-        index = _if_there(download, INDEX)
+    if fetch_if_there(download, WEIGHTS) is None:
+        index = fetch_if_there(download, INDEX)
         if index is None:
             raise FileNotFoundError(f"it holds no {WEIGHTS}; other kinds of weights are not fetched")
         for part in _parts(index):
             download(part)
-    _if_there(download, PROCESSOR)  # models of timm have none
+    fetch_if_there(download, PROCESSOR)  # models of timm have none
     return config.parent
 
 
-def _if_there(download: Callable[[str], Path], file: str) -> Path | None:
-    """Fetch a file; None if the repository has none of that name."""
+def fetch_if_there(download: Callable[[str], Path], file: str) -> Path | None:
+    """Fetch a file by a function that returns where one lies; None if the repository has none of that name."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:

@@ -21,6 +21,9 @@ def is_older() -> bool:
 def import_transformers(submodule: str) -> ModuleType:
     """Import a module of transformers, such as ``models.vit.modeling_vit``; it opens no connection.
 
+    Args:
+        submodule: Empty for the package itself.
+
     Raises:
         ModelError: The package is not installed, or too old.
     """
@@ -28,7 +31,7 @@ def import_transformers(submodule: str) -> ModuleType:
 
     import_timm()  # which makes torchvision importable for transformers, too
     try:
-        return importlib.import_module(f"transformers.{submodule}")
+        return importlib.import_module(f"transformers.{submodule}".rstrip("."))
     except ImportError as error:
         raise ModelError(
             f"models named hf/... need transformers {OLDEST} or newer; importing it failed: {error}. "
