@@ -52,12 +52,15 @@ def torchvision_models() -> Iterator[Known]:
 
 
 def hf_models() -> Iterator[Known]:
-    """List the usual vision encoders of the hub."""
+    """List the usual encoders of the hub."""
     from thawline.backbones.providers.hf_known import KNOWN
+    from thawline.backbones.providers.hf_text_known import TEXT_KNOWN
 
     for name, known in KNOWN.items():
         side = open_backbone(f"hf/{name}", architecture_only=True).preparation.tensor_shape[-1]
         yield Known(name, 0, 0, side, _licence(known.licence), "")
+    for name, text in TEXT_KNOWN.items():
+        yield Known(name, 0, 0, 0, _licence(text.licence), "")
 
 
 _KERAS_LICENCES = {
@@ -96,7 +99,7 @@ def counted(family: str, model: str, side: int) -> tuple[int, int]:
     """Return (parameters as the library counts them, FLOPs of one picture: 2 for each multiply-add)."""
     name = f"{family}/{model}"
     try:
-        backbone = open_backbone(name, input_px=side, architecture_only=True)
+        backbone = open_backbone(name, input_px=side or None, architecture_only=True)
         module = backbone.blueprint()
         layers = backbone.signature.library_layers(module)
         parameters = (
@@ -104,6 +107,8 @@ def counted(family: str, model: str, side: int) -> tuple[int, int]:
             if layers is None
             else sum(layer.parameters for layer in layers)
         )
+        if backbone.preparation.kind == "text":
+            return parameters, 0  # it takes texts of any length
         with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
             module(torch.empty(1, *backbone.preparation.tensor_shape))
     except (ThawlineError, RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError) as error:

@@ -13,6 +13,7 @@ import argparse
 
 from thawline.backbones import open_backbone
 from thawline.backbones.providers.hf_known import KNOWN
+from thawline.backbones.providers.hf_text_known import TEXT_KNOWN
 from thawline.backbones.providers.keras.preparation import APPLICATIONS
 
 SHOWN = {
@@ -30,7 +31,7 @@ SHOWN = {
         "efficientnet_b6 efficientnet_b7 efficientnet_v2_s regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t "
         "maxvit_t"
     ).split(),
-    "hf": list(KNOWN),
+    "hf": [*KNOWN, *TEXT_KNOWN],
     "keras": list(APPLICATIONS),
 }
 """Models that the guides to transfer learning name, and relatives of theirs."""
@@ -40,11 +41,17 @@ def row(name: str) -> str:
     """Return one line of the table."""
     backbone = open_backbone(name, architecture_only=True)
     ladder = backbone.ladder
-    side = backbone.preparation.tensor_shape[-1]
+    unit = "tokens" if backbone.preparation.kind == "text" else "px"
     layers, parameters = ladder.layers, ladder.parameters
     if counted := ladder.signature.library_layers(backbone.blueprint()):
         layers, parameters = len(counted), sum(layer.parameters for layer in counted)
-    cells = (f"`{name}`", layers, f"{parameters:,}", len(ladder.rungs), f"{side} px")
+    cells = (
+        f"`{name}`",
+        layers,
+        f"{parameters:,}",
+        len(ladder.rungs),
+        f"{backbone.preparation.tensor_shape[-1]} {unit}",
+    )
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

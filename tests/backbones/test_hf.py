@@ -18,6 +18,7 @@ from tests.hf_models import PX, SMALL, features_of, library_model, processor_of,
 import thawline as tl
 from thawline.backbones import list_models
 from thawline.backbones.providers.hf_known import KNOWN
+from thawline.backbones.providers.hf_text_known import TEXT_KNOWN
 from thawline.errors import HubError, ModelError, UnknownModelError, UsageError, WeightsError
 
 Make = Callable[..., tuple[Path, Any]]
@@ -407,6 +408,6 @@ def test_usual_models_have_as_many_parameters_as_timm_has(name: str, same: str) 
 
 def test_the_catalogue_lists_the_usual_models() -> None:
     entries = {entry.name: entry for entry in list_models("hf/*")}
-    assert set(entries) == {f"hf/{name}" for name in KNOWN}
+    assert set(entries) == {f"hf/{name}" for name in (*KNOWN, *TEXT_KNOWN)}
     assert entries["hf/google/vit-base-patch16-384"].input_px == 384
     assert entries["hf/facebook/dinov2-small"].licence == "apache-2.0"

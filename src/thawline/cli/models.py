@@ -78,7 +78,7 @@ def _table(entries: Sequence["CatalogueEntry"], limit: int) -> None:
     rows = table("model", "para-\nmeters", "FLOPs", "input\npx", "on\nthis\ndisk", "licence", left=("licence",))
     for entry in entries[:limit]:
         licence = f"{entry.licence} *" if entry.non_commercial else entry.licence
-        numbers = (_short(entry.parameters), _short(entry.flops), str(entry.input_px))
+        numbers = (_short(entry.parameters), _short(entry.flops), str(entry.input_px or "text"))
         rows.add_row(plain(entry.name), *numbers, "yes" if entry.offline else "-", plain(licence))
     longest = max((len(entry.name) for entry in entries[:limit]), default=0)
     rows.columns[0].min_width = max(0, min(longest, console(stderr=False).width - _BESIDE))

@@ -18,6 +18,7 @@ class CatalogueEntry:
     flops: int | None = None
     """Of one picture in the backbone, at this input: 2 for each multiply-add; None if they were not counted."""
     input_px: int
+    """0 for a model of texts."""
     licence: str
     offline: bool
     """The weights are on this disk: they ship inside, or were fetched before, by whatever program."""

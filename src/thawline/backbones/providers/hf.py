@@ -14,7 +14,9 @@ from thawline.backbones.providers.hf_families import FAMILIES, family_of
 from thawline.backbones.providers.hf_folder import CONFIG, PROCESSOR, encoder_in, folder_of, read_json
 from thawline.backbones.providers.hf_known import KNOWN
 from thawline.backbones.providers.hf_preparation import prepared
+from thawline.backbones.providers.hf_sentence import sentence_in
 from thawline.backbones.providers.hf_text_families import TEXT_FAMILIES
+from thawline.backbones.providers.hf_text_known import TEXT_KNOWN
 from thawline.backbones.providers.provider import Description, LibraryLayer, ModelAsk
 from thawline.backbones.providers.random_weights import random_weights
 from thawline.backbones.providers.unfetched import NoTensors
@@ -42,7 +44,7 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
         return _of_folder(name, Path(location).expanduser(), asked, random)
     if not _REPOSITORY.fullmatch(model):
         raise UnknownModelError(
-            f"model of the hub must be hf/OWNER/NAME; got {name!r}.{nearest(model, KNOWN)} "
+            f"model of the hub must be hf/OWNER/NAME; got {name!r}.{nearest(model, (*KNOWN, *TEXT_KNOWN))} "
             "A folder on this disk: hf/NAME@FOLDER."
         )
     if architecture_only or random:
@@ -123,7 +125,13 @@ def _unfetched(name: str, repository: str, asked: ModelAsk) -> Description:
         if config is not None and _is_of_timm(config):
             found = timm.describe(name, str(config["architecture"]), "", asked, architecture_only=True)
             return replace(found, provider="timm")
+        if config is not None and hf_text.is_text(config):
+            return hf_text.unfetched(name, config, asked, sentence_in(fetched.parent), str(fetched))
         return _described(name, config or {}, processor, asked, str(fetched))
+    if repository in TEXT_KNOWN:
+        text = TEXT_KNOWN[repository]
+        found = hf_text.unfetched(name, text.config, asked, text.sentence, name, length=text.length)
+        return replace(found, notes=(*found.notes, *licences.note(text.licence)))
     if repository in KNOWN:
         known = KNOWN[repository]
         found = _described(name, known.config, known.processor, asked, name)

@@ -12,6 +12,8 @@ from thawline.backbones.providers.hf_text_families import ACTIVATIONS, POOLINGS
 from thawline.errors import WeightsError
 
 PROMPTS, LIMITS = "config_sentence_transformers.json", "sentence_bert_config.json"
+UNPOOLED = f"No {MODULES} says how tokens become features: their mean is taken. Change it: --model-arg pooling=cls."
+"""Said of an encoder that was not trained for sentences."""
 _LARGEST_WIDTH = 2**16
 _OLD_POOLINGS = {
     "pooling_mode_cls_token": "cls",
@@ -53,11 +55,7 @@ def sentence_in(folder: Path) -> Sentence:
     """
     path = folder / MODULES
     if not path.is_file():
-        return Sentence(
-            notes=(
-                f"There is no {MODULES}: features are the mean over the tokens. Set --model-arg pooling=cls if not.",
-            )
-        )
+        return Sentence(notes=(UNPOOLED,))
     found = places_in(folder)
     kinds, places = [kind for kind, _ in found], [place for _, place in found]
     shape = "".join(

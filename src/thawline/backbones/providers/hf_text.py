@@ -79,15 +79,27 @@ def of_folder(name: str, location: Path, top: Path, asked: ModelAsk, *, weightle
     )  # fmt: skip
 
 
-def unfetched(name: str, config: Mapping[str, Any], asked: ModelAsk, sentence: Sentence, where: str) -> Description:
-    """Describe an encoder by its configuration alone."""
+def unfetched(
+    name: str,
+    config: Mapping[str, Any],
+    asked: ModelAsk,
+    sentence: Sentence,
+    where: str,
+    *,
+    length: int | None = None,
+) -> Description:
+    """Describe an encoder by its configuration alone.
+
+    Args:
+        length: Most tokens, if it is known to read fewer than it has positions for.
+    """
     text, asked = TextAsk.taken(asked)
     family = TEXT_FAMILIES[str(config["model_type"])]
     family.check(asked.model_args or {}, name)
     settings = family.settings(config, where) | sentence.settings() | dict(asked.model_args or {})
     return Description(
         architecture=family.model_type, model_args=settings, tensors=NoTensors(Path(name)),
-        preparation=described(family, settings, asked, text), notes=sentence.notes,
+        preparation=described(family, settings, asked, text, length), notes=sentence.notes,
     )  # fmt: skip
 
 

@@ -55,13 +55,15 @@ class TextAsk:
         return cls(length=length, prompt=prompt), replace(asked, model_args=given or None)
 
 
-def described(family: TextFamily, settings: Mapping[str, Any], asked: ModelAsk, text: TextAsk) -> TextPreparation:
-    """Return the preparation of an encoder whose tokenizer is not on this disk."""
+def described(
+    family: TextFamily, settings: Mapping[str, Any], asked: ModelAsk, text: TextAsk, length: int | None
+) -> TextPreparation:
+    """Return the preparation of an encoder whose tokenizer is not on this disk; ``length`` as it is known to have."""
     pad = int(settings.get("pad_token_id", family.pad))
     longest = family.longest(settings, pad)
     return TextPreparation(
         tokenizer_sha256="",
-        length=text.length or min(longest, USUAL_LENGTH),
+        length=text.length or min(longest, length or USUAL_LENGTH),
         vocabulary=family.vocabulary(settings),
         pad=pad,
         long=asked.long or "head",

@@ -26,6 +26,7 @@ class Known:
     flops: int
     """Of one picture at this input, in the backbone: 2 for each multiply-add; 0 if they were not counted."""
     input_px: int
+    """0 for a model of texts."""
     licence: str
     """As the library names it; empty if it states none."""
     file: str
