@@ -51,5 +51,5 @@ def _engine_without_torch(graphs: ConvertedBackbone, choice: EngineChoice) -> Ca
 
 
 def _try(work: Callable[[], object]) -> None:
-    with contextlib.suppress(ThawlineError, ImportError):
+    with contextlib.suppress(ThawlineError, ImportError, OSError):
         work()
