@@ -94,7 +94,7 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there
         columns_at = [(at[name], cells, name not in as_written) for name, cells in read.items()]
         last = max((i for i, _, _ in columns_at), default=0)
         text, characters = at.get(choice.roles.get("text", "")), 0
-        file = at.get(choice.roles.get("file", ""))
+        named = at.get(choice.roles.get("file", ""))
         places: list[int] = []
         for place, row in chain(table.sample, table.rows):
             if len(row) <= last:
@@ -102,12 +102,8 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there
             if len(places) >= MAX_ROWS:
                 raise DataError(f"{path}: more than {MAX_ROWS:,} rows. Split the table.")
             places.append(place)
-            if file is not None and len(str(row[file])) > _MAX_NAME:
-                raise DataError(
-                    f"{path}: column {choice.roles['file']!r} must hold file names; line {place} has "
-                    f"{len(str(row[file])):,} characters there. Name another (--file-column), or the column of texts "
-                    "(--text-column)."
-                )
+            if named is not None:
+                _refuse_no_name(path, str(row[named]), choice.roles["file"], place)
             if text is not None and isinstance(row[text], str):
                 characters += len(row[text])
                 refuse_too_much(path, characters)
@@ -115,6 +111,14 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there
                 cell = row[i]
                 cells.append(cell.strip() if stripped and isinstance(cell, str) else cell)
     return filled(path, choice, read, places, "line", notes=(*said, *table.notes))
+
+
+def _refuse_no_name(path: Path, cell: str, column: str, place: int) -> None:
+    if len(cell) > _MAX_NAME:
+        raise DataError(
+            f"{path}: column {column!r} must hold file names; line {place} has {len(cell):,} characters there. Name "
+            "another (--file-column), or the column of texts (--text-column)."
+        )
 
 
 def refuse_too_much(path: Path, characters: int) -> None:
