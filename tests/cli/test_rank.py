@@ -68,7 +68,7 @@ def test_a_file_of_weights_is_a_candidate(thawline, tiny_photos: Path) -> None:
         (["--models", "all"], "this disk holds only embedded/resnet18_half"),
         (["--models", "timm/nope,mobilenet"], "none could. timm/nope: model must be one that timm knows"),
         (["--models", TWO, "--share", "10"], "share must be above 0 and at most 1; got 10. Write 0.1 for 10 %."),
-        (["--models", TWO, "--probe", "3"], "n_probe (--probe) must be at least 20 pictures; got 3"),
+        (["--models", TWO, "--probe", "3"], "n_probe (--probe) must be at least 20 samples; got 3"),
         (["--models", TWO, "--split", "70/30"], "--split must be three shares"),
         (["--models", TWO, "--engine", "steam"], "got 'steam'"),
     ],

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from thawline.inputs import kind_of
 from thawline.records import PARTS
 from thawline.showing import counted, few, printable
 
@@ -22,20 +23,20 @@ def found_in(data: Dataset, split: Split | None = None) -> str:
     n: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS if split is not None}
     counts = Counter(data.labels.tolist())
     classes = {name: counts[label] for label, name in enumerate(data.classes)}
-    return _line(sum(n.values()) or len(data), classes, len(data.skipped), n)
+    return _line(data.kind, sum(n.values()) or len(data), classes, len(data.skipped), n)
 
 
 def found_by(content: Mapping[str, Any]) -> str:
     """Return the same of the data of a run, from its report."""
     n = content["n"]
     classes = {row["class"]: row["train"] + row["val"] + row["test"] for row in content["class_counts"]}
-    return _line(sum(n.values()), classes, len(content["skipped"]), n)
+    return _line(content.get("kind", "image"), sum(n.values()), classes, len(content["skipped"]), n)
 
 
-def _line(n: int, classes: Mapping[str, int], n_skipped: int, n_of: Mapping[str, int]) -> str:
+def _line(kind: str, n: int, classes: Mapping[str, int], n_skipped: int, n_of: Mapping[str, int]) -> str:
     """``398 pictures, 2 classes (ants: 194, bees: 204): 245 training, 153 test, none skipped``."""
     each = [f"{printable(name, 40)}: {count:,}" for name, count in classes.items()]
     names = f"{counted(len(classes), 'class', 'classes')} ({few(each, _CLASSES, width=60)})"
     sets = ", ".join(f"{n_of[part]:,} {name}" for part, name in _SETS.items() if n_of.get(part))
     skipped = f"{n_skipped:,} skipped" if n_skipped else "none skipped"
-    return f"{counted(n, 'picture')}, {names}{f': {sets}' if sets else ''}, {skipped}"
+    return f"{counted(n, kind_of(kind).NOUN)}, {names}{f': {sets}' if sets else ''}, {skipped}"

@@ -20,7 +20,7 @@ EXAMPLES = (
     "thawline rank photos/ --models all   (everything that opens without a network)\n\n"
     "thawline rank photos/ --models all,weights/   (and every file in a folder of weights)\n\n"
     "thawline rank photos/ --models timm/resnet18@a.safetensors,random/resnet18   (does pre-training help at all?)\n\n"
-    "thawline rank photos/ --models all --share 1 --json   (up to 2,000 pictures for every model)"
+    "thawline rank photos/ --models all --share 1 --json   (up to 2,000 samples for every model)"
 )
 
 _COLUMNS = ("knn", "log_evidence", "h_score", "leep", "nleep")
@@ -39,9 +39,9 @@ def rank(
         ),
     ],
     share: Annotated[
-        float, typer.Option(help="Work to spend, as a share of running every model on every picture.")
+        float, typer.Option(help="Work to spend, as a share of running every model on every sample.")
     ] = 0.06,
-    probe: Annotated[int, typer.Option(metavar="N", help="Most pictures to show a model.")] = 2000,
+    probe: Annotated[int, typer.Option(metavar="N", help="Most samples to show a model.")] = 2000,
     depths: Annotated[
         bool, typer.Option("--depths", help="Judge by several depths side by side, not by the pooled features.")
     ] = False,
@@ -72,28 +72,31 @@ def rank(
     if output.json_:
         print_json(ranking.to_json() | json_of(labelled))
         return
+    from thawline.inputs import kind_of
     from thawline.showing import counted
 
     print_data(labelled)
+    noun = kind_of(ranking.kind).NOUN
+    samples = f"{noun}s"
     shown = ", then ".join(f"{counted(n_models, 'model')} saw {n:,}" for n_models, n in ranking.rounds)
-    say(f"Of {ranking.n_train:,} pictures in the training set, {shown}.")
-    say(_measured(ranking))
+    say(f"Of {ranking.n_train:,} {samples} in the training set, {shown}.")
+    say(_measured(ranking, samples))
     say("Other scores, which do not decide:")
     say(_beside(ranking))
     for model in ranking.failed:
         say(f"[yellow]left out:[/] {plain(model.name)}: {plain(model.reason)}")
     say(f"[bold]{plain(ranking.verdict)}[/]")
     say(
-        f"{ranking.seconds:.1f} s; {ranking.work_frac:.1%} of the work of running every model on every picture. "
+        f"{ranking.seconds:.1f} s; {ranking.work_frac:.1%} of the work of running every model on every {noun}. "
         "The test set was not looked at."
     )
 
 
-def _measured(ranking: "Ranking") -> "Table":
+def _measured(ranking: "Ranking", samples: str) -> "Table":
     """Make the table that decides, the best model first."""
     from thawline.cli.results import table
 
-    rows = table("", "model", "pictures", "accuracy (95 %)", "log loss", "above the first (95 %)", "s", left=("model",))
+    rows = table("", "model", samples, "accuracy (95 %)", "log loss", "above the first (95 %)", "s", left=("model",))
     for column in (rows.columns[0], *rows.columns[2:]):
         column.no_wrap = True
     rows.padding = (0, 0, 0, 1)

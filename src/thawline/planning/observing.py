@@ -47,7 +47,11 @@ def draw_pictures(
     of_each_group = np.sort(np.unique(data.groups[drawn], return_index=True)[1])[:n]
     prepared = PreparedSamples(data, backbone.preparation)
     pictures = [prepared.of(row) for row in drawn[of_each_group].tolist()]
-    return np.stack(pictures) if pictures else np.empty((0, *backbone.preparation.spec.shape), dtype=np.uint8)
+    return (
+        np.stack(pictures)
+        if pictures
+        else np.empty((0, *backbone.preparation.spec.shape), dtype=backbone.preparation.spec.dtype)
+    )
 
 
 def observe(backbone: Backbone, pictures: NDArray[np.uint8], rungs: Sequence[str] = ("pooled",)) -> Observation:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from thawline.data import split_data
 from thawline.errors import ModelError, UsageError
 from thawline.evaluation import wilson
+from thawline.inputs import kind_of
 from thawline.listening import Watcher
 from thawline.notebook import default_listener
 from thawline.planning.contenders import names_of, open_contender
@@ -83,6 +84,8 @@ class Ranking:
     """Models, best first."""
 
     data: str
+    kind: str
+    """Of input: a name in ``inputs.KINDS``."""
     models: tuple[RankedModel, ...]
     failed: tuple[NotRanked, ...]
     verdict: str
@@ -179,9 +182,10 @@ def rank(
     ranked = tuple(_ranked(contender, measured[0], probe, len(measured) - 1) for contender in measured)
     return Ranking(
         data=data.name,
+        kind=data.kind,
         models=ranked,
         failed=tuple(failed),
-        verdict=_verdict(data.name, ranked, probe.labels[: ranked[0].score.n]),
+        verdict=_verdict(data.name, f"{kind_of(data.kind).NOUN}s", ranked, probe.labels[: ranked[0].score.n]),
         n_train=len(split.train),
         rounds=tuple(rounds),
         work_frac=spent / (n_all * sum(contender.multiply_adds for contender in contenders)),
@@ -192,7 +196,7 @@ def rank(
 
 def _check(n_probe: int, share: float) -> None:
     if n_probe < LEAST_PICTURES:
-        raise UsageError(f"n_probe (--probe) must be at least {LEAST_PICTURES} pictures; got {n_probe}.")
+        raise UsageError(f"n_probe (--probe) must be at least {LEAST_PICTURES} samples; got {n_probe}.")
     if not 0 < share <= 1:
         raise UsageError(f"share must be above 0 and at most 1; got {share:g}. Write 0.1 for 10 %.")
 
@@ -263,19 +267,19 @@ def _ranked(contender: Contender, leader: Contender, probe: Probe, n_others: int
     )
 
 
-def _verdict(data: str, ranked: Sequence[RankedModel], labels: NDArray[np.int64]) -> str:
+def _verdict(data: str, samples: str, ranked: Sequence[RankedModel], labels: NDArray[np.int64]) -> str:
     """Say which model suits best, how sure that is, and whether it is any good."""
     leader, *others = ranked
     score = leader.score
     low, high = score.ci95
     found = (
-        f"{leader.title} suits {data} best: accuracy {score.value:.3f} on pictures left out (95 % {low:.3f} to "
+        f"{leader.title} suits {data} best: accuracy {score.value:.3f} on {samples} left out (95 % {low:.3f} to "
         f"{high:.3f}, n={score.n})"
     )
     tied = [model for model in others if model.tied]
     if tied:
         shown = ", ".join(model.title for model in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
-        found += f", not distinguishable on these pictures from {shown}."
+        found += f", not distinguishable on these {samples} from {shown}."
         smallest = min(ranked, key=lambda model: (not model.tied, model.parameters))
         if smallest.parameters < leader.parameters:
             found += f" Of these, {smallest.title} is the smallest."

@@ -133,7 +133,7 @@ def read_moments(backbone: Backbone) -> ReferenceMoments | str:
     """Return the moments beside the backbone's weights, or the reason why there are none to compare with."""
     path = moments_path(backbone.tensors.shown)
     if not path.is_file():
-        return "no moments of source pictures come with these weights"
+        return "no moments of source samples come with these weights"
     from safetensors.numpy import load_file
 
     try:

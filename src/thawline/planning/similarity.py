@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from thawline.backbones.names import POOLED
 from thawline.errors import UsageError
+from thawline.inputs import kind_of
 from thawline.planning.depth_profile import DepthProfile
 from thawline.planning.distances import Distance
 from thawline.planning.norm_shift import NormShift, norm_shift
@@ -63,6 +64,8 @@ class SimilarityReport:
     """Pictures that the backbone was shown."""
     seconds: float
     words: str
+    noun: str = "picture"
+    """What a sample is called."""
 
     @property
     def shifts_early(self) -> bool:
@@ -114,6 +117,7 @@ def measure_similarity(
     started = time.perf_counter()
     if n_pictures < FEWEST_PICTURES:
         raise UsageError(f"n_pictures must be at least {FEWEST_PICTURES}; got {n_pictures}.")
+    noun = kind_of(data.kind).NOUN
     chosen = np.arange(len(data)) if rows is None else np.asarray(rows)
     pictures = draw_pictures(data, chosen, backbone, n_pictures, seed=seed)
     measures: dict[str, Any] = {"norm_shift": None, "source_confidence": None, "reference": None}
@@ -121,7 +125,7 @@ def measure_similarity(
     if profile is None:
         missing["depth_profile"] = "no probes were fitted on several depths, or nothing could be left out"
     if len(pictures) < FEWEST_PICTURES:
-        few = f"{len(pictures)} independent pictures are too few; {FEWEST_PICTURES} are needed"
+        few = f"{len(pictures)} independent {noun}s are too few; {FEWEST_PICTURES} are needed"
         missing |= dict.fromkeys(measures, few)
     else:
         head, moments = read_source_head(backbone), read_moments(backbone)
@@ -142,7 +146,7 @@ def measure_similarity(
             }
         else:
             missing["reference"] = moments
-    report = read_similarity(depth_profile=profile, missing=missing, n_pictures=len(pictures), **measures)
+    report = read_similarity(depth_profile=profile, missing=missing, n_pictures=len(pictures), noun=noun, **measures)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -154,6 +158,7 @@ def read_similarity(
     reference: Mapping[str, Distance] | None = None,
     missing: Mapping[str, str] | None = None,
     n_pictures: int = 0,
+    noun: str = "picture",
 ) -> SimilarityReport:
     """Read each measure by itself, then all of them together, and put it into words."""
     readings: dict[str, Likeness] = {}
@@ -174,6 +179,7 @@ def read_similarity(
         n_pictures=n_pictures,
         seconds=0.0,
         words="",
+        noun=noun,
     )
     return replace(report, words=_words(report))
 
@@ -203,9 +209,9 @@ def _mean_excess(reference: Mapping[str, Distance]) -> float:
 
 def _words(report: SimilarityReport) -> str:
     opening = {
-        "similar": "The pictures look like those that the backbone learned from.",
-        "different": "The pictures look different from those that the backbone learned from.",
-        "unclear": "It is unclear whether the pictures look like those that the backbone learned from.",
+        "similar": f"The {report.noun}s look like those that the backbone learned from.",
+        "different": f"The {report.noun}s look different from those that the backbone learned from.",
+        "unclear": f"It is unclear whether the {report.noun}s look like those that the backbone learned from.",
     }[report.reading]
     found = []
     if (shift := report.norm_shift) is not None:
@@ -216,8 +222,8 @@ def _words(report: SimilarityReport) -> str:
         )
     if report.reference:
         found.append(
-            f"its features are {_mean_excess(report.reference):.2f} source variances off those of source pictures "
-            f"(0 on its source): {report.readings['reference']}"
+            f"its features are {_mean_excess(report.reference):.2f} source variances off those of source "
+            f"{report.noun}s (0 on its source): {report.readings['reference']}"
         )
     if (profile := report.depth_profile) is not None:
         low, high = (100 * share for share in profile.saved_ci95)
@@ -229,7 +235,7 @@ def _words(report: SimilarityReport) -> str:
     if (confidence := report.source_confidence) is not None:
         found.append(
             f"the backbone's own {confidence.n_classes:,} classes get {100 * confidence.max_softmax:.0f} % confidence "
-            f"(energy {confidence.energy:.1f}), which says little without source pictures to compare with"
+            f"(energy {confidence.energy:.1f}), which says little without source {report.noun}s to compare with"
         )
     if not found:
         return f"{opening} Nothing could be measured."

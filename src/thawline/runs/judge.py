@@ -11,6 +11,7 @@ from thawline.data import subset
 from thawline.data.folders.words import is_unlabelled
 from thawline.errors import DataError, nearest
 from thawline.evaluation import only_class, score, to_json
+from thawline.inputs import kind_of
 from thawline.listening import Listener
 from thawline.naming import canonical, quoted
 from thawline.notebook import default_listener
@@ -65,6 +66,7 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
     if data.given is not None and "test" in data.given:
         data = subset(data, np.flatnonzero(data.given == "test"))
         listener.note(f"{data.name} has a test set; the scores are for its {len(data):,} samples.")
+    noun = kind_of(data.kind).NOUN
     index = {canonical(name): position for position, name in enumerate(bundle.classes)}
     named = [canonical(name) for name in data.classes]
     if unknown := [name for name in named if name not in index]:
@@ -72,7 +74,7 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
             f"classes must be among those of the run ({', '.join(bundle.classes[:10])}); {data.name} has "
             f"{', '.join(map(quoted, unknown[:5]))}.{nearest(unknown[0], bundle.classes)} "
             + (
-                f"Pictures without labels are for thawline predict {run.folder} DATA."
+                f"{noun.capitalize()}s without labels are for thawline predict {run.folder} DATA."
                 if all(map(is_unlabelled, unknown))
                 else "Rename the class or leave it out."
             )
@@ -89,7 +91,7 @@ def evaluate(run: Run, data: Dataset, *, seed: int = 0, listener: Listener | Non
         warnings = (some, *warnings)
     labels = np.array([index[named[label]] for label in data.labels], dtype=np.int64)
     if (only := only_class(labels, predictions.probabilities, bundle.classes)) is not None:
-        warnings = (*warnings, f"{only} Are these pictures like those that it learned from?")
+        warnings = (*warnings, f"{only} Are these {noun}s like those that it learned from?")
     for warning in warnings:
         listener.note(warning)
     return Evaluation(

@@ -75,7 +75,7 @@ def _duration(seconds: float) -> str:
 
 
 def _data_uri(png: bytes | str | None) -> str | None:
-    """Return ``png`` as a data URI; None if it is missing, too large, or no PNG."""
+    """Return ``png`` as a data URI; None if it is missing, a text, too large, or no PNG."""
     if not isinstance(png, bytes) or len(png) > MAX_THUMBNAIL_BYTES or not png.startswith(b"\x89PNG\r\n\x1a\n"):
         return None
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"

@@ -26,8 +26,8 @@ class Mistake:
     predicted: str
     probability: float
     """Of the predicted class."""
-    thumbnail: bytes | str | None = None
-    """PNG, at most ``THUMBNAIL_PX`` on each side."""
+    shown: bytes | str | None = None
+    """PNG, at most ``THUMBNAIL_PX`` on each side; or the beginning of a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Twin:
     label: str
     part: str
     """Set that it stands in: ``training set``; ``left out`` if in none."""
-    thumbnail: bytes | str | None = None
-    """PNG, at most ``THUMBNAIL_PX`` on each side."""
+    shown: bytes | str | None = None
+    """As in ``Mistake``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,10 @@ class ReportData:
     computed: int = 0
     reused: int = 0
     copies: CopiesShown | None = None
+    noun: str = "picture"
+    """What a sample is called."""
+    same: str = "the same picture, saved again or shrunk"
+    """What near copies are."""
     mistakes: tuple[Mistake, ...] = ()
     """The most confident first."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from thawline.records import Dataset, ValueScale
     from thawline.runs.measure import Measured
 
-_PACKAGES = ("thawline", "torch", "timm", "numpy", "pillow", "scikit-learn")
+_PACKAGES = ("thawline", "torch", "timm", "tokenizers", "numpy", "pillow", "scikit-learn")
+_NEW = {"image": ("photo.jpg", "a new picture"), "text": ("new.csv", "the texts of a table")}
+"""Kind of input -> what to predict next, and what that is."""
 
 
 def report_data(measured: Measured, folder: Path) -> ReportData:
@@ -34,6 +36,7 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         folder: Where the run folder will stand, for the commands to try next.
     """
     fitted, data = measured.fitted, measured.data
+    kind = kind_of(data.kind)
     trainable, frozen = _learned(measured)
     return ReportData(
         title=data.name,
@@ -61,9 +64,11 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         computed=measured.features.computed if measured.features else 0,
         reused=measured.features.reused if measured.features else 0,
         copies=_copies(measured),
+        noun=kind.NOUN,
+        same=kind.SAME,
         mistakes=_mistakes(measured),
         environment=environment(),
-        commands=_commands(folder),
+        commands=_commands(folder, data.kind),
     )
 
 
@@ -124,7 +129,7 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
             true=measured.data.classes[labels[i]],
             predicted=measured.data.classes[guesses[i]],
             probability=float(probabilities[i, guesses[i]]),
-            thumbnail=_thumbnail(measured.data, int(rows[i]), measured.backbone.preparation.scales),
+            shown=_shown(measured.data, int(rows[i]), measured.backbone.preparation.scales),
         )
         for i in order
     )
@@ -140,7 +145,7 @@ def _copies(measured: Measured) -> CopiesShown:
 
     def twins(pair: CopyPair) -> tuple[Twin, Twin]:
         a, b = (
-            Twin(data.files[row], data.classes[data.labels[row]], part[row], _thumbnail(data, row, scales))
+            Twin(data.files[row], data.classes[data.labels[row]], part[row], _shown(data, row, scales))
             for row in pair.rows
         )
         return a, b
@@ -152,17 +157,17 @@ def _copies(measured: Measured) -> CopiesShown:
     )
 
 
-def _thumbnail(data: Dataset, row: int, scales: Sequence[ValueScale]) -> bytes | str | None:
+def _shown(data: Dataset, row: int, scales: Sequence[ValueScale]) -> bytes | str | None:
     try:
         return kind_of(data.kind).show(data.source.read(row), THUMBNAIL_PX, scales)
-    except UndecodableError:  # the file is gone since the data were opened: the report does without its picture
+    except UndecodableError:  # the file is gone since the data were opened: the report does without it
         return None
 
 
-def _commands(folder: Path) -> tuple[tuple[str, str], ...]:
-    run = shell_word(folder)
+def _commands(folder: Path, kind: str) -> tuple[tuple[str, str], ...]:
+    run, (new, words) = shell_word(folder), _NEW[kind]
     return (
-        (f"thawline predict {run} photo.jpg", "predict a new picture"),
+        (f"thawline predict {run} {new}", f"predict {words}"),
         (f"thawline evaluate {run} NEW_DATA", "test the model on other labelled data"),
         (f"thawline fit DATA --plan {run}/plan.toml", "repeat this run, or edit its plan first"),
     )

@@ -53,6 +53,7 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "format": FORMAT,
         "thawline": __version__,
         "model": measured.backbone.name,
+        "kind": measured.data.kind,
         "thaw": measured.plan.thaw,
         "thawed": measured.fitted.kept,
         "classes": list(measured.data.classes),
