@@ -75,7 +75,7 @@ def test_weights_in_the_caches_of_libraries_are_on_this_disk(tmp_path: Path, mon
     for file in ("config.json", "model.safetensors"):
         (snapshot / file).write_bytes(b"{}")
     here = ["timm/mobilenetv2_100.ra_in1k", "torchvision/mobilenet_v2.imagenet1k_v1"]
-    assert [entry.name for entry in list_models()][1:] == here
+    assert [entry.name for entry in list_models()][len(EMBEDDED) :] == here
     found = list_models("mobilenet*v2*")
     assert [entry.name for entry in found[:2]] == here
     assert not any(entry.offline for entry in found[2:])
@@ -173,9 +173,11 @@ def test_counts_are_those_of_the_model(name: str) -> None:
     assert known.input_px == backbone.preparation.tensor_shape[-1]
 
 
-def test_the_counts_of_what_ships() -> None:
-    backbone = tl.open_backbone()
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_counts_of_what_ships(name: str) -> None:
+    backbone = tl.open_backbone(f"embedded/{name}")
+    module = backbone.blueprint()
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        backbone.blueprint()(torch.empty(1, *backbone.preparation.tensor_shape))
-    (entry,) = list_models()
+        module(backbone.signature.examples(module, 1))
+    (entry,) = (entry for entry in list_models() if entry.name == backbone.name)
     assert (entry.parameters, entry.flops) == (backbone.n_parameters(), counter.get_total_flops())

@@ -155,9 +155,10 @@ def test_a_tampered_embedded_model_is_refused(tmp_path: Path, monkeypatch: pytes
         (
             "embedded/resnet",
             UnknownModelError,
-            r"embedded model must be one of resnet18_half; got 'resnet'. Did you mean",
+            r"embedded model must be one of resnet18_half, words; got 'resnet'. Did you mean",
         ),
         ("embedded/resnet18_half@x.safetensors", UsageError, r"bring their own weights"),
+        ("embedded/words@folder", UsageError, r"bring their own weights.* Write hf/NAME@folder"),
         ("timm/mobilenetv2_10", UnknownModelError, r"got 'timm/mobilenetv2_10'. Did you mean .*'mobilenetv2_100'"),
         ("timm/resnet18.nothing", UnknownModelError, r"resnet18 comes as .*a1_in1k.*; got tag 'nothing'"),
         ("timm/resnet18@missing.safetensors", WeightsError, r"missing.safetensors is not there"),

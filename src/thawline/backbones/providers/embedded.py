@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thawline.backbones.providers import embedded_words as words
 from thawline.backbones.providers import timm
 from thawline.backbones.providers.provider import Description, ModelAsk
 from thawline.backbones.weights import open_weights
 from thawline.errors import UnknownModelError, UsageError, WeightsError, nearest
 
 if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    import torch
+    from torch import nn
+
     from thawline.backbones.providers.entry import CatalogueEntry
+    from thawline.backbones.providers.provider import LibraryLayer
+    from thawline.backbones.providers.tracing import Tracing
+    from thawline.records import Preparation
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "embedded_weights"
 
@@ -25,10 +36,14 @@ class EmbeddedModel:
     file: str
     sha256: str
     parameters: int
-    flops: int
-    """Of one picture: 2 for each multiply-add."""
-    input_px: int
     licence: str
+    flops: int = 0
+    """Of one picture: 2 for each multiply-add."""
+    input_px: int = 0
+    """0 if it reads texts."""
+    tokenizer: str | None = None
+    """File of the tokenizer, if it reads texts."""
+    tokenizer_sha256: str = ""
 
     @property
     def path(self) -> Path:
@@ -52,6 +67,15 @@ EMBEDDED: dict[str, EmbeddedModel] = {
             input_px=128,
             licence="weights Apache-2.0; trained on ImageNet pictures, which are for research",
         ),
+        EmbeddedModel(
+            name="words",
+            file="words.all_minilm.safetensors",
+            sha256="f6df43e152082b164a4a47855cf2fb88d272696598539939ac27885882c84d7d",
+            parameters=7_461_888,
+            licence="weights Apache-2.0; distilled from all-MiniLM-L6-v2 (Apache-2.0) on WordNet",
+            tokenizer="words.tokenizer.json",
+            tokenizer_sha256="1aee0dccab353bd2c53fa35da5fac6a4952d4e8cc707135145dbb83db66704e8",
+        ),
     )
 }
 
@@ -60,7 +84,8 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
     """See ``Provider.describe``; the weights are always there."""
     if location:
         raise UsageError(
-            f"embedded models bring their own weights; got embedded/{model}@{location}. Write timm/{model}@{location}."
+            f"embedded models bring their own weights; got embedded/{model}@{location}. Write "
+            f"{'hf/NAME' if model == words.ARCHITECTURE else f'timm/{model}'}@{location}."
         )
     if model not in EMBEDDED:
         raise UnknownModelError(
@@ -72,6 +97,8 @@ def describe(name: str, model: str, location: str, asked: ModelAsk, *, architect
             f"weights must have SHA-256 {asked.sha256.lower()}; those of {name} have {EMBEDDED[model].sha256}. "
             "Leave sha256 out: Thawline checks the weights that it ships."
         )
+    if (tokenizer := EMBEDDED[model].tokenizer) is not None:
+        return words.described(name, weights, WEIGHTS_FOLDER / tokenizer, EMBEDDED[model].tokenizer_sha256, asked)
     return timm.described(name, weights.architecture or model, weights, asked)
 
 
@@ -98,6 +125,50 @@ def count(architecture: str) -> int:
     return EMBEDDED[architecture].parameters
 
 
-# They are timm's architectures.
-build, tracing, examples, input_shape = timm.build, timm.tracing, timm.examples, timm.input_shape
-channels_last, pooled, library_layers = timm.channels_last, timm.pooled, timm.library_layers
+def _home(architecture: str) -> ModuleType:
+    """Return what knows an architecture: those of pictures are timm's."""
+    return words if architecture == words.ARCHITECTURE else timm
+
+
+def _home_of(module: nn.Module) -> ModuleType:
+    return words if words.is_own(module) else timm
+
+
+def build(architecture: str, model_args: Mapping[str, Any], preparation: Preparation) -> nn.Module:
+    """See ``Provider.build``."""
+    built: nn.Module = _home(architecture).build(architecture, model_args, preparation)
+    return built
+
+
+def tracing(module: nn.Module) -> Tracing:
+    """See ``Provider.tracing``."""
+    found: Tracing = _home_of(module).tracing(module)
+    return found
+
+
+def examples(module: nn.Module, shape: tuple[int, ...], n: int) -> torch.Tensor:
+    """See ``Provider.examples``."""
+    made: torch.Tensor = _home_of(module).examples(module, shape, n)
+    return made
+
+
+def input_shape(module: nn.Module) -> tuple[int, ...] | None:
+    """See ``Provider.input_shape``."""
+    shape: tuple[int, ...] | None = _home_of(module).input_shape(module)
+    return shape
+
+
+def channels_last(module: nn.Module) -> bool:
+    """See ``Provider.channels_last``."""
+    return timm.channels_last(module)
+
+
+def pooled(activation: torch.Tensor, module: nn.Module) -> torch.Tensor | None:
+    """See ``Provider.pooled``."""
+    found: torch.Tensor | None = _home_of(module).pooled(activation, module)
+    return found
+
+
+def library_layers(module: nn.Module) -> tuple[LibraryLayer, ...] | None:
+    """See ``Provider.library_layers``: none of these libraries counts layers."""
+    return None
