@@ -156,6 +156,8 @@ class Delimited:
         if len(texts) != 1 or replace(self.columns, target="auto", kind=None) != Columns():
             return None
         filled = {str(i): cells for i, cells in enumerate(columns) if i not in texts and all(cells)}
+        if len(filled) > 1:
+            filled = {i: cells for i, cells in filled.items() if len(set(cells)) > 1}
         label = next(iter(filled)) if len(filled) == 1 else only_classes(filled)
         if filled and label is None:
             return None

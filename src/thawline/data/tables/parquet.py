@@ -14,7 +14,7 @@ from thawline.errors import DataError
 from thawline.scale.disk import utf8_path
 
 _SAMPLE = 50
-_BATCH = 1_024
+_BATCH = 256
 """Rows of texts that are read at once."""
 
 

@@ -93,8 +93,8 @@ def _read(path: Path, columns: Columns, labelled: bool, encoding: str, are_there
         as_written = (choice.roles.get("label"), choice.roles.get("text"))
         columns_at = [(at[name], cells, name not in as_written) for name, cells in read.items()]
         last = max((i for i, _, _ in columns_at), default=0)
-        text, characters = at.get(choice.roles.get("text", "")), 0
-        named = at.get(choice.roles.get("file", ""))
+        named, text = (at[choice.roles[role]] if role in choice.roles else None for role in ("file", "text"))
+        characters = 0
         places: list[int] = []
         for place, row in chain(table.sample, table.rows):
             if len(row) <= last:
