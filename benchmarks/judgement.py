@@ -48,6 +48,8 @@ DEFAULT, BY_THE_MAP = "default", "what the guides' map says"
 KEPT = Path(__file__).with_suffix(".jsonl")
 TILES = 4
 """Along each side, that are shuffled."""
+Row = dict[str, Any]
+"""A cell, as it is kept."""
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 
@@ -117,7 +119,7 @@ def load(name: str, n: int, seed: int) -> tl.Dataset:
         parts = np.array([first[group] for group in data.groups])
     else:
         parts = np.where(data.given == "test", "test", "train")
-    learn = _in_proportion(np.array([row for row in order if parts[row] == "train"]), data.labels)[:n]
+    learn = in_proportion(np.array([row for row in order if parts[row] == "train"]), data.labels)[:n]
     # what is left over tests as well: on 57 pictures, the best of nine arms is mostly the luckiest
     seen = set(data.groups[learn])
     spare = [row for row in order if parts[row] == "train" and data.groups[row] not in seen]
@@ -127,7 +129,7 @@ def load(name: str, n: int, seed: int) -> tl.Dataset:
     return _changed(chosen, change) if change else chosen
 
 
-def _in_proportion(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def in_proportion(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Reorder so that any first n hold the classes in proportion, every class as soon as may be."""
     share = np.empty(len(rows))
     for label in np.unique(labels[rows]):
@@ -264,10 +266,10 @@ def report(cells: list[dict[str, Any]]) -> str:
         arm = best_on_average(found)
         chosen = ", ".join(cell["chosen"] for cell in found)
         numbers = [
-            _percent(map(default, found)),
-            f"{_percent(accuracy(cell, arm) for cell in found)} ({arm})",
-            _percent(regret(cell, arm) for cell in found),
-            _percent(regret(cell, luckiest(cell)) for cell in found),
+            percent(map(default, found)),
+            f"{percent(accuracy(cell, arm) for cell in found)} ({arm})",
+            percent(regret(cell, arm) for cell in found),
+            percent(regret(cell, luckiest(cell)) for cell in found),
         ]
         lines.append(
             f"| {name} | {found[0]['n']:,} | {found[0]['n_test']:,} | {len(found)} | {' | '.join(numbers)} | {chosen} "
@@ -290,14 +292,14 @@ def _again(cells: list[dict[str, Any]]) -> list[str]:
     lines = KEPT.read_text(encoding="utf-8").splitlines()
     before = {_mark(cell): default(cell) for cell in map(json.loads, lines) if "default" not in cell}
     gained = np.array([100 * (default(cell) - before[_mark(cell)]) for cell in anew])
-    low, high = _bootstrapped(gained)
+    low, high = bootstrapped(gained)
     return [
         "",
         f"Of {len(anew)} cells, only the default was planned and fitted anew ({max(c['default_on'] for c in anew)}); "
         "the other arms are those",
         f"of the training before. There the default was {gained.mean():+.2f} points better than before "
         f"(95 % {low:+.2f} to {high:+.2f}, paired over cells),",
-        f"and its regret is {_percent(regret(cell, best_on_average(_row(cell, cells))) for cell in anew)} points.",
+        f"and its regret is {percent(regret(cell, best_on_average(_row(cell, cells))) for cell in anew)} points.",
     ]
 
 
@@ -321,10 +323,10 @@ def _policies(cells: list[dict[str, Any]], of_cell: dict[tuple[str, int, int], s
         arms = [_of_policy(policy, cell) for cell in cells]
         pairs = list(zip(cells, arms, strict=True))
         reached = [default(cell) if policy == DEFAULT else accuracy(cell, arm) for cell, arm in pairs]
-        behind = _percent(accuracy(cell, of_cell[_mark(cell)]) - a for cell, a in zip(cells, reached, strict=True))
-        unlucky = _percent(accuracy(cell, luckiest(cell)) - a for cell, a in zip(cells, reached, strict=True))
+        behind = percent(accuracy(cell, of_cell[_mark(cell)]) - a for cell, a in zip(cells, reached, strict=True))
+        unlucky = percent(accuracy(cell, luckiest(cell)) - a for cell, a in zip(cells, reached, strict=True))
         less = np.array([default(cell) - a for cell, a in zip(cells, reached, strict=True)]) * 100
-        low, high = _bootstrapped(less)
+        low, high = bootstrapped(less)
         compared = "" if policy == DEFAULT else f"{less.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         lines.append(f"| {policy} | {behind} | {unlucky} | {compared} |")
     return lines
@@ -372,11 +374,11 @@ def _cost(cells: list[dict[str, Any]]) -> str:
     return f"{100 * own / sum(fit['seconds'] for cell in whole for fit in cell['fits'].values()):.0f} %"
 
 
-def _percent(values: Any) -> str:
+def percent(values: Any) -> str:
     return f"{100 * statistics.mean(values):.1f}"
 
 
-def _bootstrapped(values: NDArray[np.float64]) -> tuple[float, float]:
+def bootstrapped(values: NDArray[np.float64]) -> tuple[float, float]:
     rng = generator(0, "cells")
     means = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))

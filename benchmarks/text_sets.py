@@ -11,7 +11,7 @@ from pathlib import Path
 from thawline.inputs.text.sketches import normal_form
 from thawline.randomness import generator
 
-PART = ("train", "test")
+PARTS = ("train", "test")
 Rows = list[tuple[str, str]]
 """(text, label)."""
 SETS = ("trec6", "sst2", "sms_spam", "banking77")
@@ -41,13 +41,13 @@ def load(name: str) -> dict[str, Rows]:
     folder = Path(os.environ["THAWLINE_REAL_DATA"]) / "text" / name
     if name == "sms_spam":
         return _sms_spam(folder / "SMSSpamCollection")
-    parts = {}
-    for part in PART:
-        with (folder / f"{part}.csv").open(encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            next(rows)
-            parts[part] = [(text, label) for text, label in rows]
-    return parts
+    return {part: read(folder / f"{part}.csv") for part in PARTS}
+
+
+def read(table: Path) -> Rows:
+    """Read a CSV of two columns, the text first, under any names."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return [(text, label) for text, label in list(csv.reader(file))[1:]]
 
 
 def _sms_spam(file: Path) -> dict[str, Rows]:
@@ -57,7 +57,7 @@ def _sms_spam(file: Path) -> dict[str, Rows]:
         label, text = line.split("\t")[:2]  # a spreadsheet left empty columns behind
         text = text.strip().strip('"')
         of_text[normal_form(text)].append((text, label))
-    parts: dict[str, Rows] = {part: [] for part in PART}
+    parts: dict[str, Rows] = {part: [] for part in PARTS}
     families = list(of_text.values())
     for label in ("ham", "spam"):
         own = [family for family in families if family[0][1] == label]
@@ -80,20 +80,33 @@ def drawn(rows: Rows, each: int, seed: int) -> Rows:
     ]
 
 
-def write(name: str, folder: Path, *, each: int | None = None, seed: int = 0, most_to_test: int | None = None) -> Path:
+def write(
+    name: str,
+    folder: Path,
+    *,
+    each: int | None = None,
+    seed: int = 0,
+    most_to_train: int | None = None,
+    most_to_test: int | None = None,
+) -> Path:
     """Write train.csv and test.csv with text,label into a new folder below ``folder``, and return it.
 
     Args:
         each: Texts of every class to learn from; all by default.
-        most_to_test: Of the test set, by default the whole; which ones does not depend on ``seed``.
+        most_to_train, most_to_test: Of a part, by default the whole; which ones does not depend on ``seed``.
     """
     parts = load(name)
     if each is not None:
         parts["train"] = drawn(parts["train"], each, seed)
-    if most_to_test is not None:
-        order = generator(0, "benchmark", "test", name).permutation(len(parts["test"]))[:most_to_test]
-        parts["test"] = [parts["test"][int(i)] for i in sorted(order)]
-    target = folder / name
+    for part, most in (("train", most_to_train), ("test", most_to_test)):
+        if most is not None:
+            order = generator(0, "benchmark", part, name).permutation(len(parts[part]))[:most]
+            parts[part] = [parts[part][int(i)] for i in sorted(order)]
+    return written(parts, folder / name)
+
+
+def written(parts: dict[str, Rows], target: Path) -> Path:
+    """Write the parts as tables into a new folder, and return it."""
     target.mkdir(parents=True)
     for part, rows in parts.items():
         with (target / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:

@@ -114,3 +114,28 @@ def test_setfit_takes_as_many_steps_as_its_paper_at_most(load: Any, monkeypatch:
     assert steps(["a"] * 2 + ["b"] * 2) == (1, 1)  # six pairs alike, four not: twice six in one batch
     assert steps([str(i % 6) for i in range(384)])[1] == 384 * 40 // 16
     assert steps([str(i % 77) for i in range(4928)])[1] == 1500
+
+
+def test_regret_is_that_of_the_way_that_is_best_on_average(load: Any) -> None:
+    page = load("text_regret")
+
+    def cell(seed: int, frozen: float, thawed: float) -> dict[str, Any]:
+        fits = {"last layer": {"accuracy": frozen, "seconds": 1.0}, "all": {"accuracy": thawed, "seconds": 3.0}}
+        return {"data": "sst2", "asked": 50, "seed": seed, "n_test": 100, "chosen": "last layer", "planning_s": 1.0,
+                "date": "2026-01-02", "fits": fits}  # fmt: skip
+
+    text = page.report([cell(0, 0.80, 0.86), cell(1, 0.82, 0.80)])
+    assert "Mean regret over 2 cells: 2.00 points" in text and ": no." in text
+    assert "| sst2 | 50 | 100 | 2 | 81.0 | 83.0 (all) | 2.0 | 3.0 | last layer, last layer | 50 % |" in text
+
+
+def test_encoding_is_compared_with_the_default(load: Any) -> None:
+    page = load("text_encoding")
+    shared = {"data_set": "sst2", "date": "2026-01-02", "processor": "p", "n": 100, "versions": {"lib": "1"},
+              "accuracy": 0.9, "changed_same_head": 0.004, "changed_own_head": 0.006}  # fmt: skip
+    rows = [
+        shared | {"way": "default", "seconds": [2.0, 2.0], "cosine_min": 1.0, "cosine_mean": 1.0},
+        shared | {"way": "int8", "seconds": [0.5, 0.5], "cosine_min": 0.98, "cosine_mean": 0.99},
+    ]
+    text = page.report(rows)
+    assert "| 200 (200 to 200) | 4.00 | 0.9900 (0.9800) | 0.4; 0.6 | 90.0 |" in text
