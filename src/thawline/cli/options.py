@@ -281,7 +281,8 @@ BaselineNames = Annotated[
     typer.Option(
         "--baseline",
         metavar="NAME",
-        help="guides: also train the networks that guides begin with, a three-layer MLP and a CNN, on the pixels.",
+        help="guides: also train the networks that guides begin with: on pictures a three-layer MLP and a CNN, on "
+        "texts averaged vectors of words.",
     ),
 ]
 

@@ -26,8 +26,11 @@ METHODS = {
 GUIDES = {
     "guide-mlp": "three-layer MLP on the pixels",
     "guide-cnn": "CNN of three blocks on the pixels",
+    "guide-words": "mean of word vectors, learned from nothing",
 }
 """Networks that guides begin with, trained only if they are asked for."""
+GUIDES_OF = {"image": ("guide-mlp", "guide-cnn"), "text": ("guide-words",)}
+"""Kind of input -> those of its guides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

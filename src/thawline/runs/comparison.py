@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError
-from thawline.evaluation.baselines import GUIDES, METHODS
+from thawline.evaluation.baselines import GUIDES, GUIDES_OF, METHODS
 from thawline.listening import Listener, Silent
 from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan, Ground
@@ -62,8 +62,7 @@ def compare(
     """
     listener = listener or default_listener()
     Asked.of(baselines=tuple(baselines), **asked)  # refuses what cannot be before anything is trained
-    names = chosen(only)
-    pixels = [name for name in PIXELS if not only or name in only]
+    names, pixels = chosen(only, data.kind)
     place = run_folder.first_free(Path("runs"), f"{data.name}-compared") if folder is None else Path(folder)
     known = _claim(place, data, backbone, asked, force=force)
     found = []
@@ -121,8 +120,9 @@ def _of_guides(
     from thawline.evaluation import to_json
     from thawline.runs.guides import guide_baselines
 
-    if known.keys() >= GUIDES.keys():
-        return {name: known[name] for name in GUIDES}
+    guides = GUIDES_OF[data.kind]
+    if known.keys() >= set(guides):
+        return {name: known[name] for name in guides}
     ground, state = Ground.of(data, plan), place / ".guides"
     state.mkdir(exist_ok=True)
     measured, _ = guide_baselines(ground.data, ground.split, plan, state, listener)

@@ -1,17 +1,17 @@
-"""Baselines that guides begin with: an MLP and a CNN that learn from the pixels of the same training set."""
+"""Baselines that guides begin with, from the same training set: an MLP and a CNN on pixels, averaged word vectors."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from thawline.evaluation import MeasuredBaseline, score
-from thawline.evaluation.baselines import GUIDES
+from thawline.evaluation.baselines import GUIDES, GUIDES_OF
 from thawline.listening import Listener
 from thawline.records import Dataset, Split
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     from thawline.planning import FitPlan
 
-_KINDS: Mapping[str, Literal["mlp", "cnn"]] = {"guide-mlp": "mlp", "guide-cnn": "cnn"}
+_KINDS: Mapping[str, Literal["mlp", "cnn", "words"]] = {
+    "guide-mlp": "mlp",
+    "guide-cnn": "cnn",
+    "guide-words": "words",
+}
 HELD_OUT = 5
 """Of a split without a validation set, one part in so many of the training set says when to stop."""
 NO_TIME = "The budget left no time to train these baselines: {titles}."
@@ -40,40 +44,51 @@ def guide_baselines(
     Returns:
         The baselines, and what a user should know of those that are missing.
     Raises:
-        DataError: A picture can no longer be read, or has changed, since the data was opened.
+        DataError: A sample can no longer be read, or has changed, since the data was opened.
     """
-    from thawline.training.guide_nets import usual_side  # loads torch
-    from thawline.training.pixel_nets import read_pixels
-
     n_classes = len(data.classes)
     learned, judged = _held_out(data, split, plan.seed)
-    side = usual_side(data, learned)
-    listener.note(f"The networks of the guides learn from {side} x {side} pixels, the usual size of these pictures.")
-    pictures: NDArray[np.uint8] | None = None
+    read, of_size = _reader(data, learned, listener)
+    samples: NDArray[Any] | None = None
     measured, missing = [], []
-    for name, title in GUIDES.items():
+    for name in GUIDES_OF[data.kind]:
+        title = GUIDES[name]
         started, kept = time.perf_counter(), state / f"{name}.npy"
         if kept.exists():
             probabilities: NDArray[np.float64] | None = np.load(kept, allow_pickle=False)
         else:
-            if pictures is None:
-                pictures = read_pixels(data, partial(listener.progress, "pixels"), side)
+            if samples is None:
+                samples = read()
             probabilities = _trained(
-                name, pictures, data, (learned, judged), split.test, plan, kept, listener, ends_at=ends_at
+                name, samples, data, (learned, judged), split.test, plan, kept, listener, ends_at=ends_at
             )
         if probabilities is None:
             missing.append(title)
             continue
         scores = score(data.labels[split.test], probabilities, n_classes, seed=plan.seed)
         seconds = time.perf_counter() - started
-        of_size = f"{title}, {side} x {side}"
-        measured.append(MeasuredBaseline(name, of_size, scores, seconds, probabilities, uses_backbone=False))
+        title = f"{title}{of_size}"
+        measured.append(MeasuredBaseline(name, title, scores, seconds, probabilities, uses_backbone=False))
     return tuple(measured), (NO_TIME.format(titles=", ".join(missing)),) if missing else ()
+
+
+def _reader(data: Dataset, learned: NDArray[np.int64], listener: Listener) -> tuple[Callable[[], NDArray[Any]], str]:
+    """Return what reads all samples as networks of the guides take them, and the end of their titles."""
+    if data.kind == "text":
+        from thawline.training.word_nets import read_words  # loads torch
+
+        return lambda: read_words(data, learned, partial(listener.progress, "words")), ""
+    from thawline.training.guide_nets import usual_side
+    from thawline.training.pixel_nets import read_pixels
+
+    side = usual_side(data, learned)
+    listener.note(f"The networks of the guides learn from {side} x {side} pixels, the usual size of these pictures.")
+    return lambda: read_pixels(data, partial(listener.progress, "pixels"), side), f", {side} x {side}"
 
 
 def _trained(
     name: str,
-    pictures: NDArray[np.uint8],
+    samples: NDArray[Any],
     data: Dataset,
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     test: NDArray[np.int64],
@@ -93,7 +108,7 @@ def _trained(
     checkpoint = kept.with_suffix(".safetensors")
     fitted = fit_guide(
         _KINDS[name],
-        pictures,
+        samples,
         data.labels,
         *rows,
         len(data.classes),
@@ -105,7 +120,7 @@ def _trained(
     )
     if fitted is None:
         return None
-    probabilities = fitted.net.predict_proba(pictures[test])
+    probabilities = fitted.net.predict_proba(samples[test])
     with written_whole(kept, "wb") as file:
         np.save(file, probabilities, allow_pickle=False)
     checkpoint.unlink(missing_ok=True)

@@ -33,20 +33,24 @@ PIXELS: Mapping[str, str] = {
 """Networks that use no pre-trained model, beside the baselines of every run."""
 
 
-def chosen(only: Sequence[str]) -> list[str]:
-    """Return the names of the strategies to run, in order; an empty ``only`` asks for all.
+def chosen(only: Sequence[str], kind: str = "image") -> tuple[list[str], list[str]]:
+    """Return the names of the strategies to run, and of the networks on pixels, in order; without ``only``, all.
 
+    Args:
+        kind: Of input; only pictures have pixels.
     Raises:
-        UsageError: A name that is no strategy, or none that uses the model.
+        UsageError: A name that is no strategy of the kind, or none that uses the model.
     """
-    every = [*STRATEGIES, *PIXELS]
+    pixels = [*PIXELS] if kind == "image" else []
+    every = [*STRATEGIES, *pixels]
     for name in only:
         if name not in every:
-            raise UsageError(f"strategies must be among {', '.join(every)}; got {name!r}.{nearest(name, every)}")
+            hint = " It is for pictures." if name in PIXELS else nearest(name, every)
+            raise UsageError(f"strategies must be among {', '.join(every)}; got {name!r}.{hint}")
     names = [name for name in STRATEGIES if not only or name in only]
     if not names:
         raise UsageError(f"strategies must include one that uses the model, such as last-layer; got {', '.join(only)}.")
-    return names
+    return names, [name for name in pixels if not only or name in only]
 
 
 def settings_of(name: str, backbone: Backbone) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Train the networks that guides begin with, from random weights, at the pictures' own size."""
+"""Train the networks that guides begin with, from random weights: on pictures at their own size, or on words."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from thawline.randomness import derived_seed
 from thawline.training.checkpoint import having_prefix, prefixed, read_checkpoint, write_checkpoint
 from thawline.training.pixel_nets import PREDICTED_ROWS, PixelNet, normalised
 from thawline.training.schedule import Order
+from thawline.training.word_nets import WordNet, word_net
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.records import Dataset
 
-GuideKind = Literal["mlp", "cnn"]
+GuideKind = Literal["mlp", "cnn", "words"]
 WIDTHS = (500, 500, 500)
 """Units of the hidden layers of the MLP."""
 CHANNELS, KERNEL, POOL, BLOCKS, DENSE, DROPOUT = 32, 5, 4, 3, 64, 0.5
@@ -47,7 +48,7 @@ MLP on 224 x 224 pixels makes one of 1.2 GB."""
 class FittedGuide:
     """A network of the guides that was trained."""
 
-    net: PixelNet
+    net: PixelNet | WordNet
     epochs: int
     """Passes over the training set that were made."""
     best_epoch: int
@@ -70,7 +71,7 @@ def usual_side(data: Dataset, rows: NDArray[np.int64]) -> int:
     return max(min(round(float(np.median(sides))), LARGEST_SIDE, fitting), 1)
 
 
-def guide_net(kind: GuideKind, side: int, n_classes: int) -> nn.Module:
+def guide_net(kind: Literal["mlp", "cnn"], side: int, n_classes: int) -> nn.Module:
     """Return an untrained network, (B, 3, side, side) -> (B, C).
 
     Args:
@@ -97,7 +98,7 @@ def guide_net(kind: GuideKind, side: int, n_classes: int) -> nn.Module:
 
 def fit_guide(
     kind: GuideKind,
-    pictures: NDArray[np.uint8],
+    samples: NDArray[Any],
     labels: NDArray[np.int64],
     train: NDArray[np.int64],
     val: NDArray[np.int64],
@@ -112,7 +113,7 @@ def fit_guide(
     """Train on the training set until the loss on the validation set no longer falls; go on from a checkpoint.
 
     Args:
-        pictures: (N, side, side, 3)
+        samples: Pictures (N, side, side, 3), or of ``words`` ids (N, L) as ``read_words`` gives them.
         labels: (N,)
         train, val: Rows to learn from, and rows that say when to stop; neither is empty.
         seed: Decides the weights, the order and the dropout.
@@ -123,7 +124,7 @@ def fit_guide(
     Returns:
         None if there was no time for one epoch.
     """
-    training = _Training(kind, pictures, labels, train, val, n_classes, seed=seed, device=device)
+    training = _Training(kind, samples, labels, train, val, n_classes, seed=seed, device=device)
     training.resume(checkpoint)
     due = time.monotonic() + SAVED_EVERY_S
     while not training.is_over and (ends_at is None or time.monotonic() < ends_at):
@@ -143,7 +144,7 @@ class _Training:
     def __init__(
         self,
         kind: GuideKind,
-        pictures: NDArray[np.uint8],
+        samples: NDArray[Any],
         labels: NDArray[np.int64],
         train: NDArray[np.int64],
         val: NDArray[np.int64],
@@ -152,14 +153,15 @@ class _Training:
         seed: int,
         device: str,
     ) -> None:
-        self._kind, self._pictures, self._labels, self._val = kind, pictures, torch.from_numpy(labels), val
+        self._kind, self._samples, self._labels, self._val = kind, samples, torch.from_numpy(labels), val
         self._seed, self._device = seed, torch.device(device)
-        self._mean, self._std = pixel_statistics(pictures, train)
+        if kind != "words":
+            self._mean, self._std = pixel_statistics(samples, train)
         self._most = min(max(round(SAMPLES_SEEN / len(train)), FEWEST_EPOCHS), MOST_EPOCHS)
         self.order = Order(train, batch_size=BATCH_SIZE, epochs=self._most, seed=seed, stage=f"guide {kind}", views=0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "guide", kind))
-            module = guide_net(kind, pictures.shape[1], n_classes)
+            module = word_net(n_classes) if kind == "words" else guide_net(kind, samples.shape[1], n_classes)
         self._module = module.to(self._device)
         self._optimiser = torch.optim.Adam(self._module.parameters(), lr=LR)
         self._best: dict[str, torch.Tensor] = {}
@@ -190,7 +192,9 @@ class _Training:
             self._best = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
 
     def _logits(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        logits: torch.Tensor = self._module(normalised(self._pictures[rows], self._mean, self._std).to(self._device))
+        some = self._samples[rows]
+        inputs = torch.from_numpy(some).long() if self._kind == "words" else normalised(some, self._mean, self._std)
+        logits: torch.Tensor = self._module(inputs.to(self._device))
         return logits
 
     def _validation_loss(self) -> float:
@@ -225,7 +229,8 @@ class _Training:
         if not self._best:
             return None
         self._module.load_state_dict(self._best)
-        net = PixelNet(self._module.cpu().eval(), self._mean, self._std)
+        module = self._module.cpu().eval()
+        net = WordNet(module) if self._kind == "words" else PixelNet(module, self._mean, self._std)
         return FittedGuide(net, self._epoch, self._best_epoch)
 
 

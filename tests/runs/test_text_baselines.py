@@ -1,0 +1,53 @@
+"""Baselines, strategies and reports of runs on texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.toy_text import text_dataset, toy_encoder
+
+import thawline as tl
+from thawline.errors import UsageError
+from thawline.planning import Asked
+from thawline.runs.strategies import PIXELS, STRATEGIES, chosen
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tl.Run:
+    asked = Asked.of(thaw="none", baselines=("guides",))
+    return tl.fit(text_dataset(90), asked, backbone=toy_encoder(), run=tmp_path / "run")
+
+
+def test_a_run_on_texts_stands_beside_baselines_of_texts(run: tl.Run) -> None:
+    content = run.report.content
+    assert set(content["baselines"]) >= {"majority", "knn", "tfidf", "guide-words"}
+    assert not set(content["baselines"]) & {"pixels", "guide-mlp", "guide-cnn"}
+    assert content["kind"] == "text"
+    page = run.report_path.read_text("utf-8")
+    assert "ogistic regression on TF-IDF of words and characters" in page
+    assert "ean of word vectors, learned from nothing" in page
+    assert "picture" not in page.split("</style>")[1]
+
+
+def test_mistakes_are_shown_as_texts(tmp_path: Path) -> None:
+    data = text_dataset(90)
+    run = tl.fit(data, Asked.of(thaw="none"), backbone=toy_encoder(), run=tmp_path / "run")
+    page = run.report_path.read_text("utf-8")
+    if run.report.accuracy.value < 1:
+        assert '<p class="said" dir="auto">' in page
+
+
+def test_networks_on_pixels_are_no_strategy_for_texts() -> None:
+    assert chosen([], "text") == (list(STRATEGIES), [])
+    assert chosen([], "image") == (list(STRATEGIES), list(PIXELS))
+    with pytest.raises(UsageError, match=r"got 'pixel-mlp'\. It is for pictures"):
+        chosen(["last-layer", "pixel-mlp"], "text")
+
+
+def test_a_comparison_on_texts_has_the_baselines_of_texts(tmp_path: Path) -> None:
+    found = tl.compare(
+        text_dataset(90), toy_encoder(), folder=tmp_path / "all", only=["last-layer"], baselines=["guides"]
+    )
+    assert {"majority", "knn", "tfidf", "guide-words"} <= found.baselines.keys()
+    assert "TF-IDF of words and characters" in found.page.read_text("utf-8")
