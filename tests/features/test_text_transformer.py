@@ -10,6 +10,7 @@ from tests import toy_text
 
 from thawline.errors import DataError
 from thawline.features import ThawlineFeatures, extract_features
+from thawline.runs import ThawlineClassifier
 
 
 def test_texts_become_features_where_the_backbone_takes_texts() -> None:
@@ -34,3 +35,14 @@ def test_texts_become_features_where_the_backbone_takes_texts() -> None:
 def test_what_is_no_list_of_texts_is_refused(given: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
         ThawlineFeatures(toy_text.NAME).fit(given)
+
+
+@pytest.mark.parametrize("thaw", ["none", "last:1"])
+def test_texts_have_a_classifier(thaw: str) -> None:
+    held, labels = toy_text.texts(150)
+    names = np.array(["good", "bad"])[labels]
+    classifier = ThawlineClassifier(toy_text.NAME, thaw=thaw).fit(held, names)
+    assert set(classifier.classes_) == {"good", "bad"}
+    probabilities = classifier.predict_proba(held[:20])
+    assert probabilities.shape == (20, 2)
+    assert classifier.predict([held[3]])[0] == classifier.classes_[probabilities[3].argmax()]

@@ -20,7 +20,7 @@ from thawline.bundles import load_bundle
 from thawline.data import open_data
 from thawline.errors import DataError
 from thawline.features import ThawlineFeatures
-from thawline.features.transformer import payload_of, pictures_of
+from thawline.features.transformer import payload_of, pictures_of, texts_of
 from thawline.heads import fit_head
 from thawline.planning import Asked
 from thawline.planning.budget import parse_budget
@@ -50,10 +50,10 @@ _NOT_THE_MODEL = {
 
 
 class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Pictures -> classes: a pre-trained backbone and a new head; with ``thaw``, layers of the backbone learn, too.
+    """Samples -> classes: a pre-trained backbone and a new head; with ``thaw``, layers of the backbone learn, too.
 
-    X is what ``ThawlineFeatures`` takes: a list of paths, of encoded files, of Pillow images or of uint8 arrays, or one
-    uint8 array.
+    X is what ``ThawlineFeatures`` takes: for a model of pictures a list of paths, of encoded files, of Pillow images or
+    of uint8 arrays, or one uint8 array; for a model of texts, a list or array of strings.
 
     Args:
         model: Name of the backbone, as in ``thawline models``.
@@ -101,7 +101,7 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Solve for a head or, with ``thaw`` or ``budget``, plan and fit; no run folder is left behind.
 
         Args:
-            X: (N,) pictures.
+            X: (N,) pictures or texts.
             y: (N,) labels.
             groups: (N,) samples with equal values are never on both sides of a fold or split.
         Raises:
@@ -142,14 +142,17 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             budget=parse_budget(self.budget) if self.budget else None,
         )
         with tempfile.TemporaryDirectory(prefix="thawline-classifier-") as place:
+            backbone = open_backbone(self.model)
+            self._takes_texts = backbone.preparation.kind == "text"
             data = open_data(
-                _openable(X, Path(place)),
+                texts_of(X) if self._takes_texts else _openable(X, Path(place)),
                 labels.tolist(),
+                kind="texts" if self._takes_texts else "auto",
                 groups=None if groups is None else np.asarray(groups).tolist(),
                 strict=True,
                 **asked.opening(),
             )
-            run = fit(data, asked, backbone=open_backbone(self.model), run=Path(place) / "run")
+            run = fit(data, asked, backbone=backbone, run=Path(place) / "run")
             self.plan_, self.report_ = run.plan, run.report
             self._files = {
                 str(path.relative_to(run.folder)): path.read_bytes()
@@ -163,7 +166,10 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if hasattr(self, "features_"):
             return self.head_.predict_proba(self.features_.transform(X))
-        found = self._bundle.predict([payload_of(picture, i) for i, picture in enumerate(pictures_of(X))])
+        if self._takes_texts:
+            found = self._bundle.predict(texts_of(X))
+        else:
+            found = self._bundle.predict([payload_of(picture, i) for i, picture in enumerate(pictures_of(X))])
         if found.failed:
             raise DataError(f"{found.failed[0].file} cannot be read: {found.failed[0].reason}.")
         return found.probabilities
@@ -185,7 +191,8 @@ class ThawlineClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Remove what an earlier fit left: other settings leave other attributes."""
-        for name in [name for name in vars(self) if name.endswith("_") or name in ("_files", "_opened")]:
+        own = ("_files", "_opened", "_takes_texts")
+        for name in [name for name in vars(self) if name.endswith("_") or name in own]:
             delattr(self, name)
 
     @property
