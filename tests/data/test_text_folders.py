@@ -107,6 +107,14 @@ def test_encodings_and_odd_files(folder):
     }
 
 
+def test_a_table_may_name_files_of_texts(folder):
+    files = {f"in/{i}.txt": text for i, text in enumerate(TEXTS)}
+    rows = [f"{name},{label(i)}" for i, name in enumerate(files)]
+    data = open_data(folder(files | {"t.csv": "\n".join(["filename,label", *rows])}) / "t.csv")
+    assert (data.kind, data.files) == ("text", tuple(files))
+    assert data.source.read(0) == b"a good film"
+
+
 def test_texts_to_predict_on(folder):
     root = folder({f"in/{i}.txt": text for i, text in enumerate(TEXTS)} | {"in/x.png": PNG})
     listing = list_unlabelled(root, Columns(), None, input_kind="text")

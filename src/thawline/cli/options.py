@@ -47,14 +47,14 @@ class DataOptions:
         int | None, _data(metavar="N", help="How many folders below DATA the class folders stand (default: found out).")
     ] = None
     drop_empty_classes: Annotated[
-        bool, _data("--drop-empty-classes", help="Go on without classes of which no picture can be used.")
+        bool, _data("--drop-empty-classes", help="Go on without classes of which no sample can be used.")
     ] = False
     strict: Annotated[bool, _data("--strict", help="Refuse data with files that cannot be used.")] = False
     copies: Annotated[
         str,
         _data(
-            help="Copies that stay on one side of a split: near (saved or shrunk again, too), exact (identical "
-            "files only) or off."
+            help="Copies that stay on one side of a split: near (pictures saved or shrunk again, texts but for case "
+            "and punctuation, too), exact (identical content only) or off."
         ),
     ] = "near"
     split: Annotated[str, _data(help="Shares of training, validation and test set, if the data bring no split.")] = (

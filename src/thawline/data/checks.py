@@ -228,8 +228,9 @@ def _contradictions(dataset: Dataset) -> list[str]:
     if dataset.kind == "text" and copies is not None and copies.sought == "near":
         contents, same = copies.family.tolist(), "identical content up to case, blanks and punctuation"
     for row, content in enumerate(contents):
-        if np.any(truth[first.setdefault(content, row)] != truth[row]):
-            clashes.setdefault(content, (first[content], row))
+        before = first.setdefault(content, row)
+        if before != row and np.any(truth[before] != truth[row]):
+            clashes.setdefault(content, (before, row))
     if not clashes:
         return []
     a, b = next(iter(clashes.values()))

@@ -25,6 +25,7 @@ from thawline.data.targets import Read, read_column, read_columns
 from thawline.data.texts import as_texts
 from thawline.errors import DataError, MissingDataError, NoLabelsError
 from thawline.inputs.image.formats import promises_picture, why_no_picture
+from thawline.inputs.text.formats import promises_text
 from thawline.naming import shell_word
 from thawline.records import Part, Skipped
 from thawline.scale.disk import is_folder
@@ -158,6 +159,7 @@ def _with_files(whole: Listing, table: Cells, finder: Finder, labelled: bool, *,
         groups=_of_rows(rows, whole.groups),
         skipped=tuple(skipped),
         warnings=tuple(warnings),
+        input_kind="text" if 2 * sum(promises_text(names[row]) for row in rows) > len(rows) else "image",
     )
 
 
