@@ -21,7 +21,7 @@ from thawline.backbones.providers import provider_of
 from thawline.backbones.reading import Reading, find_last_map, reader
 from thawline.backbones.weights import FLOATS, TensorFile
 from thawline.errors import ModelError, WeightsError
-from thawline.records import Preparation, ValueScale
+from thawline.records import Preparation, TextPreparation, ValueScale
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +122,11 @@ class Backbone:
     def frozen_only(self) -> bool:
         """Whether nothing in it can learn: it is a graph in a file, and no layers."""
         return COUNTED in self.model_args
+
+    @property
+    def reads_windows(self) -> bool:
+        """Whether the features of one sample may be the mean over several: it must then be frozen."""
+        return isinstance(self.preparation, TextPreparation) and self.preparation.long == "windows"
 
     @cached_property
     def weights_sha256(self) -> str:

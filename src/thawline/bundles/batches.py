@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thawline.engines.batches import run_batches
+from thawline.engines.batches import run_batches, run_whole
 from thawline.errors import UndecodableError
 from thawline.scale.allocator import share_one_arena
 
@@ -54,7 +54,7 @@ def run_over(engine: Engine, n: int, prepare: Callable[[int], NDArray[np.uint8]]
     def run(numbers: Sequence[int], prepared: Sequence[NDArray[np.uint8] | str]) -> Batch:
         found = [(i, array) for i, array in zip(numbers, prepared, strict=True) if not isinstance(array, str)]
         failures = [(i, reason) for i, reason in zip(numbers, prepared, strict=True) if isinstance(reason, str)]
-        values = engine.run(np.stack([array for _, array in found])) if found else np.empty((0, 0), np.float32)
+        values = run_whole(engine, [array for _, array in found]) if found else np.empty((0, 0), np.float32)
         return Batch([i for i, _ in found], values, failures)
 
     batches = run_batches(engine, range(n), one, run, batch_size=BATCH_SIZE)

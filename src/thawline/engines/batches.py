@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from thawline.errors import ModelError
 from thawline.scale import executor
@@ -59,6 +59,20 @@ def run_batches(
     with closing(side_by_side):
         for (batch,), result in side_by_side:
             yield batch, result
+
+
+def run_whole(engine: Engine, prepared: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    """Run prepared samples: features (B, D); of a text in several windows (n, length), the mean of theirs."""
+    import numpy as np
+
+    if all(sample.ndim != 2 for sample in prepared):
+        return engine.run(np.stack(prepared))
+    windows = [np.atleast_2d(sample) for sample in prepared]
+    counts = np.array([len(of_one) for of_one in windows])
+    rows = engine.run(np.concatenate(windows))
+    starts = np.cumsum(counts) - counts
+    means: NDArray[np.float32] = (np.add.reduceat(rows, starts, axis=0) / counts[:, None]).astype(np.float32)
+    return means
 
 
 def _unzipped(pairs: Sequence[tuple[int, Prepared]]) -> tuple[list[int], list[Prepared]]:

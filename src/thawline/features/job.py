@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thawline.engines.batches import refuse_non_finite, run_batches
+from thawline.engines.batches import refuse_non_finite, run_batches, run_whole
 from thawline.engines.building import ConvertedBackbone, build_engine
 from thawline.engines.choices import Engine, EngineChoice
 from thawline.errors import DataError, ModelError
@@ -132,7 +132,7 @@ class _Run:
                 self._report(done, len(positions))
 
     def _infer(self, _positions: Sequence[int], pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return self.engine.run(np.stack(pictures))
+        return run_whole(self.engine, pictures)
 
     def _report(self, done: int, total: int) -> None:
         if self.progress is not None:

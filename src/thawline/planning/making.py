@@ -70,6 +70,11 @@ def make_plan(
     automatic = asked.thaw == AUTO
     if backbone.frozen_only and (asked.from_scratch or asked.thaw not in (AUTO, "none")):
         raise UsageError(f"{backbone.title} can only be used frozen: nothing in it can learn. Write --thaw none.")
+    if backbone.reads_windows and (asked.from_scratch or asked.thaw not in (AUTO, "none")):
+        raise UsageError(
+            "a text that is read in windows must go through a frozen model, as its features are their mean. Write "
+            "--thaw none, or --long head-tail."
+        )
     settled = {
         "model": backbone.name,
         "weights_sha256": "" if asked.from_scratch else backbone.weights_sha256,
@@ -86,7 +91,7 @@ def make_plan(
     measures = (
         automatic
         and not asked.from_scratch
-        and not backbone.frozen_only
+        and not (backbone.frozen_only or backbone.reads_windows)
         and (bare.head, bare.layer) == ("logistic", "pooled")
     )
     if not measures:

@@ -51,9 +51,15 @@ def beyond() -> Truncation:
 
 
 def prepare(payload: Payload, preparation: TextPreparation, beyond: Beyond | None = None) -> NDArray[np.int32]:
-    """See ``InputKind.prepare``."""
-    from thawline.inputs.text.tokens import padded, tokens_of  # data are opened without tokenizers
+    """See ``InputKind.prepare``; a text that is read in several windows gives (windows, length)."""
+    from thawline.inputs.text.tokens import Encoded, padded, tokens_of  # data are opened without tokenizers
 
+    if preparation.long == "windows":
+        windows = tokens_of(preparation).windows(text_of(payload), preparation)
+        if isinstance(beyond, Truncation):
+            beyond.note(Encoded(np.concatenate(windows), 0))
+        rows = [padded(window, preparation) for window in windows]
+        return np.stack(rows) if len(rows) > 1 else rows[0]
     encoded = tokens_of(preparation).encode(text_of(payload), preparation)
     if isinstance(beyond, Truncation):
         beyond.note(encoded)

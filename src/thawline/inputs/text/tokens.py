@@ -62,7 +62,9 @@ class Tokens:
         """Largest id that it gives."""
 
     def encode(self, text: str, preparation: TextPreparation) -> Encoded:
-        """Return the ids of a text, cut as ``preparation.long`` says; ``windows`` reads the first of them."""
+        """Return the ids of a text, cut as ``preparation.long`` says; of windows, the first."""
+        if preparation.long == "windows":
+            return Encoded(self.windows(text, preparation)[0], 0)
         ids = self._plain(self._prompted(text, preparation))
         room = preparation.length - len(self.before) - len(self.behind)
         lost = max(len(ids) - room, 0)
@@ -70,6 +72,14 @@ class Tokens:
             tail = room // 2 if preparation.long == "head-tail" else 0
             ids = ids[: room - tail] + (ids[-tail:] if tail else [])
         return Encoded(np.array([*self.before, *ids, *self.behind], np.int32), lost)
+
+    def windows(self, text: str, preparation: TextPreparation) -> list[NDArray[np.int32]]:
+        """Return the ids of a text in as few windows as hold all of it, whose sizes differ by one token at most."""
+        ids = np.array(self._plain(self._prompted(text, preparation)), np.int32)
+        room = preparation.length - len(self.before) - len(self.behind)
+        parts = np.array_split(ids, max(-(-len(ids) // room), 1))
+        around = np.array(self.before, np.int32), np.array(self.behind, np.int32)
+        return [np.concatenate([around[0], part, around[1]]) for part in parts]
 
     def _prompted(self, text: str, preparation: TextPreparation) -> str:
         text = preparation.prompt + text
