@@ -259,3 +259,13 @@ def test_a_file_too_large_is_not_read(tmp_path):
 
 def test_a_file_gone_since_is_said(tmp_path):
     assert scan(FileSource((str(tmp_path / "a.jpg"),))).failures == {0: "no such file"}
+
+
+def test_what_was_read_as_a_text_is_not_remembered_as_a_picture(settled, store, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a text")
+    source = CountingSource(FileSource((str(path),)))
+    first = scan(source, kind="text", store=store)
+    assert first.digests == scan(source, kind="text", store=store).digests
+    assert source.reads == [0]
+    assert scan(source, store=store).failures == {0: "not a picture: its content is text"}

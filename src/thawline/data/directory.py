@@ -32,7 +32,7 @@ def list_directory(
         UsageError: An option that does not go with what the folder holds.
     """
     if (path / "bundle.json").is_file() and (path / "model.safetensors").is_file():
-        raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the pictures.")
+        raise DataError(f"{path} is a run folder, not data. Give the folder or table that holds the samples.")
     try:
         tables = tables_in(path)
         parts = part_tables(tables)

@@ -49,7 +49,7 @@ def list_labelled(
         DataError: The data cannot be understood.
         UsageError: An option that does not go with this kind of data.
     """
-    what = as_listed_cells(what)
+    what = _listed_cells(what)
     kind = _kind_of(what) if kind == "auto" else kind
     if kind not in ("array", "files", "texts"):
         _only_without(given, "given", f"a {kind}", "split_column, or a train and a test folder or table,")
@@ -99,7 +99,7 @@ def list_unlabelled(
         MissingDataError: No such path.
         DataError: The table or array cannot be understood, or there is nothing in it.
     """
-    what, columns = as_listed_cells(what), replace(columns, kind=input_kind)
+    what, columns = _listed_cells(what), replace(columns, kind=input_kind)
     noun = kind_of(input_kind).NOUN
     kind = _kind_of([what] if input_kind == "text" and isinstance(what, str) and not _names_path(what) else what)
     if input_kind == "image" and kind == "texts":
@@ -138,7 +138,7 @@ def list_unlabelled(
     return listing
 
 
-def as_listed_cells(what: Any) -> Any:
+def _listed_cells(what: Any) -> Any:
     """Return a column of pandas or polars, or an array of strings, as a list; everything else as it is."""
     if isinstance(what, np.ndarray):
         return what.ravel().tolist() if what.dtype.kind in "OUT" and what.ndim == 1 else what

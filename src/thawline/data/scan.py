@@ -71,7 +71,7 @@ def scan(
         if len(look.sketch) > wide:
             extras[row] = look.sketch[wide:]
 
-    stamps = [stamp_of(source, row) for row in range(n)]
+    stamps = [_of_kind(stamp_of(source, row), kind) for row in range(n)]
     known = store.recall([stamp for stamp in stamps if stamp is not None]) if store is not None else {}
     unknown = []
     for row, stamp in enumerate(stamps):
@@ -107,6 +107,11 @@ def scan(
         if store is not None:
             store.flush()
     return Scan(tuple(digests), sketches, failures, extras)
+
+
+def _of_kind(stamp: Stamp | None, kind: str) -> Stamp | None:
+    """Return a stamp under which a file that was read as something else is not found."""
+    return stamp if stamp is None or kind == "image" else stamp._replace(key=f"{kind}:{stamp.key}")
 
 
 def _look_at(kind: InputKind, source: Source, row: int, stamp: Stamp | None) -> _Result:
