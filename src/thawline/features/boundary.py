@@ -201,7 +201,7 @@ class Boundary:
         wanted = self._wanted(rows, views)
         origins = "store"
         if len(wanted):
-            check_room(len(wanted) * self.bytes_per_row, self._store, self._cut.rung)
+            check_room(len(wanted) * self.bytes_per_row, self._store, self._cut.rung, "Use fewer views or fresh ones")
             if not self._checked:
                 check_untouched(self._cut.prefix, self._backbone, self._cut.rung)
             origins = self._make(wanted, progress)
@@ -334,9 +334,11 @@ class Boundary:
         )
 
 
-def check_room(needed: int, store: FeatureStore, rung: str) -> None:
+def check_room(needed: int, store: FeatureStore, rung: str, instead: str) -> None:
     """Refuse to compute what the disk has no room for.
 
+    Args:
+        instead: What can be asked for with no views, or fewer.
     Raises:
         StorageError: Says how much is free, and what takes less.
     """
@@ -344,8 +346,8 @@ def check_room(needed: int, store: FeatureStore, rung: str) -> None:
     if needed > free:
         raise StorageError(
             f"The disk needs room for {format_bytes(needed)} of activations at {rung!r}; {format_bytes(free)} are free "
-            f"({store.root}). Use fewer views or fresh ones (views = 0), a higher thaw line, or set THAWLINE_CACHE to "
-            "a folder on another disk."
+            f"({store.root}). {instead} (views = 0), a higher thaw line, or set THAWLINE_CACHE to a folder on another "
+            "disk."
         )
 
 

@@ -161,7 +161,7 @@ class RaggedBoundary:
         rows = np.asarray(rows, np.int64)
         forecast = self.forecast((rows, views))
         if forecast.to_compute:
-            check_room(forecast.bytes, self._store, self._cut.rung)
+            check_room(forecast.bytes, self._store, self._cut.rung, "Use activations that are not kept")
             check_untouched(self._cut.prefix, self._backbone, self._cut.rung)
         reports: list[BoundaryReport] = []
         for length, own in self._by_length(rows):
