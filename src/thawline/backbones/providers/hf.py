@@ -82,7 +82,8 @@ def _of_folder(name: str, location: Path, asked: ModelAsk, random: bool) -> Desc
     config = read_json(folder / CONFIG)
     if hf_text.is_text(config) or hf_text.is_sentence_folder(folder):
         text = hf_text.of_folder(name, location, folder, asked, weightless=random)
-        return _randomly(text) if random else replace(text, advice=_advice)
+        ours = not TEXT_FAMILIES[text.architecture].of_library
+        return _randomly(text) if random else replace(text, advice=_settings_advice if ours else _advice)
     if config is None:
         raise WeightsError(
             f"{CONFIG} must lie beside the weights; {folder} has none. "
@@ -108,6 +109,11 @@ def _advice(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int
 
     if is_older():
         return f"The installed transformers may name its layers otherwise: pip install -U 'transformers>={OLDEST}'."
+    return _settings_advice(given, wanted)
+
+
+def _settings_advice(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the next step if the library is not what differs."""
     return (
         f"Give the {CONFIG} that was saved with these weights, or the settings that differ as --model-arg NAME=VALUE."
     )

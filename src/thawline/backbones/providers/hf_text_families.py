@@ -39,6 +39,8 @@ class TextFamily:
     blocks: str = "encoder.layer"
     pad: int
     """Id of the token that stands for nothing, if nobody says."""
+    of_library: bool = False
+    """Whether its blocks are those of transformers, and not our own."""
     counts_from_pad: bool = False
     """Whether positions are counted over the tokens of a text and begin behind ``pad``."""
     defaults: Mapping[str, Any]
@@ -135,7 +137,7 @@ _FAMILIES = (
     ),
     TextFamily(
         model_type="deberta-v2", model="DebertaV2Model", config="DebertaV2Config", tokenizer="DebertaV2Tokenizer",
-        anchor=_WORDS, prefixes=("deberta.",), pad=0, defaults={"vocab_size": 128100},
+        anchor=_WORDS, of_library=True, prefixes=("deberta.",), pad=0, defaults={"vocab_size": 128100},
         keys=_BERT | frozenset(
             "relative_attention max_relative_positions position_buckets position_biased_input pos_att_type "
             "share_att_key norm_rel_ebd conv_kernel_size conv_act conv_groups embedding_size "
@@ -146,7 +148,7 @@ _FAMILIES = (
     TextFamily(
         model_type="modernbert", model="ModernBertModel", config="ModernBertConfig",
         tokenizer="PreTrainedTokenizerFast",
-        anchor="embeddings.tok_embeddings.weight", blocks="layers", prefixes=("model.",), pad=50283,
+        anchor="embeddings.tok_embeddings.weight", of_library=True, blocks="layers", prefixes=("model.",), pad=50283,
         defaults={"vocab_size": 50368, "max_position_embeddings": 8192},
         keys=frozenset(
             "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_activation "

@@ -189,7 +189,7 @@ def encoder(family: TextFamily, settings: Mapping[str, Any], preparation: TextPr
     own = {key: settings[key] for key in settings if key in family.keys}
     made = TextEncoder(family, preparation)
     try:
-        width = (_of_ours if family.model_type in NAMES else _of_library)(made, family, own)
+        width = (_of_library if family.of_library else _of_ours)(made, family, own)
         made.end(width, settings)
     except ModelError:
         raise
