@@ -3,7 +3,8 @@
     python tools/demo_texts.py
 
 Writes src/thawline/data/demo_texts.tsv. Each text is the first paragraph of what Python says of a function, method or
-class; its class is what the module is for. Texts that stand in modules of two classes are left out.
+class; its class is what the module is for. Texts that stand in modules of two classes, up to case, blanks and
+punctuation, are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+
+from thawline.inputs.text.sketches import normal_form
 
 MODULES = {
     "dates": "datetime time calendar zoneinfo",
@@ -69,12 +72,13 @@ def _first(member: object) -> Iterator[str]:
 
 
 def main() -> None:
-    classes = defaultdict(set)
+    classes, written = defaultdict(set), {}
     for label, modules in MODULES.items():
         for module in modules.split():
             for text in texts_of(module):
-                classes[text].add(label)
-    rows = sorted((label.pop(), text) for text, label in classes.items() if len(label) == 1)
+                classes[normal_form(text)].add(label)
+                written.setdefault(normal_form(text), text)
+    rows = sorted((label.pop(), written[form]) for form, label in classes.items() if len(label) == 1)
     with PLACE.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(("text", "label"))

@@ -188,7 +188,7 @@ def test_the_report_verb_says_what_fit_said(thawline, run_folder: Path) -> None:
 
 def test_models_lists_what_ships_and_what_matches(thawline) -> None:
     described = thawline("models", "--json").json
-    assert [m["name"] for m in described["models"]] == ["embedded/resnet18_half"]
+    assert [m["name"] for m in described["models"]] == ["embedded/resnet18_half", "embedded/words"]
     assert described["families"]["torchvision"] == len(thawline("models", "torchvision/*", "--json").json["models"])
     page = thawline("models").out
     assert all(text in page for text in ("embedded/resnet18_half", "torchvision/NAME", "timm/NAME", "models resnet50"))
@@ -228,6 +228,25 @@ def test_the_demo_tells_the_whole_story(thawline) -> None:
     last = commands[-1].split()[1:]
     assert thawline(*last).code == 0
     assert thawline("demo", "--run", "runs/demo-1").code == 2
+
+
+@pytest.mark.slow
+def test_the_demo_of_texts_tells_the_same_story(thawline) -> None:
+    answer = thawline("demo", "--text", "--quiet", "--run", "words")
+    assert answer.code == 0, answer.err
+    for text in (
+        "10 of each",
+        "30 of each",
+        "80 of each",
+        "tfidf: logistic regression",
+        "words/80-per-class/report.html",
+    ):
+        assert text in answer.out
+    measured = [json.loads(Path(f"words/{n}-per-class/metrics.json").read_text()) for n in (10, 30, 80)]
+    assert [run["n"]["train"] for run in measured] == [50, 150, 400]
+    assert {run["n"]["test"] for run in measured} == {250}
+    last = answer.out.splitlines()[-1].split()[1:]
+    assert thawline(*last).code == 0
 
 
 @pytest.mark.parametrize("verb", VERBS)
