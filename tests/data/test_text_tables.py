@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -305,3 +306,14 @@ def test_the_test_table_is_read_as_the_training_table(folder):
     assert any("1 samples of the training set are in the test set too" in note for note in data.warnings)
     unlabelled = open_data(folder(train, ["id,text", "1,What is it now?"]))
     assert any("Label its texts afterwards: thawline predict RUN" in note for note in unlabelled.warnings)
+
+
+def test_names_beside_a_single_table_are_those_of_its_numbers(tmp_path: Path) -> None:
+    (tmp_path / "class_names.txt").write_text("spam\nham\nother\n")
+    rows = "".join(f"a text about the number {i},{i % 2}\n" for i in range(8))
+    (tmp_path / "test.csv").write_text(f"text,label\n{rows}")
+    data = open_data(tmp_path / "test.csv", trainable=False)
+    assert data.classes == ("spam", "ham")
+    assert any("read from the class_names file beside the table" in note for note in data.warnings)
+    (tmp_path / "class_names.txt").write_text("spam\n")
+    assert open_data(tmp_path / "test.csv", trainable=False).classes == ("0", "1")

@@ -68,8 +68,10 @@ def list_labelled(
                 "table, give its name one of these endings."
             )
         from thawline.data.tables.opening import open_table
+        from thawline.data.tables.parts import named_beside
 
-        return open_table(path, columns, root=place, class_names=class_names, reading=reading)
+        table = open_table(path, columns, root=place, class_names=class_names, reading=reading)
+        return named_beside(table, path.parent)
     words = {"array": "an array", "files": "a list of files", "texts": "a list of texts", "hub": "a data set"}
     refuse_folder_options(reading, words[kind])
     if kind == "hub":

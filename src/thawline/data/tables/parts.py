@@ -91,6 +91,23 @@ def _fitting(names: Sequence[str], labels: Sequence[Sequence[Label]], notes: lis
     return None
 
 
+def named_beside(listing: Listing, folder: Path) -> Listing:
+    """Give the classes of a table of texts the names that lie beside it, if its labels are their numbers.
+
+    Not all of them need be there: a table to test with may lack a class.
+
+    Raises:
+        DataError: The file of names is no list of them.
+    """
+    if listing.input_kind != "text" or listing.target != "class" or listing.class_names is not None:
+        return listing
+    names = read_class_names(folder)
+    if not names or not {str(label) for label in listing.labels or ()} <= {str(n) for n in range(len(names))}:
+        return listing
+    note = "Names of the classes are read from the class_names file beside the table."
+    return replace(listing, class_names=names, warnings=(*listing.warnings, note))
+
+
 def read_class_names(folder: Path) -> list[str] | None:
     """Read the names of the labels 0, 1, 2 ... from ``class_names.txt`` (a name, or number and name) or ``.csv``.
 
