@@ -67,7 +67,7 @@ def test_features_are_what_the_library_gives(tmp_path: Path, model_type: str) ->
         ("bert", {"hidden_act": "gelu_new", "type_vocab_size": 1, "layer_norm_eps": 1e-5}),
         ("bert", {"hidden_act": "relu", "num_attention_heads": 4}),
         ("distilbert", {"sinusoidal_pos_embds": True, "activation": "relu"}),
-        ("mpnet", {"relative_attention_num_buckets": 8}),
+        ("mpnet", {"relative_attention_num_buckets": 40}),
         ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
         ("deberta-v2", {"share_att_key": False, "norm_rel_ebd": "none", "position_buckets": -1}),
         ("deberta-v2", {"relative_attention": False, "position_biased_input": True, "type_vocab_size": 2}),

@@ -136,9 +136,11 @@ def test_a_tokenizer_is_made_of_a_vocabulary(tmp_path: Path) -> None:
     assert "There is no tokenizer.json: transformers made one of vocab.txt." in backbone.notes
     assert of_texts(tl.open_backbone(f"hf/small@{folder}").preparation) == of_texts(backbone.preparation)
     (folder / "vocab.txt").unlink()
-    (folder / "spm.model").write_bytes(b"no model")
+    deberta, _ = text_folder(tmp_path / "deberta", "deberta-v2")
+    (deberta / "tokenizer.json").unlink()
+    (deberta / "spm.model").write_bytes(b"no model")
     with pytest.raises(WeightsError, match=r"tokenizer\.json must be there, or be made of spm\.model; transformers"):
-        tl.open_backbone(f"hf/small@{folder}")
+        tl.open_backbone(f"hf/small@{deberta}")
 
 
 def _modules(folder: Path, *kinds: str, path: str = "1_Pooling") -> None:
@@ -149,7 +151,7 @@ def _modules(folder: Path, *kinds: str, path: str = "1_Pooling") -> None:
 BREAKERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no tokenizer": (
         lambda folder: (folder / "tokenizer.json").unlink(),
-        r"a text encoder must have tokenizer\.json beside its weights; .* has none, and no vocabulary either",
+        r"a text encoder must have tokenizer\.json beside its weights; .* has none, and no vocab\.txt either",
     ),
     "no tokenizer at all": (
         lambda folder: (folder / "tokenizer.json").write_text('{"model": 3}'),

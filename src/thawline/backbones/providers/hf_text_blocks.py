@@ -48,7 +48,7 @@ class Names:
     drops_attended: bool = True
     """Whether dropout acts on what attention gives."""
     distances: int = 0
-    """Buckets of distances that attention is biased by, unless the configuration says another number; 0: none."""
+    """Buckets of distances that attention is biased by; 0: none. The library has as many whatever settings say."""
 
 
 NAMES: Mapping[str, Names] = {
@@ -203,9 +203,10 @@ class Block(nn.Module):
 class Distances(nn.Module):
     """MPNet's bias of attention by the distance of two tokens, for all distances of a text."""
 
-    def __init__(self, buckets: int, heads: int, length: int) -> None:
+    def __init__(self, rows: int, buckets: int, heads: int, length: int) -> None:
+        """Make them with random weights; ``rows`` that are no buckets stay unused."""
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(buckets, heads))
+        self.weight = nn.Parameter(torch.zeros(rows, heads))
         self.buckets = nn.Buffer(_buckets(torch.arange(1 - length, length), buckets), persistent=False)
 
     def forward(self) -> torch.Tensor:

@@ -30,6 +30,8 @@ class TextFamily:
     config: str
     tokenizer: str
     """Class that makes a tokenizer of a vocabulary, where there is no ``tokenizer.json``."""
+    made_of: tuple[str, ...] = ("vocab.txt",)
+    """Files of that vocabulary; without them, the class would make a tokenizer that knows no words."""
     anchor: str
     """Name, in files, of the tensor that the encoder is recognised by; what stands before it is a prefix."""
     keys: frozenset[str]
@@ -124,10 +126,13 @@ _FAMILIES = (
     *(
         TextFamily(
             model_type=model_type, model=f"{name}Model", config=f"{name}Config", tokenizer=f"{name}Tokenizer",
-            anchor=_WORDS, keys=_BERT, prefixes=("roberta.",), pad=1, counts_from_pad=True,
+            made_of=files, anchor=_WORDS, keys=_BERT, prefixes=("roberta.",), pad=1, counts_from_pad=True,
             renamed=_OLD_NAMES, defaults={"vocab_size": vocabulary, "pad_token_id": 1},
         )
-        for model_type, name, vocabulary in (("roberta", "Roberta", 50265), ("xlm-roberta", "XLMRoberta", 30522))
+        for model_type, name, vocabulary, files in (
+            ("roberta", "Roberta", 50265, ("vocab.json", "merges.txt")),
+            ("xlm-roberta", "XLMRoberta", 30522, ("sentencepiece.bpe.model",)),
+        )
     ),
     TextFamily(
         model_type="mpnet", model="MPNetModel", config="MPNetConfig", tokenizer="MPNetTokenizer", anchor=_WORDS,
@@ -137,7 +142,8 @@ _FAMILIES = (
     ),
     TextFamily(
         model_type="deberta-v2", model="DebertaV2Model", config="DebertaV2Config", tokenizer="DebertaV2Tokenizer",
-        anchor=_WORDS, of_library=True, prefixes=("deberta.",), pad=0, defaults={"vocab_size": 128100},
+        made_of=("spm.model",), anchor=_WORDS, of_library=True, prefixes=("deberta.",), pad=0,
+        defaults={"vocab_size": 128100},
         keys=_BERT | frozenset(
             "relative_attention max_relative_positions position_buckets position_biased_input pos_att_type "
             "share_att_key norm_rel_ebd conv_kernel_size conv_act conv_groups embedding_size "
@@ -147,7 +153,7 @@ _FAMILIES = (
     ),
     TextFamily(
         model_type="modernbert", model="ModernBertModel", config="ModernBertConfig",
-        tokenizer="PreTrainedTokenizerFast",
+        tokenizer="PreTrainedTokenizerFast", made_of=(),
         anchor="embeddings.tok_embeddings.weight", of_library=True, blocks="layers", prefixes=("model.",), pad=50283,
         defaults={"vocab_size": 50368, "max_position_embeddings": 8192},
         keys=frozenset(

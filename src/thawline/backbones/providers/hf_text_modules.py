@@ -208,8 +208,10 @@ def _of_ours(made: TextEncoder, family: TextFamily, settings: Mapping[str, Any])
     blocks = nn.ModuleList(Block(names, sizes) for _ in range(sizes.num_hidden_layers))
     made.hold(Embeddings(names, sizes, made.pad, counted_from), blocks)
     if names.distances:
-        buckets = sizes.relative_attention_num_buckets or names.distances
-        made.encoder.relative_attention_bias = Distances(buckets, sizes.num_attention_heads, made.length)
+        rows = sizes.relative_attention_num_buckets or names.distances
+        if rows < names.distances:
+            raise ValueError(f"relative_attention_num_buckets must be at least {names.distances}")
+        made.encoder.relative_attention_bias = Distances(rows, names.distances, sizes.num_attention_heads, made.length)
     draw(made)
     return sizes.hidden_size
 
@@ -233,8 +235,8 @@ def _of_library(made: TextEncoder, family: TextFamily, settings: Mapping[str, An
         return int(model.config.hidden_size)
     if model.encoder.relative_attention:
         made.encoder.rel_embeddings = _Vectors(model.encoder.rel_embeddings)
-        if hasattr(model.encoder, "LayerNorm"):
-            made.encoder.LayerNorm = model.encoder.LayerNorm
+    if hasattr(model.encoder, "LayerNorm"):  # which files have even where nothing is normalised by it
+        made.encoder.LayerNorm = model.encoder.LayerNorm
     if model.encoder.conv is not None:
         blocks[0].conv = model.encoder.conv
         blocks[0].register_forward_hook(_convolved)

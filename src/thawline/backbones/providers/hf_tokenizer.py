@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from thawline.backbones.providers.hf_folder import TOKENIZER, VOCABULARIES
+from thawline.backbones.providers.hf_folder import TOKENIZER
 from thawline.backbones.providers.hf_text_families import TextFamily
 from thawline.errors import ModelError, WeightsError
 from thawline.scale import cache_root
@@ -27,11 +27,12 @@ def tokenizer_in(folder: Path, family: TextFamily) -> tuple[Path, tuple[str, ...
     file = folder / TOKENIZER
     if file.is_file():
         return file, ()
-    found = [folder / name for name in VOCABULARIES if (folder / name).is_file()]
-    if not found:
+    found = [folder / name for name in family.made_of]
+    if not found or not all(path.is_file() for path in found):
+        made_of = f", and no {' and '.join(family.made_of)} either" if found else ""
         raise WeightsError(
-            f"a text encoder must have {TOKENIZER} beside its weights; {folder} has none, and no vocabulary either. "
-            "Fetch it from where the weights came from."
+            f"a text encoder must have {TOKENIZER} beside its weights; {folder} has none{made_of}. Fetch it from where "
+            "the weights came from."
         )
     told = (f"There is no {TOKENIZER}: transformers made one of {found[0].name}.",)
     settings = [folder / name for name in ("tokenizer_config.json", "special_tokens_map.json")]
