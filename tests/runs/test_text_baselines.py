@@ -21,12 +21,13 @@ def run(tmp_path: Path) -> tl.Run:
 
 def test_a_run_on_texts_stands_beside_baselines_of_texts(run: tl.Run) -> None:
     content = run.report.content
-    assert set(content["baselines"]) >= {"majority", "knn", "tfidf", "guide-words"}
+    assert set(content["baselines"]) == {"majority", "knn", "tfidf", "words", "guide-words"}
     assert not set(content["baselines"]) & {"pixels", "guide-mlp", "guide-cnn"}
     assert content["kind"] == "text"
     page = run.report_path.read_text("utf-8")
     assert "ogistic regression on TF-IDF of words and characters" in page
     assert "ean of word vectors, learned from nothing" in page
+    assert "ogistic regression on averaged word vectors" in page
     assert "picture" not in page.split("</style>")[1]
 
 
@@ -51,3 +52,10 @@ def test_a_comparison_on_texts_has_the_baselines_of_texts(tmp_path: Path) -> Non
     )
     assert {"majority", "knn", "tfidf", "guide-words"} <= found.baselines.keys()
     assert "TF-IDF of words and characters" in found.page.read_text("utf-8")
+
+
+def test_vectors_of_words_are_no_baseline_for_themselves(tmp_path: Path) -> None:
+    run = tl.fit(
+        text_dataset(60), Asked.of(thaw="none"), backbone=tl.open_backbone("embedded/words"), run=tmp_path / "r"
+    )
+    assert set(run.report.content["baselines"]) == {"majority", "knn", "tfidf"}

@@ -20,9 +20,11 @@ METHODS = {
     "majority": "always the commonest class",
     "pixels": "logistic regression on 16 x 16 pixels",
     "tfidf": "logistic regression on TF-IDF of words and characters",
+    "words": "logistic regression on averaged word vectors",
     "knn": "five nearest neighbours on the model's features",
 }
-"""The baselines of runs, by their keys in ``--json``, and what they are: pixels of pictures, TF-IDF of texts."""
+"""The baselines of runs, by their keys in ``--json``, and what they are: pixels of pictures, TF-IDF and vectors of
+words of texts."""
 GUIDES = {
     "guide-mlp": "three-layer MLP on the pixels",
     "guide-cnn": "CNN of three blocks on the pixels",

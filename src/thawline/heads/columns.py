@@ -39,6 +39,10 @@ class ColumnSpace:
         """Return one problem of ``n`` outputs for each row of ``counted`` (F, N); labels as in ``Problems``."""
         return SparseProblems(cast(Any, self.ordered), None, self.energy, labels, counted, n, loss)
 
+    def of(self, rows: NDArray[np.bool_]) -> ColumnSpace:
+        """Return some of the rows, (N,); their columns keep their order."""
+        return ColumnSpace(self.ordered[rows], self.energy, self.order)
+
 
 def column_space(values: csr_array[Any]) -> ColumnSpace:
     """Order the columns of sparse features."""

@@ -71,6 +71,7 @@ def choose_strength(
     seed: int = 0,
     progress: Progress | None = None,
     one_fold: bool = False,
+    tolerance: float = PATH_TOLERANCE,
 ) -> StrengthPath:
     """Cross-validate C; the smallest mean log loss over the held-out rows wins, the stronger penalty among equals.
 
@@ -79,6 +80,7 @@ def choose_strength(
     Args:
         strengths: Values of C, all of which are tried; without them, decades and then quarter decades around the best.
         one_fold: Hold out one fold instead of each in turn, however few the rows.
+        tolerance: Of each fit.
     """
     fold = stratified_group_folds(rows.labels, rows.groups, N_FOLDS, seed)
     one_fold = one_fold or len(rows) >= ONE_FOLD_ROWS
@@ -86,7 +88,7 @@ def choose_strength(
     held_out = held_out[~held_out.all(axis=1)]  # with one group, its fold would leave nothing to fit
     if not _predictable(rows, held_out).any():
         return StrengthPath((), UNCHOSEN_STRENGTH, None, 1.0, None, None)
-    trial = _trial(rows, space, loss, calibrate, held_out, fold)
+    trial = _trial(rows, space, loss, calibrate, held_out, fold, tolerance)
     trial.try_out(strengths, progress or (lambda tried, foreseen: None))
     best = trial.best()
     step = trial.steps[best]
@@ -102,6 +104,7 @@ def held_out_logits(
     fold: NDArray[np.int64],
     *,
     strengths: Sequence[float] | None = None,
+    tolerance: float = PATH_TOLERANCE,
 ) -> NDArray[np.float64]:
     """Return logits (N, n_classes) of each row by a fit on the other folds; nan if these lack a second class.
 
@@ -110,13 +113,13 @@ def held_out_logits(
 
     Args:
         fold: (N,) 0..F-1.
-        strengths: As in ``choose_strength``.
+        strengths, tolerance: As in ``choose_strength``.
     """
     held_out = fold == np.arange(fold.max() + 1)[:, None]  # (F, N)
     held_out = held_out[[len(np.unique(rows.labels[~out])) > 1 for out in held_out]]
     if not len(held_out):
         return np.full((len(rows), rows.n_classes), np.nan)
-    trial = _trial(rows, space, loss, calibrate, held_out, fold)
+    trial = _trial(rows, space, loss, calibrate, held_out, fold, tolerance)
     if trial.judged.any():
         trial.try_out(strengths, lambda tried, foreseen: None)
     logits = np.full((len(rows), rows.n_classes), np.nan)
@@ -133,20 +136,21 @@ def _trial(
     calibrate: Calibrate,
     held_out: NDArray[np.bool_],
     fold: NDArray[np.int64],
+    tolerance: float,
 ) -> _Trial:
     """Return a cross-validation in which problem f holds out the rows of ``held_out[f]``, all of one fold."""
     order = np.arange(len(rows))
     if isinstance(space, ColumnSpace):
         present, labels = rows.present()
         problems: Problems = space.problems(labels, len(present), loss, ~held_out)
-        return _Trial(problems, order, _predictable(rows, held_out), rows.groups, calibrate)
+        return _Trial(problems, order, _predictable(rows, held_out), rows.groups, calibrate, tolerance)
     problems = rough_problems(rows, space, loss, ~held_out)
     # A fold has no use for the rows that it holds out; below this size, products over blocks cost more than they save.
     if problems.scores.size >= WORTH_BLOCKS:
         # Rows of one fold side by side are a slice: each problem skips its own without a copy.
         order = np.lexsort((fold, ~held_out.any(axis=0)))
         problems = with_blocks(problems, order)
-    return _Trial(problems, order, _predictable(rows, held_out), rows.groups, calibrate)
+    return _Trial(problems, order, _predictable(rows, held_out), rows.groups, calibrate, tolerance)
 
 
 def fit_all_rows(
@@ -219,6 +223,7 @@ class _Trial:
         judged: NDArray[np.bool_],
         groups: NDArray[np.int64],
         calibrate: Calibrate,
+        tolerance: float = PATH_TOLERANCE,
     ) -> None:
         """Begin without any.
 
@@ -229,6 +234,7 @@ class _Trial:
             groups: (N,) likewise.
         """
         self.problems, self.judged, self.calibrate = problems, judged, calibrate
+        self._tolerance = tolerance
         self._order, self._judged = order, judged[order]
         self.labels, self.groups = problems.labels[self._judged], groups[order][self._judged]
         self.solutions: dict[float, Weights] = {}
@@ -238,7 +244,7 @@ class _Trial:
     def run(self, strength: float) -> None:
         # From strong to weak: each solution is near the one before, and the extrapolation nearer still.
         start = extrapolate(self.solutions, strength) if self.solutions else self.problems.start()
-        solution = solve(self.problems, strength, start, tolerance=PATH_TOLERANCE, max_iterations=PATH_ITERATIONS)
+        solution = solve(self.problems, strength, start, tolerance=self._tolerance, max_iterations=PATH_ITERATIONS)
         decisions = self.problems.held_out_decisions(solution)[self._judged].astype(np.float64)
         temperature = self.calibrate(decisions, self.labels) if len(decisions) else 1.0
         losses = task_of(self.labels).row_losses(decisions / temperature, self.labels)

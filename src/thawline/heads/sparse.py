@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
     from thawline.listening import Progress
 
-STRENGTHS = tuple(10 ** (half / 2) for half in range(6))
+STRENGTHS = tuple(10 ** (half / 2) for half in range(1, 6))
 """Values of C, for rows of length 1 or so, as scikit-learn counts them: those of TF-IDF are nearly always between."""
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of ridge, likewise."""
 MOST_TO_CHOOSE = 3_000
 """Rows that choose C, at most: it changes little with more, and all rows are fitted once at the end."""
-ALL_FOLDS = 2**19
-"""Weights, columns x classes, up to which each fold is held out in turn; beyond, one is."""
+ALL_FOLDS = 1_000
+"""Rows up to which each fold is held out in turn; beyond, one is."""
+ROUGH = 2e-3
+"""Tolerance of the fits that choose C."""
 TOLERANCE, ITERATIONS = 1e-3, 60
 """Of the last fit: from there on no more than the third digit of the log loss changes."""
 
@@ -43,22 +45,25 @@ def fit_sparse(
     Source:
         Objective: sklearn.linear_model.LogisticRegression.
     """
-    some = _fewer(rows, seed)
-    one_fold = rows.values.shape[1] * rows.n_classes > ALL_FOLDS
+    space, taken = column_space(rows.values), _taken(rows, seed)
+    some = _some(rows, taken)
+    one_fold = len(some) > ALL_FOLDS
     path = choose_strength(
         some,
-        column_space(some.values),
+        space.of(taken),
         loss_of(rows),
         lambda decisions, labels: 1.0,
         strengths=STRENGTHS,
         seed=seed,
         progress=progress,
         one_fold=one_fold,
+        tolerance=ROUGH,
     )
-    space = column_space(rows.values)
     present, labels = rows.present()
     problems = space.problems(labels, len(present), loss_of(rows), np.ones((1, len(rows)), dtype=np.bool_))
-    fitted = solve(problems, path.strength, problems.start(), tolerance=TOLERANCE, max_iterations=ITERATIONS)
+    # What some of the rows taught is a good start for all of them, unless they lack a class.
+    start = path.start if path.start is not None and len(some.present()[0]) == len(present) else problems.start()
+    fitted = solve(problems, path.strength, start, tolerance=TOLERANCE, max_iterations=ITERATIONS)
     weight = np.zeros((rows.n_classes, rows.values.shape[1]))
     weight[np.ix_(present, space.order)] = fitted.weight[0]
     bias = np.full(rows.n_classes, ABSENT_LOGIT)
@@ -95,17 +100,21 @@ def fit_sparse_ridge(rows: TrainingRows, *, seed: int = 0) -> tuple[LinearHead, 
 def held_out_sparse(rows: TrainingRows, fold: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return logits (N, n_classes), each row's by a fit on the other folds; see ``heads.held_out_logits``."""
     space = column_space(rows.values)
-    return held_out_logits(rows, space, loss_of(rows), lambda decisions, labels: 1.0, fold, strengths=STRENGTHS)
+    return held_out_logits(
+        rows, space, loss_of(rows), lambda decisions, labels: 1.0, fold, strengths=STRENGTHS, tolerance=ROUGH
+    )
 
 
-def _fewer(rows: TrainingRows, seed: int) -> TrainingRows:
-    """Return about ``MOST_TO_CHOOSE`` of the rows, in whole groups and with the shares of the classes; all if fewer."""
+def _taken(rows: TrainingRows, seed: int) -> NDArray[np.bool_]:
+    """Say of each row (N,) whether it helps to choose C: about ``MOST_TO_CHOOSE``, in whole groups, of all classes."""
     if len(rows) <= MOST_TO_CHOOSE:
-        return rows
+        return np.ones(len(rows), np.bool_)
     pieces = -(-4 * len(rows) // MOST_TO_CHOOSE)
-    taken = stratified_group_folds(rows.labels, rows.groups, pieces, seed) < 4
-    if len(np.unique(rows.labels[taken])) < 2:
-        return rows
+    taken = np.asarray(stratified_group_folds(rows.labels, rows.groups, pieces, seed) < 4)
+    return taken if len(np.unique(rows.labels[taken])) > 1 else np.ones(len(rows), np.bool_)
+
+
+def _some(rows: TrainingRows, taken: NDArray[np.bool_]) -> TrainingRows:
     groups = np.unique(rows.groups[taken], return_inverse=True)[1].astype(np.int64)
     targets = None if rows.targets is None else rows.targets[taken]
     return replace(rows, values=rows.values[taken], labels=rows.labels[taken], groups=groups, targets=targets)

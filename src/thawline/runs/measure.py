@@ -28,6 +28,7 @@ from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.guides import guide_baselines
 from thawline.runs.listener import EventLog
 from thawline.runs.run import PROBE
+from thawline.runs.static import static_baselines
 from thawline.training import Fitted, fit_probe
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def measure(
                 data, split, plan, state, listener, ends_at=_ends_at(planned, data, split)
             )
             data = replace(data, warnings=(*data.warnings, *missing))
-        found = _evaluate(data, split, ground.held_out(plan), features, tested, fitted, plan, guides)
+        found = _evaluate(data, split, ground.held_out(plan), backbone, features, tested, fitted, plan, guides)
         if found.note:
             data = replace(data, warnings=(*data.warnings, found.note))
         bundle = make_bundle(
@@ -317,6 +318,7 @@ def _evaluate(
     data: Dataset,
     split: Split,
     held_out: Split,
+    backbone: Backbone,
     features: Features | None,
     tested: NDArray[np.float32],
     fitted: Fitted,
@@ -327,9 +329,10 @@ def _evaluate(
 
     Args:
         held_out: What training was judged by, the validation set among it.
+        backbone: As it was opened.
         features: Of all samples, from the pre-trained backbone; None from scratch.
         tested: (n_test, D) features of the test set from the backbone that ships.
-        guides: Networks that learned from pixels.
+        guides: Networks that guides begin with.
     """
     import numpy as np
 
@@ -354,7 +357,8 @@ def _evaluate(
         seed=seed,
         groups=data.groups[seen],
     )
-    simpler = (*simpler, *guides)
+    static = () if values is None else static_baselines(data, seen, split.test, backbone, seed=seed)
+    simpler = (*simpler, *static, *guides)
     if fitted.solved is not None and values is not None:
         p = fitted.solved.predict_proba(values[split.test])
         scores = score(truth, p, n_classes, seed=seed)

@@ -20,7 +20,7 @@ WORDS: dict[str, Any] = {"ngram_range": (1, 2)}
 """Words and pairs of words."""
 CHARACTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 5)}
 """Two to five characters of one word, its beginning and end among them."""
-MOST_TERMS, FEWEST_TERMS, MOST_WEIGHTS = 2**16, 2**12, 2**21
+MOST_TERMS, FEWEST_TERMS, MOST_WEIGHTS = 2**16, 2**12, 2**20
 """Terms that are kept, the commonest, half of them words: the most, what any number of classes leaves, and the weights,
 terms x classes, that a classifier then has."""
 MOST_CHARACTERS = 2**25
