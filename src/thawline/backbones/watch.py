@@ -27,7 +27,15 @@ class FreezeWatch:
         'clean'
     """
 
-    def __init__(self, stage: str, module: nn.Module, *, thawed: Iterable[str], buffers: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        stage: str,
+        module: nn.Module,
+        *,
+        thawed: Iterable[str],
+        buffers: Iterable[str] = (),
+        solved: Iterable[str] = (),
+    ) -> None:
         """Take digests of every parameter and buffer, and copies of what will learn.
 
         Args:
@@ -36,6 +44,7 @@ class FreezeWatch:
                 trained on.
             thawed: Names of the parameters that must learn; all others must stay.
             buffers: Names of the buffers that may move, and need not: running statistics above the line.
+            solved: Names of the parameters that are solved rather than learned: they get no gradient, and may move.
         Raises:
             ReceiptError: A name that is not in the module.
         """
@@ -43,6 +52,7 @@ class FreezeWatch:
         self.module = module
         self.buffers = _in_order(stage, buffers, dict(module.named_buffers()), "buffer")
         self.thawed = _in_order(stage, thawed, dict(module.named_parameters()), "parameter")
+        self.solved = _in_order(stage, solved, dict(module.named_parameters()), "parameter")
         self._learning = [module.get_parameter(name) for name in self.thawed]
         self._begin = [parameter.detach().to("cpu", copy=True) for parameter in self._learning]
         self._digests = tensor_digests(module)
@@ -90,14 +100,16 @@ class FreezeWatch:
             ReceiptError: A frozen parameter or buffer moved, appeared or vanished; or a thawed parameter is not finite,
                 received no gradient, or did not change. Names the first in the model's order.
         """
-        receipt = issue_receipt(self.stage, self.module, self._digests, may_move={*self.thawed, *self.buffers})
+        receipt = issue_receipt(
+            self.stage, self.module, self._digests, may_move={*self.thawed, *self.buffers, *self.solved}
+        )
         ended = dict(self.module.named_parameters())
         moved = tuple(
             Moved(name, largest, _relative_change(begin, ended[name]))
             for name, largest, begin in zip(self.thawed, self._largest.tolist(), self._begin, strict=True)
         )
         self._check_learned(moved)
-        return replace(receipt, thawed=self.thawed, moved=moved)
+        return replace(receipt, thawed=(*self.thawed, *self.solved), moved=moved)
 
     def _look_below(self) -> None:
         """Refuse gradients of frozen parameters; what requires none may still carry one from an earlier stage."""

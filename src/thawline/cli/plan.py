@@ -1,6 +1,6 @@
 """``thawline plan``: measure, decide, explain; writes a plan that a person can read, edit and replay."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from thawline.planning import FitPlan, Planned
+    from thawline.planning.pays_from import PaysFrom
     from thawline.planning.timing import Forecast
 
 EXAMPLES = (
@@ -25,6 +26,7 @@ EXAMPLES = (
     "thawline plan photos/ --model timm/mobilenetv2_100@weights.safetensors --out ants.toml\n\n"
     "thawline plan photos/ --budget 10min\n\n"
     "thawline plan table.csv --label-column species --json\n\n"
+    "thawline plan reviews.csv --curve   (from how many samples a class fine-tuning pays)\n\n"
     "thawline fit photos/ --plan plan.toml   (does what the plan says)"
 )
 
@@ -37,6 +39,13 @@ def plan(
     data: Data,
     out: Annotated[Path, typer.Option(help="File to write the plan to.")] = Path("plan.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    curve: Annotated[
+        bool,
+        typer.Option(
+            "--curve",
+            help="Also measure from how many samples a class fine-tuning pays: up to seven short trainings more.",
+        ),
+    ] = False,
     data_options: DataOptions,
     model: WholeModel,
     training: Annotated[TrainingOptions, without("from_scratch", "head", "hidden", "dropout")],
@@ -50,6 +59,7 @@ def plan(
     """
     from thawline import planning
     from thawline.cli.results import json_of, print_data
+    from thawline.planning.fine_tuning_curve import fine_tuning_curve
     from thawline.planning.fit_plan import plan_text
     from thawline.planning.own_statistics import with_own_statistics
     from thawline.planning.timing import forecast
@@ -79,14 +89,21 @@ def plan(
         planned = planning.make_plan(labelled, backbone, asked, watcher=listener, explain=True)
         # if nothing was measured, nothing is known yet of what the fit takes
         ahead = None if planned.plan.candidates else forecast(planned.on(labelled), backbone, planned.plan)
+        pays = None
+        if curve:
+            ground = planned.on(labelled)
+            pays = fine_tuning_curve(ground, backbone, planned.plan, asked.training, listener)
+            reasons = (*planned.plan.reasons, pays.words)
+            planned = replace(planned, plan=planned.plan.changed(reasons=reasons))
         with written_whole(out) as file:
             file.write(plan_text(planned.plan))
     if output.json_:
-        print_json(contract(planned, out, ahead) | json_of(labelled))
+        measured = {"curve": pays.to_json()} if pays else {}
+        print_json(contract(planned, out, ahead) | measured | json_of(labelled))
     else:
         print_data(labelled, planned.on(labelled).split)
         say(plain(f"Weights: {backbone.load_receipt().summary}"))
-        _print(planned.plan, out, data, ahead)
+        _print(planned.plan, out, data, ahead, pays)
 
 
 def contract(planned: "Planned", path: Path, ahead: "Forecast | None") -> dict[str, Any]:
@@ -111,7 +128,7 @@ def contract(planned: "Planned", path: Path, ahead: "Forecast | None") -> dict[s
     }
 
 
-def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None") -> None:
+def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None", pays: "PaysFrom | None" = None) -> None:
     if plan.verdict:
         say(f"[bold]{plain(plan.verdict)}[/]")
     for reason in plan.reasons:
@@ -122,10 +139,33 @@ def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None") ->
             "Each candidate is judged on samples that it did not learn from. behind by: its log loss above that of the "
             "chosen one, on the samples that both were judged on, and the standard error."
         )
+    if pays is not None:
+        console(stderr=False).print(_curve(pays), crop=False)
     if ahead is not None:
         say(f"It will take {plain(str(ahead))}: timed on a few batches, with an empty cache.")
     command = f"thawline fit {shell_word(data)} --plan {shell_word(path)}"
     say(f"Written: [bold]{plain(path)}[/]   next: {plain(command)}", soft_wrap=True)
+
+
+def _curve(pays: "PaysFrom") -> "Table":
+    """Make a table with a row for each number of samples that was learned from."""
+    from thawline.cli.results import table
+
+    rows = table(
+        "samples a class", "learned from", "frozen head", "fine-tuned", "log loss saved", "95 % interval", "way"
+    )
+    for one in pays.reached:
+        share, low, high = one.saved
+        rows.add_row(
+            f"{one.of_class:g}",
+            f"{one.n:,}",
+            f"{one.frozen_accuracy:.3f}",
+            f"{one.tuned_accuracy:.3f}",
+            f"{100 * share:+.0f} %",
+            f"{100 * low:+.0f} to {100 * high:+.0f} %",
+            plain(one.way),
+        )
+    return rows
 
 
 def _candidates(plan: "FitPlan") -> "Table":

@@ -17,6 +17,7 @@ import numpy as np
 from thawline.errors import DataError
 from thawline.heads.folds import stratified_group_folds
 from thawline.heads.temperature import fit_temperature, row_log_losses
+from thawline.planning.ways import Way
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,6 +130,13 @@ class Arm:
     """The head that a training started from; it learned from the same samples."""
     learned: int = 0
     """Samples that a trial learned from, if fewer than heads learned from; else 0."""
+    by_pairs: bool = False
+    """Whether what was thawed learned from pairs of samples."""
+
+    @property
+    def way(self) -> str:
+        """How the backbone is fine-tuned, as ``Way`` writes it."""
+        return str(Way(self.thaw, self.by_pairs))
 
     @property
     def judged(self) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ def decide(
     watcher: Watcher,
     *,
     explain: bool = False,
+    pairs: bool = False,
     budget: Budget | None = None,
     read: Affordable | None = None,
 ) -> Planned:
@@ -38,8 +39,9 @@ def decide(
     Args:
         ground: With a validation set, should it come to training.
         asked: A plan that thaws nothing; everything but thaw, layer and head stays as it is.
-        planned: From a thaw setting to the whole plan of a fit with it.
+        planned: From a way to the whole plan of a fit with it.
         watcher: Hears of progress.
+        pairs: Try training by pairs, too, if fine-tuning is tried.
         explain: Measure size, likeness to the source and pixels also if the first head leaves nothing to decide.
         budget: What measuring and the fit that follows may take together.
         read: What was read at the last layer to find out how many samples the budget allows.
@@ -48,7 +50,7 @@ def decide(
     """
     started = time.perf_counter()
     spend, read = budget or Budget(), read or Affordable()
-    found = measure(ground, backbone, asked, planned, watcher, explain=explain, budget=spend, read=read)
+    found = measure(ground, backbone, asked, planned, watcher, explain=explain, pairs=pairs, budget=spend, read=read)
     choice = found.standing.choice()
     chosen, honest = choice.best(), choice.judged_honestly(asked.seed)
     plan = write(found, chosen, honest, asked, planned, spend)

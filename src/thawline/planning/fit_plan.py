@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -19,6 +19,9 @@ class Candidate(Settings):
 
     name: str = Field(description="What was tried.")
     thaw: str = Field(description="Thaw setting.")
+    objective: Literal["", "cross-entropy", "contrastive"] = Field(
+        "", description="What the thawed layers learn from; empty if nothing is thawed."
+    )
     layer: str = Field(description="Where features are read.")
     head: str = Field(description="The classifier.")
     score: float = Field(description="Accuracy on samples that the candidate did not learn from.")

@@ -12,6 +12,7 @@ from thawline.planning.planned import Begun, TrialsFolder
 from thawline.planning.shortening import within_seconds
 from thawline.planning.timing import TUNED_S, peak_memory
 from thawline.planning.trials import OutOfTimeError, Trials
+from thawline.planning.ways import Way
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +58,17 @@ class LineArms:
         standing: Standing,
         watcher: Watcher,
         budget: Budget,
+        *,
+        pairs: bool = False,
     ) -> None:
         """Try lines on one ground.
 
         Args:
-            planned: From a thaw setting to the whole plan of a fit with it.
+            planned: From a way, which may be a thaw setting alone, to the whole plan of a fit with it.
             pooled: (N, D) features of the last layer, which trials start from.
+            pairs: Try training by pairs beside the cross-entropy, at the best of the lines.
         """
+        self._worth_pairs = pairs
         self._ground, self._backbone, self._planned = ground, backbone, planned
         self._features, self._standing, self._budget = features, standing, budget
         self._folder = TrialsFolder()
@@ -78,10 +83,10 @@ class LineArms:
         )
         self._tried: dict[str, Arm] = {}
         self.costs: dict[str, Cost] = {}
-        """Of each thaw setting that was tried, or is trained untried."""
+        """Of each way that was tried, or is trained untried."""
         self.reasons: list[str] = []
         self.untried = ""
-        """Thaw setting that is trained in the time left, with no time to try it before."""
+        """Way that is trained in the time left, with no time to try it before."""
 
     def measure(self) -> None:
         """Try what may pay."""
@@ -97,6 +102,9 @@ class LineArms:
                 self._judge(setting, first)
         if self._trials.are_parts and middle in tried and middle != "all" and self._helps(middle):
             self._judge("all", first, over=middle)
+        if tried and self._worth_pairs:
+            best = max(tried, key=lambda setting: standing.worths(tried.values())[tried[setting]])
+            self._judge(str(Way(best, by_pairs=True)), first)
         if tried:
             self._judge_more(every[1:])
         else:
@@ -112,8 +120,8 @@ class LineArms:
                 f"The trial of everything thawed what lies {middle.replace(':', ' ')} on, as the first part of that "
                 "training does; everything learns when it goes on with all samples."
             )
-        for setting in tried:
-            self.costs[setting] = self._cost(setting)
+        for arm in tried.values():
+            self.costs[arm.way] = self._cost(arm.way)
 
     def _helps(self, setting: str) -> bool:
         return self._standing.worths(self._tried.values())[self._tried[setting]] > 0
@@ -136,7 +144,7 @@ class LineArms:
         top = max(self._tried.values(), key=worths.__getitem__)
         inside = self._standing.field.fold >= 0
         if not top.judged[inside].all() and abs(worths[top] - worths[self._standing.frozen]) < UNCLEAR:
-            self._judge(top.thaw, folds)
+            self._judge(next(setting for setting, arm in self._tried.items() if arm is top), folds)
 
     def _leave_untried(self, settings: Iterable[str]) -> None:
         """Choose a line that there is time to train but not to try: the validation set will judge it."""
@@ -147,13 +155,13 @@ class LineArms:
             short = within_seconds(whole, self.left(), self.seconds)
             epochs = [sum(stage.epochs for stage in plan.stages) for plan in (short, whole)]
             if self.seconds(short) <= self.left() and epochs[0] >= MOST_OF_EPOCHS * epochs[1]:
-                self.untried = setting
-                self.costs[setting] = self._cost(setting)
+                self.untried = str(Way.of(whole))
+                self.costs[self.untried] = self._cost(setting)
                 return
 
     def seconds(self, plan: FitPlan) -> float:
         """Seconds of a fit with a plan on features that are there, by the trial of its line."""
-        return self._cost(plan.thaw, plan).seconds
+        return self._cost(str(Way.of(plan)), plan).seconds
 
     def _cost(self, setting: str, plan: FitPlan | None = None) -> Cost:
         seconds, disk = self._trials.cost(setting, plan)

@@ -102,6 +102,8 @@ def make_plan(
     from thawline.notebook import default_listener
     from thawline.planning.afford import Affordable, samples_within
     from thawline.planning.decide import decide
+    from thawline.planning.few_samples import worth_pairs
+    from thawline.planning.ways import Way
 
     started = time.perf_counter()
     budget, read = asked.budget, Affordable()
@@ -113,15 +115,18 @@ def make_plan(
     sampling_s = time.perf_counter() - started - read.seconds
     known: dict[str, FitPlan] = {}
 
-    def planned(thaw: str) -> FitPlan:
-        if thaw not in known:
-            known[thaw] = settle(bare.changed(thaw=thaw), ground, backbone, asked.training)
-        return known[thaw]
+    def planned(way: str) -> FitPlan:
+        if way not in known:
+            read = Way.read(way)
+            known[way] = settle(bare.changed(thaw=read.thaw), ground, backbone, read.training(asked.training))
+        return known[way]
 
     if asked.training.model_fields_set:
         planned("all")  # settings that do not go together are refused before anything is measured
     watcher = watcher or default_listener()
-    decided = decide(ground, backbone, bare, planned, watcher, explain=explain, budget=budget, read=read)
+    of_class = len(ground.field.rows) / ground.field.n_classes
+    pairs = data.target == "class" and worth_pairs(data.kind, of_class, asked.training)
+    decided = decide(ground, backbone, bare, planned, watcher, explain=explain, pairs=pairs, budget=budget, read=read)
     plan = _with_reasons(decided.plan, ground.data, asked=False)
     return replace(decided, plan=plan, seconds=decided.seconds + sampling_s)
 

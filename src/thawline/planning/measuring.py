@@ -58,6 +58,7 @@ def measure(
     watcher: Watcher,
     *,
     explain: bool,
+    pairs: bool,
     budget: Budget,
     read: Affordable,
 ) -> Measurements:
@@ -91,7 +92,9 @@ def measure(
             "thaw line was tried."
         )
     elif not enough:
-        found.lines = LineArms(ground, backbone, planned, values, measuring.features, found.standing, watcher, budget)
+        found.lines = LineArms(
+            ground, backbone, planned, values, measuring.features, found.standing, watcher, budget, pairs=pairs
+        )
         found.lines.measure()
         found.reasons += found.lines.reasons
     if budget.seconds is not None:
@@ -145,5 +148,5 @@ class _Measuring:
         standing, lines = self.found.standing, self.found.lines
         left = self._budget.left() - self._budget.spare() - standing.solving_s(standing.frozen)
         worths = standing.worths()
-        thaw = (lines and lines.untried) or max(worths, key=worths.__getitem__).thaw
-        return left - (lines.costs[thaw].seconds if lines and thaw in lines.costs else 0.0)
+        way = (lines and lines.untried) or max(worths, key=worths.__getitem__).way
+        return left - (lines.costs[way].seconds if lines and way in lines.costs else 0.0)

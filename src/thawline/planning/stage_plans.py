@@ -10,7 +10,7 @@ from thawline.backbones.thaw import resolve_thaw
 from thawline.errors import UsageError
 from thawline.planning.asking import precision_of
 from thawline.planning.kept_rows import ladder_for
-from thawline.training.schedule import steps_per_epoch
+from thawline.training.schedule import epochs_within, steps_per_epoch
 from thawline.training.settings import StagePlan, TrainAsk, TrainPlan
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ MOST_VIEWS, FEWEST_VIEWS, SHOWN = 8, 4, 1.75
 TEXT_LR = 3e-5
 """Learning rate of encoders of texts under AdamW: Devlin et al. 2019, arXiv:1810.04805, choose among 2e-5, 3e-5 and
 5e-5, with 3 or 4 epochs."""
+PAIRS_LR = 1e-4
+"""Learning rate of training by pairs without batch norm: few samples make few steps, and each step has many pairs."""
 _OF_PICTURES = {"crop_scale", "flip", "colour", "cutmix"}
 CACHE_BYTES = 4 * 2**30
 """Largest boundary of one stage that is planned for."""
@@ -106,6 +108,7 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
     ladder, module = ladder_for(backbone, ground.data), backbone.blueprint()
     epochs, views = asked.pop("epochs", None), asked.pop("views", None)
     plan = plan.changed(training=_training(plan, ladder, module, asked, of_texts))
+    _check_objective(plan, ground)
     if plan.stages:
         _check_stages(plan, ladder, module)
         return plan
@@ -119,6 +122,20 @@ def settle(plan: FitPlan, ground: Ground | None, backbone: Backbone, training: T
     if plan.thaw == "all" and plan.fine_tunes_once and stages[0].joint_epochs and not plan.training.cutmix:
         stages = [_begun_higher(stages[0], ladder, module, split, plan, views)]
     return plan.changed(stages=tuple(stages))
+
+
+def _check_objective(plan: FitPlan, ground: Ground) -> None:
+    """Refuse pairs where no backbone learns from them, or no classes make them."""
+    assert plan.training is not None
+    if plan.training.objective != "contrastive":
+        return
+    refused = {"random weights": plan.from_scratch, "an MLP head": plan.head == "mlp"}
+    refused["samples that have no single class"] = ground.data.target != "class"
+    if what := " and ".join(name for name, is_so in refused.items() if is_so):
+        raise UsageError(
+            "objective contrastive must have layers of a pre-trained backbone to train, a linear head, and one class "
+            f"for each sample; got {what}. Leave out --set objective=contrastive."
+        )
 
 
 def stage_thaws(plan: FitPlan, ladder: Ladder, module: nn.Module) -> list[Thaw]:
@@ -176,6 +193,8 @@ def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str,
     }
     if plan.fine_tunes_once and not {"schedule", "ema_decay", "lora_rank"} & asked.keys():
         usual |= SMOOTH if asked.get("statistics", "frozen") == "frozen" else {}
+    if asked.get("objective") == "contrastive" or (plan.training and plan.training.objective == "contrastive"):
+        usual |= {"lr": 1e-3 if has_batch_norm else PAIRS_LR, "evaluations": 1}  # each of those takes a new head
     if plan.from_scratch:
         usual = {"lr": 2e-3 if has_batch_norm else 5e-4, "lr_decay": 1.0, "weight_decay": 0.02, "statistics": "moving"}
     written = plan.training.model_dump(exclude_unset=True) if plan.training else {}
@@ -232,15 +251,22 @@ def _epochs(thaw: Thaw, ladder: Ladder, split: Split, plan: FitPlan, asked: int 
         asked: How many the two are together, if that was asked for; one is one with samples held out.
     """
     first = CHOOSING if plan.fine_tunes_once else 1 / (1 + JOINT)
-    if asked is None and plan.fine_tunes_once:
-        n = max(len(split.train) + len(split.val), 1)
-        asked = round(max(SAMPLES_SEEN / n, min(USUAL_EPOCHS, MOST_SEEN / n)))
-        asked = min(max(asked, FEWEST_OF_TEXTS if _reads_ids(ladder) else FEWEST_EPOCHS), MOST_EPOCHS)
+    assert plan.training is not None
+    if asked is None and (plan.fine_tunes_once or plan.training.objective == "contrastive"):
+        asked = whole_epochs(max(len(split.train) + len(split.val), 1), plan.training, of_texts=_reads_ids(ladder))
     if asked is not None:
         epochs = max(round(first * asked), 1)
         return (epochs, asked - epochs) if _teach(epochs, asked - epochs, split, plan) else (asked, 0)
     epochs = _epochs_of_stage(thaw, max(len(split.train), 1), plan)
     return epochs, max(round(JOINT * epochs), 1)
+
+
+def whole_epochs(n: int, training: TrainPlan, *, of_texts: bool) -> int:
+    """Return the epochs of a fine-tuning at one line on ``n`` samples, both parts together."""
+    if training.objective == "contrastive":
+        return max(epochs_within(training.pairs, n, training.batch_size), 2)
+    epochs = round(max(SAMPLES_SEEN / n, min(USUAL_EPOCHS, MOST_SEEN / n)))
+    return min(max(epochs, FEWEST_OF_TEXTS if of_texts else FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def _teach(epochs: int, joint_epochs: int, split: Split, plan: FitPlan) -> bool:

@@ -18,7 +18,7 @@ from thawline.planning.asking import ask_for, precision_of
 from thawline.planning.kept_rows import ladder_for
 from thawline.randomness import generator
 from thawline.records import Split
-from thawline.training.schedule import steps_per_epoch
+from thawline.training.schedule import n_pairs, steps_per_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -235,6 +235,8 @@ def _of_everything(paces: Paces, rung: Rung, batch_size: int) -> Paces:
 def training_s(epochs: int, paces: Paces, n: int, judged: int, settings: TrainPlan) -> float:
     """Return the seconds of training on ``n`` cached samples, with ``judged`` others at each evaluation."""
     steps = epochs * steps_per_epoch(n, settings.batch_size)
+    if settings.objective == "contrastive":
+        steps = min(steps, max(settings.pairs // n_pairs(settings.batch_size), 1))
     judging = (min(settings.evaluations, steps) + 1) * judged
     return paces.around_s + paces.step_s * (steps + judging * FORWARD / settings.batch_size)
 

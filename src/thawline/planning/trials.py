@@ -17,6 +17,7 @@ from thawline.planning.arms import Arm, fewer
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
+from thawline.planning.ways import Way
 from thawline.records import Split
 
 if TYPE_CHECKING:
@@ -62,28 +63,29 @@ class Trials:
     values: NDArray[np.float32]
     """(N, D) features of all samples; only rows of the field are read."""
     planned: Callable[[str], FitPlan]
-    """From a thaw setting to the whole plan of a fit with it."""
+    """From a way, which may be a thaw setting alone, to the whole plan of a fit with it."""
     progress: Callable[[str, int, int], None]
     """Called with (what, done, total)."""
     budget: Budget
     folder: Path
     """Where trials keep their checkpoints, from which the training of the chosen line goes on."""
     _starts: dict[int, Fitted] = dataclasses.field(default_factory=dict)
-    _paces: dict[str, Paces] = dataclasses.field(default_factory=dict)
+    _paces: dict[Way, Paces] = dataclasses.field(default_factory=dict)
+    """Of a stage with a thaw setting, by what it learns from."""
     _rows: dict[str, int] = dataclasses.field(default_factory=dict)
     """Rows of the boundary cache that were computed for a line."""
-    _hopeless: set[str] = dataclasses.field(default_factory=set)
+    _hopeless: set[Way] = dataclasses.field(default_factory=set)
     """Lines whose trials were stopped before their end."""
-    _begun: dict[str, Path] = dataclasses.field(default_factory=dict)
+    _begun: dict[Way, Path] = dataclasses.field(default_factory=dict)
     """Checkpoints of trials that are the first part of their training."""
 
     def begun(self, plan: FitPlan) -> Path | None:
         """Return the folder with the first part of this very training, if its trial was that and was not given up."""
-        return self._begun.get(plan.thaw) if plan.stages and self._is_first_part(plan) else None
+        return self._begun.get(Way.of(plan)) if plan.stages and self._is_first_part(plan) else None
 
     def _is_first_part(self, plan: FitPlan) -> bool:
         """Whether the first part of a plan is the same as that of the whole plan of its line."""
-        ours, whole = plan.stages[0], self.planned(plan.thaw).stages[0]
+        ours, whole = plan.stages[0], self.planned(str(Way.of(plan))).stages[0]
         return (ours.thaw, ours.epochs, ours.views) == (whole.thaw, whole.epochs, whole.views)
 
     def thawed_share(self, setting: str) -> float:
@@ -99,19 +101,21 @@ class Trials:
         """
         plan = plan or self.planned(setting)
         (stage,) = plan.stages
-        if stage.thaw not in self._paces:
+        if Way.of(plan).at(stage.thaw) not in self._paces:
             return 0.0, 0
         return self._cost(plan, chosen=self.begun(plan) is not None, n_stored=self._rows.get(stage.thaw, 0))
 
     def _cost(self, plan: FitPlan, *, chosen: bool, n_stored: int = 0) -> tuple[float, int]:
         (stage,) = plan.stages
-        paces, joint = self._paces[stage.thaw], self._paces.get(stage.goal)
-        split, rung = self.ground.held_out(plan), self._rung(plan.thaw)
+        way = Way.of(plan)
+        paces, joint = self._paces[way.at(stage.thaw)], self._paces.get(way.at(stage.goal))
+        split, rung = self.ground.held_out(plan), rung_of(self.backbone, stage)
         return stage_cost(stage, paces, split, rung, plan, joint=joint, n_stored=n_stored, chosen=chosen)
 
     def has_paces(self, setting: str) -> bool:
         """Whether training at a line was timed."""
-        return self.planned(setting).stages[0].thaw in self._paces
+        plan = self.planned(setting)
+        return Way.of(plan).at(plan.stages[0].thaw) in self._paces
 
     def _check_time(self, plan: FitPlan, folds: range) -> None:
         """Refuse a trial that leaves no time for the training it is for, by a few timed batches."""
@@ -121,9 +125,10 @@ class Trials:
         for fold in folds:
             split = self._split(fold)
             short = self._short(stage, split)
-            if short.thaw not in self._paces:
-                self._paces[short.thaw] = time_stage(self.ground.data, self.backbone, plan, short, self.values.shape[1])
-            paces = self._paces[short.thaw]
+            way = Way.of(plan).at(short.thaw)
+            if way not in self._paces:
+                self._paces[way] = time_stage(self.ground.data, self.backbone, plan, short, self.values.shape[1])
+            paces = self._paces[way]
             n_rows = len(split.train) * short.views + len(split.val) if short.views else 0
             needed += training_s(short.epochs, paces, len(split.train), len(split.val), plan.training)
             needed += n_rows * paces.row_s
@@ -149,20 +154,21 @@ class Trials:
             assert before.start is not None
             logits, of_start, over = before.logits.copy(), before.start.logits.copy(), before.over
         plan = self.planned(setting)
+        way = Way.of(plan)
         if self.budget.seconds is not None:
             self._check_time(plan, folds)
         for fold in folds:
             judged = np.searchsorted(self.ground.field.rows, self._split(fold).val)
             logits[judged] = self._trained(plan, fold)
             of_start[judged] = _logits(self._start(fold))
-            if plan.thaw in self._hopeless:
+            if way in self._hopeless:
                 break
         rest = int(np.count_nonzero(~self.ground.field.inside(folds[0])))
         learned = len(self._split(folds[0]).train)
         seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
         trial = Arm(
-            name=_in_words(setting),
-            thaw=setting,
+            name=_in_words(way),
+            thaw=way.thaw,
             layer="pooled",
             head="logistic",
             logits=logits,
@@ -170,8 +176,11 @@ class Trials:
             thawed=self.thawed_share(setting),
             over=over,
             learned=learned if learned < rest else 0,
+            by_pairs=way.by_pairs,
         )
-        start = dataclasses.replace(trial, name="the head that it starts from", thaw="none", logits=of_start, over="")
+        start = dataclasses.replace(
+            trial, name="the head that it starts from", thaw="none", by_pairs=False, logits=of_start, over=""
+        )
         return dataclasses.replace(trial, start=start)
 
     def _trained(self, plan: FitPlan, fold: int) -> NDArray[np.float64]:
@@ -184,7 +193,8 @@ class Trials:
         stopped = Futility(len(split.val))
         short = self._short(stage, split)
         ask = ask_for(plan, stages=(short,), choose_only=True, give_up=stopped.is_futile)
-        what = f"trying {plan.thaw}, fold {fold + 1}"
+        way = Way.of(plan)
+        what = f"trying {way}, fold {fold + 1}"
         watch = Stopwatch()
 
         def heard(phase: str, done: int, total: int) -> None:
@@ -194,15 +204,15 @@ class Trials:
             if self.budget.left() < self.budget.spare():
                 raise OutOfTimeError("took longer than it was timed to take")
 
-        state = self.folder / f"{plan.thaw.replace('/', '_')}-{fold}"
+        state = self.folder / f"{str(way).replace('/', '_')}-{fold}"
         state.mkdir(parents=True, exist_ok=True)
         start, listener = self._start(fold), ProgressOnly(heard)
         fitted = fine_tune(ask, self.ground.data, split, self.backbone, self.values, start, state, listener)
         if stopped.was:
-            self._hopeless.add(plan.thaw)
+            self._hopeless.add(way)
         elif fold == 0 and not self.are_parts:
-            self._begun[plan.thaw] = state
-        self._paces[short.thaw] = paces_of(watch)
+            self._begun[way] = state
+        self._paces[way.at(short.thaw)] = paces_of(watch)
         self._rows[short.thaw] = self._rows.get(short.thaw, 0) + watch.units(CACHING)
         return _logits(fitted)
 
@@ -284,5 +294,6 @@ def _logits(fitted: Fitted) -> NDArray[np.float64]:
     return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
 
 
-def _in_words(setting: str) -> str:
-    return "fine-tuning, everything" if setting == "all" else f"fine-tuning, {setting}"
+def _in_words(way: Way) -> str:
+    what = "everything" if way.thaw == "all" else way.thaw
+    return f"fine-tuning by pairs, {what}" if way.by_pairs else f"fine-tuning, {what}"

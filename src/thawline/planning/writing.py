@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from thawline.planning.line_arms import Cost
 from thawline.planning.shortening import within_bytes, within_seconds
 from thawline.planning.standing import is_shippable
 from thawline.planning.timing import peak_memory
+from thawline.planning.ways import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +39,13 @@ def write(
     Args:
         honest: What choosing reaches on samples that had no say in it.
         asked: A plan that thaws nothing.
-        planned: From a thaw setting to the whole plan of a fit with it.
+        planned: From a way to the whole plan of a fit with it.
     """
     standing, labels = found.standing, found.standing.field.labels
     without_trial = found.lines.untried if found.lines else ""
-    thaw, reasons = without_trial or chosen.thaw, list(found.reasons)
-    plan = asked if thaw == "none" else _within_budget(planned(thaw), found, budget, reasons)
+    way, reasons = without_trial or chosen.way, list(found.reasons)
+    thaw = Way.read(way).thaw
+    plan = asked if thaw == "none" else _within_budget(planned(way), found, budget, reasons)
     verdict = verdict_of(chosen, standing.first, honest, labels)
     if without_trial:
         verdict += f" {untried(thaw)}"
@@ -76,18 +78,25 @@ def _within_budget(plan: FitPlan, found: Measurements, budget: Budget, reasons: 
     return short
 
 
+def _objective(arm: Arm) -> Literal["", "cross-entropy", "contrastive"]:
+    if arm.thaw == "none":
+        return ""
+    return "contrastive" if arm.by_pairs else "cross-entropy"
+
+
 def _candidate(arm: Arm, chosen: Arm, found: Measurements) -> Candidate:
     labels, n_folds = found.standing.field.labels, found.standing.field.n_folds
     right, n = int(np.nansum(arm.correct(labels))), int(arm.judged.sum())
     behind = gain(chosen, arm, labels)
     solved = Cost(found.standing.solving_s(arm), 0, peak_memory())
-    cost = found.lines.costs.get(arm.thaw, solved) if found.lines else solved
+    cost = found.lines.costs.get(arm.way, solved) if found.lines else solved
     why = "chosen"
     if arm is not chosen:
         why = why_not(behind, shown_only=not is_shippable(arm), in_trial=chosen.thaw != "none")
     return Candidate(
         name=arm.name,
         thaw=arm.thaw,
+        objective=_objective(arm),
         layer=arm.layer,
         head=arm.head,
         score=right / n,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thawline.evaluation.baselines import GUIDES, METHODS
 from thawline.planning import FitPlan
+from thawline.planning.ways import Way
 from thawline.records import Score
 from thawline.runs.run import METHOD_COLUMNS, Run, method_row
 from thawline.runs.strategies import PIXELS, PLAN
@@ -118,8 +119,9 @@ def words_of(plan: FitPlan) -> str:
     return f"{_HEADS.get(plan.head, plan.head)} head on {where}"
 
 
-def _ways(plan: FitPlan | Candidate) -> tuple[str, str, str]:
-    return plan.thaw, plan.layer, plan.head
+def _ways(plan: FitPlan | Candidate) -> tuple[str, str, str, bool]:
+    by_pairs = Way.of(plan).by_pairs if isinstance(plan, FitPlan) else plan.objective == "contrastive"
+    return plan.thaw, plan.layer, plan.head, by_pairs
 
 
 def _described(plan: FitPlan) -> dict[str, Any]:

@@ -107,6 +107,8 @@ def fine_tune(
         seed=ask.seed,
         device=ask.device,
         precision=ask.precision,
+        groups=data.groups,
+        probe=probe.probe if probe else None,
         listener=listener,
         backbone_share=share,
         pad=backbone.preparation.spec.pad,

@@ -25,15 +25,16 @@ from thawline.engines.arithmetic import repeatable
 from thawline.errors import DivergedError
 from thawline.randomness import derived_seed, generator
 from thawline.training.checkpoint import Tensors, having_prefix, prefixed, read_checkpoint, write_checkpoint
+from thawline.training.contrastive import order_of, pairs_backward, solve_head
 from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
 from thawline.training.mixing import Mixed, check_mixing, mix
-from thawline.training.net import Above, swapped
+from thawline.training.net import HEAD, Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
-from thawline.training.predicting import arithmetic_of, predict
+from thawline.training.predicting import arithmetic_of, features_of, predict
 from thawline.training.ragged import cut_to_longest, in_order, parts_of
-from thawline.training.schedule import Order, evaluation_steps, rate
+from thawline.training.schedule import evaluation_steps, rate
 from thawline.training.stage import Activations, StageResult, StageSpec, TrainingSetup
 from thawline.training_records import Evaluated, Point
 
@@ -93,17 +94,13 @@ class StageTrainer:
         self.spec, self.above, self.inputs, self.setup = spec, above, inputs, setup
         settings = setup.settings
         check_mixing(above, settings)
-        self._order = Order(
-            spec.rows,
-            batch_size=settings.batch_size,
-            epochs=spec.epochs,
-            seed=setup.seed,
-            stage=spec.name,
-            views=spec.views,
-        )
+        self._by_pairs = settings.objective == "contrastive"
+        self._order = order_of(spec, setup)
         self._stop = self._order.n_steps
         self._evaluations = evaluation_steps(self._order.n_steps, settings.evaluations)
-        self._watch = FreezeWatch(spec.name, above.net, thawed=above.learning, buffers=above.moving)
+        solved = [name for name in above.learning if self._by_pairs and name.startswith(f"{HEAD}.")]
+        learning = [name for name in above.learning if name not in solved]
+        self._watch = FreezeWatch(spec.name, above.net, thawed=learning, buffers=above.moving, solved=solved)
         self._start = above.snapshot() if settings.l2_sp else {}
         self._optimiser = build_optimiser(above.learning, above.distance, settings, setup.backbone_share)
         averages = settings.ema_decay or settings.average_power
@@ -168,7 +165,6 @@ class StageTrainer:
             labels: (B,)
         """
         settings, step = self.setup.settings, self._now.step
-        rng = generator(self.setup.seed, "mix", self.spec.name, step)
         torch.manual_seed(derived_seed(self.setup.seed, "step", self.spec.name, step))  # dropout, stochastic depth
         # If time runs out before the steps do, the rate follows the clock, and falls to 0 all the same.
         at = max(step, round(self._clock.spent() * (self._stop - 1)))
@@ -180,15 +176,11 @@ class StageTrainer:
         self._optimiser.zero_grad(set_to_none=True)
         crossing, order = in_order(crossing, self.setup.pad)
         labels = labels[order]
-        pieces = np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels)))
         learning = list(self.above.learning.values())
-        total = 0.0
-        for piece in pieces:
-            here = slice(piece[0], piece[-1] + 1)
-            mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
-            for part in parts_of(mixed.crossing, self.setup.pad):
-                loss_of = partial(self._loss, mixed, labels[here], len(labels), part.start)
-                total += self._fast.backward(loss_of, learning, part.stop - part.start)
+        if self._by_pairs:
+            total = pairs_backward(self.above, crossing, labels, self.setup)
+        else:
+            total = self._backward(crossing, labels, learning)
         if not np.isfinite(total):
             raise self._diverged(f"the loss became {total}", step + 1)
         self._watch.saw_gradients()
@@ -199,6 +191,20 @@ class StageTrainer:
         self._add_to_average()
         self._now.loss_sum += total * len(labels)
         self._now.loss_n += len(labels)
+
+    def _backward(
+        self, crossing: tuple[torch.Tensor, ...], labels: torch.Tensor, learning: list[torch.nn.Parameter]
+    ) -> float:
+        """Add the gradients of the cross-entropy of a batch, piece by piece; return the loss."""
+        settings, total = self.setup.settings, 0.0
+        rng = generator(self.setup.seed, "mix", self.spec.name, self._now.step)
+        for piece in np.array_split(np.arange(len(labels)), min(settings.accumulate, len(labels))):
+            here = slice(piece[0], piece[-1] + 1)
+            mixed = mix(tuple(tensor[here] for tensor in crossing), settings, rng)
+            for part in parts_of(mixed.crossing, self.setup.pad):
+                loss_of = partial(self._loss, mixed, labels[here], len(labels), part.start)
+                total += self._fast.backward(loss_of, learning, part.stop - part.start)
+        return total
 
     def _loss(self, mixed: Mixed, labels: torch.Tensor, n: int, start: int, part: slice) -> torch.Tensor:
         """Return the share of a part of the samples, counted from ``start``, in the mean loss over all ``n`` of a step.
@@ -291,16 +297,27 @@ class StageTrainer:
         self.setup.listener.evaluated(row)
 
     def judge(self) -> Judgement:
-        """Judge the net as it is now, or its average if one is kept.
+        """Judge the net as it is now, or its average if one is kept, with a new head if it learns from pairs.
 
         Raises:
             DivergedError: The last steps left a net that predicts no numbers; no loss was computed with it yet.
         """
         with swapped(self.above, self._average):
+            self._solve()
             logits = predict(self.above, self.inputs, self.spec.judged, self.setup, self._fast)
         if not np.isfinite(logits).all():
             raise self._diverged("predictions became infinite or nan", self._now.step)
         return judge(logits, self.setup.labels[self.spec.judged])
+
+    def _solve(self) -> None:
+        """Put a head on a net that learns from pairs, solved on the samples that it learns from, as they are."""
+        if not self._by_pairs:
+            return
+        rows = self.spec.rows
+        features = features_of(self.above, self.inputs, rows, self.setup, self._fast)
+        if not np.isfinite(features).all():
+            raise self._diverged("features became infinite or nan", self._now.step)
+        solve_head(self.above.net.head, features, rows, self.setup)
 
     def _diverged(self, what: str, step: int) -> DivergedError:
         """Say that training diverged, and what helps."""
@@ -316,7 +333,9 @@ class StageTrainer:
             self.above.restore(self.above.snapshot() | self._average)
             self._average = None
         now, judgement = self._now, None
-        if len(self.spec.judged):
+        if not len(self.spec.judged):
+            self._solve()
+        else:
             judgement = self.judge()
             averaged = bool(self.setup.settings.average_power)  # the end is as good as any step before
             if now.best_step not in (0, now.step) and (averaged or len(judgement.losses) < LEAST_TO_GO_BACK):

@@ -86,9 +86,16 @@ class Above:
 
     def logits(self, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Return float32 logits (B, C) from what crosses the line, each (B, ...)."""
-        pooled: torch.Tensor = self.cut.suffix(*crossing)
-        logits: torch.Tensor = self.net.head(pooled)
+        logits: torch.Tensor = self.net.head(self._pooled(crossing))
         return logits.float()
+
+    def features(self, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return float32 features (B, D), as the head takes them, from what crosses the line, each (B, ...)."""
+        return self._pooled(crossing).float()
+
+    def _pooled(self, crossing: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        pooled: torch.Tensor = self.cut.suffix(*crossing)
+        return pooled
 
     def snapshot(self) -> Tensors:
         """Return copies of everything that the stage may change, by name."""

@@ -20,6 +20,16 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, round(n / batch_size))
 
 
+def n_pairs(n: int) -> int:
+    """Return the number of pairs among ``n`` samples, each counted once."""
+    return n * (n - 1) // 2
+
+
+def epochs_within(pairs: int, n: int, batch_size: int) -> int:
+    """Return the epochs over ``n`` samples that compare about so many pairs; at least one."""
+    return max(round(pairs / n_pairs(batch_size) / max(n // batch_size, 1)), 1)
+
+
 class Order:
     """The batches of a stage; every epoch passes over all samples once, in an order of its own."""
 
@@ -49,9 +59,12 @@ class Order:
     def _parts(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the batches of an epoch; the last epoch is kept, as its next step asks for it again."""
         if self._last[0] != epoch:
-            shuffled = generator(self._seed, "order", self._stage, epoch).permutation(self._rows)
-            self._last = epoch, np.array_split(shuffled, self.per_epoch)
+            self._last = epoch, self._deal(epoch)
         return self._last[1]
+
+    def _deal(self, epoch: int) -> list[NDArray[np.int64]]:
+        shuffled = generator(self._seed, "order", self._stage, epoch).permutation(self._rows)
+        return np.array_split(shuffled, self.per_epoch)
 
     def batches(self, start: int, stop: int) -> list[tuple[NDArray[np.int64], int]]:
         """Return the batches of steps ``start`` to ``stop - 1``."""

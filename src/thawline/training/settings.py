@@ -24,6 +24,14 @@ class Settings(BaseModel):
 class TrainPlan(Settings):
     """Settings of gradient training; with data and weights they decide every bit of the result on one machine."""
 
+    objective: Literal["cross-entropy", "contrastive"] = Field(
+        "cross-entropy",
+        description="cross-entropy of the head; or contrastive: pairs of samples draw those of one class together and "
+        "push others apart, then a head is solved on the new features.",
+    )
+    pairs: int = Field(
+        80_000, ge=1, description="Most pairs of samples that contrastive training compares; its epochs follow from it."
+    )
     optimiser: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd (with momentum).")
     lr: float = Field(1e-3, gt=0, le=10, description="Learning rate of the head, after warm-up.")
     lr_decay: float = Field(
@@ -99,7 +107,19 @@ class TrainPlan(Settings):
             raise ValueError("average_power and ema_decay both average the weights; set one of them to 0")
         if self.mixup and self.cutmix:
             raise ValueError("mixup and cutmix cannot both be on; set one of them to 0")
+        if self.objective == "contrastive":
+            self._check_contrastive()
         return self
+
+    def _check_contrastive(self) -> None:
+        """Refuse what has no meaning for pairs."""
+        unusable = {"mixup": self.mixup, "cutmix": self.cutmix, "accumulate above 1": self.accumulate > 1}
+        unusable["class_weights"] = self.class_weights != "none"
+        if names := [name for name, is_on in unusable.items() if is_on]:
+            raise ValueError(
+                f"objective contrastive must do without {' and '.join(names)}: pairs need whole batches of samples as "
+                "they are, and show all classes equally often; leave it out"
+            )
 
 
 MOST_EPOCHS, MOST_VIEWS = 100_000, 1_000

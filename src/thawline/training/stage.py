@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.backbones.receipt import Receipt
+    from thawline.heads import FittedHead
     from thawline.listening import Listener
     from thawline.training.judging import Judgement
     from thawline.training.settings import TrainPlan
@@ -44,6 +45,10 @@ class TrainingSetup:
     device: str
     precision: str
     """f32 or bf16."""
+    groups: NDArray[np.int64] | None = None
+    """(N,) samples with equal numbers share a fold where a head is solved; None: each is alone."""
+    probe: FittedHead | None = None
+    """The head that was solved on features of the frozen backbone; None if there is none."""
     listener: Listener
     """Hears of every step and every evaluation."""
     pad: int | None = None
@@ -70,6 +75,8 @@ class StageSpec:
     """Augmented views of each sample that epochs take in turn; 0: a new one in each epoch."""
     give_up: Callable[[NDArray[np.float64]], bool] | None = None
     """Asked at each evaluation with the losses (m,) of the samples to judge by: whether to stop there."""
+    share: float = 1.0
+    """Of the pairs that training may compare, those of this stage."""
     ends_at: float | None = None
     """When the stage must be over, on the clock of ``time.monotonic``; it makes no step after that."""
 

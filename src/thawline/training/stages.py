@@ -71,6 +71,11 @@ class Stage:
     joint_thaw: Thaw | None = None
     """What learns from all samples, every picture of them a fresh view; None: the same as before, on the same views."""
 
+    @property
+    def joint_share(self) -> float:
+        """Share of its epochs that are on all samples."""
+        return self.joint_epochs / (self.epochs + self.joint_epochs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StageSequence:
@@ -207,6 +212,7 @@ def _choose(position: _Position, net: Net, sequence: StageSequence, setup: Train
         judged=sequence.val,
         epochs=stage.epochs,
         views=stage.views,
+        share=1 - stage.joint_share,
         give_up=_give_up(position, sequence),
     )
     left = len(sequence.stages) - position.stage
@@ -258,6 +264,7 @@ def _go_on(position: _Position, net: Net, sequence: StageSequence, setup: Traini
         judged=rows[:0],
         epochs=stage.joint_epochs,
         views=0 if stage.joint_thaw else stage.views,
+        share=stage.joint_share,
     )
     settings = setup.settings
     settings = settings.changed(warmup_frac=JOINT_WARMUP, clip_norm=JOINT_CLIP * settings.clip_norm)
@@ -282,7 +289,9 @@ def _run(
         now = time.monotonic()
         ends_at = now + max(ends_at - now, 0.0) / stages_left
     spec = replace(spec, ends_at=ends_at)
-    inputs, took = sequence.inputs(above.net.backbone, above.cut, spec.views, spec.rows, spec.judged)
+    by_pairs = setup.settings.objective == "contrastive"
+    as_they_are = np.union1d(spec.judged, spec.rows) if by_pairs else spec.judged  # a head is solved on those
+    inputs, took = sequence.inputs(above.net.backbone, above.cut, spec.views, spec.rows, as_they_are)
     checkpoint, rank = sequence.state / STEP_FILE, setup.settings.lora_rank
     if rank and any(name.startswith(BACKBONE) for name in above.learning):
         with low_rank(above, rank, spec.name, setup.seed) as merged:
