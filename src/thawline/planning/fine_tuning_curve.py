@@ -103,12 +103,13 @@ class _Measuring:
                 f"curve; {self._ground.data.name} leaves {len(self._learn)} in {n_classes} classes. Bring more samples."
             )
         n_draws = [1 if share == 1 else DRAWS for share in shares]
-        total, sizes = sum(n_draws), []
+        total = sum(n_draws)
+        sizes: list[Size] = []
         for share, draws in zip(shares, n_draws, strict=True):
             drawn = [self._drawn(share, draw) for draw in range(draws)]
             n = len(drawn[0])
             way = self._way(n / n_classes)
-            done = sum(len(size.draws) for size in sizes)
+            done = sum(n_draws[: len(sizes)])
             trained = [self._trained(rows, way, done + i, total) for i, rows in enumerate(drawn)]
             sizes.append(Size(n=n, of_class=n / n_classes, way=str(way), draws=trained))
         return pays_from(sizes, self._ground.data.groups[self._judge], self._ground.seed)
