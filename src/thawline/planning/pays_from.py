@@ -78,7 +78,8 @@ class PaysFrom:
     of_class: float | None
     """Samples a class from which fine-tuning pays; None if it does not within the data."""
     ci95: tuple[float | None, float | None]
-    """95 % interval of that number; None stands for fewer than were measured, or for more."""
+    """95 % interval of that number; None stands for fewer than were measured, or for more. Both are None, too, if
+    fine-tuning surely does not pay within the data."""
     beyond: float | None
     """Where the curves would cross beyond the data: a guess."""
     words: str
@@ -127,10 +128,11 @@ def pays_from(sizes: Sequence[Size], groups: NDArray[np.int64], seed: int) -> Pa
         answer = "at first only" if shares[0] > WORTH and intervals[0][0] > 0 else "nowhere"
     elif begins <= first:
         answer = "everywhere"
-    ends = (None if low <= first else float(2**low), None if high > last else float(2**high))
+    surely_not = low == math.inf
+    ends = (None if low <= first or surely_not else float(2**low), None if high > last else float(2**high))
     at = None if begins == math.inf else float(2**begins)
     further = None if beyond is None else float(2**beyond)
-    words = _in_words(answer, at, ends, further, reached, len(groups))
+    words = _in_words(answer, at, None if surely_not else ends, further, reached, len(groups))
     return PaysFrom(
         reached=reached, judged=len(groups), answer=answer, of_class=at, ci95=ends, beyond=further, words=words
     )
@@ -190,16 +192,18 @@ def _reached(size: Size, share: float, interval: tuple[float, float]) -> Reached
 def _in_words(
     answer: Answer,
     at: float | None,
-    ends: tuple[float | None, float | None],
+    ends: tuple[float | None, float | None] | None,
     beyond: float | None,
     reached: Sequence[Reached],
     judged: int,
 ) -> str:
     low, high = _rounded(reached[0].of_class), _rounded(reached[-1].of_class)
     between = f"{low} to {high} samples a class, judged on {judged:,} others"
-    lower = f"{low} or fewer" if ends[0] is None else _rounded(ends[0])
-    upper = f"more than the {high} that were measured" if ends[1] is None else _rounded(ends[1])
-    doubt = f"95 %: {lower} to {upper}"
+    doubt = ""
+    if ends is not None:
+        lower = f"{low} or fewer" if ends[0] is None else _rounded(ends[0])
+        upper = f"more than the {high} that were measured" if ends[1] is None else _rounded(ends[1])
+        doubt = f"95 %: {lower} to {upper}"
     if answer == "from":
         assert at is not None
         return f"Fine-tuning starts to pay at about {_rounded(at)} samples a class ({doubt}; measured with {between})."
@@ -211,8 +215,8 @@ def _in_words(
             f"up ({between})."
         )
     further = "" if beyond is None else f" By the trend, it would at about {_rounded(beyond)}: a guess beyond the data."
-    sure = "" if ends[0] is None and ends[1] is None else f" ({doubt})"
-    return f"Fine-tuning does not pay within the data{sure}: {between}.{further}"
+    unsure = f" ({doubt})" if doubt else ""
+    return f"Fine-tuning does not pay within the data{unsure}: {between}.{further}"
 
 
 def _rounded(of_class: float) -> str:
