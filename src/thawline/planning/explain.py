@@ -45,10 +45,11 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
         more = f"{100 * over.accuracy:+.1f} points over a new head on the same samples (n={over.n})"
     if chosen.thaw == "none":
         return f"Retrain only the head ({chosen.name}): {right} {interval}, {more}."
+    what = _what(chosen.thaw) + (", by pairs of samples" if chosen.by_pairs else "")
     if over.loss > 0:
-        return f"Retrain {_what(chosen.thaw)}: {right} {trial} {interval}, {more}."
+        return f"Retrain {what}: {right} {trial} {interval}, {more}."
     return (
-        f"Retrain {_what(chosen.thaw)}: {right} {trial} {interval}, no gain ({more}). So few samples say little about "
+        f"Retrain {what}: {right} {trial} {interval}, no gain ({more}). So few samples say little about "
         "a whole training, which has nearly always gained on other data."
     )
 

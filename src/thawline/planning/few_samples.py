@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from thawline.training.settings import TrainAsk
 
 FEW_OF_CLASS = 50
-"""With fewer samples a class, in the mean, training by pairs is tried beside the cross-entropy. With more, both reach
-about the same, and a trial of each would cost more than it gains (docs/few-samples.md)."""
+"""With fewer samples a class, in the mean, training by pairs is tried beside the cross-entropy. Its authors found its
+lead to shrink up to 64 samples a class (Tunstall et al. 2022, arXiv:2209.11055), where a second trial costs more."""
 LEAST_OF_CLASS = 2
 """With fewer samples a class, in the mean, there are too few pairs of one class."""
 

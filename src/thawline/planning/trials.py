@@ -109,7 +109,7 @@ class Trials:
         (stage,) = plan.stages
         way = Way.of(plan)
         paces, joint = self._paces[way.at(stage.thaw)], self._paces.get(way.at(stage.goal))
-        split, rung = self.ground.held_out(plan), rung_of(self.backbone, stage)
+        split, rung = self.ground.held_out(plan), self._rung(str(way))
         return stage_cost(stage, paces, split, rung, plan, joint=joint, n_stored=n_stored, chosen=chosen)
 
     def has_paces(self, setting: str) -> bool:

@@ -141,8 +141,7 @@ def pair_loss(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         features: (B, D)
         labels: (B,)
     Source:
-        The cosine loss of Sentence-BERT (Reimers & Gurevych 2019, arXiv:1908.10084), as SetFit uses it. Supervised
-        contrastive learning (Khosla et al. 2020, arXiv:2004.11362) gained less in the same time (docs/few-samples.md).
+        The cosine loss of Sentence-BERT (Reimers & Gurevych 2019, arXiv:1908.10084), as SetFit uses it.
     """
     unit = functional.normalize(features, dim=1)
     first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
