@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.toy_text import NAME, texts
 from typer.testing import CliRunner
 
 from thawline.cli.app import app
+from thawline.planning import read_plan
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -86,3 +88,47 @@ def test_strategies_are_compared_and_resumed(photos: Path) -> None:
     code, _, said = run("compare", photos, "--only", "forest")
     assert code == 2
     assert "strategies must be among" in " ".join(said.split())
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table of 60 short texts of two classes."""
+    made, labels = texts(60)
+    rows = [f'"{text}",{("good", "bad")[label]}' for text, label in zip(made, labels, strict=True)]
+    monkeypatch.chdir(tmp_path)
+    Path("reviews.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return Path("reviews.csv")
+
+
+CURVE = ("--curve", "--model", NAME, "--thaw", "from:blocks.1", "--epochs", "1")
+
+
+def test_a_plan_says_from_how_many_samples_a_class_fine_tuning_pays(reviews: Path) -> None:
+    code, said, error = run("plan", reviews, *CURVE)
+    assert code == 0, error
+    plain = " ".join(said.split())
+    assert "Fine-tuning " in plain and "samples a class" in plain
+    assert "frozen head" in plain and "log loss saved" in plain
+    (sentence,) = [reason for reason in read_plan(Path("plan.toml")).reasons if reason.startswith("Fine-tuning ")]
+    assert sentence in plain
+
+
+@pytest.mark.slow
+def test_the_json_of_a_curve(reviews: Path) -> None:
+    code, said, _ = run("plan", reviews, *CURVE, "--json")
+    assert code == 0
+    content = json.loads(said)
+    curve = content["curve"]
+    assert curve["words"] in content["reasons"]
+    assert curve["answer"] in ("from", "everywhere", "nowhere", "at first only")
+    ns = [one["n"] for one in curve["reached"]]
+    assert ns == sorted(ns)
+    assert all(len(one["saved"]) == 3 for one in curve["reached"])
+
+
+def test_a_curve_of_too_few_samples_says_how_many_it_needs(photos: Path) -> None:
+    for picture in photos.rglob("*_0[5-9].png"):
+        picture.unlink()
+    code, _, said = run("plan", photos, "--curve", "--thaw", "last:1")
+    assert code == 2
+    assert "data must leave 4 samples a class to learn from" in " ".join(said.split())
