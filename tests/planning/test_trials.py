@@ -18,6 +18,7 @@ from thawline.planning import Ground, trials
 from thawline.planning.budget import Budget
 from thawline.planning.planned import Begun, TrialsFolder
 from thawline.planning.trials import FUTILE, Futility, Trials
+from thawline.planning.ways import Way
 from thawline.randomness import generator
 from thawline.training.checkpoint import read_checkpoint
 from thawline.training.stages import STAGES_FILE
@@ -166,7 +167,7 @@ def test_a_trial_of_everything_on_a_part_of_the_samples_thaws_everything(
     tried = make()
     tried.judge("from:layer1.1", range(1))
     tried.judge("all", range(1))
-    assert tried._paces.keys() == {"from:layer1.1", "all"}
+    assert tried._paces.keys() == {Way("from:layer1.1"), Way("all")}
     found = read_checkpoint(tried.folder / "all-0" / STAGES_FILE)
     assert found is not None
     (record,) = found[1]["records"]
