@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "bf16", "int8"]
 """What layers compute in."""
 Target = Literal["class", "labels", "number"]
 """What is learned of each sample: its one class, which of several labels it has, or one or more numbers."""

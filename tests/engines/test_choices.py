@@ -169,7 +169,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
     [
         ({"engine": "tensorflow"}, "engine must be auto, openvino or torch; got 'tensorflow'"),
         ({"engine": "openvino", "device": "cuda", "precision": "f32"}, "needs a processor, .* got device cuda. Use"),
-        ({"precision": "f64"}, "precision must be auto, f32 or bf16; got 'f64'"),
+        ({"precision": "f64"}, "precision must be auto, f32, bf16 or int8; got 'f64'"),
         ({"device": "tpu"}, "device must be auto, cpu, mps, cuda or cuda:N; got 'tpu'. Leave it out"),
         ({"device": "cuda:x"}, "got 'cuda:x'"),
     ],

@@ -301,7 +301,9 @@ class ComputeOptions:
 
     seed: Annotated[int, _compute(help="Seed of the split, the folds, the training and the bootstrap.")] = 0
     engine: Annotated[str, _compute(help="What runs the frozen layers: auto, openvino or torch.")] = "auto"
-    precision: Annotated[str, _compute(help="Number format to compute in: auto, f32 or bf16.")] = "auto"
+    precision: Annotated[
+        str, _compute(help="Number format to compute in: auto, f32, bf16 or int8 (a frozen text encoder).")
+    ] = "auto"
     device: Annotated[str, _compute(help="Device that computes: auto, cpu, cuda or mps.")] = "auto"
 
     def hardware(self) -> Hardware:

@@ -15,7 +15,7 @@ from thawline.engines.converting.topology import Topology, recorded
 from thawline.engines.forecast import Offer, choose
 from thawline.engines.graph_store import GraphStore
 from thawline.engines.graphs import N_STAND_INS, GraphKey, StoredGraphs
-from thawline.errors import ModelError, NotConvertibleError, StorageError
+from thawline.errors import ModelError, NotConvertibleError, StorageError, UsageError
 from thawline.inputs import kind_of
 from thawline.records import Precision
 from thawline.scale.allocator import keep_freed_memory
@@ -112,6 +112,11 @@ class ConvertedBackbone:
         return OpenVINOEngine(converted, precision)
 
     def _converted(self, precision: Precision) -> Converted:
+        if precision == "int8" and self.backbone.preparation.spec.pad is None:
+            raise UsageError(
+                f"precision int8 is for text encoders; {self.backbone.title} takes pictures. "
+                "Use --precision f32 or bf16, or leave it out."
+            )
         keep_freed_memory()
         return self._given(precision) or self._filled(precision) or self._by_torch(precision)
 

@@ -99,7 +99,8 @@ def engine_choices(
 
     Args:
         engine: ``auto``, ``openvino`` (processors only) or ``torch``.
-        precision: ``auto`` (bf16 where the hardware computes in it, else f32), ``f32`` or ``bf16``.
+        precision: ``auto`` (bf16 where the hardware computes in it, else f32), ``f32``, ``bf16``, or ``int8`` (texts
+            by OpenVINO).
         device: ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
         memory: Folder in which the meaning of ``auto`` is remembered for this machine.
     Returns:
@@ -116,13 +117,19 @@ def engine_choices(
             f"engine openvino needs a processor, and the package openvino; got device {where}"
             f"{'' if where != 'cpu' else ', and openvino is not installed'}. Use --engine torch."
         )
+    if computes_in == "int8" and (engine == "torch" or not by_openvino):
+        raise UsageError(
+            f"precision int8 needs the engine openvino on a processor; got engine {engine} on {where}. "
+            "Use --precision f32, or --engine openvino --device cpu."
+        )
     named = engine == "torch" and precision != "auto"
     in_torch = computes_in if where != "cpu" or named or (precision != "auto" and not by_openvino) else "f32"
     choices = {
         "openvino": EngineChoice("openvino", where, computes_in),
         "torch": EngineChoice("torch", where, in_torch),
     }
-    wanted = ENGINES if engine == "auto" else (engine,)
+    every = ("openvino",) if computes_in == "int8" else ENGINES
+    wanted = every if engine == "auto" else (engine,)
     return tuple(choices[name] for name in wanted if name == "torch" or by_openvino)
 
 
@@ -135,7 +142,7 @@ def hardware(precision: str = "auto", device: str = "auto", *, memory: Path | No
         UsageError: One of them cannot be.
     """
     if precision not in ("auto", *get_args(Precision)):
-        raise UsageError(f"precision must be auto, f32 or bf16; got {precision!r}.")
+        raise UsageError(f"precision must be auto, f32, bf16 or int8; got {precision!r}.")
     if not _DEVICE.fullmatch(device):
         raise UsageError(
             f"device must be auto, cpu, mps, cuda or cuda:N; got {device!r}. Leave it out to use the fastest device."

@@ -19,6 +19,7 @@ CONVERSION_S = 2.5
 FILLING_S = 1.0
 """From a recorded graph and its weights to graphs on disk; torch is not needed."""
 MULTIPLY_ADDS_PER_S = {
+    ("openvino", "int8"): 50e9,
     ("openvino", "bf16"): 100e9,
     ("openvino", "f32"): 50e9,
     ("torch", "bf16"): 30e9,

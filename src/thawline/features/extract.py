@@ -49,7 +49,7 @@ def extract_features(
         rung: ``pooled``, or a layer of the backbone, whose output is then averaged over positions; or several with
             commas, whose features then stand side by side.
         engine: ``auto`` (what ends first, by a forecast), ``openvino`` (processors) or ``torch``.
-        precision: ``auto``, ``f32`` or ``bf16``.
+        precision: ``auto``, ``f32``, ``bf16``, or ``int8`` (texts by OpenVINO).
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
         batch_size: Samples in one run of the network; does not change the numbers.
         store: Where rows are found and kept; by default the one in the cache folder.

@@ -52,7 +52,9 @@ class Askable(Settings):
     samples: int = Field(0, ge=0, description="Samples that are read, of those opened; 0 = all.")
     seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, the folds, the training and the bootstrap.")
     engine: Literal["auto", "openvino", "torch"] = Field("auto", description="What runs the frozen part.")
-    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the backbone.")
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+        "auto", description="Arithmetic of the backbone; int8 for a frozen text encoder only."
+    )
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
 
     @field_validator("thaw", mode="before")
@@ -80,6 +82,10 @@ class Askable(Settings):
             raise ValueError(f"hidden and dropout must come with head mlp; got head {self.head}")
         if self.from_scratch and self.thaw not in ("all", AUTO):
             raise ValueError(f"from_scratch must go with thaw all, as nothing is pre-trained; got thaw {self.thaw}")
+        if self.precision == "int8" and self.thaw != "none":
+            raise ValueError(
+                f"precision int8 must go with thaw none, as it is for a frozen encoder; got thaw {self.thaw}"
+            )
         return self
 
 

@@ -17,21 +17,27 @@ from thawline.engines.converting.refining import (
     Reference,
     in_bfloat16,
     in_float32,
+    in_int8,
     of_any_length,
     run_compiled,
     smallest_cosine,
 )
 from thawline.engines.graphs import N_STAND_INS, Converted
 from thawline.engines.openvino_engine import compile_graphs
-from thawline.errors import NotConvertibleError
+from thawline.errors import ModelError, NotConvertibleError
 from thawline.inputs import kind_of
 from thawline.inputs.lengths import lengths_of
-from thawline.records import Precision
+from thawline.inputs.text.tokens import tokens_of
+from thawline.records import Precision, TextPreparation
 from thawline.scale.openvino_import import ov
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
 
+N_MEASURED = 32
+"""Made-up texts on which the ranges of int8 are measured."""
+_LEAST_IN_INT8 = 0.9
+"""Smallest cosine to the float32 features, over made-up texts, of which int8 has less than of real ones."""
 _SAME = 0.99999
 """Cosine between float32 features of OpenVINO and of torch."""
 NUMBERS_AT_ONCE = 2_500_000
@@ -44,7 +50,8 @@ MOST_AT_ONCE = 8
 def convert(backbone: Backbone, rungs: Sequence[str], precision: Precision) -> Converted:
     """Convert the layers between prepared samples and the features at some rungs; this builds the backbone.
 
-    In bfloat16, first layers stay in float32 as far as the features would otherwise stray; all of them if need be.
+    In bfloat16, first layers stay in float32 as far as the features would otherwise stray; all of them if need be. In
+    int8, only texts.
 
     Raises:
         NotConvertibleError: OpenVINO does not take this architecture, or computes something else.
@@ -81,9 +88,25 @@ def _of_any_length(backbone: Backbone, rungs: Sequence[str], pad: int, precision
     model = _traced(reader, backbone, half[:2])
     with torch.no_grad():
         expected = [rows.numpy() for rows in reader(torch.from_numpy(samples))]
-    converted = of_any_length(model, samples, pad, precision)
+    converted = of_any_length(model, samples, pad, "f32" if precision == "int8" else precision)
     found = run_compiled(compile_graphs(((model, "f32"),)), [samples])
     _check_equal(found, expected, backbone.name)
+    return _in_int8(model, backbone, converted) if precision == "int8" else converted
+
+
+def _in_int8(model: ov.Model, backbone: Backbone, exact: Converted) -> Converted:
+    preparation = backbone.preparation
+    assert isinstance(preparation, TextPreparation)
+    tokens = tokens_of(preparation)
+    room = preparation.length - len(tokens.before) - len(tokens.behind)
+    bare = [row[row != preparation.pad][:room] for row in kind_of("text").stand_ins(N_MEASURED, preparation)]
+    # the tokens that stand around every text are those with the largest activations
+    converted = in_int8(model, [np.array([[*tokens.before, *ids, *tokens.behind]], np.int32) for ids in bare], exact)
+    if converted.cosine < _LEAST_IN_INT8:
+        raise ModelError(
+            f"{backbone.name} in int8 strays too far from itself: the smallest cosine to its float32 features is "
+            f"{converted.cosine:.3f}, and must be at least {_LEAST_IN_INT8}. Use --precision f32."
+        )
     return converted
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.engines.converting.quantising import quantised
 from thawline.engines.converting.rounding import Means, round_weights, run_watched, split, work
 from thawline.engines.graphs import Converted
 from thawline.engines.openvino_engine import compile_graphs
@@ -70,6 +71,19 @@ def of_any_length(model: ov.Model, samples: NDArray[np.int32], pad: int, precisi
         if cosine >= MIN_COSINE:
             return Converted(rounded, ready, of_one, 0.0, cosine, pad)
     return Converted(graphs, exact, of_one, 1.0, 1.0, pad)
+
+
+def in_int8(model: ov.Model, batches: Sequence[NDArray[np.int32]], exact: Converted) -> Converted:
+    """A graph that takes samples of any length, its products with weights computed in int8.
+
+    Args:
+        batches: (B, L) without padding; ranges are measured on them.
+        exact: The graph in float32.
+    """
+    graphs: Chain = ((quantised(model, batches), "f32"),)  # what is not quantised stays float32
+    ready = compile_graphs(graphs)
+    cosine = smallest_cosine(run_compiled(ready, batches), run_compiled(exact.compiled, batches))
+    return replace(exact, graphs=graphs, compiled=ready, float32_share=0.0, cosine=cosine)
 
 
 def in_float32(model: ov.Model) -> Converted:

@@ -78,7 +78,7 @@ def run_watched(
         What it gives, (N, D) for each output, and the means.
     """
     watched = model.clone()
-    products = [node for node in watched.get_ordered_ops() if _weights(node) is not None]
+    products = [node for node in watched.get_ordered_ops() if weights_of(node) is not None]
     means = []
     for node in products:
         given = node.input_value(0)
@@ -106,7 +106,7 @@ def round_weights(model: ov.Model, means: Means) -> None:
     a bias is added behind a clamp that never clamps: there it is worked into the layer, too, but stays float32.
     """
     for node in model.get_ordered_ops():
-        weights = _weights(node)
+        weights = weights_of(node)
         if weights is None:
             continue
         exact = np.array(weights.data, np.float32)
@@ -179,7 +179,7 @@ def _per_channel(node: ov.Node, values: NDArray[np.float32]) -> NDArray[np.float
     return values.reshape(-1, *[1] * n_positions) if n_positions else values
 
 
-def _weights(node: ov.Node) -> ov.Node | None:
+def weights_of(node: ov.Node) -> ov.Node | None:
     """The constant that a product multiplies with, where the other factor is data."""
     if node.get_type_name() not in (*_CONVOLUTIONS, "MatMul"):
         return None
@@ -193,7 +193,7 @@ def _weights(node: ov.Node) -> ov.Node | None:
 
 
 def _work(node: ov.Node) -> int:
-    weights = _weights(node)
+    weights = weights_of(node)
     if weights is None:
         return 0
     outputs, shape = math.prod(node.get_output_shape(0)), list(weights.get_output_shape(0))
