@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thawline.backbones.names import layers_in
+from thawline.bundles.answers import CLASSES, EVEN, Answers, Threshold, check_threshold, predictions_of
 from thawline.bundles.predictions import Predictions
 from thawline.records import Dataset, Precision, Skipped
 
@@ -52,6 +53,7 @@ class Bundle:
         engine: str = "auto",
         device: str = "auto",
         graphs: StoredGraphs | None = None,
+        answers: Answers = CLASSES,
     ) -> None:
         """Put a bundle together; nothing is built.
 
@@ -60,6 +62,7 @@ class Bundle:
             engine: What runs the backbone if there are no graphs; see ``BundleSpec``.
             device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``; graphs run on the processor only.
             graphs: The backbone up to its layers, converted.
+            answers: What the head puts out; ``classes`` are the names of its labels or numbers if it is of these.
         """
         self.backbone = backbone
         self.head = head
@@ -69,6 +72,7 @@ class Bundle:
         self.engine = engine
         self.device = device
         self.graphs = graphs
+        self.answers = answers
         self._opened: Engine | None = None
         self._opening = threading.Lock()
 
@@ -81,6 +85,7 @@ class Bundle:
         text_column: str | None = None,
         root: str | os.PathLike[str] | None = None,
         follow_links: bool = False,
+        threshold: Threshold = EVEN,
         progress: Progress | None = None,
     ) -> Predictions:
         """Predict the class of each sample. Needs no cache and writes nothing.
@@ -95,6 +100,8 @@ class Bundle:
                 and data sets of them, or an open binary file with a text on each line.
             file_column, image_column, text_column, root: How a table names its samples, as in ``open_data``.
             follow_links: In a folder, follow links that lead outside it, or to folders.
+            threshold: Of a model of labels: probability from which a label is given, or ``best``: each label from its
+                own, at which its F1 was best on samples held out.
             progress: Called with (pictures done, pictures in all).
         Returns:
             Labels and probabilities (N, C), in the order given; what cannot be read stands in ``failed``. A picture
@@ -102,7 +109,7 @@ class Bundle:
         Raises:
             DataError: There is nothing to predict, or a sample of a ``Dataset`` has changed since it was opened.
             ModelError: The backbone gives NaN or infinity, or needs torch, which is not installed.
-            UsageError: An item that is no picture.
+            UsageError: An item that is no picture, or a threshold that cannot be.
         """
         import numpy as np
 
@@ -111,6 +118,7 @@ class Bundle:
         from thawline.inputs import kind_of
 
         preparation = self.backbone.preparation
+        check_threshold(threshold, self.answers)
         beyond = kind_of(preparation.kind).beyond()
         how: dict[str, Any] = {"root": root, "follow_links": follow_links}
         how |= {"file_column": file_column, "image_column": image_column, "text_column": text_column}
@@ -118,19 +126,21 @@ class Bundle:
         files, skipped, prepare = asked.files, asked.skipped, asked.prepare
         if not files:
             nothing = np.empty((0, len(self.classes)))
-            return Predictions(
-                files=(), classes=self.classes, probabilities=nothing, failed=skipped, warnings=asked.warnings
+            return predictions_of(
+                self.answers, (), self.classes, nothing, skipped, warnings=asked.warnings, threshold=threshold
             )
         rows: list[int] = []
         failed: list[Skipped] = []
         values = self._values(files, prepare, rows, failed, progress)
         # Blocks as a head cuts many rows itself: a nearest-neighbours head rounds by the size of its blocks.
         blocks = [self.head.predict_proba(block) for block in in_blocks(values, BLOCK_ROWS)]
-        return Predictions(
-            files=tuple(files[row] for row in rows),
-            classes=self.classes,
-            probabilities=np.concatenate([*blocks, np.empty((0, len(self.classes)))]),
-            failed=(*skipped, *failed),
+        return predictions_of(
+            self.answers,
+            tuple(files[row] for row in rows),
+            self.classes,
+            np.concatenate([*blocks, np.empty((0, len(self.classes)))]),
+            (*skipped, *failed),
+            threshold=threshold,
             warnings=(*asked.warnings, *beyond.remarks(preparation.scales)),
             column=asked.column,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from thawline.backbones.names import layers_in
+from thawline.bundles.answers import CLASSES, Answers
 from thawline.bundles.bundle import Bundle
 from thawline.errors import ThawlineError
 from thawline.records import Precision
@@ -30,6 +31,7 @@ def make_bundle(
     engine: str,
     device: str,
     trained: bool,
+    answers: Answers = CLASSES,
     seconds_left: float = float("inf"),
 ) -> Bundle:
     """Put the bundle of a fit together.
@@ -45,6 +47,7 @@ def make_bundle(
         precision: What it computed in.
         engine, device: As they were asked for.
         trained: Whether the fit trained by gradient descent, whatever ships.
+        answers: What the head puts out.
         seconds_left: Of the fit's budget.
     """
     from thawline.engines.choices import hardware
@@ -65,6 +68,7 @@ def make_bundle(
         engine="torch" if by_torch_here else engine,
         device=device,
         graphs=graphs,
+        answers=answers,
     )
 
 

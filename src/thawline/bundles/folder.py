@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from thawline.backbones.names import layers_in
+from thawline.bundles.answers import Answers
 from thawline.bundles.bundle import Bundle
 from thawline.bundles.spec import GRAPHS_FOLDER, MODEL_FILE, SPEC_FILE, TOKENIZER_FILE, BundleSpec, read_spec
 from thawline.bundles.tensors import BACKBONE, read_head, write_model
@@ -51,11 +52,15 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         head=cast("Any", bundle.head.kind),
         head_settings=bundle.head.settings(),
         classes=bundle.classes,
+        target=bundle.answers.target,
+        thresholds=bundle.answers.thresholds,
+        half_widths=bundle.answers.half_widths,
         tensors_sha256=file_sha256(folder / MODEL_FILE),
         graphs_sha256=None if bundle.graphs is None else file_sha256(folder / GRAPHS_FOLDER / DESCRIPTION),
     )
+    only_others = {"target", "thresholds", "half_widths"} if spec.target == "class" else None
     with written_whole(folder / SPEC_FILE) as file:
-        file.write(spec.model_dump_json(indent=2) + "\n")
+        file.write(spec.model_dump_json(indent=2, exclude=only_others) + "\n")
 
 
 def _write_tokenizer(preparation: TextPreparation, place: Path) -> None:
@@ -122,6 +127,13 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
             f"{folder / SPEC_FILE} must name the {head.classes_n} classes that {MODEL_FILE} tells apart; it names "
             f"{len(spec.classes)}. Copy the run folder again."
         )
+    answers = Answers(spec.target, spec.thresholds, spec.half_widths)
+    numbers = answers.thresholds or answers.half_widths
+    if head.target != spec.target or (numbers and len(numbers) != len(spec.classes)):
+        raise RunError(
+            f"{folder / SPEC_FILE} must say of each output what {MODEL_FILE} was fitted to; it does not. "
+            "Copy the run folder again."
+        )
     return Bundle(
         backbone=backbone,
         head=head,
@@ -131,6 +143,7 @@ def load_bundle(folder: str | Path, *, device: str = "auto") -> Bundle:
         engine=spec.engine,
         device=device,
         graphs=None if spec.graphs_sha256 is None else _graphs(folder, spec, spec.graphs_sha256),
+        answers=answers,
     )
 
 

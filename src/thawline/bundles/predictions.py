@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import IO
 
     import numpy as np
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from thawline.records import Skipped
+
+
+def as_table(columns: dict[str, Any]) -> pd.DataFrame:
+    """Return a table of columns by name.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise UsageError(
+            f"to_pandas needs pandas, which cannot be imported: {error}. Install it: pip install pandas"
+        ) from error
+    return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +61,21 @@ class Predictions:
         """Show the first rows, for notebooks."""
         from thawline.showing import MAX_ROWS, card, table_html
 
-        first = zip(self.files[:MAX_ROWS], self.labels[:MAX_ROWS], self.probabilities[:MAX_ROWS], strict=True)
-        tables = [table_html(("file", "label", "probability"), [(f, label, f"{p.max():.3f}") for f, label, p in first])]
+        tables = [table_html(self._columns(), self._rows()[:MAX_ROWS])]
         if self.failed:
             rows = [(skipped.file, skipped.reason) for skipped in self.failed]
             tables.append(table_html(("could not be read", "reason"), rows))
         shown = [f"The first {MAX_ROWS} of {len(self):,}."] if len(self) > MAX_ROWS else []
         return card("Predictions", (self._summary(), *shown), *tables)
+
+    def _columns(self) -> tuple[str, ...]:
+        """Names of what a card shows of each picture."""
+        return ("file", "label", "probability")
+
+    def _rows(self) -> list[tuple[object, ...]]:
+        """(N,) what a card shows of each picture."""
+        rows = zip(self.files, self.labels, self.probabilities, strict=True)
+        return [(file, label, f"{p.max():.3f}") for file, label, p in rows]
 
     def _summary(self) -> str:
         from thawline.showing import counted, few
@@ -72,17 +95,19 @@ class Predictions:
         Only if there are any, ``"warnings"`` holds sentences.
         """
         order = (-self.probabilities).argsort(1, kind="stable")[:, :n_top]
-        rows = zip(self.files, order, self.probabilities, strict=True)
+        return self._object(
+            {
+                "label": self.classes[top[0]],
+                "probability": float(row[top[0]]),
+                "top": {self.classes[index]: float(row[index]) for index in top},
+            }
+            for top, row in zip(order, self.probabilities, strict=True)
+        )
+
+    def _object(self, answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """Return what ``to_json`` does, of what is said of each picture."""
         return {
-            "predictions": [
-                {
-                    "file": file,
-                    "label": self.classes[top[0]],
-                    "probability": float(row[top[0]]),
-                    "top": {self.classes[index]: float(row[index]) for index in top},
-                }
-                for file, top, row in rows
-            ],
+            "predictions": [{"file": file} | answer for file, answer in zip(self.files, answers, strict=True)],
             "failed": [{"file": skipped.file, "reason": skipped.reason} for skipped in self.failed],
         } | ({"warnings": list(self.warnings)} if self.warnings else {})
 
@@ -92,17 +117,11 @@ class Predictions:
         Raises:
             UsageError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise UsageError(
-                f"to_pandas needs pandas, which cannot be imported: {error}. Install it: pip install pandas"
-            ) from error
         columns = {self.column: self.files, "label": self.labels, "probability": self.probabilities.max(1, initial=0)}
         classes = {f"p({name})": self.probabilities[:, i] for i, name in enumerate(self.classes)}
-        return pd.DataFrame(columns | classes)
+        return as_table(columns | classes)
 
-    def write_csv(self, target: IO[str], true_labels: Sequence[str] | None = None) -> None:
+    def write_csv(self, target: IO[str], true_labels: Sequence[Any] | None = None) -> None:
         """Write a row for each picture: file, label, probability, then the probability of each class under its name.
 
         Rows of a table come in its order, and its own name stands above their file names (``id``).

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, f
 from thawline.backbones.providers import FAMILIES
 from thawline.errors import RunError
 from thawline.inputs import KINDS
-from thawline.records import Precision, Preparation
+from thawline.records import Precision, Preparation, Target
 from thawline.scale.disk import is_folder, is_there
 from thawline.version import __version__
 
@@ -47,6 +47,12 @@ class BundleSpec(BaseModel):
     head: Literal["linear", "mlp", "logistic", "ridge", "svm", "knn"]
     head_settings: dict[str, Any]
     classes: tuple[str, ...]
+    """Names of the head's outputs: of labels or numbers, if it has such a target."""
+    target: Target = "class"
+    """What the model predicts. This and the next two stand in the file only if that is not one class."""
+    thresholds: tuple[float, ...] = ()
+    half_widths: tuple[float, ...] = ()
+    """As ``Answers`` has them."""
     tensors_sha256: str
     """SHA-256 of ``model.safetensors``."""
     graphs_sha256: str | None = None

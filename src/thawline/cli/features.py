@@ -22,7 +22,7 @@ EXAMPLES = (
 def features(
     *,
     data: Data,
-    target: Annotated[Path, typer.Option("--out", help="File to write, .npz or .parquet: values, files, labels.")],
+    place: Annotated[Path, typer.Option("--out", help="File to write, .npz or .parquet: values, files, labels.")],
     force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
     data_options: LabelledData,
     model: ModelOptions,
@@ -37,7 +37,7 @@ def features(
     from thawline.scale.disk import check_new_file
 
     layer = model.read_at()
-    check_new_file(target, "--out", ENDINGS, force=force)
+    check_new_file(place, "--out", ENDINGS, force=force)
     hardware = compute.hardware()
     with listening(quiet=output.silent) as listener:
         labelled, backbone = opened_together(data, data_options, model, listener, layer=layer, **hardware)
@@ -46,14 +46,14 @@ def features(
         extracted = extract_features(
             labelled, backbone, rung=layer, **hardware, progress=partial(listener.progress, "features")
         )
-    write_features(extracted, labelled, target)
+    write_features(extracted, labelled, place)
     from thawline.cli.results import json_of, print_data
 
     n, dim = extracted.values.shape
     if output.json_:
         print_json(
             {
-                "out": str(target),
+                "out": str(place),
                 "model": backbone.name,
                 "layer": layer,
                 "n": n,
@@ -67,6 +67,6 @@ def features(
         print_data(labelled)
         say(
             f"{extracted.computed:,} features computed, {extracted.reused:,} reused, {extracted.seconds:.1f} s. "
-            f"Written: {plain(target)} ({n:,} samples x {dim:,} features, {plain(layer)})",
+            f"Written: {plain(place)} ({n:,} samples x {dim:,} features, {plain(layer)})",
             soft_wrap=True,
         )

@@ -118,7 +118,7 @@ def _asked(
     return Asked.of(
         thaw=training.thaw,
         from_scratch=training.from_scratch,
-        head=training.head,
+        **({} if training.head is None else {"head": training.head}),
         hidden=training.widths(),
         dropout=training.dropout,
         layer=model.read_at(),

@@ -31,7 +31,17 @@ _data, _model, _training, _compute, _output = (
 class DataOptions:
     """How to read the data."""
 
-    label_column: Annotated[str | None, _data(help="Column with the labels.")] = None
+    target: Annotated[
+        str,
+        _data(
+            metavar="WHAT",
+            help="What is learned of each sample: class (one), labels (any number of them) or number; auto takes lists "
+            "for labels and all else for classes.",
+        ),
+    ] = "auto"
+    label_column: Annotated[
+        str | None, _data(help="Column with the labels; several with commas hold 0 and 1 for each label, or numbers.")
+    ] = None
     file_column: Annotated[str | None, _data(help="Column with the file names.")] = None
     image_column: Annotated[str | None, _data(help="Column with the bytes of the pictures (Parquet).")] = None
     text_column: Annotated[str | None, _data(help="Column with the texts.")] = None
@@ -64,6 +74,7 @@ class DataOptions:
     def opening(self) -> dict[str, Any]:
         """Return the arguments of ``open_data``."""
         return {
+            "target": self.target,
             "label_column": self.label_column,
             "file_column": self.file_column,
             "image_column": self.image_column,
@@ -220,7 +231,9 @@ class TrainingOptions:
     from_scratch: Annotated[
         bool, _training("--from-scratch", help="Train the architecture from random weights; none are fetched.")
     ] = False
-    head: Annotated[str, _training(help="The new classifier: logistic, ridge, svm or mlp.")] = "logistic"
+    head: Annotated[
+        str | None, _training(help="The new head: logistic, ridge, svm or mlp (default: logistic; for numbers ridge).")
+    ] = None
     hidden: Annotated[
         str | None, _training(metavar="WIDTHS", help="Widths of the hidden layers of an mlp head, such as 256,128.")
     ] = None

@@ -134,9 +134,10 @@ def _print(plan: "FitPlan", path: Path, data: Path, ahead: "Forecast | None", pa
     for reason in plan.reasons:
         say(plain(reason))
     if plan.candidates:
+        loss = "squared error" if plan.target == "number" else "log loss"
         console(stderr=False).print(_candidates(plan), crop=False)
         say(
-            "Each candidate is judged on samples that it did not learn from. behind by: its log loss above that of the "
+            f"Each candidate is judged on samples that it did not learn from. behind by: its {loss} above that of the "
             "chosen one, on the samples that both were judged on, and the standard error."
         )
     if pays is not None:
@@ -173,11 +174,14 @@ def _candidates(plan: "FitPlan") -> "Table":
     from rich import box
     from rich.table import Table
 
+    from thawline.evaluation.metric_words import JUDGED_BY
+
     # a pipe counts as 80 columns, which would cut numbers
     width = None if console(stderr=False).width >= _WIDTH else _WIDTH
     rows = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), width=width)
     rows.add_column("candidate", overflow="fold")
-    for column in ("accuracy", "95 % interval", "n", "log loss", "behind by (SE)", "fit s", "cache MB"):
+    loss = "sq. error" if plan.target == "number" else "log loss"
+    for column in (JUDGED_BY[plan.target], "95 % interval", "n", loss, "behind by (SE)", "fit s", "cache MB"):
         rows.add_column(column, justify="right", no_wrap=True)
     for one in plan.candidates:
         chosen = one.behind is None

@@ -3,14 +3,17 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thawline.cli.console import listening, plain, print_json, say
 from thawline.cli.groups import only
 from thawline.cli.options import ComputeOptions, OutputOptions, RunFolder, UnlabelledData
-from thawline.errors import DataError
+from thawline.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from thawline.bundles.answers import Threshold
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -36,6 +39,13 @@ def predict(
     ],
     target: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="Probability from which a label is given, by a model of labels; or best: of each label the one with "
+            "the best F1 on samples held out."
+        ),
+    ] = "0.5",
     data: UnlabelledData,
     compute: Annotated[ComputeOptions, only("device")],
     output: OutputOptions,
@@ -63,6 +73,7 @@ def predict(
             text_column=data.text_column,
             root=data.root,
             follow_links=data.follow_links,
+            threshold=_threshold(threshold),
             progress=partial(listener.progress, "features"),
         )
         for warning in predictions.warnings:
@@ -89,3 +100,13 @@ def predict(
         predictions.write_csv(sys.stdout)
     else:
         say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), item)} left out.")
+
+
+def _threshold(typed: str) -> "Threshold":
+    """Read ``--threshold``."""
+    if typed == "best":
+        return "best"
+    try:
+        return float(typed)
+    except ValueError:
+        raise UsageError(f"--threshold must be above 0 and below 1, or best; got {typed!r}.") from None

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from thawline.cli.console import plain, say
 from thawline.cli.found import found_by, found_in
-from thawline.evaluation.baselines import GUIDES, METHODS
+from thawline.evaluation.baselines import GUIDES, METHODS, OF_TARGETS
+from thawline.evaluation.metric_words import JUDGED_BY, PER_OUTPUT, SHOWN, words_of
 from thawline.showing import counted
 
 if TYPE_CHECKING:
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 _PROBE = {"probe": "a new linear head on the frozen model"}
 """A simpler method of runs that thawed something."""
-_METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "log_loss": "log loss (nats, lower is better)",
-    "top5_accuracy": "top-5 accuracy",
-}
 
 
 def weights_line(content: Mapping[str, Any]) -> str:
@@ -62,7 +56,7 @@ def print_notes(warnings: Iterable[str]) -> None:
 def json_of(data: Dataset) -> dict[str, Any]:
     """Return what ``--json`` says of data: the classes, the notes, and the files that are left out."""
     return {
-        "classes": list(data.classes),
+        "classes": list(data.outputs),
         "warnings": list(data.warnings),
         "skipped": [{"file": skipped.file, "reason": skipped.reason} for skipped in data.skipped],
     }
@@ -70,7 +64,7 @@ def json_of(data: Dataset) -> dict[str, Any]:
 
 def print_run(run: Run) -> None:
     """Print what a fit reached, beside the simpler methods, and where everything lies."""
-    content = run.report.content
+    content, target = run.report.content, run.report.target
     features, seconds = content["features"], content["seconds"]
     stages = content["stages"]
     trained = [stage for stage in stages if "epochs" in stage["details"]]
@@ -88,21 +82,16 @@ def print_run(run: Run) -> None:
     if decided := run.plan.verdict:
         say(f"Decided on samples held out of the training set: {plain(decided[0].lower() + decided[1:])}")
     if trained:
-        say(_stages(stages))
-    rows = table("on the test set", "accuracy", "95 % interval", "macro F1", "log loss")
+        say(_stages(stages, JUDGED_BY[target]))
+    headline, *others = SHOWN[target]
+    rows = table("on the test set", words_of(headline).title, "95 % interval", *(words_of(n).title for n in others))
     methods = {"[bold]this model[/]": content["test"]}
-    titles = METHODS | GUIDES | _PROBE
+    titles = METHODS | GUIDES | _PROBE | dict(OF_TARGETS[target])
     methods |= {titles.get(name, name): metrics for name, metrics in content["baselines"].items()}
     for title, metrics in methods.items():
-        accuracy = metrics["accuracy"]
-        low, high = accuracy["ci95"]
-        rows.add_row(
-            title,
-            f"{accuracy['value']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{metrics['macro_f1']['value']:.3f}",
-            f"{metrics['log_loss']['value']:.3f}",
-        )
+        low, high = metrics[headline]["ci95"]
+        values = (f"{metrics[name]['value']:.3f}" for name in others)
+        rows.add_row(title, f"{metrics[headline]['value']:.3f}", f"{low:.3f} to {high:.3f}", *values)
     say(rows)
     print_notes(content["warnings"])
     say(plain(content["verdict"]))
@@ -119,9 +108,9 @@ def print_run(run: Run) -> None:
     )
 
 
-def _stages(stages: Sequence[Mapping[str, Any]]) -> Table:
+def _stages(stages: Sequence[Mapping[str, Any]], judged_by: str) -> Table:
     """Make a table with a row for each stage of training; a dash stands for an unknown value."""
-    rows = table("stage", "thaw line", "thawed", "epochs", "val accuracy (95 %)", "val loss", "s", "kept")
+    rows = table("stage", "thaw line", "thawed", "epochs", f"val {judged_by} (95 %)", "val loss", "s", "kept")
     rows.padding = (0, 0, 0, 1)  # names such as blocks.5.2 must fit into 100 columns
     for column in rows.columns[1:]:
         column.no_wrap = True
@@ -161,9 +150,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
             "so the scores flatter it."
         )
     print_metrics(evaluation.to_json()["test"])
-    rows = table("class", "n", "recall", "precision", "F1")
+    what, keys = PER_OUTPUT[evaluation.target]
+    rows = table(what, "n", *(words_of(key).title if key != "f1" else "F1" for key in keys))
     for name, row in zip(evaluation.classes, evaluation.scores.per_class, strict=True):
-        values = (f"{row[key]:.3f}" if row["n"] else "-" for key in ("recall", "precision", "f1"))
+        values = (f"{row[key]:.3f}" if row["n"] else "-" for key in keys)
         rows.add_row(plain(name), f"{row['n']:.0f}", *values)
     say(rows)
 
@@ -173,5 +163,6 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     rows = table("metric", "value", "95 % interval")
     for name, metric in metrics.items():
         low, high = metric["ci95"]
-        rows.add_row(_METRICS.get(name, name), f"{metric['value']:.3f}", f"{low:.3f} to {high:.3f}")
+        words = words_of(name)
+        rows.add_row(words.title + words.note, f"{metric['value']:.3f}", f"{low:.3f} to {high:.3f}")
     say(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from thawline.evaluation.scoring import score
 from thawline.heads import fit_head
 from thawline.inputs.simple import Simple
-from thawline.records import Baseline
+from thawline.records import Baseline, Target
 
 _PIXELS = Simple("pixels", "16 x 16 pixels")
 METHODS = {
@@ -25,6 +25,25 @@ METHODS = {
 }
 """The baselines of runs, by their keys in ``--json``, and what they are: pixels of pictures, TF-IDF and vectors of
 words of texts."""
+OF_TARGETS: Mapping[Target, Mapping[str, str]] = {
+    "class": {},
+    "labels": {
+        "frequency": "every label as probable as it is common",
+        "pixels": "logistic regression for each label on 16 x 16 pixels",
+        "tfidf": "logistic regression for each label on TF-IDF of words and characters",
+        "words": "logistic regression for each label on averaged word vectors",
+        "knn": "mean of the five nearest neighbours on the model's features",
+    },
+    "number": {
+        "mean": "always the mean",
+        "median": "always the median",
+        "pixels": "ridge on 16 x 16 pixels",
+        "tfidf": "ridge on TF-IDF of words and characters",
+        "words": "ridge on averaged word vectors",
+        "knn": "mean of the five nearest neighbours on the model's features",
+    },
+}
+"""What they are where labels or numbers are learned."""
 GUIDES = {
     "guide-mlp": "three-layer MLP on the pixels",
     "guide-cnn": "CNN of three blocks on the pixels",

@@ -39,9 +39,7 @@ def score_numbers(truth: ArrayLike, predicted: ArrayLike, *, seed: int = 0, n_bo
         drawn["rmse"].append(np.sqrt(weight @ np.square(y - guess) / n).mean(axis=1))
         drawn["mae"].append((weight @ np.abs(y - guess) / n).mean(axis=1))
     n_ranked = int(np.clip(MOST_RANKED // n, LEAST_DRAWS, max(n_bootstrap, LEAST_DRAWS)))
-    drawn["spearman"] = [
-        np.array([spearman(y[rows], guess[rows]).mean() for rows in block]) for block in resamples(n, seed, n_ranked)
-    ]
+    drawn["spearman"] = [spearman(y[rows], guess[rows]).mean(axis=1) for rows in resamples(n, seed, n_ranked)]
     each = {
         "r2": r2(y, guess, ones)[0],
         "rmse": np.sqrt(np.square(y - guess).mean(axis=0)),
@@ -81,9 +79,9 @@ def r2(y: Floats, guess: Floats, weight: Floats) -> Floats:
 
 
 def spearman(y: Floats, guess: Floats) -> Floats:
-    """Return (C,) the correlation of ranks; 0 where true or predicted numbers are all equal."""
+    """Return (..., C) the correlation of ranks of (..., N, C); 0 where true or predicted numbers are all equal."""
     from scipy.stats import rankdata
 
-    a, b = (rankdata(values, axis=0) - (len(values) + 1) / 2 for values in (y, guess))
-    norm = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
-    return np.asarray((a * b).sum(axis=0) / np.where(norm > 0, norm, 1))
+    a, b = (rankdata(values, axis=-2) - (values.shape[-2] + 1) / 2 for values in (y, guess))
+    norm = np.sqrt(np.square(a).sum(axis=-2) * np.square(b).sum(axis=-2))
+    return np.asarray((a * b).sum(axis=-2) / np.where(norm > 0, norm, 1))

@@ -42,8 +42,6 @@ class Evaluator(Protocol):
     target: ClassVar[Target]
     headline: ClassVar[str]
     """The metric that methods are compared by."""
-    shown: ClassVar[tuple[str, ...]]
-    """Metrics that a table of methods shows, the headline first."""
 
     def score(
         self, truth: NDArray[Any], outputs: Floats, *, seed: int = 0, thresholds: Floats | None = None
@@ -74,7 +72,6 @@ class ClassEvaluator:
 
     target: ClassVar[Target] = "class"
     headline: ClassVar[str] = "accuracy"
-    shown: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "log_loss")
 
     def score(self, truth: NDArray[Any], outputs: Floats, *, seed: int = 0, thresholds: Floats | None = None) -> Scores:
         return score(truth, outputs, outputs.shape[1], seed=seed)
@@ -173,7 +170,6 @@ class LabelsEvaluator(_Compared):
     headline: ClassVar[str] = "micro_f1"
     title: ClassVar[str] = "micro F1"
     words: ClassVar[str] = "labels"
-    shown: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "mean_average_precision", "log_loss")
     constant: ClassVar[str] = "frequency"
     constantly: ClassVar[str] = "giving every sample the same probabilities"
 
@@ -212,7 +208,6 @@ class NumberEvaluator(_Compared):
     headline: ClassVar[str] = "r2"
     title: ClassVar[str] = "R2"
     words: ClassVar[str] = "numbers"
-    shown: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae", "spearman")
     constant: ClassVar[str] = "mean"
     constantly: ClassVar[str] = "always saying the mean"
 

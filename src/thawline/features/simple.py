@@ -29,5 +29,5 @@ def simple_features(data: Dataset, learned: NDArray[np.int64], asked: NDArray[np
         lambda row: read_sample(data, row, lambda payload: payload),
         learned,
         asked,
-        len(data.classes),
+        len(data.outputs),
     )

@@ -10,13 +10,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from thawline.errors import DataError
 from thawline.heads.folds import stratified_group_folds
-from thawline.heads.temperature import fit_temperature, row_log_losses
+from thawline.heads.tasks import Task, task_of
 from thawline.planning.ways import Way
 
 if TYPE_CHECKING:
@@ -37,12 +37,25 @@ class Field:
     rows: NDArray[np.int64]
     """(n,) rows of the data set, ascending."""
     labels: NDArray[np.int64]
-    """(n,)"""
+    """(n,) classes or, with ``targets``, strata."""
     groups: NDArray[np.int64]
     """(n,)"""
     fold: NDArray[np.int64]
     """(n,) 0..N_FOLDS-1; -1 for samples that are always learned from and never judged."""
     n_classes: int
+    """C, of classes, labels or numbers."""
+    targets: NDArray[Any] | None = None
+    """(n, C) labels or numbers; None where classes are learned."""
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What arms are judged by; see ``Dataset.truth``."""
+        return self.labels if self.targets is None else self.targets
+
+    @property
+    def task(self) -> Task:
+        """What the target means."""
+        return task_of(self.truth)
 
     @property
     def n_folds(self) -> int:
@@ -70,7 +83,8 @@ def mark_out(data: Dataset, split: Split, seed: int) -> Field:
             f"data must have two groups to learn from, so that one can be held out; all {len(rows)} samples are one "
             "group. Say what to thaw: --thaw none, or last:2."
         )
-    return Field(rows, labels, groups, fold, len(data.classes))
+    targets = None if data.targets is None else data.truth[rows]
+    return Field(rows, labels, groups, fold, len(data.outputs), targets)
 
 
 def _dealt(
@@ -128,6 +142,8 @@ class Arm:
     """Name of the arm that it is compared with; by default its start or, without one, the first arm."""
     start: Arm | None = None
     """The head that a training started from; it learned from the same samples."""
+    is_number: bool = False
+    """Whether its logits are numbers."""
     learned: int = 0
     """Samples that a trial learned from, if fewer than heads learned from; else 0."""
     by_pairs: bool = False
@@ -139,25 +155,38 @@ class Arm:
         return str(Way(self.thaw, self.by_pairs))
 
     @property
+    def is_usual(self) -> bool:
+        """Whether its head is of the kind that ships."""
+        return self.head == ("ridge" if self.is_number else "logistic")
+
+    @property
     def judged(self) -> NDArray[np.bool_]:
         """Return (n,) whether a sample was judged."""
         return np.asarray(np.isfinite(self.logits).all(axis=1))
 
-    def losses(self, labels: NDArray[np.int64], among: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-        """Return (n,) log loss of each sample after one temperature for all; nan for those not judged.
+    def losses(self, labels: NDArray[Any], among: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """Return (n,) loss of each sample after one temperature for all; nan for those not judged.
 
         Args:
             among: (n,) the samples that the temperature is fitted on and the losses are of; by default all.
         """
         seen = self.judged if among is None else self.judged & among
-        temperature, _ = fit_temperature(self.logits[seen], labels[seen])
+        task = task_of(labels)
+        temperature = task.temperature(self.logits[seen], labels[seen])
         losses = np.full(len(labels), np.nan)
-        losses[seen] = row_log_losses(self.logits[seen] / temperature, labels[seen])
+        losses[seen] = task.row_losses(self.logits[seen] / temperature, labels[seen])
         return losses
 
-    def correct(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (n,) 1 for a right answer, 0 for a wrong one; nan for samples not judged."""
-        return np.where(self.judged, self.logits.argmax(axis=1) == labels, np.nan)
+    def correct(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (n,) 1 for a right answer, 0 for a wrong one, of numbers what adds up to R2; nan if not judged."""
+        seen, right = self.judged, np.full(len(labels), np.nan)
+        right[seen] = task_of(labels).right(self.logits[seen], labels[seen])
+        return right
+
+
+def usual_head(truth: NDArray[Any]) -> Literal["logistic", "ridge"]:
+    """Return the head that ships if no other is asked for: ridge of numbers, else logistic."""
+    return "ridge" if task_of(truth).target == "number" else "logistic"
 
 
 def judge_head(
@@ -166,7 +195,7 @@ def judge_head(
     *,
     name: str,
     layer: str,
-    head: HeadKind = "logistic",
+    head: HeadKind | None = None,
     widths: Sequence[int] = (),
     seed: int,
 ) -> Arm:
@@ -174,14 +203,16 @@ def judge_head(
 
     Args:
         values: (n, D) features of the samples of the field.
+        head: By default the usual one of the target.
         widths: Columns of each depth, if there are several.
     """
     from thawline.heads import held_out_logits
 
     started = time.perf_counter()
+    head = head or usual_head(field.truth)
     if head in ("logistic", "svm"):
         logits = held_out_logits(
-            head, values, field.labels, field.n_classes, field.fold, groups=field.groups, widths=widths
+            head, values, field.truth, field.n_classes, field.fold, groups=field.groups, widths=widths
         )
     else:
         logits = _fold_by_fold(field, values, head, widths, seed)
@@ -192,6 +223,7 @@ def judge_head(
         head=head,
         logits=logits,
         seconds=time.perf_counter() - started,
+        is_number=field.task.target == "number",
     )
 
 
@@ -209,13 +241,14 @@ def _fold_by_fold(
         fitted = fit_head(
             head,
             values[~inside],
-            field.labels[~inside],
+            field.truth[~inside],
             field.n_classes,
             groups=field.groups[~inside],
             widths=widths,
             seed=seed,
         )
-        logits[inside] = np.maximum(fitted.head.logits(values[inside]), _LOWEST_LOGIT)
+        answers = fitted.head.logits(values[inside])
+        logits[inside] = answers if field.task.target == "number" else np.maximum(answers, _LOWEST_LOGIT)
     return logits
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thawline.evaluation.intervals import Z_95_ONE_SIDED, cross_validated
+from thawline.evaluation.intervals import Z_95, Z_95_ONE_SIDED, cross_validated
+from thawline.heads.tasks import Task, task_of
 from thawline.planning.arms import N_FOLDS
 from thawline.randomness import generator
 
@@ -41,7 +42,7 @@ class Gain:
         return self.loss - z * self.loss_se
 
 
-def gain(arm: Arm, over: Arm, labels: NDArray[np.int64]) -> Gain:
+def gain(arm: Arm, over: Arm, labels: NDArray[Any]) -> Gain:
     """Compare two arms sample by sample."""
     both = arm.judged & over.judged
     # one temperature on the common samples: a temperature fitted on more would favour one of the two
@@ -103,13 +104,13 @@ def more_than_middle(n: int) -> float:
 class Choice:
     """Arms that were judged; the others are compared with the first."""
 
-    def __init__(self, arms: Sequence[Arm], labels: NDArray[np.int64], n_folds: int = N_FOLDS) -> None:
+    def __init__(self, arms: Sequence[Arm], labels: NDArray[Any], n_folds: int = N_FOLDS) -> None:
         """Compare them sample by sample.
 
         Args:
             arms: The first was judged on all samples. Frozen arms come before lines, and a line comes before the arms
                 that are compared with it.
-            labels: (n,)
+            labels: (n,) classes, or (n, C) labels or numbers.
             n_folds: Number of folds that the samples were dealt to.
         """
         self.arms, first = tuple(arms), arms[0]
@@ -120,7 +121,7 @@ class Choice:
         self._was = np.stack([head.losses(labels, arm.judged) for arm, head in zip(arms, began, strict=True)])
         compared = [(a, arms[over] if over else head) for a, over, head in zip(arms, self._over, began, strict=True)]
         self._saved = np.stack([b.losses(labels, a.judged) - a.losses(labels, b.judged) for a, b in compared])
-        self._n, self._n_folds = len(labels), n_folds
+        self._n, self._n_folds, self._task = len(labels), n_folds, task_of(labels)
 
     def worths(self, weight: NDArray[Any] | None = None) -> list[float]:
         """Return what each arm is believed to save, as a share of the first arm's log loss, less its price.
@@ -186,8 +187,22 @@ class Choice:
         if not count:
             return Honest(math.nan, (0.0, 1.0), 0.0, 0)
         accuracy, seen = total / count, round(judged / _BOOTSTRAPS)  # a line may have been tried on one fold only
-        interval = partial(cross_validated, accuracy, seen, of=self._n, folds=self._n_folds)
+        best = self._right[self.arms.index(self.best())]
+        interval = partial(
+            of_folds, self._task, best[np.isfinite(best)], accuracy, seen, of=self._n, folds=self._n_folds
+        )
         return Honest(accuracy, interval(), interval(z=Z_95_ONE_SIDED)[0], seen)
+
+
+def of_folds(
+    task: Task, right: NDArray[np.float64], mean: float, n: int, *, of: int, folds: int, z: float = Z_95
+) -> tuple[float, float]:
+    """Return an interval of a mean of ``right`` (n,) measured by cross-validation; see ``cross_validated``."""
+    if task.target != "number":
+        return cross_validated(mean, n, of=of, folds=folds, z=z)
+    low, high = task.interval(right, n / (1 + folds * n / of / (folds - 1)), z)
+    shift = mean - float(right.mean())
+    return low + shift, min(high + shift, 1.0)
 
 
 _UNKNOWN = 1e3

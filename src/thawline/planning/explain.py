@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thawline.evaluation.intervals import Z_95
+from thawline.evaluation.intervals import Z_95, Z_95_ONE_SIDED
+from thawline.heads.tasks import task_of
 from thawline.planning.choice import Gain, Honest, gain
+from thawline.records import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,30 +22,27 @@ LEAST_HALF = 0.4
 """A thaw line counts as half if more than this share of the backbone's FLOPs learn."""
 
 
-def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64]) -> str:
+def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[Any]) -> str:
     """Say in one sentence what to retrain, what that reaches, and what it gains over a new head.
 
     Args:
         first: A new linear head on the last layer of the frozen model.
         honest: What choosing reaches on samples that had no say in it.
-        labels: (n,) of the samples that arms were judged on.
+        labels: (n,) classes of the samples that arms were judged on; or their labels or numbers (n, C).
     """
-    majority = float(np.bincount(labels).max() / len(labels))
-    right = f"about {100 * honest.accuracy:.1f} % of unseen samples right"
-    interval = f"(95 % {100 * honest.ci95[0]:.1f} to {100 * honest.ci95[1]:.1f})"
-    if honest.at_least <= majority:
-        return (
-            f"Nothing was learned: {right} {interval} is not clearly more than the {100 * majority:.1f} % of always "
-            "naming the commonest class. Check the labels, or bring more samples."
-        )
+    words = _WORDS[task_of(labels).target]
+    right, interval = words.right(honest.accuracy), words.interval(honest.ci95)
+    if (nothing := words.no_better_than(chosen, honest, labels)) is not None:
+        return f"Nothing was learned: {right} {interval} is not clearly more than {nothing}, or bring more samples."
     if chosen is first:
         return f"Retrain only the head, on the frozen model's last layer: {right} {interval}."
     over = gain(chosen, chosen.start or first, labels)
-    more = f"{100 * over.accuracy:+.1f} points over a new head on the frozen last layer (n={over.n})"
+    gained = words.gained(over.accuracy)
+    more = f"{gained} over a new head on the frozen last layer (n={over.n})"
     trial = "in a short trial"
     if chosen.learned:
         trial += f" on {chosen.learned} samples"
-        more = f"{100 * over.accuracy:+.1f} points over a new head on the same samples (n={over.n})"
+        more = f"{gained} over a new head on the same samples (n={over.n})"
     if chosen.thaw == "none":
         return f"Retrain only the head ({chosen.name}): {right} {interval}, {more}."
     what = _what(chosen.thaw) + (", by pairs of samples" if chosen.by_pairs else "")
@@ -54,6 +54,60 @@ def verdict_of(chosen: Arm, first: Arm, honest: Honest, labels: NDArray[np.int64
     )
 
 
+class _ClassWords:
+    """How the verdict names what the choice reaches."""
+
+    what = "right"
+
+    def right(self, accuracy: float) -> str:
+        return f"about {100 * accuracy:.1f} % of unseen samples {self.what}"
+
+    def interval(self, ci95: tuple[float, float]) -> str:
+        return f"(95 % {100 * ci95[0]:.1f} to {100 * ci95[1]:.1f})"
+
+    def gained(self, accuracy: float) -> str:
+        return f"{100 * accuracy:+.1f} points"
+
+    def no_better_than(self, chosen: Arm, honest: Honest, truth: NDArray[Any]) -> str | None:
+        """Name what knows nothing, and what to check, if the choice is not clearly better; else None."""
+        majority = float(np.bincount(truth).max() / len(truth))
+        if honest.at_least > majority:
+            return None
+        return f"the {100 * majority:.1f} % of always naming the commonest class. Check the labels"
+
+
+class _LabelsWords(_ClassWords):
+    what = "with all labels right"
+
+    def no_better_than(self, chosen: Arm, honest: Honest, truth: NDArray[Any]) -> str | None:
+        return None if _tells(chosen, truth) else "what the same probabilities for every sample reach. Check the labels"
+
+
+class _NumberWords(_ClassWords):
+    def right(self, accuracy: float) -> str:
+        return f"R2 of about {accuracy:.3f} on unseen samples"
+
+    def interval(self, ci95: tuple[float, float]) -> str:
+        return f"(95 % {ci95[0]:.3f} to {ci95[1]:.3f})"
+
+    def gained(self, accuracy: float) -> str:
+        return f"{accuracy:+.3f} of R2"
+
+    def no_better_than(self, chosen: Arm, honest: Honest, truth: NDArray[Any]) -> str | None:
+        return None if _tells(chosen, truth) else "the 0 of always saying the mean. Check the numbers"
+
+
+_WORDS: dict[Target, _ClassWords] = {"class": _ClassWords(), "labels": _LabelsWords(), "number": _NumberWords()}
+
+
+def _tells(chosen: Arm, truth: NDArray[Any]) -> bool:
+    """Say whether an arm loses surely less than one answer for all samples, the mean of what is true."""
+    task, seen = task_of(truth), chosen.judged
+    constant = task.logits(np.tile(truth[seen].mean(axis=0), (int(seen.sum()), 1)))
+    saved = task.row_losses(constant, truth[seen]) - chosen.losses(truth)[seen]
+    return bool(saved.mean() > Z_95_ONE_SIDED * saved.std(ddof=1) / math.sqrt(len(saved))) if len(saved) > 1 else False
+
+
 def untried(thaw: str) -> str:
     """Say that a line is trained without having been tried."""
     return (
@@ -62,16 +116,17 @@ def untried(thaw: str) -> str:
     )
 
 
-def why_not(behind: Gain, *, shown_only: bool, in_trial: bool) -> str:
+def why_not(behind: Gain, *, shown_only: bool, in_trial: bool, loss: str = "log loss") -> str:
     """Say what an arm lost by, from the gain of the chosen one over it.
 
     Args:
         in_trial: Whether the chosen one was measured in a trial shorter than its whole training.
+        loss: What the arms lose, for people.
     """
     if behind.loss > 0:
         clearly = ", clearly" if behind.at_least(Z_95) > 0 else ""
-        return f"log loss {behind.loss:.3f} higher{clearly} (SE {behind.loss_se:.3f}, n={behind.n})"
-    less = f"log loss {-behind.loss:.3f} lower (SE {behind.loss_se:.3f}, n={behind.n})"
+        return f"{loss} {behind.loss:.3f} higher{clearly} (SE {behind.loss_se:.3f}, n={behind.n})"
+    less = f"{loss} {-behind.loss:.3f} lower (SE {behind.loss_se:.3f}, n={behind.n})"
     if shown_only:
         return f"{less}: shown for comparison, never chosen"
     if behind.at_least(-Z_95) > 0:

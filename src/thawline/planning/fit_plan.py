@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from thawline.errors import UsageError
 from thawline.naming import in_quotes
 from thawline.planning.asked import Askable, as_usage_error
+from thawline.records import Target
 from thawline.training.settings import Settings, StagePlan, TrainPlan
 
 
@@ -24,9 +25,17 @@ class Candidate(Settings):
     )
     layer: str = Field(description="Where features are read.")
     head: str = Field(description="The classifier.")
-    score: float = Field(description="Accuracy on samples that the candidate did not learn from.")
-    ci95: tuple[float, float] = Field(description="95 % interval of that accuracy (Wilson, corrected for folds).")
-    log_loss: float = Field(description="Log loss on the same samples, which decides the choice.")
+    score: float = Field(
+        description="Accuracy on samples that the candidate did not learn from; of labels the share of samples with "
+        "all labels right; of numbers R2."
+    )
+    ci95: tuple[float, float] = Field(
+        description="95 % interval of that accuracy (Wilson, of R2 a normal one; corrected for folds)."
+    )
+    log_loss: float = Field(
+        description="Log loss on the same samples, which decides the choice; of labels their mean; of numbers the "
+        "squared error as a share of the variance."
+    )
     n: int = Field(ge=0, description="Samples that the candidate was judged on.")
     behind: tuple[float, float] | None = Field(
         None, description="Log loss above the chosen one's on the samples both were judged on, and its standard error."
@@ -46,6 +55,9 @@ class FitPlan(Askable):
     weights_sha256: str = Field("", description="Digest of weights and architecture; a fit refuses another one.")
     model_settings: dict[str, Any] = Field(
         default_factory=dict, description="What overrides the description that the weights bring with them."
+    )
+    target: Target = Field(
+        "class", description="What is learned of each sample: class (one), labels (any number of them) or number."
     )
     opened: int = Field(
         0, ge=0, description="Samples that are drawn from all, opened and searched for copies; 0 = all."

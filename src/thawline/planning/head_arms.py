@@ -11,7 +11,7 @@ import numpy as np
 from thawline.backbones.lines import depth_rungs
 from thawline.features.simple import simple_features
 from thawline.inputs import kind_of
-from thawline.planning.arms import Arm, judge_head
+from thawline.planning.arms import Arm, judge_head, usual_head
 from thawline.planning.standing import Standing
 
 if TYPE_CHECKING:
@@ -57,13 +57,16 @@ class HeadArms:
         field, names = self._field, depth_rungs(ladder)
         values, widths = self._features.side_by_side(names)
         of_depths = np.split(values, np.cumsum(widths)[:-1], axis=1)
-        paths = judge_depths(of_depths, field.labels, field.n_classes, groups=field.groups)
+        usual = usual_head(field.truth)
+        paths = judge_depths(of_depths, field.truth, field.n_classes, groups=field.groups)
         losses = [np.inf if path.log_loss is None else path.log_loss for path in paths]
         best = int(np.argmin(losses))
         if names[best] != "pooled":
             start = int(np.sum(widths[:best]))
-            self.judge(f"{names[best]}, logistic", values[:, start : start + widths[best]], names[best])
-        self.judge("all depths, logistic", values, ",".join(names), widths=widths)
+            self.judge(f"{names[best]}, {usual}", values[:, start : start + widths[best]], names[best])
+        self.judge(f"all depths, {usual}", values, ",".join(names), widths=widths)
+        if field.targets is not None:
+            return lambda: None
         return partial(depth_profile, paths, field.labels, names, groups=field.groups, seed=self._ground.seed)
 
     def for_comparison(self, pooled: NDArray[np.float32]) -> None:
@@ -74,6 +77,12 @@ class HeadArms:
         """
         data, rows = self._ground.data, self._field.rows
         simple = kind_of(data.kind).SIMPLE
-        self.judge(f"no backbone: {simple.sees}, logistic", simple_features(data, rows).learned, simple.name)
+        self.judge(
+            f"no backbone: {simple.sees}, {usual_head(self._field.truth)}",
+            simple_features(data, rows).learned,
+            simple.name,
+        )
+        if self._field.targets is not None:
+            return
         for name, head in (("ridge", "ridge"), ("svm", "svm"), ("five neighbours", "knn")):
             self.judge(f"last layer, {name}", pooled[rows], "pooled", head=head)

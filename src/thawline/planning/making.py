@@ -12,6 +12,9 @@ from thawline.planning.asked import AUTO, Asked
 from thawline.planning.fit_plan import FitPlan, check_plan
 from thawline.planning.notes import notes_on
 from thawline.planning.planned import Planned
+from thawline.planning.targets import settled_for
+from thawline.records import OUTPUTS
+from thawline.showing import counted
 
 if TYPE_CHECKING:
     from thawline.backbones import Backbone
@@ -80,11 +83,13 @@ def make_plan(
         "weights_sha256": "" if asked.from_scratch else backbone.weights_sha256,
         "model_settings": backbone.settings,
     } | asked.settings
+    settled = settled_for(data, settled, asked)
     if automatic:
         settled["thaw"] = "all" if asked.from_scratch else "none"
     if data.drawn:
         settled["opened"] = data.drawn
     bare = check_plan(settled, "the settings given")
+    from thawline.planning.arms import usual_head
     from thawline.planning.ground import Ground
     from thawline.planning.stage_plans import settle
 
@@ -92,7 +97,7 @@ def make_plan(
         automatic
         and not asked.from_scratch
         and not (backbone.frozen_only or backbone.reads_windows)
-        and (bare.head, bare.layer) == ("logistic", "pooled")
+        and (bare.head, bare.layer) == (usual_head(data.truth), "pooled")
     )
     if not measures:
         ground = Ground.of(data, bare) if bare.trains else None
@@ -149,11 +154,11 @@ def _read_at(plan: FitPlan, backbone: Backbone) -> str:
 
 def _reasons(plan: FitPlan, data: Dataset, *, asked: bool) -> list[str]:
     size = f"{len(data):,} samples in {len(data.classes)} classes"
+    if data.targets is not None:
+        size = f"{len(data):,} samples with {counted(len(data.outputs), *OUTPUTS[data.target])} to learn"
     if not plan.trains:
-        reasons = [
-            f"{size}: a linear head on frozen features is solved exactly; cross-validation on the training set chooses "
-            "its regularisation."
-        ]
+        by = "leaving out each sample in turn" if data.target == "number" else "cross-validation on the training set"
+        reasons = [f"{size}: a linear head on frozen features is solved exactly; {by} chooses its regularisation."]
     elif plan.from_scratch:
         reasons = [f"{size}: the architecture is trained from random weights, as asked."]
     elif plan.head == "mlp":

@@ -10,6 +10,7 @@ import numpy as np
 
 from thawline.evaluation.intervals import Z_95_ONE_SIDED
 from thawline.planning.afford import Affordable
+from thawline.planning.arms import usual_head
 from thawline.planning.choice import gain
 from thawline.planning.evidence import Evidence, measure_evidence
 from thawline.planning.frozen import FrozenFeatures
@@ -68,9 +69,10 @@ def measure(
     """
     measuring = _Measuring(ground, backbone, watcher, budget, asked, read)
     values = measuring.features.at("pooled")
-    first = measuring.heads.judge("last layer, logistic", values[ground.field.rows], "pooled")
+    usual = usual_head(ground.field.truth)
+    first = measuring.heads.judge(f"last layer, {usual}", values[ground.field.rows], "pooled")
     found = measuring.found
-    wrong, n = int((first.correct(ground.field.labels) == 0).sum()), int(first.judged.sum())
+    wrong, n = int((first.correct(ground.field.truth) < 1).sum()), int(first.judged.sum())
     enough = wrong < FEW_ERRORS and wrong <= FEW_WRONG * n
     if enough:
         found.reasons.append(
@@ -127,12 +129,12 @@ class _Measuring:
     ) -> None:
         """Measure what decides nothing: no backbone, other kinds of head, how much data, and how like the source."""
         self.heads.for_comparison(pooled)
-        if explain or not self.is_tight():
+        if self._ground.field.targets is None and (explain or not self.is_tight()):
             self.found.evidence = measure_evidence(self._ground, self._backbone, pooled, profile(), self._watcher)
 
     def last_layer_ahead(self) -> float:
         """Return what the last layer surely saves of the log loss of all depths, as a share of its own."""
-        standing, labels = self.found.standing, self._ground.field.labels
+        standing, labels = self.found.standing, self._ground.field.truth
         joined = next((arm for arm in standing.arms if "," in arm.layer), None)
         if joined is None:
             return 0.0

@@ -19,6 +19,7 @@ from thawline.notebook import default_listener
 from thawline.planning.contenders import names_of, open_contender
 from thawline.planning.halving import LEAST_PICTURES, Contender, Probe, halve, probe_order
 from thawline.planning.notes import notes_on
+from thawline.planning.targets import require_classes
 from thawline.records import Dataset, Score
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def rank(
         arXiv:1502.07943.
     """
     started = time.perf_counter()
+    require_classes(data, "rank")
     _check(n_probe, share)
     names = names_of(models)
     run = {"engine": engine, "precision": precision, "device": device, "store": store}

@@ -39,7 +39,7 @@ class Standing:
     def choice(self, tried: Iterable[Arm] = ()) -> Choice:
         """Return the choice between all arms that may be chosen, those tried last included."""
         # other heads on the same features are shown only: each would be one more chance to be lucky
-        return Choice([arm for arm in (*self.arms, *tried) if is_shippable(arm)], self.field.labels, self.field.n_folds)
+        return Choice([arm for arm in (*self.arms, *tried) if is_shippable(arm)], self.field.truth, self.field.n_folds)
 
     def worths(self, tried: Iterable[Arm] = ()) -> dict[Arm, float]:
         """What each arm that may be chosen is believed to save; see ``Choice.worths``."""
@@ -51,7 +51,7 @@ class Standing:
         worths = self.worths()
         for arm in self.arms:
             if arm not in worths:
-                worths[arm] = Choice([self.first, arm], self.field.labels, self.field.n_folds).worths()[1]
+                worths[arm] = Choice([self.first, arm], self.field.truth, self.field.n_folds).worths()[1]
         return sorted(self.arms, key=lambda arm: -worths[arm])
 
     def solving_s(self, arm: Arm) -> float:
@@ -61,4 +61,4 @@ class Standing:
 
 def is_shippable(arm: Arm) -> bool:
     """Whether an arm may be chosen; others are shown for comparison."""
-    return arm.head == "logistic" and arm.layer not in NO_BACKBONE
+    return arm.is_usual and arm.layer not in NO_BACKBONE

@@ -14,6 +14,7 @@ import numpy as np
 
 from thawline.data import subset
 from thawline.listening import ProgressOnly
+from thawline.planning.arms import usual_head
 from thawline.planning.asking import ask_for, precision_of
 from thawline.planning.kept_rows import ladder_for
 from thawline.randomness import generator
@@ -333,14 +334,15 @@ def time_head(split: Split, data: Dataset, plan: FitPlan, width: int, most: int 
     learned = np.concatenate([split.train, split.val])
     rng = generator(plan.seed, "head to time")
     rows = rng.permutation(learned)[: min(most, HEAD_ROWS)]
-    labels = np.unique(data.labels[rows], return_inverse=True)[1]
-    if len(np.unique(labels)) < 2:
+    labels = data.truth[rows] if data.targets is not None else np.unique(data.labels[rows], return_inverse=True)[1]
+    if data.targets is None and len(np.unique(labels)) < 2:
         return HeadTimed(0.0, len(rows), width)
+    n_outputs = int(labels.max()) + 1 if data.targets is None else len(data.outputs)
     values = rng.standard_normal((len(rows), width)).astype(np.float32)
-    kind: HeadKind = "logistic" if plan.head == "mlp" else plan.head
+    kind: HeadKind = usual_head(data.truth) if plan.head == "mlp" else plan.head
     fit_head(kind, values[:WARM_ROWS, :WARM_ROWS], np.arange(len(rows))[:WARM_ROWS] % 2, 2)  # loads what solves it
     started = time.perf_counter()
-    fit_head(kind, values, labels, int(labels.max()) + 1, seed=plan.seed)
+    fit_head(kind, values, labels, n_outputs, seed=plan.seed)
     return HeadTimed(time.perf_counter() - started, len(rows), width)
 
 

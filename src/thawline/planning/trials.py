@@ -13,7 +13,7 @@ import numpy as np
 from thawline.backbones.names import INPUT
 from thawline.evaluation.intervals import Z_95_ONE_SIDED
 from thawline.listening import ProgressOnly
-from thawline.planning.arms import Arm, fewer
+from thawline.planning.arms import Arm, fewer, usual_head
 from thawline.planning.asking import ask_for
 from thawline.planning.budget import Budget
 from thawline.planning.timing import CACHING, Paces, Stopwatch, paces_of, rung_of, stage_cost, time_stage, training_s
@@ -160,7 +160,7 @@ class Trials:
         for fold in folds:
             judged = np.searchsorted(self.ground.field.rows, self._split(fold).val)
             logits[judged] = self._trained(plan, fold)
-            of_start[judged] = _logits(self._start(fold))
+            of_start[judged] = self._logits(self._start(fold))
             if way in self._hopeless:
                 break
         rest = int(np.count_nonzero(~self.ground.field.inside(folds[0])))
@@ -170,11 +170,12 @@ class Trials:
             name=_in_words(way),
             thaw=way.thaw,
             layer="pooled",
-            head="logistic",
+            head=usual_head(self.ground.field.truth),
             logits=logits,
             seconds=seconds,
             thawed=self.thawed_share(setting),
             over=over,
+            is_number=self.ground.field.task.target == "number",
             learned=learned if learned < rest else 0,
             by_pairs=way.by_pairs,
         )
@@ -214,7 +215,12 @@ class Trials:
             self._begun[way] = state
         self._paces[way.at(short.thaw)] = paces_of(watch)
         self._rows[short.thaw] = self._rows.get(short.thaw, 0) + watch.units(CACHING)
-        return _logits(fitted)
+        return self._logits(fitted)
+
+    def _logits(self, fitted: Fitted) -> NDArray[np.float64]:
+        """Return (n, C) logits of the samples that judged a training."""
+        assert fitted.validation_probabilities is not None
+        return self.ground.field.task.logits(fitted.validation_probabilities)
 
     @property
     def are_parts(self) -> bool:
@@ -250,9 +256,9 @@ class Trials:
             from thawline.training import fit_probe
 
             self._starts[fold] = fit_probe(
-                "logistic",
+                usual_head(self.ground.field.truth),
                 self.values,
-                self.ground.data.labels,
+                self.ground.data.truth,
                 self._split(fold),
                 self.ground.field.n_classes,
                 groups=self.ground.data.groups,
@@ -286,12 +292,6 @@ class Futility:
         surely = worse.mean() - Z_95_ONE_SIDED * worse.std(ddof=1) / math.sqrt(self.n) if self.n > 1 else 0.0
         self.was = bool(self._done < 1 and surely > FUTILE * (1 - self._done) * start.mean())
         return self.was
-
-
-def _logits(fitted: Fitted) -> NDArray[np.float64]:
-    """Return (n, C) logits of the samples that judged a training."""
-    assert fitted.validation_probabilities is not None
-    return np.log(np.maximum(fitted.validation_probabilities, 1e-30))
 
 
 def _in_words(way: Way) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from thawline.evaluation.intervals import cross_validated
-from thawline.planning.choice import gain
+from thawline.planning.choice import gain, of_folds
 from thawline.planning.explain import against_guides, untried, verdict_of, why_not
 from thawline.planning.fit_plan import Candidate
 from thawline.planning.line_arms import Cost
@@ -41,7 +40,7 @@ def write(
         asked: A plan that thaws nothing.
         planned: From a way to the whole plan of a fit with it.
     """
-    standing, labels = found.standing, found.standing.field.labels
+    standing, labels = found.standing, found.standing.field.truth
     without_trial = found.lines.untried if found.lines else ""
     way, reasons = without_trial or chosen.way, list(found.reasons)
     thaw = Way.read(way).thaw
@@ -85,22 +84,26 @@ def _objective(arm: Arm) -> Literal["", "cross-entropy", "contrastive"]:
 
 
 def _candidate(arm: Arm, chosen: Arm, found: Measurements) -> Candidate:
-    labels, n_folds = found.standing.field.labels, found.standing.field.n_folds
-    right, n = int(np.nansum(arm.correct(labels))), int(arm.judged.sum())
+    field = found.standing.field
+    labels, judged = field.truth, arm.judged
+    right, n = arm.correct(labels)[judged], int(judged.sum())
+    score = float(right.sum()) / n
     behind = gain(chosen, arm, labels)
     solved = Cost(found.standing.solving_s(arm), 0, peak_memory())
     cost = found.lines.costs.get(arm.way, solved) if found.lines else solved
     why = "chosen"
     if arm is not chosen:
-        why = why_not(behind, shown_only=not is_shippable(arm), in_trial=chosen.thaw != "none")
+        why = why_not(
+            behind, shown_only=not is_shippable(arm), in_trial=chosen.thaw != "none", loss=field.task.loss_name
+        )
     return Candidate(
         name=arm.name,
         thaw=arm.thaw,
         objective=_objective(arm),
         layer=arm.layer,
         head=arm.head,
-        score=right / n,
-        ci95=cross_validated(right / n, n, of=len(labels), folds=n_folds),
+        score=score,
+        ci95=of_folds(field.task, right, score, n, of=len(labels), folds=field.n_folds),
         log_loss=float(np.nanmean(arm.losses(labels))),
         n=n,
         behind=None if arm is chosen else (round(behind.loss, 4), round(behind.loss_se, 4)),

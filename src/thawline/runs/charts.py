@@ -32,29 +32,41 @@ _LETTER = 4.5
 Point = tuple[float, float]
 
 
-def accuracy_chart(rows: Sequence[tuple[str, Score]]) -> Markup:
-    """Draw one dot with its 95 % interval per method, from 0 to 100 %; the first row is the one in colour."""
+def accuracy_chart(rows: Sequence[tuple[str, Score]], what: str = "Accuracy", *, is_share: bool = True) -> Markup:
+    """Draw one dot with its 95 % interval per method, from 0 to 100 %; the first row is the one in colour.
+
+    Args:
+        what: Name of the score, at most 1.
+        is_share: Whether it is written as per cent. One that is not may be below 0; what is, is drawn at 0.
+    """
     pitch, margin = 37.0, 12.0
     height = 8 + pitch * len(rows) + 16
-    x = _Scale(0, 1, margin, _WIDTH - margin)
+    along = _Scale(0, 1, margin, _WIDTH - margin)
+
+    def x(value: float) -> float:
+        return along(min(max(value, 0.0), 1.0))
+
+    def shown(value: float, *, unit: bool = True) -> str:
+        return f"{100 * value:.1f}{' %' if unit else ''}" if is_share else f"{value:.3f}"
+
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(_line([(x(tick), 4), (x(tick), height - 16)], "line", 0.8))
         anchor = "end" if tick == 1 else "start" if tick == 0 else "middle"  # no text leaves the drawing
-        parts.append(_text(x(tick), height - 6, f"{100 * tick:.0f} %", "muted", anchor=anchor, size=_SMALL))
+        said = f"{100 * tick:.0f} %" if is_share else f"{tick:g}"
+        parts.append(_text(x(tick), height - 6, said, "muted", anchor=anchor, size=_SMALL))
     for number, (title, score) in enumerate(rows):
         colour, bold = ("accent", True) if number == 0 else ("muted", False)
         y = 18 + pitch * number
         parts.append(_text(x(0), y, title, "ink", bold=bold))
-        parts.append(_text(x(1), y, f"{100 * score.value:.1f} %", "ink", anchor="end", bold=bold))
+        parts.append(_text(x(1), y, shown(score.value), "ink", anchor="end", bold=bold))
         low, high = score.ci95
         parts.append(_line([(x(low), y + 12), (x(high), y + 12)], colour, 3))
         parts.append(_dot((x(score.value), y + 12), 3.8, fill=colour, stroke="card"))
     spoken = "; ".join(
-        f"{title}: {100 * s.value:.1f} %, interval {100 * s.ci95[0]:.1f} to {100 * s.ci95[1]:.1f} %"
-        for title, s in rows
+        f"{title}: {shown(s.value)}, interval {shown(s.ci95[0], unit=False)} to {shown(s.ci95[1])}" for title, s in rows
     )
-    return _svg(height, parts, f"Accuracy of each method with its 95 % interval. {spoken}.")
+    return _svg(height, parts, f"{what} of each method with its 95 % interval. {spoken}.")
 
 
 def strength_chart(name: str, tried: Sequence[Strength]) -> Markup:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.evaluation.baselines import GUIDES, METHODS
+from thawline.evaluation.metric_words import SHOWN
 from thawline.planning import FitPlan
 from thawline.planning.ways import Way
 from thawline.records import Score
-from thawline.runs.run import METHOD_COLUMNS, Run, method_row
+from thawline.runs.run import Run, method_columns, method_row
 from thawline.runs.strategies import PIXELS, PLAN
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ class Comparison:
 
         measured = [(one.title, one.run.report.content["test"]) for one in self.strategies]
         measured += [(self.title_of(name), metrics) for name, metrics in self.baselines.items()]
-        rows = [method_row(title, metrics) for title, metrics in measured]
+        shown = SHOWN["class"]
+        rows = [method_row(title, metrics, shown) for title, metrics in measured]
         return card(
-            f"Comparison on {self.data}", (self.verdict, f"Page: {self.page}"), table_html(METHOD_COLUMNS, rows)
+            f"Comparison on {self.data}", (self.verdict, f"Page: {self.page}"), table_html(method_columns(shown), rows)
         )
 
     @property

@@ -15,6 +15,7 @@ from thawline.evaluation.baselines import GUIDES, GUIDES_OF, METHODS
 from thawline.listening import Listener, Silent
 from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan, Ground
+from thawline.planning.targets import require_classes
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.compared import Comparison, Strategy, page_of, words_of
@@ -60,6 +61,7 @@ def compare(
         UsageError: An unknown strategy, or none that uses the model.
         RunError: The folder holds something else, or a comparison of other data, weights or settings.
     """
+    require_classes(data, "compare")
     listener = listener or default_listener()
     Asked.of(baselines=tuple(baselines), **asked)  # refuses what cannot be before anything is trained
     names, pixels = chosen(only, data.kind)

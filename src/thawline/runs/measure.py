@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from thawline.backbones import Backbone, LoadReceipt, Receipt
-from thawline.bundles import Bundle, Predictions, make_bundle
+from thawline.bundles import Bundle, make_bundle
+from thawline.bundles.answers import ClassPredictions, predictions_of
 from thawline.data import subset
 from thawline.errors import DataError
-from thawline.evaluation import MeasuredBaseline, baselines, only_class, score, verdict
+from thawline.evaluation import MeasuredBaseline, Rows, evaluator_for
 from thawline.evaluation.verdict import FROM_SCRATCH, PRETRAINED
 from thawline.features import extract_features
 from thawline.features.simple import simple_features
@@ -26,6 +27,7 @@ from thawline.planning import FitPlan, Planned
 from thawline.planning.asking import ask_for
 from thawline.records import Baseline, Dataset, Features, Scores, Split
 from thawline.runs.guides import guide_baselines
+from thawline.runs.held_out import held_out_answers
 from thawline.runs.listener import EventLog
 from thawline.runs.run import PROBE
 from thawline.runs.static import static_baselines
@@ -71,7 +73,7 @@ class Measured:
     val: Scores | None
     baselines: tuple[Baseline, ...]
     verdict: str
-    predictions: Predictions
+    predictions: ClassPredictions
     """Predictions for the test set."""
     seconds: dict[str, float]
     truncation: Truncation | None = None
@@ -168,13 +170,14 @@ def measure(
         bundle = make_bundle(
             shipped,
             fitted.head,
-            data.classes,
+            data.outputs,
             layer=judging.rung,
             ran=judging.engine,
             precision=judging.precision,
             engine=plan.engine,
             device=plan.device,
             trained=plan.trains,
+            answers=found.predictions.answers,
             seconds_left=float("inf") if planned.budget is None else planned.budget.left() - planned.budget.spare(),
         )
     clock.seconds.setdefault("features", 0.0)
@@ -229,9 +232,9 @@ def _solve(data: Dataset, split: Split, plan: FitPlan, backbone: Backbone, featu
     return fit_probe(
         plan.head,
         features.values,
-        data.labels,
+        data.truth,
         split,
-        len(data.classes),
+        len(data.outputs),
         groups=data.groups,
         widths=features.widths,
         seed=plan.seed,
@@ -299,7 +302,7 @@ class _Evaluation:
     val: Scores | None
     baselines: tuple[Baseline, ...]
     verdict: str
-    predictions: Predictions
+    predictions: ClassPredictions
     note: str
     """What a user should know of the baselines; may be empty."""
 
@@ -336,50 +339,40 @@ def _evaluate(
     """
     import numpy as np
 
-    n_classes, seed = len(data.classes), plan.seed
+    by, seed = evaluator_for(data.target), plan.seed
     subject = FROM_SCRATCH if plan.from_scratch else PRETRAINED
     seen = np.sort(np.concatenate([split.train, split.val]))
     probabilities = fitted.head.predict_proba(tested)
-    truth = data.labels[split.test]
-    test = score(truth, probabilities, n_classes, seed=seed)
+    truth = data.truth[split.test]
+    answers = held_out_answers(data, held_out, fitted)
+    thresholds = np.array(answers.thresholds) if answers.thresholds else None
+    test = by.score(truth, probabilities, seed=seed, thresholds=thresholds)
     values = None if features is None else features.values
     kind = kind_of(data.kind)
     simple = simple_features(data, seen, split.test)
-    simpler = baselines(
-        None if values is None else values[seen],
-        simple.learned,
-        data.labels[seen],
-        None if values is None else values[split.test],
-        simple.asked,
-        truth,
-        n_classes,
-        simple=kind.SIMPLE,
-        seed=seed,
-        groups=data.groups[seen],
+    train, asked = (
+        Rows(None if values is None else values[rows], own, data.truth[rows])
+        for rows, own in ((seen, simple.learned), (split.test, simple.asked))
     )
     static = () if values is None else static_baselines(data, seen, split.test, backbone, seed=seed)
+    simpler = by.baselines(train, asked, len(data.outputs), simple=kind.SIMPLE, seed=seed, groups=data.groups[seen])
     simpler = (*simpler, *static, *guides)
     if fitted.solved is not None and values is not None:
         p = fitted.solved.predict_proba(values[split.test])
-        scores = score(truth, p, n_classes, seed=seed)
+        scores = by.score(truth, p, seed=seed)
         seconds = fitted.stages[0].seconds
         simpler = (*simpler, MeasuredBaseline("probe", PROBE, scores, seconds, p, uses_backbone=True))
     val = None
     if fitted.validation_probabilities is not None and len(split.val):
         val = fitted.validation_probabilities[np.isin(held_out.val, split.val)]
-    judged = verdict(test, simpler, truth, probabilities, subject=subject)
-    if (only := only_class(truth, probabilities, data.classes)) is not None:
-        judged = f"{judged} {only}"
+    judged = by.verdict(test, simpler, truth, probabilities, data.outputs, subject=subject)
     return _Evaluation(
         test=test,
-        val=None if val is None else score(data.labels[split.val], val, n_classes, seed=seed),
+        val=None if val is None else by.score(data.truth[split.val], val, seed=seed),
         baselines=simpler,
         verdict=judged,
-        predictions=Predictions(
-            files=tuple(data.files[row] for row in split.test),
-            classes=data.classes,
-            probabilities=probabilities,
-            failed=(),
+        predictions=predictions_of(
+            answers, tuple(data.files[row] for row in split.test), data.outputs, probabilities, failed=()
         ),
         note=simple.note,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thawline.records import PARTS
+from thawline.evaluation.metric_words import JUDGED_BY, PER_OUTPUT, interval, words_of, written
+from thawline.records import OUTPUTS, PARTS
 from thawline.runs import report_rows as rows
 from thawline.runs.pages import sentence_case, templates
 from thawline.runs.report_rows import MAX_STAGES, ReportData
@@ -35,9 +36,10 @@ def render_report(report: ReportData) -> str:
     from thawline.runs.charts import accuracy_chart, strength_chart, training_chart
 
     strengths, strength_name = rows.strengths(report)
-    baselines = sorted(report.baselines, key=lambda b: -b.scores["accuracy"].value)[:12]
-    methods = [("This model", report.test["accuracy"])]
-    methods += [(printable(sentence_case(b.title), 60), b.scores["accuracy"]) for b in baselines]
+    baselines = sorted(report.baselines, key=lambda b: -b.scores.main.value)[:12]
+    methods = [("This model", report.test.main)]
+    methods += [(printable(sentence_case(b.title), 60), b.scores.main) for b in baselines]
+    headline = words_of(report.test.headline)
     return (
         templates()
         .get_template("report.html.j2")
@@ -45,15 +47,21 @@ def render_report(report: ReportData) -> str:
             report=report,
             fitting_s=_fitting_s(report),
             baselines=baselines,
-            totals={part: sum(report.counts.get(part, ())) for part in PARTS},
+            totals=report.sizes or {part: sum(report.counts.get(part, ())) for part in PARTS},
+            outputs=OUTPUTS[report.target],
+            judged_by=JUDGED_BY[report.target],
+            words_of=words_of,
+            as_text=written,
+            interval=interval,
+            per_output=PER_OUTPUT[report.target][1],
             class_rows=rows.class_rows(report)[:MAX_ROWS],
             confusions=rows.confusions(report),
-            heat=rows.heat(report) if len(report.classes) <= MAX_HEAT_CLASSES else None,
+            heat=rows.heat(report) if report.test.confusion.size and len(report.classes) <= MAX_HEAT_CLASSES else None,
             mistakes=report.mistakes[:MAX_MISTAKES],
             skipped=report.skipped[:MAX_SKIPPED],
             copies=report.copies,
             copies_said=rows.copies_said(report),
-            accuracy_chart=accuracy_chart(methods),
+            accuracy_chart=accuracy_chart(methods, sentence_case(headline.title), is_share=headline.is_share),
             stage_rows=rows.stage_rows(report)[:MAX_STAGES],
             receipt_rows=rows.receipt_rows(report)[:MAX_STAGES],
             load_rows=rows.load_rows(report),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from thawline.evaluation.intervals import wilson
-from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, StageReport
+from thawline.records import PARTS, Baseline, Part, Preparation, Score, Scores, Skipped, StageReport, Target
 from thawline.showing import MAX_NAME, few
 
 if TYPE_CHECKING:
@@ -68,13 +68,17 @@ class ReportData:
     frozen: int
     """Parameters that did not."""
     classes: tuple[str, ...]
+    """Names of the classes, or of the labels or numbers."""
     counts: Mapping[Part, Sequence[int]]
-    """Samples of each class in each set."""
+    """Samples of each class in each set, or with each label; of numbers samples alone."""
     split_origin: str
     test: Scores
     receipt: str
     """``clean``, or the sentence that says what moved."""
     val: Scores | None = None
+    target: Target = "class"
+    sizes: Mapping[Part, int] = field(default_factory=dict)
+    """Samples in each set, where ``counts`` do not add up to them."""
     preparation: Preparation | None = None
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -216,10 +220,13 @@ class Curve:
 
 
 def class_rows(report: ReportData) -> list[ClassRow]:
-    """Return one row per class, the lowest recall first; classes without test samples last."""
-    rows = []
+    """Return one row per class or label, the lowest recall first; those without test samples last. None of numbers."""
+    rows: list[ClassRow] = []
+    if report.target == "number":
+        return rows
     for index, (name, values) in enumerate(zip(report.classes, report.test.per_class, strict=True)):
-        hits, n = int(report.test.confusion[index, index]), int(report.test.confusion[index].sum())
+        n = int(values["n"])
+        hits = round(values["recall"] * n)
         recall = Score("recall", hits / n if n else 0.0, wilson(hits, n) if n else (0.0, 1.0), n)
         counts = tuple(int(report.counts[part][index]) if part in report.counts else 0 for part in PARTS)
         rows.append(ClassRow(name, counts, recall, float(values["precision"]), float(values["f1"])))
@@ -308,6 +315,8 @@ def confusions(report: ReportData, limit: int = 20) -> list[Confusion]:
     import numpy as np
 
     wrong = np.array(report.test.confusion)
+    if not wrong.size:
+        return []
     per_class = wrong.sum(axis=1)
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]

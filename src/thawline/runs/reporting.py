@@ -6,12 +6,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from thawline.bundles.answers import JOINED, predictions_of
 from thawline.data.copies import CopyPair, alike_pairs, copy_counts, copy_pairs
 from thawline.data.listing import SET_NAMES
 from thawline.errors import UndecodableError
 from thawline.inputs import kind_of
 from thawline.naming import shell_word
-from thawline.records import PARTS, Part
+from thawline.records import PARTS, Part, Target
 from thawline.runs.report import MAX_MISTAKES, MAX_PAIRS, THUMBNAIL_PX
 from thawline.runs.report_rows import CopiesShown, Mistake, ReportData, Twin
 from thawline.scale.processors import allowed_processors, processor_name
@@ -45,7 +46,9 @@ def report_data(measured: Measured, folder: Path) -> ReportData:
         thaw=_thaw(measured),
         trainable=trainable,
         frozen=frozen,
-        classes=data.classes,
+        classes=data.outputs,
+        target=data.target,
+        sizes={part: len(getattr(measured.split, part)) for part in PARTS},
         counts=_counts(measured),
         split_origin=measured.split.origin,
         test=measured.test,
@@ -112,6 +115,10 @@ def _counts(measured: Measured) -> dict[Part, list[int]]:
     import numpy as np
 
     labels, n_classes = measured.data.labels, len(measured.data.classes)
+    if measured.data.target == "labels":
+        return {part: measured.data.truth[getattr(measured.split, part)].sum(axis=0).tolist() for part in PARTS}
+    if measured.data.target == "number":
+        return {part: [len(getattr(measured.split, part))] for part in PARTS}
     return {part: np.bincount(labels[getattr(measured.split, part)], minlength=n_classes).tolist() for part in PARTS}
 
 
@@ -119,6 +126,8 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
     """Return the wrong predictions on the test set, the most confident first."""
     import numpy as np
 
+    if measured.data.targets is not None:
+        return _farthest(measured)
     probabilities, rows = measured.predictions.probabilities, measured.split.test
     guesses, labels = probabilities.argmax(1), measured.data.labels[rows]
     wrong = np.flatnonzero(guesses != labels)
@@ -133,6 +142,39 @@ def _mistakes(measured: Measured) -> tuple[Mistake, ...]:
         )
         for i in order
     )
+
+
+def _farthest(measured: Measured) -> tuple[Mistake, ...]:
+    """Return the answers on the test set that lost most, of samples with a wrong label or of numbers."""
+    import numpy as np
+
+    from thawline.heads import task_for
+
+    data, said, rows = measured.data, measured.predictions, measured.split.test
+    task, truth, outputs = task_for(data.target), data.truth[rows], said.probabilities
+    logits = task.logits(outputs)
+    losses = task.row_losses(logits, truth)
+    losses[task.right(logits, truth) == 1] = -1
+    order = np.argsort(-losses, kind="stable")[:MAX_MISTAKES]
+    true = predictions_of(said.answers, said.files, said.classes, truth.astype(np.float64), ())
+    return tuple(
+        Mistake(
+            file=data.files[rows[i]],
+            true=_in_words(true.labels[i], data.target),
+            predicted=_in_words(said.labels[i], data.target),
+            probability=float(outputs[i].max()) if data.target == "labels" else 0.0,
+            shown=_shown(data, int(rows[i]), measured.backbone.preparation.scales),
+        )
+        for i in order
+        if losses[i] >= 0
+    )
+
+
+def _in_words(answer: str, target: Target) -> str:
+    """Write an answer for people."""
+    if target == "labels":
+        return answer.replace(JOINED, ", ") or "none of the labels"
+    return ", ".join(f"{float(number):.4g}" for number in answer.split(JOINED))
 
 
 def _copies(measured: Measured) -> CopiesShown:

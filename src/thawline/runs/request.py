@@ -41,9 +41,9 @@ class DataMark(Settings):
     def of(cls, data: Dataset) -> DataMark:
         return cls(
             n=len(data),
-            classes=data.classes,
+            classes=data.outputs,
             content=_digest(data.digests),
-            labels=_digest(data.labels.tolist()),
+            labels=_digest(data.truth.tolist()),
             groups=_digest(data.groups.tolist()),
             given=_digest(() if data.given is None else data.given.tolist()),
         )
@@ -138,5 +138,5 @@ def weights_path(model: str) -> str | None:
     return str(Path(place).expanduser().absolute()) if place else None
 
 
-def _digest(items: Iterable[str | int]) -> str:
+def _digest(items: Iterable[Any]) -> str:
     return hashlib.sha256(json.dumps(list(items)).encode()).hexdigest()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thawline.errors import RunError
-from thawline.records import Score
+from thawline.evaluation.metric_words import SHOWN, interval, words_of, written
+from thawline.records import OUTPUTS, Score, Target
 from thawline.runs.folder import LOAD_RECEIPT, METRICS, PLAN, REPORT, SEEN, require_complete
 
 if TYPE_CHECKING:
@@ -30,12 +31,28 @@ class RunReport:
     content: dict[str, Any]
 
     def __repr__(self) -> str:
-        return f"RunReport(accuracy {self.accuracy})"
+        return f"RunReport({self.headline} {self.main})"
 
     def score(self, name: str, part: str = "test") -> Score:
         """Return one metric with its interval, such as ``score("macro_f1")``."""
         metric = self.content[part][name]
         return Score(name, metric["value"], (metric["ci95"][0], metric["ci95"][1]), metric["n"])
+
+    @property
+    def target(self) -> Target:
+        """What was learned of each sample."""
+        target: Target = self.content.get("target", "class")
+        return target
+
+    @property
+    def headline(self) -> str:
+        """Name of the metric that stands for all: accuracy, of labels ``micro_f1``, of numbers ``r2``."""
+        return str(self.content.get("headline", "accuracy"))
+
+    @property
+    def main(self) -> Score:
+        """The metric that stands for all."""
+        return self.score(self.headline)
 
     @property
     def accuracy(self) -> Score:
@@ -71,28 +88,34 @@ class Run:
     report: RunReport
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: thaw {self.report.content['thaw']}, accuracy {self.report.accuracy})"
+        return (
+            f"Run({str(self.folder)!r}: thaw {self.report.content['thaw']}, {self.report.headline} {self.report.main})"
+        )
 
     def _repr_html_(self) -> str:
         """Show the verdict and the accuracy beside the simpler methods, for notebooks."""
-        from thawline.evaluation.baselines import GUIDES, METHODS
+        from thawline.evaluation.baselines import GUIDES, METHODS, OF_TARGETS
         from thawline.showing import card, counted, few, table_html
 
-        content, accuracy = self.report.content, self.report.accuracy
+        content, headline = self.report.content, self.report.headline
         n, classes = content["n"], content["classes"]
-        titles = METHODS | GUIDES | {"probe": PROBE}
-        rows = [method_row("this model", content["test"])]
-        rows += [method_row(titles.get(name, name), metrics) for name, metrics in content["baselines"].items()]
+        titles = METHODS | GUIDES | {"probe": PROBE} | dict(OF_TARGETS[self.report.target])
+        shown = SHOWN[self.report.target]
+        rows = [method_row("this model", content["test"], shown)]
+        rows += [method_row(titles.get(name, name), metrics, shown) for name, metrics in content["baselines"].items()]
+        one, many = OUTPUTS[self.report.target]
+        title = words_of(headline).title
         return card(
             f"Run {self.folder}",
             (
                 self.report.verdict,
-                f"Accuracy {100 * accuracy.value:.1f} % on the test set (95 % interval {_percents(accuracy.ci95)}).",
-                f"{counted(len(classes), 'class', 'classes')} ({few(classes)}): {n['train']:,} training, "
+                f"{title[:1].upper()}{title[1:]} {written(headline, self.report.main.value)} on the test set "
+                f"(95 % interval {interval(headline, self.report.main)}).",
+                f"{counted(len(classes), one, many)} ({few(classes)}): {n['train']:,} training, "
                 f"{n['val']:,} validation, {n['test']:,} test samples.",
                 f"Report: {self.report_path}",
             ),
-            table_html(METHOD_COLUMNS, rows),
+            table_html(method_columns(shown), rows),
         )
 
     @cached_property
@@ -132,18 +155,17 @@ class Run:
         return {"run": str(self.folder)} | {k: v for k, v in self.report.content.items() if k not in _DETAILS}
 
 
-METHOD_COLUMNS = ("on the test set", "accuracy", "95 % interval", "macro F1", "log loss")
+def method_columns(shown: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns of ``method_row``."""
+    headline, *others = (words_of(name).title for name in shown)
+    return ("on the test set", headline, "95 % interval", *others)
 
 
-def method_row(title: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return one method as a row below ``METHOD_COLUMNS``."""
-    accuracy, f1, loss = (metrics[name] for name in ("accuracy", "macro_f1", "log_loss"))
-    values = f"{100 * accuracy['value']:.1f} %", _percents(accuracy["ci95"]), f"{100 * f1['value']:.1f} %"
-    return (title, *values, f"{loss['value']:.3f}")
-
-
-def _percents(ci95: Sequence[float]) -> str:
-    return f"{100 * ci95[0]:.1f} to {100 * ci95[1]:.1f} %"
+def method_row(title: str, metrics: Mapping[str, Any], shown: Sequence[str]) -> tuple[str, ...]:
+    """Return one method as a row below ``method_columns``."""
+    headline, *others = shown
+    first = written(headline, metrics[headline]["value"]), interval(headline, metrics[headline])
+    return (title, *first, *(written(name, metrics[name]["value"]) for name in others))
 
 
 _DETAILS = ("format", "thawline", "per_class", "confusion")

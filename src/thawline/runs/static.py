@@ -1,4 +1,4 @@
-"""A baseline of texts: the vectors of their word pieces, averaged, and logistic regression on them."""
+"""A baseline of texts: the vectors of their word pieces, averaged, and a linear head on them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from thawline.backbones import Backbone, open_backbone
 from thawline.backbones.names import DEFAULT_TEXT_MODEL
 from thawline.data import subset
-from thawline.evaluation import MeasuredBaseline, score
-from thawline.evaluation.baselines import METHODS
+from thawline.evaluation import MeasuredBaseline, evaluator_for
+from thawline.evaluation.baselines import METHODS, OF_TARGETS
 from thawline.features import extract_features
 from thawline.heads import fit_head
+from thawline.planning.arms import usual_head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,9 +36,11 @@ def static_baselines(
     started = time.perf_counter()
     both = np.concatenate([learned, asked])
     values = extract_features(subset(data, both), open_backbone(DEFAULT_TEXT_MODEL)).values
-    n_classes, labels = len(data.classes), data.labels[learned]
-    fitted = fit_head("logistic", values[: len(learned)], labels, n_classes, groups=data.groups[learned], seed=seed)
+    truth, n = data.truth[learned], len(data.outputs)
+    head = usual_head(truth)
+    fitted = fit_head(head, values[: len(learned)], truth, n, groups=data.groups[learned], seed=seed)
     probabilities = fitted.head.predict_proba(values[len(learned) :])
-    scores = score(data.labels[asked], probabilities, n_classes, seed=seed)
+    scores = evaluator_for(data.target).score(data.truth[asked], probabilities, seed=seed)
     seconds = time.perf_counter() - started
-    return (MeasuredBaseline("words", METHODS["words"], scores, seconds, probabilities, uses_backbone=False),)
+    title = OF_TARGETS[data.target].get("words", METHODS["words"])
+    return (MeasuredBaseline("words", title, scores, seconds, probabilities, uses_backbone=False),)

@@ -16,6 +16,7 @@ from thawline.listening import Listener
 from thawline.notebook import default_listener
 from thawline.planning import Asked, FitPlan, Ground, Planned
 from thawline.planning.own_statistics import with_own_statistics
+from thawline.planning.targets import check_target
 from thawline.records import Dataset
 from thawline.runs import folder as run_folder
 from thawline.runs.folder import Draft
@@ -89,6 +90,7 @@ def fit(
     opened = opened if asked.from_scratch else planning.noted(opened, backbone)
     listener.found(opened)
     if isinstance(given, Planned):
+        check_target(given.plan, opened)
         ground = Ground.of(opened, given.plan) if given.plan.trains else None
         given = replace(given, plan=planning.settle(given.plan, ground, backbone), ground=ground)
         _check_weights(given.plan, backbone)
@@ -185,7 +187,7 @@ def _walk(
         total = measured.seconds["total"] + log.earlier_s
         measured = replace(measured, seconds=measured.seconds | {"total": total})
         write_run(draft.folder, measured, draft.target)
-        log.write("end", accuracy=measured.test["accuracy"].value)
+        log.write("end", **{measured.test.headline: measured.test.main.value})
     finally:
         log.close()
 

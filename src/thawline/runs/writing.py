@@ -38,7 +38,10 @@ def write_run(draft: Path, measured: Measured, target: Path) -> None:
     _write_json(draft / run_folder.RECEIPT, {"status": measured.status, "stages": measured.receipts})
     _write_json(draft / run_folder.LOAD_RECEIPT, measured.loaded.to_json())
     with (draft / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
-        measured.predictions.write_csv(file, [data.classes[label] for label in data.labels[split.test]])
+        truth = data.truth[split.test]
+        measured.predictions.write_csv(
+            file, [data.classes[label] for label in truth] if data.targets is None else list(truth)
+        )
     learned = np.concatenate([split.train, split.val])
     seen = sorted({data.digests[row] for row in learned})  # lets `evaluate` count what the model knew
     (draft / run_folder.SEEN).write_text("\n".join(seen) + "\n", encoding="utf-8")
@@ -56,9 +59,10 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "kind": measured.data.kind,
         "thaw": measured.plan.thaw,
         "thawed": measured.fitted.kept,
-        "classes": list(measured.data.classes),
+        "classes": list(measured.data.outputs),
         "n": counts,
         "class_counts": class_counts(measured.data, split),
+        **_target(measured),
         "split": split.origin,
         "skipped": [asdict(skipped) for skipped in measured.data.skipped],
         "copies": copy_counts(measured.data),
@@ -74,16 +78,35 @@ def metrics(measured: Measured) -> dict[str, Any]:
         "load_receipt": measured.loaded.described(),
         "seconds": {name: round(seconds, 4) for name, seconds in measured.seconds.items()},
         "per_class": [
-            {"class": name, **row} for name, row in zip(measured.data.classes, measured.test.per_class, strict=True)
+            {"class": name, **row} for name, row in zip(measured.data.outputs, measured.test.per_class, strict=True)
         ],
         "confusion": measured.test.confusion.tolist(),
     }
 
 
+def _target(measured: Measured) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of a target other than one class; nothing of classes."""
+    data, answers = measured.data, measured.predictions.answers
+    if data.targets is None:
+        return {}
+    found: dict[str, Any] = {"target": data.target, "headline": measured.test.headline}
+    if data.target == "labels":
+        return found | {"thresholds": dict(zip(data.outputs, answers.thresholds, strict=False)) or None}
+    ranges = {
+        name: {"low": float(low), "high": float(high)}
+        for name, low, high in zip(data.outputs, data.truth.min(axis=0), data.truth.max(axis=0), strict=True)
+    }
+    return found | {"ranges": ranges, "half_widths": dict(zip(data.outputs, answers.half_widths, strict=False)) or None}
+
+
 def class_counts(data: Dataset, split: Split) -> list[dict[str, Any]]:
-    """Return how many samples of each class stand in each set, in the order of the classes."""
+    """Return how many samples of each class, or with each label, stand in each set, in their order; none of numbers."""
     import numpy as np
 
+    if data.targets is not None:
+        sums = {part: data.truth[rows].sum(axis=0) for part, rows in _parts(split)}
+        named = enumerate(data.outputs if data.target == "labels" else ())
+        return [{"class": name} | {part: int(n[i]) for part, n in sums.items()} for i, name in named]
     counts = {part: np.bincount(data.labels[rows], minlength=len(data.classes)) for part, rows in _parts(split)}
     return [
         {"class": name} | {part: int(n[label]) for part, n in counts.items()} for label, name in enumerate(data.classes)

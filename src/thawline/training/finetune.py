@@ -6,13 +6,12 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import torch
 
 from thawline.backbones.thaw import resolve_thaw
-from thawline.heads.head import LinearHead, softmax
+from thawline.heads import LinearHead, Task, task_of
 from thawline.heads.modules import from_module, new_mlp, to_module
 from thawline.inputs.image.views import Augmentation, Views
 from thawline.randomness import derived_seed
@@ -23,8 +22,10 @@ from thawline.training.net import Above, Net
 from thawline.training.probe import Fitted
 from thawline.training.stage import TrainingSetup
 from thawline.training.stages import Stage, StageSequence, TrainingResult, train
+from thawline.training.units import Units
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from thawline.training.settings import StagePlan, TrainPlan
 
 TUNED_FILE = "tuned.safetensors"
-LEAST_PROBABILITY = 1e-30
-"""Smaller probabilities are raised to it before a logarithm is taken."""
 MOST_NAMED = 6
 """Most layers that are named one by one when a stage is announced."""
 
@@ -89,20 +88,23 @@ def fine_tune(
         probe: The head solved on them, from which training starts; None to start from a random head.
         state: Folder of the checkpoints.
         listener: Hears of progress.
-        to_beat: (n_val, C) probabilities that a stage must improve on; by default those of the head that training
-            starts from.
+        to_beat: (n_val, C) probabilities, or numbers, that a stage must improve on; by default those of the head that
+            training starts from.
     Raises:
         ReceiptError: Something frozen moved, or something thawed did not learn.
     """
     if torch.device(ask.device).type == "cpu":
         keep_freed_memory()
-    starts = _Starts(ask, backbone, len(data.classes), split, probe, None if features is None else features.shape[1])
-    known = starts.logits(features) if to_beat is None else np.log(np.maximum(to_beat, LEAST_PROBABILITY))
+    task, units = task_of(data.truth), Units.of(data.truth[split.train])
+    truth, n_outputs = units.scaled(data.truth), len(data.outputs)
+    width = None if features is None else features.shape[1]
+    starts = _Starts(ask, backbone, n_outputs, split, probe, width, units)
+    known = starts.logits(features) if to_beat is None else task.logits(units.scaled(to_beat))
     sequence = _sequence(ask, data, split, backbone, features, starts, known, state, listener)
-    share = _backbone_share(ask, sequence, starts, data, backbone, listener)
+    share = _backbone_share(ask, sequence, starts, data, truth, backbone, listener)
     setup = TrainingSetup(
-        labels=data.labels,
-        n_classes=len(data.classes),
+        labels=truth,
+        n_classes=n_outputs,
         settings=ask.settings,
         seed=ask.seed,
         device=ask.device,
@@ -113,7 +115,7 @@ def fine_tune(
         backbone_share=share,
         pad=backbone.preparation.spec.pad,
     )
-    return _fitted(train(sequence, setup), ask, backbone, probe, state)
+    return _fitted(train(sequence, setup), ask, backbone, probe, state, task, units)
 
 
 def _sequence(
@@ -171,7 +173,13 @@ def _sequence(
 
 
 def _backbone_share(
-    ask: Ask, sequence: StageSequence, starts: _Starts, data: Dataset, backbone: Backbone, listener: Listener
+    ask: Ask,
+    sequence: StageSequence,
+    starts: _Starts,
+    data: Dataset,
+    truth: NDArray[Any],
+    backbone: Backbone,
+    listener: Listener,
 ) -> float:
     """Try the first step from a solved head, and say so if the backbone must learn more slowly than the head.
 
@@ -183,7 +191,7 @@ def _backbone_share(
     if not thaw.n_trainable:
         return 1.0
     above = Above(starts(), thaw, backbone.signature, moving_statistics=False)
-    share = safe_share(above, data, sequence.train, backbone, len(data.classes), ask.settings)
+    share = safe_share(above, data, sequence.train, backbone, starts.n_classes, ask.settings, truth=truth)
     if share < 1:
         lr = ask.settings.lr
         listener.note(
@@ -216,6 +224,7 @@ class _Starts:
     probe: Fitted | None
     width: int | None
     """Of the features; None without features, when the ladder tells."""
+    units: Units
 
     def __call__(self) -> Net:
         backbone = self._random() if self.ask.from_scratch else copy.deepcopy(self.backbone.module())
@@ -245,21 +254,31 @@ class _Starts:
         """Return the head that was solved on the training set, with its weights divided by its temperature."""
         assert self.probe is not None and self.probe.probe is not None
         solved = cast(LinearHead, self.probe.probe.head)
-        return LinearHead(solved.kind, solved.weight / solved.temperature, solved.bias / solved.temperature)
+        at_one = LinearHead(solved.kind, solved.weight / solved.temperature, solved.bias / solved.temperature)
+        return self.units.scaled_head(at_one)
 
 
-def _fitted(trained: TrainingResult, ask: Ask, backbone: Backbone, probe: Fitted | None, state: Path) -> Fitted:
+def _fitted(
+    trained: TrainingResult,
+    ask: Ask,
+    backbone: Backbone,
+    probe: Fitted | None,
+    state: Path,
+    task: Task,
+    units: Units,
+) -> Fitted:
     """Gather what ships: if every stage was rolled back, the solved head on the backbone as it came."""
     stages = (*(probe.stages if probe else ()), *trained.stages)
     if probe is not None and not trained.kept_any:
         return replace(probe, stages=stages, receipts=trained.receipts)
-    head: Head = from_module(trained.net.head.cpu(), kind=ask.head, temperature=trained.temperature)
+    learned = from_module(trained.net.head.cpu(), kind=ask.head, temperature=trained.temperature, target=task.target)
+    head: Head = units.restored_head(learned)
     tuned = backbone.tuned(trained.net.backbone.cpu(), state / TUNED_FILE) if trained.kept != "none" else None
     logits = trained.val_logits
     return Fitted(
         head=head,
         probe=probe.probe if probe else None,
-        validation_probabilities=None if logits is None else softmax(logits / trained.temperature),
+        validation_probabilities=None if logits is None else units.restored(task.outputs(logits / trained.temperature)),
         stages=stages,
         backbone=tuned,
         receipts=trained.receipts,

@@ -8,17 +8,16 @@ training, and the backbone's rate halved until the step does no harm.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from thawline.engines.arithmetic import repeatable
 from thawline.features.prepared import PreparedSamples
 from thawline.inputs import kind_of
+from thawline.training.losses import guessing_loss, loss_of
 from thawline.training.ragged import cut_to_longest
 
 if TYPE_CHECKING:
@@ -40,7 +39,14 @@ _LEAST = 1 / 64
 
 
 def safe_share(
-    above: Above, data: Dataset, rows: NDArray[np.int64], backbone: Backbone, n_classes: int, settings: TrainPlan
+    above: Above,
+    data: Dataset,
+    rows: NDArray[np.int64],
+    backbone: Backbone,
+    n_classes: int,
+    settings: TrainPlan,
+    *,
+    truth: NDArray[Any] | None = None,
 ) -> float:
     """Return the share of the learning rate at which the backbone may learn: 1, or less by halves.
 
@@ -48,6 +54,7 @@ def safe_share(
         above: The net with its solved head, whose values are put back.
         rows: Those to learn from.
         backbone: Says how samples are prepared.
+        truth: Of all samples, as ``TrainingSetup.labels``; by default their classes.
     Source:
         The backtracking line search: Armijo 1966, Pacific Journal of Mathematics 16 (1), here along the first step of
         Adam (Kingma & Ba 2015, arXiv:1412.6980), whose size is the rate.
@@ -57,7 +64,7 @@ def safe_share(
     prepared = PreparedSamples(data, backbone.preparation)
     samples = torch.from_numpy(np.stack([prepared.of(int(row)) for row in some])).to(device)
     (samples,) = cut_to_longest((samples,), backbone.preparation.spec.pad)
-    labels = torch.from_numpy(np.asarray(data.labels)[some]).to(device)
+    labels = torch.from_numpy(np.asarray(data.labels if truth is None else truth)[some]).to(device)
     names = [name for name, away in above.distance.items() if away]
     weights = [above.learning[name] for name in names]
     rates = [settings.lr * settings.lr_decay ** above.distance[name] for name in names]
@@ -68,12 +75,12 @@ def safe_share(
         )
 
         def loss() -> torch.Tensor:
-            return functional.cross_entropy(above.logits(crossing), labels, label_smoothing=settings.label_smoothing)
+            return loss_of(above.logits(crossing), labels, smoothing=settings.label_smoothing)
 
         before = loss()
         gradients = torch.autograd.grad(before, weights, allow_unused=True)
         signs = [None if gradient is None else gradient.sign() for gradient in gradients]
-        most = float(before.detach()) + _HARM * math.log(n_classes)
+        most = float(before.detach()) + _HARM * guessing_loss(labels, n_classes)
         start = [weight.detach().clone() for weight in weights]
         share = 1.0
         while share > _LEAST and not _loss_after(loss, weights, start, signs, rates, _TRIED * share) <= most:

@@ -1,4 +1,4 @@
-"""Judge a stage on the validation set: log loss after a temperature, sample by sample, and paired gains.
+"""Judge a stage on the validation set: its loss after a temperature, sample by sample, and paired gains.
 
 The temperature takes the effects of label smoothing and over-confidence out of the loss, which then tells how well the
 classes are told apart. The temperature ships with the head.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import log_softmax
 
-from thawline.heads.temperature import fit_net_temperature
+from thawline.heads.tasks import task_of
 from thawline.proportions import wilson
 from thawline.randomness import generator
 
@@ -42,6 +42,9 @@ class Judgement:
     """(n,) log loss of each sample after the temperature."""
     temperature: float
     accuracy: float
+    """Of labels the share of samples with all labels right; of numbers R2."""
+    interval: tuple[float, float] | None = None
+    """Of the accuracy, where Wilson's does not hold."""
 
     @property
     def loss(self) -> float:
@@ -56,16 +59,24 @@ class Judgement:
 
     @property
     def accuracy_ci95(self) -> tuple[float, float]:
-        """Wilson interval."""
+        """Wilson interval, of numbers a normal one."""
+        if self.interval is not None:
+            return self.interval
         n = len(self.losses)
         return wilson(round(self.accuracy * n), n)
 
 
-def judge(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
-    """Judge logits (n, C) by labels (n,)."""
-    temperature = fit_net_temperature(logits, labels) if len(labels) >= LEAST_TO_CALIBRATE else 1.0
-    losses = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
-    return Judgement(logits, losses, temperature, float((logits.argmax(1) == labels).mean()))
+def judge(logits: NDArray[np.float64], truth: NDArray[Any]) -> Judgement:
+    """Judge logits (n, C) by classes (n,), or by labels or numbers (n, C)."""
+    task = task_of(truth)
+    temperature = task.net_temperature(logits, truth) if len(truth) >= LEAST_TO_CALIBRATE else 1.0
+    right = task.right(logits, truth)
+    if task.target == "class":  # SciPy's bits, on which checkpoints and plans of earlier releases rest
+        losses = -log_softmax(logits / temperature, axis=1)[np.arange(len(truth)), truth]
+    else:
+        losses = task.row_losses(logits / temperature, truth)
+    interval = task.interval(right, len(truth)) if task.target == "number" else None
+    return Judgement(logits, losses, temperature, float(right.mean()), interval)
 
 
 def clearly_better(than: NDArray[np.float64], losses: NDArray[np.float64]) -> bool:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from thawline.backbones.watch import FreezeWatch
@@ -29,6 +28,7 @@ from thawline.training.contrastive import order_of, pairs_backward, solve_head
 from thawline.training.fused.steps import FastSteps
 from thawline.training.interrupts import HeldInterrupts
 from thawline.training.judging import LEAST_TO_GO_BACK, Judgement, clearly_better, judge
+from thawline.training.losses import loss_of
 from thawline.training.mixing import Mixed, check_mixing, mix
 from thawline.training.net import HEAD, Above, swapped
 from thawline.training.optimiser import build_optimiser, load_state_tensors, set_rate, state_tensors
@@ -132,7 +132,7 @@ class StageTrainer:
             closing(self._stream()) as stream,
         ):
             for crossing in stream:  # what crosses the thaw line, each (B, ...)
-                labels = self._labels(self._now.step)  # (B,)
+                labels = self._labels(self._now.step)  # (B,), or (B, C)
                 self._step(crossing, labels)
                 self._now.step += 1
                 if self._clock.is_over():
@@ -155,14 +155,15 @@ class StageTrainer:
         return self.inputs.stream(self._order.batches(self._now.step, self._stop))
 
     def _labels(self, step: int) -> torch.Tensor:
-        return torch.from_numpy(self.setup.labels[self._order.batch(step)[0]]).to(self.setup.device)
+        labels = torch.from_numpy(self.setup.labels[self._order.batch(step)[0]])
+        return (labels.float() if labels.is_floating_point() else labels).to(self.setup.device)
 
     def _step(self, crossing: tuple[torch.Tensor, ...], labels: torch.Tensor) -> None:
         """Make one step of the optimiser: gradients of the loss of a batch, receipt, clipping, update.
 
         Args:
             crossing: What crosses the thaw line, each (B, ...).
-            labels: (B,)
+            labels: (B,), or (B, C)
         """
         settings, step = self.setup.settings, self._now.step
         torch.manual_seed(derived_seed(self.setup.seed, "step", self.spec.name, step))  # dropout, stochastic depth
@@ -219,9 +220,7 @@ class StageTrainer:
 
         def entropy(wanted: torch.Tensor) -> torch.Tensor:
             smoothing = self.setup.settings.label_smoothing
-            return functional.cross_entropy(
-                logits, wanted[part], weight=self._weights, label_smoothing=smoothing, reduction="sum"
-            )
+            return loss_of(logits, wanted[part], weight=self._weights, smoothing=smoothing, reduction="sum")
 
         loss = entropy(labels)
         if mixed.partner is not None:

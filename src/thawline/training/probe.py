@@ -27,7 +27,8 @@ class Fitted:
     probe: FittedHead | None
     """The choice of strength, on the training set only; None if no head was solved."""
     validation_probabilities: NDArray[np.float64] | None
-    """(n_val, C) from the model that saw the training set only; None without a validation set."""
+    """(n_val, C) what the model says that saw the training set only: probabilities, or numbers; None without a
+    validation set."""
     stages: tuple[StageReport, ...]
     backbone: Backbone | None = None
     """The trained backbone; None if the pre-trained one is used as it is."""
@@ -42,7 +43,7 @@ class Fitted:
 def fit_probe(
     kind: Literal["logistic", "ridge", "svm"],
     values: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     split: Split,
     n_classes: int,
     *,
@@ -59,14 +60,14 @@ def fit_probe(
 
     Args:
         values: (N, D) features of all samples.
-        labels: (N,)
+        labels: (N,) classes, or (N, C) labels or numbers; see ``Dataset.truth``.
         groups: (N,) samples with equal numbers share a fold.
         widths: Columns of each layer, if features of several layers stand side by side.
         backbone_parameters: Frozen parameters, for the record.
     """
     import numpy as np
 
-    from thawline.heads import fit_head, refit_head
+    from thawline.heads import fit_head, refit_head, task_of
 
     train, val = split.train, split.val
     started = time.perf_counter()
@@ -81,7 +82,7 @@ def fit_probe(
         trainable=head.n_parameters,
         frozen=backbone_parameters,
         score=probe.cv_log_loss,
-        score_name="cross-validated log loss on the training set",
+        score_name=f"cross-validated {task_of(labels).loss_name} on the training set",
         seconds=time.perf_counter() - started,
         details=HeadSearch(kind=kind, chosen=probe.chosen, path=probe.path),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class Activations(Protocol):
 class TrainingSetup:
     """What all stages of a training share."""
 
-    labels: NDArray[np.int64]
-    """(N,) of all samples."""
+    labels: NDArray[Any]
+    """(N,) classes of all samples; or (N, C) labels, or numbers whose training set has mean 0 and variance 1."""
     n_classes: int
     settings: TrainPlan
     seed: int

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from thawline.heads import task_of
 from thawline.records import StageReport
 from thawline.training.checkpoint import read_checkpoint, write_checkpoint
 from thawline.training.judging import LEAST_GAIN, PATIENCE, Judgement, highest_gain, judge
@@ -241,7 +242,7 @@ def _choose(position: _Position, net: Net, sequence: StageSequence, setup: Train
         above.restore(before)
     if not stage.thaw.thawed:
         _save_start(net, sequence)  # an MLP head is where the stages after it start
-    position.records.append(_record(spec, stage.thaw, above, result, took, kept=keep))
+    position.records.append(_record(spec, stage.thaw, above, result, took, setup, kept=keep))
     position.receipts.extend(receipts)
     position.stage += 1
 
@@ -271,7 +272,7 @@ def _go_on(position: _Position, net: Net, sequence: StageSequence, setup: Traini
     setup = replace(setup, settings=settings)
     above = Above(net, thaw, sequence.signature, moving_statistics=sequence.moving_statistics)
     result, receipts, took = _run(spec, above, sequence, setup, stages_left=1)
-    position.records.append(_record(spec, thaw, above, result, took, kept=True))
+    position.records.append(_record(spec, thaw, above, result, took, setup, kept=True))
     position.receipts.extend(receipts)
     position.part = _DONE
 
@@ -310,9 +311,19 @@ def _plain(receipt: Receipt) -> Mapping[str, Any]:
 
 
 def _record(
-    spec: StageSpec, thaw: Thaw, above: Above, result: StageResult, took: InputsReport, *, kept: bool
+    spec: StageSpec,
+    thaw: Thaw,
+    above: Above,
+    result: StageResult,
+    took: InputsReport,
+    setup: TrainingSetup,
+    *,
+    kept: bool,
 ) -> StageReport:
     total = sum(parameter.numel() for parameter in above.net.parameters())
+    judged_by = task_of(setup.labels)
+    after = "" if judged_by.target == "number" else ", after a temperature"
+    score_name = f"{judged_by.loss_name} on the validation set{after}"
     judgement, last = result.judgement, result.history[-1] if result.history else None
     validation = None
     if judgement is not None:
@@ -340,7 +351,7 @@ def _record(
         trainable=result.n_trainable,
         frozen=total - result.n_trainable,
         score=None if judgement is None else judgement.loss,
-        score_name="log loss on the validation set, after a temperature",
+        score_name=score_name,
         seconds=result.seconds,
         details=training,
     )
