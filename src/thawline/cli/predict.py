@@ -37,7 +37,7 @@ def predict(
             "for texts from standard input, one on each line.",
         ),
     ],
-    target: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
+    place: Annotated[Path | None, typer.Option("--out", help="File to write, .csv or .json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
     threshold: Annotated[
         str,
@@ -58,8 +58,8 @@ def predict(
     from thawline.scale.disk import check_new_file, written_whole
     from thawline.showing import counted
 
-    if target is not None:
-        check_new_file(target, "--out", (".csv", ".json"), force=force)
+    if place is not None:
+        check_new_file(place, "--out", (".csv", ".json"), force=force)
     bundle = load_bundle(run, device=compute.device)
     noun = kind_of(bundle.backbone.preparation.kind).NOUN
     item = "file" if noun == "picture" else noun
@@ -88,18 +88,18 @@ def predict(
         if failed:
             some = " ".join(sentences(failed))
             listener.note(f"{counted(len(failed), item)} could not be read and got no prediction. {some}")
-    if target is not None:
-        with written_whole(target) as file:
-            if target.suffix.lower() == ".json":
+    if place is not None:
+        with written_whole(place) as file:
+            if place.suffix.lower() == ".json":
                 file.write(as_json(predictions.to_json(), indent=2))
             else:
                 predictions.write_csv(file)
     if output.json_:
         print_json(predictions.to_json())
-    elif target is None:
+    elif place is None:
         predictions.write_csv(sys.stdout)
     else:
-        say(f"{counted(len(predictions), 'prediction')} in {plain(target)}; {counted(len(failed), item)} left out.")
+        say(f"{counted(len(predictions), 'prediction')} in {plain(place)}; {counted(len(failed), item)} left out.")
 
 
 def _threshold(typed: str) -> "Threshold":

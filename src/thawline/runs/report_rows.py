@@ -225,8 +225,11 @@ def class_rows(report: ReportData) -> list[ClassRow]:
     if report.target == "number":
         return rows
     for index, (name, values) in enumerate(zip(report.classes, report.test.per_class, strict=True)):
-        n = int(values["n"])
-        hits = round(values["recall"] * n)
+        if report.test.confusion.size:
+            hits, n = int(report.test.confusion[index, index]), int(report.test.confusion[index].sum())
+        else:  # of labels, several of which a sample may have
+            n = int(values["n"])
+            hits = round(values["recall"] * n)
         recall = Score("recall", hits / n if n else 0.0, wilson(hits, n) if n else (0.0, 1.0), n)
         counts = tuple(int(report.counts[part][index]) if part in report.counts else 0 for part in PARTS)
         rows.append(ClassRow(name, counts, recall, float(values["precision"]), float(values["f1"])))
