@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.toy_text import WIDTH, Texts, text_dataset, toy_encoder
 
-from thawline.backbones import Backbone
+from thawline.backbones import Backbone, open_backbone
 from thawline.errors import UsageError
 from thawline.features.text_lengths import rounded_lengths
 from thawline.planning import FitPlan, Ground, settle, stage_plans
@@ -41,6 +41,12 @@ def test_texts_learn_at_a_rate_of_their_own_and_are_kept_once(encoder: Backbone)
     assert [stage.views for stage in plan.stages] == [1]
     assert [stage.views for stage in settled(encoder, "from:embeddings").stages] == [0]  # nothing lies below
     assert [stage.views for stage in settled(encoder, "last:1", views=0).stages] == [0]
+
+
+def test_vectors_of_words_learn_faster_than_blocks() -> None:
+    plan = settled(open_backbone("embedded/words"), "all")
+    assert plan.training is not None
+    assert plan.training.lr == 1e-3
 
 
 def test_many_texts_are_shown_a_few_times(encoder: Backbone) -> None:

@@ -188,7 +188,7 @@ def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str,
     has_batch_norm = any(isinstance(layer, _NormBase) for layer in module.modules())
     slowest = WIDEST_SPREAD ** (-1 / max(ladder.layers - 1, 1))
     usual: dict[str, Any] = {
-        "lr": 1e-3 if has_batch_norm or plan.thaw == NONE else TEXT_LR if of_texts else 1e-4,
+        "lr": _usual_rate(ladder, of_texts, has_batch_norm or plan.thaw == NONE),
         "lr_decay": round(max(0.85, slowest), 4),
     }
     if plan.fine_tunes_once and not {"schedule", "ema_decay", "lora_rank"} & asked.keys():
@@ -199,6 +199,17 @@ def _training(plan: FitPlan, ladder: Ladder, module: nn.Module, asked: dict[str,
         usual = {"lr": 2e-3 if has_batch_norm else 5e-4, "lr_decay": 1.0, "weight_decay": 0.02, "statistics": "moving"}
     written = plan.training.model_dump(exclude_unset=True) if plan.training else {}
     return TrainPlan.model_validate(usual | written | asked)
+
+
+def _usual_rate(ladder: Ladder, of_texts: bool, is_robust: bool) -> float:
+    """Return the learning rate that suits an architecture under AdamW.
+
+    Args:
+        is_robust: Whether batch normalisation bears a high rate, or there is nothing but a head.
+    """
+    if is_robust or (of_texts and ladder.layers < 2):  # vectors of words alone, without blocks on them
+        return 1e-3
+    return TEXT_LR if of_texts else 1e-4
 
 
 def _with_previous(thaws: list[Thaw]) -> list[tuple[Thaw | None, Thaw]]:
