@@ -88,7 +88,8 @@ class Tokens:
         return text.lower() if preparation.lowercase else text
 
     def _plain(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        # a batch of one: it leaves out offsets, which take a third of the time
+        return list(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
 
 def tokens_of(preparation: TextPreparation) -> Tokens:
