@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.contracts.zoo import TINY, create
+from tests.toy_text import text_dataset, toy_encoder
 
 import thawline as tl
 from thawline.backbones import Backbone
@@ -28,6 +29,7 @@ from thawline.planning.stage_plans import (
     MOST_VIEWS,
     SAMPLES_SEEN,
     SMOOTH,
+    TEXT_LR,
     USUAL_EPOCHS,
     progressive_rungs,
 )
@@ -403,3 +405,11 @@ def test_a_plan_that_trains_nothing_brings_no_settings(data: Dataset, backbone: 
     plan = edited(made, tmp_path, ('thaw = "last:2"', 'thaw = "none"'))
     with pytest.raises(UsageError, match=r"plan must have no \[training\] and no \[\[stages\]\] if nothing is trained"):
         settle(plan, Ground.of(data, plan), backbone)
+
+
+def test_vectors_of_words_learn_as_fast_as_a_head() -> None:
+    data = text_dataset(60)
+    words = tl.plan(data, tl.open_backbone("embedded/words"), thaw="all")
+    assert words.training is not None and words.training.lr == 1e-3
+    encoder = tl.plan(data, toy_encoder(), thaw="all")
+    assert encoder.training is not None and encoder.training.lr == TEXT_LR
