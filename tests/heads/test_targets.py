@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss, r2_score
 
 from thawline.errors import DataError, RunError, UsageError
@@ -142,3 +143,13 @@ def test_a_label_that_a_fold_lacks(planted):
     fitted = fit_head("logistic", values, has, 3)
     p = fitted.head.predict_proba(values)
     assert np.isfinite(fitted.cv_log_loss) and np.isfinite(p).all() and p[5:, 2].mean() < 0.05
+
+
+def test_real_numbers_are_predicted_as_well_as_by_scikit_learn():
+    values, y = load_diabetes(return_X_y=True)
+    values, y = values.astype(np.float32), y[:, None]
+    train, test = np.arange(300), np.arange(300, len(y))
+    ours = fit_head("ridge", values[train], y[train], 1).head.predict_proba(values[test])
+    theirs = RidgeCV(np.logspace(-4, 2, 25)).fit(values[train], y[train, 0]).predict(values[test])[:, None]
+    assert r2_score(y[test], ours) == pytest.approx(r2_score(y[test], theirs), abs=0.01)
+    assert r2_score(y[test], ours) > 0.45

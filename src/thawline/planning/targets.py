@@ -31,6 +31,8 @@ def settled_for(data: Dataset, settled: dict[str, Any], asked: Asked) -> dict[st
     head = settled.get("head", heads[0])
     if head not in heads:
         raise UsageError(f"head must be {' or '.join(heads)} for target {data.target}; got {head} (--head).")
+    if asked.training.objective == "contrastive":
+        raise UsageError(f"objective must be cross-entropy for target {data.target}: pairs are of one class or of two.")
     if asked.training.class_weights != "none":
         raise UsageError(f"class_weights must be none for target {data.target}, which has no classes to weigh.")
     if asked.baselines:
