@@ -212,7 +212,7 @@ BREAKERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "decoder": (
         lambda folder: edited(folder / "config.json", model_type="gpt2"),
-        r"the encoder of a folder with modules\.json must be one of bert, .*; got 'gpt2'",
+        r"model_type in config\.json must be one of vit, .*, bert, .*; got 'gpt2'",
     ),
     "no configuration": (
         lambda folder: (folder / "config.json").unlink(),
@@ -236,6 +236,28 @@ def test_settings_are_refused_with_the_nearest(tmp_path: Path) -> None:
         tl.open_backbone(f"hf/small@{folder}", model_args={"poolin": "cls"})
     with pytest.raises(ModelError, match=r"pooling must be one of mean, cls, .*; got 'median'"):
         tl.open_backbone(f"hf/small@{folder}", model_args={"pooling": "median"})
+
+
+ODD = (None, "x", -1, 0, 1.5, 10**12, [], {}, [1], True)
+"""Values that a stranger may write where another one belongs."""
+
+
+@pytest.mark.slow
+def test_odd_settings_are_refused_or_do_no_harm(tmp_path: Path) -> None:
+    folder, _ = sentence_folder(tmp_path, dense=4)
+    files = ("config.json", "sentence_bert_config.json", "tokenizer_config.json", "1_Pooling/config.json",
+             "2_Dense/config.json")  # fmt: skip
+    for file in files:
+        path = folder / file
+        before = path.read_text()
+        for key in [*json.loads(before), "pooling_mode", "prompts", "default_prompt_name"]:
+            for value in ODD:
+                path.write_text(json.dumps(json.loads(before) | {key: value}))
+                try:
+                    encoded(SENTENCES[:2], tl.open_backbone(f"hf/small@{folder}"))
+                except ThawlineError:
+                    continue
+        path.write_text(before)
 
 
 @pytest.fixture

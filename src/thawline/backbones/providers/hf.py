@@ -80,7 +80,7 @@ def _of_folder(name: str, location: Path, asked: ModelAsk, random: bool) -> Desc
     """Describe what a folder, or a file of weights in it, holds."""
     folder = folder_of(location)
     config = read_json(folder / CONFIG)
-    if hf_text.is_text(config) or hf_text.is_sentence_folder(folder):
+    if hf_text.is_text(config) or (config is None and hf_text.is_sentence_folder(folder)):
         text = hf_text.of_folder(name, location, folder, asked, weightless=random)
         ours = not TEXT_FAMILIES[text.architecture].of_library
         return _randomly(text) if random else replace(text, advice=_settings_advice if ours else _advice)

@@ -27,7 +27,7 @@ _EXAMPLE_LENGTH = 32
 
 def is_text(config: Mapping[str, Any] | None) -> bool:
     """Whether a configuration is that of a text encoder."""
-    return config is not None and config.get("model_type") in TEXT_FAMILIES
+    return config is not None and str(config.get("model_type")) in TEXT_FAMILIES
 
 
 def is_sentence_folder(folder: Path) -> bool:
@@ -64,7 +64,8 @@ def of_folder(name: str, location: Path, top: Path, asked: ModelAsk, *, weightle
     family.check(asked.model_args or {}, name)
     settings |= dict(asked.model_args or {})
     ready = prepared(folder, top, family, settings, asked, text)
-    notes = (*sentence.notes, *ready.notes)
+    said = () if "pooling" in (asked.model_args or {}) else sentence.notes
+    notes = (*said, *ready.notes)
     if weightless:
         return Description(
             architecture=family.model_type, model_args=settings, preparation=ready.preparation,

@@ -104,8 +104,10 @@ class Sizes:
             ValueError: One cannot be.
         """
         sizes = cls(**{_OTHERWISE.get(key, key): value for key, value in settings.items()})
-        if sizes.hidden_size % sizes.num_attention_heads:
+        if not 0 < sizes.num_attention_heads or sizes.hidden_size % sizes.num_attention_heads:
             raise ValueError("hidden_size must be a multiple of num_attention_heads")
+        if not isinstance(sizes.layer_norm_eps, float):
+            raise ValueError(f"layer_norm_eps must be a fraction; got {sizes.layer_norm_eps!r}")
         if sizes.hidden_act not in _ACTIVATIONS:
             raise ValueError(f"hidden_act must be one of {', '.join(_ACTIVATIONS)}; got {sizes.hidden_act!r}")
         return sizes

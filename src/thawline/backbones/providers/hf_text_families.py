@@ -15,8 +15,15 @@ ACTIVATIONS = ("Tanh", "Identity", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU
 """Classes of torch that may stand in a dense layer: no other name of a file is looked up."""
 OWN_KEYS = frozenset(("pooling", "dense", "normalize"))
 """Settings of what follows the library's encoder."""
-_MOST_POSITIONS = 2**20
-"""A hostile configuration may ask for any number of positions, and each takes memory."""
+_POSITIONS = "max_position_embeddings"
+_MOST = {
+    "num_hidden_layers": DEEPEST,
+    "n_layers": DEEPEST,
+    _POSITIONS: 2**20,
+    "vocab_size": 2**24,
+    "pad_token_id": 2**24,
+}
+"""A hostile configuration may ask for any number, and each takes memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +87,9 @@ class TextFamily:
                     f"model arguments must be settings of {self.model_type}; got {key!r} ({where})."
                     f"{nearest(key, known)} There are {', '.join(sorted(known))}, length and prompt."
                 )
-        for key, most in (("num_hidden_layers", DEEPEST), ("n_layers", DEEPEST), (_POSITIONS, _MOST_POSITIONS)):
+        for key, most in _MOST.items():
             value = settings.get(key, 1)
-            if not isinstance(value, int) or not 1 <= value <= most:
+            if not isinstance(value, int) or not (key != "pad_token_id") <= value <= most:
                 raise ModelError(f"{key} must be a whole number up to {most:,}; got {value!r} ({where}).")
         pooling = settings.get("pooling", "mean")
         if not isinstance(pooling, str) or not set(pooling.split("+")) <= set(POOLINGS):
@@ -100,7 +107,6 @@ class TextFamily:
         return int(settings.get("vocab_size", self.defaults["vocab_size"]))
 
 
-_POSITIONS = "max_position_embeddings"
 _BERT = frozenset(
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act hidden_dropout_prob "
     "attention_probs_dropout_prob max_position_embeddings type_vocab_size layer_norm_eps pad_token_id".split()

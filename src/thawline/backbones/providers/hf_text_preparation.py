@@ -103,10 +103,10 @@ def prepared(
         lowercase=bool(limits.get("do_lower_case") or (said.get("do_lower_case") and not _lowers(layout))),
     )
     tokens = tokens_of(preparation)
-    if tokens.largest >= preparation.vocabulary:
+    if max(tokens.largest, pad) >= preparation.vocabulary:
         raise WeightsError(
             f"{TOKENIZER} must belong to the encoder, which has embeddings of {preparation.vocabulary:,} tokens; its "
-            f"ids go up to {tokens.largest:,} ({file}). Give the tokenizer that was saved with these weights."
+            f"ids go up to {max(tokens.largest, pad):,} ({file}). Give the tokenizer that was saved with these weights."
         )
     if length <= (special := len(tokens.before) + len(tokens.behind)):
         raise ModelError(f"length must leave room beside {special} special tokens; got {length}.")
