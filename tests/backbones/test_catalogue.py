@@ -112,7 +112,8 @@ def test_a_table_is_sound(family: str, at_least: int) -> None:
     known = known_models(family)
     assert len({model.name for model in known}) == len(known) >= at_least
     assert "\n".join(model.line() for model in known) + "\n" == table_of(family).read_text(encoding="utf-8")
-    assert all((model.parameters > 0) == (model.flops > 0) and model.input_px > 0 for model in known)
+    of_pictures = [model for model in known if model.input_px]  # FLOPs of a text depend on its length
+    assert all((model.parameters > 0) == (model.flops > 0) for model in of_pictures)
     if family != "timm":  # of which the usual ones are counted
         assert all(model.parameters for model in known)
 

@@ -153,7 +153,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"precision": "f8"}, "precision: Input should be 'f32' or 'bf16'"),
+        ({"precision": "f8"}, "precision: Input should be 'f32', 'bf16' or 'int8'"),
         ({"classes": "ants"}, "classes"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
         ({"provider": "elsewhere"}, "provider: Value error, must be embedded or .*; got 'elsewhere'"),

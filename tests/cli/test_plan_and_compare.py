@@ -108,7 +108,7 @@ def test_a_plan_says_from_how_many_samples_a_class_fine_tuning_pays(reviews: Pat
     assert code == 0, error
     plain = " ".join(said.split())
     assert "Fine-tuning " in plain and "samples a class" in plain
-    assert "frozen head" in plain and "log loss saved" in plain
+    assert "frozen head" in plain and "fine-tuned" in plain and "saved" in plain
     (sentence,) = [reason for reason in read_plan(Path("plan.toml")).reasons if reason.startswith("Fine-tuning ")]
     assert sentence in plain
 

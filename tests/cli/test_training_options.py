@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from thawline.backbones import Backbone
 from thawline.cli import console as screen
 from thawline.cli.results import print_run
 from thawline.data import open_data
@@ -43,10 +42,11 @@ def planned(thawline, tiny_photos: Path, run_folder: Path, monkeypatch: pytest.M
     def type_it(*options: object) -> tuple[FitPlan, dict[str, Any]]:
         asked: list[Any] = []
 
-        def fit(data: Path, plan: FitPlan | Asked, *, backbone: Backbone | None, **others: Any) -> Run:
+        def fit(data: Path, plan: FitPlan | Asked, *, backbone: Any, **others: Any) -> Run:
             if isinstance(plan, Asked):
-                assert backbone is not None
-                plan = make_plan(open_data(data), backbone, plan).plan
+                labelled = open_data(data)
+                backbone = backbone(labelled.kind)
+                plan = make_plan(labelled, backbone, plan).plan
             asked.extend((plan, others | {"backbone": backbone}))
             return open_run(run_folder)
 

@@ -186,7 +186,7 @@ def test_while_some_batches_run_as_many_others_are_got_ready(toy: ModuleType, mo
     together = threading.Barrier(4, timeout=30)
 
     class Two:
-        name, precision, widths, workers, at_once = "two", "f32", (5,), 2, 3
+        name, precision, widths, workers, at_once, together = "two", "f32", (5,), 2, 3, 0
 
         def run(self, batch: np.ndarray) -> np.ndarray:
             together.wait()

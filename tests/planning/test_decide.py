@@ -16,12 +16,12 @@ import thawline as tl
 from thawline.backbones.lines import depth_rungs, thaw_lines
 from thawline.backbones.providers.timm_import import import_timm
 from thawline.data.digits import open_digits
+from thawline.inputs.image.kind import SIMPLE
 from thawline.planning import FitPlan, make_plan, read_plan, write_plan
 from thawline.planning.arms import Arm
 from thawline.planning.choice import Gain, Honest
 from thawline.planning.explain import against_guides, verdict_of, why_not
 from thawline.planning.scenarios import look_up
-from thawline.planning.standing import PIXELS
 from thawline.planning.trials import Trials
 
 BRIEF = {"epochs": 3}
@@ -47,7 +47,7 @@ def test_every_kind_of_arm_was_measured(decided: FitPlan) -> None:
     layers = {one.layer for one in decided.candidates}
     heads = {one.head for one in decided.candidates}
     assert thaws == {"none", "from:layer1.1"}  # of 60 samples, everything would learn less than the half of it
-    assert {"pooled", PIXELS} < layers
+    assert {"pooled", SIMPLE.name} < layers
     assert any("," in layer for layer in layers)
     assert heads == {"logistic", "ridge", "svm", "knn"}
     assert [one.why for one in decided.candidates].count("chosen") == 1
@@ -170,7 +170,7 @@ def test_explaining_measures_size_and_likeness_all_the_same(tiny_photos: Path) -
     assert planned.evidence is not None
     assert set(planned.evidence.to_json()) == {"size", "similarity", "scenario"}
     assert not any(one.thaw != "none" for one in planned.plan.candidates)
-    assert PIXELS in {one.layer for one in planned.plan.candidates}
+    assert SIMPLE.name in {one.layer for one in planned.plan.candidates}
     reasons = " ".join(planned.plan.reasons)
     assert "the guides say" in reasons
     assert "Measuring " in reasons

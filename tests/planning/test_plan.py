@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from thawline.training.settings import StagePlan, TrainPlan
 class Backbone:
     name = "timm/small@weights.safetensors"
     weights_sha256 = "ab" * 32
-    preparation, notes, frozen_only = None, (), False
+    preparation, notes, frozen_only, reads_windows = None, (), False, False
     settings = {"mean": (0.5, 0.5, 0.5), "model_args": {"pad_type": "same"}}  # noqa: RUF012
 
     def prepared_for(self, samples: object) -> Backbone:
@@ -28,6 +29,9 @@ class Data:
     classes = ("ants", "bees")
     digests = ()
     drawn = 0
+    targets = None
+    target = "class"
+    truth = np.zeros(1234, np.int64)
 
     def __len__(self) -> int:
         return 1234

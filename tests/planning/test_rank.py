@@ -243,7 +243,7 @@ def test_where_none_can_be_opened_every_reason_is_told(photos: Dataset) -> None:
         ("all", {}, f"this disk holds only {DEFAULT_MODEL}"),
         ("a,b", {"share": 0}, "share must be above 0 and at most 1; got 0"),
         ("a,b", {"share": 15}, "Write 0.1 for 10 %"),
-        ("a,b", {"n_probe": 5}, r"n_probe \(--probe\) must be at least 20 pictures; got 5"),
+        ("a,b", {"n_probe": 5}, r"n_probe \(--probe\) must be at least 20 samples; got 5"),
         (f"{DEFAULT_MODEL},{RANDOM}", {"engine": "steam"}, "engine must be auto"),
         (f"{DEFAULT_MODEL},{RANDOM}", {"fractions": (0.0, 0.5, 0.5)}, "fractions must be three shares"),
     ],

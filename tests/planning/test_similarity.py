@@ -282,7 +282,7 @@ def test_a_model_without_batch_norm_classifier_or_moments(tmp_path: Path, digits
     assert (report.reading, report.readings, report.norm_shift) == ("unclear", {}, None)
     assert "no batch norm" in report.missing["norm_shift"]
     assert "without the classifier" in report.missing["source_confidence"]
-    assert report.missing["reference"] == "no moments of source pictures come with these weights"
+    assert report.missing["reference"] == "no moments of source samples come with these weights"
 
 
 def test_moments_belong_to_their_weights(backbone: Backbone, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_moments_belong_to_their_weights(backbone: Backbone, tmp_path: Path) -> 
     assert (shipped.n, shipped.source) == (6000, "6,000 training pictures of Tiny ImageNet")
     weights = shutil.copy(backbone.tensors.path, tmp_path / "mine.safetensors")
     name = f"timm/resnet18@{weights}"
-    assert read_moments(tl.open_backbone(name)) == "no moments of source pictures come with these weights"
+    assert read_moments(tl.open_backbone(name)) == "no moments of source samples come with these weights"
     shutil.copy(moments_path(backbone.tensors.path), moments_path(Path(weights)))
     assert isinstance(read_moments(tl.open_backbone(name)), ReferenceMoments)
     refused = "mine.moments.safetensors was made with other weights or another preparation"

@@ -63,8 +63,9 @@ def test_the_bundle_gives_the_bits_of_the_run(run: Run, data: tl.Dataset) -> Non
 def test_the_json_is_the_contract(run: Run, data: tl.Dataset) -> None:
     content = run.to_json()
     assert set(content) == {
-        "run", "model", "thaw", "thawed", "classes", "n", "class_counts", "split", "skipped", "warnings", "copies",
-        "features", "baselines", "validation", "test", "verdict", "stages", "receipt", "load_receipt", "seconds",
+        "run", "model", "kind", "thaw", "thawed", "classes", "n", "class_counts", "split", "skipped", "warnings",
+        "copies", "features", "baselines", "validation", "test", "verdict", "stages", "receipt", "load_receipt",
+        "seconds",
     }  # fmt: skip
     assert set(content["n"]) == {"train", "val", "test"}
     assert sum(content["n"].values()) == len(data)

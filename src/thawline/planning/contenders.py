@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thawline.backbones import DEFAULT_MODEL, open_backbone
+from thawline.backbones import default_model, open_backbone
 from thawline.backbones.providers import FAMILIES
 from thawline.backbones.weights import open_weights
 from thawline.errors import UnknownModelError, UsageError, WeightsError
@@ -25,9 +25,11 @@ ON_DISK = ("all", "all on this disk")
 RANDOM = "random/"
 """Begins the name of an architecture with random weights."""
 _SUFFIX = ".safetensors"
+_ANOTHER = {"image": "timm/mobilenetv2_100", "text": "hf/sentence-transformers/all-MiniLM-L6-v2"}
+"""Kind of input -> a model to compare with the one that ships."""
 
 
-def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
+def names_of(models: str | Sequence[str | Backbone], kind: str = "image") -> list[str | Backbone]:
     """List the models asked for, one entry for each, in the order given.
 
     Args:
@@ -35,6 +37,7 @@ def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
             this disk: what ships, and what the hub's cache holds), a safetensors file that says its architecture, a
             folder of such files, and ``random/ARCH`` or ``random/ARCH@FILE`` for the architecture (of the file) with
             random weights; ARCH is timm's, or begins with a family: ``random/keras/ResNet50``.
+        kind: Of input, that the models of ``all`` take.
     Raises:
         UsageError: The same model twice, or fewer than two.
     """
@@ -47,23 +50,27 @@ def names_of(models: str | Sequence[str | Backbone]) -> list[str | Backbone]:
         raise UsageError(f"models must be different; got {twice[0]} {names.count(twice[0])} times. Leave one out.")
     found: list[str | Backbone] = []
     for model in explicit:
-        found += [name for name in on_disk() if name not in names] if model in ON_DISK else [model]
+        found += [name for name in on_disk(kind) if name not in names] if model in ON_DISK else [model]
     if len(found) < 2:
         only = f"got {_name(found[0])}" if found else "got none"
         if any(model in ON_DISK for model in explicit):
             only = f"this disk holds only {_name(found[0])}"
         raise UsageError(
-            f"models must be at least two, to be compared; {only}. Name more with commas, such as {DEFAULT_MODEL},"
-            "timm/mobilenetv2_100 or a file of weights; `thawline models QUERY` lists them."
+            f"models must be at least two, to be compared; {only}. Name more with commas, such as "
+            f"{default_model(kind)},{_ANOTHER[kind]} or a file of weights; `thawline models QUERY` lists them."
         )
     return found
 
 
-def on_disk() -> list[str]:
-    """Return the names of models whose weights are on this disk: those that ship, then those in caches of libraries."""
+def on_disk(kind: str = "image") -> list[str]:
+    """Return the names of models whose weights are on this disk: those that ship, then those in caches of libraries.
+
+    Args:
+        kind: Of input, that they take.
+    """
     from thawline.backbones import list_models
 
-    return [entry.name for entry in list_models()]
+    return [entry.name for entry in list_models() if entry.kind == kind]
 
 
 def open_contender(model: str | Backbone, seed: int) -> Backbone:

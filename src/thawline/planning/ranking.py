@@ -161,7 +161,7 @@ def rank(
     started = time.perf_counter()
     require_classes(data, "rank")
     _check(n_probe, share)
-    names = names_of(models)
+    names = names_of(models, data.kind)
     run = {"engine": engine, "precision": precision, "device": device, "store": store}
     watcher = listener or default_listener()
     split = split_data(data, fractions=fractions, seed=seed)  # no training follows that would need a validation set

@@ -242,7 +242,7 @@ def _opened(
     how: Mapping[str, Any],
 ) -> tuple[Dataset, Backbone]:
     """Open the data unless they are open, and the backbone; the engine that will read them is built meanwhile."""
-    choose: BackboneFor = (lambda _: backbone) if isinstance(backbone, Backbone) else backbone
+    choose: BackboneFor = backbone if callable(backbone) else lambda _: backbone
     if isinstance(data, Dataset):
         if how:
             raise UsageError(f"{', '.join(how)} must come with a path; got data that are open already. Leave it out.")

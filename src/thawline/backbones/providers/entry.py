@@ -24,6 +24,11 @@ class CatalogueEntry:
     """The weights are on this disk: they ship inside, or were fetched before, by whatever program."""
 
     @property
+    def kind(self) -> str:
+        """Of input, that it takes."""
+        return "image" if self.input_px else "text"
+
+    @property
     def non_commercial(self) -> bool:
         """Whether the licence forbids commercial use."""
         return is_non_commercial(self.licence)

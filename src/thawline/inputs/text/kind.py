@@ -12,6 +12,7 @@ from thawline.inputs.simple import Simple, SimpleFeatures
 from thawline.inputs.text.decode import text_of
 from thawline.inputs.text.sketches import SKETCH_SHAPE, near, remarks, sketch
 from thawline.inputs.text.truncation import Truncation
+from thawline.randomness import generator
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +100,7 @@ def to_tensors(preparation: TextPreparation, device: torch.device) -> Callable[[
 
 def stand_ins(n: int, preparation: TextPreparation) -> NDArray[np.int32]:
     """See ``InputKind.stand_ins``: random tokens, as long as sentences are and always the same."""
-    rng = np.random.default_rng(0)
+    rng = generator(0, "stand-in texts")
     ids = np.full((n, preparation.length), preparation.pad, np.int32)
     longest = min(preparation.length, 64)
     for row in ids:
