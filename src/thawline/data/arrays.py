@@ -44,15 +44,31 @@ def open_array(
     """
     values = as_pixels(_checked_shape(pixels))
     n = len(values)
-    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole and given is None)
     return Listing(
         name="array",
         files=tuple(f"array#{i}" for i in range(n)),
         source=ArraySource(values),
-        groups=checked_groups(groups, n),
-        given=checked_given(given, n),
-        **as_listed(read, class_names),
+        **_told(n, labels, groups, class_names, given, target, whole=whole),
     )
+
+
+def _told(
+    n: int,
+    labels: Iterable[Any] | None,
+    groups: Iterable[Any] | None,
+    class_names: Sequence[str] | None,
+    given: Iterable[str] | None,
+    target: TargetAsked,
+    *,
+    whole: bool,
+) -> dict[str, Any]:
+    """Return what a listing of ``n`` samples holds of the arguments beside them."""
+    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole and given is None)
+    return {
+        "groups": checked_groups(groups, n),
+        "given": checked_given(given, n),
+        **as_listed(read, class_names),
+    }
 
 
 def open_paths(
@@ -72,16 +88,13 @@ def open_paths(
         input_kind: What they are; None tells by their names.
     """
     files = tuple(os.fspath(path) for path in paths)
-    n, whole = len(files), whole and given is None
-    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole)
+    n = len(files)
     return Listing(
         name="files",
         files=files,
         source=FileSource(tuple(str(Path(file).expanduser().absolute()) for file in files)),
-        groups=checked_groups(groups, n),
-        given=checked_given(given, n),
         input_kind=input_kind or ("text" if 2 * sum(map(promises_text, files)) > n else "image"),
-        **as_listed(read, class_names),
+        **_told(n, labels, groups, class_names, given, target, whole=whole),
     )
 
 
@@ -101,16 +114,13 @@ def open_texts(
         DataError: One is no text, or there is not one label for each.
     """
     found = as_texts([_plain(text) for text in texts], lambda row: f"text {row}", "the list")
-    n, whole = len(found), whole and given is None
-    read = None if labels is None else read_labels(labels, n, class_names, target, whole=whole)
+    n = len(found)
     return Listing(
         name="texts",
         files=tuple(f"text#{i}" for i in range(n)),
         source=TextSource(found),
-        groups=checked_groups(groups, n),
-        given=checked_given(given, n),
         input_kind="text",
-        **as_listed(read, class_names),
+        **_told(n, labels, groups, class_names, given, target, whole=whole),
     )
 
 
