@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import re
 
@@ -114,13 +115,22 @@ def test_root(write, pets, tmp_path):
             "file,label",
             "column 'file' must hold file names; line 8 has 200,000 charac",
         ),
-        (['"' + "x\n" * 9_000_000 + '",cat'], "file,label", "not a readable table: field larger than field limit"),
+        (['"' + "x\n" * 9_000_000 + '",cat'], "file,label", "not a readable table: .* more than 16,777,216 characters"),
         (["x" * 17_000_000 + ",cat"], "file,label", "a line is longer than 16,777,216 characters"),
     ],
 )
 def test_refused_tables(write, lines, header, message):
     with pytest.raises(DataError, match="labels.csv: " + message):
         open_data(write(*lines, header=header))
+
+
+def test_a_cell_is_bounded_whatever_a_library_allows(write):
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        with pytest.raises(DataError, match="a quoted cell goes on for more than 16,777,216 characters"):
+            open_data(write('"' + ("x" * 2**23 + "\n") * 3 + '",cat', header="file,label"))
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_a_named_column_that_is_not_there(write):
